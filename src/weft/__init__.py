@@ -1,0 +1,1 @@
+"""Weft: a service mesh and the pod networking under it."""

@@ -1,0 +1,1 @@
+"""The outside world: Kubernetes, gRPC, Envoy, containers, kernel, files, clock."""

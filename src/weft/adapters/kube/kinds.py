@@ -1,0 +1,75 @@
+"""The kinds that Weft speaks of, and where the API keeps them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object. The group of core kinds is empty."""
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """The value of `apiVersion` in an object of this kind."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of the collection, of one object, or of a subresource of it."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return root + scope + "".join(f"/{part}" for part in (self.plural, name, subresource) if part)
+
+
+NAMESPACES = Kind("", "v1", "Namespace", "namespaces", namespaced=False)
+NODES = Kind("", "v1", "Node", "nodes", namespaced=False)
+PODS = Kind("", "v1", "Pod", "pods")
+SERVICES = Kind("", "v1", "Service", "services")
+ENDPOINTS = Kind("", "v1", "Endpoints", "endpoints")
+CONFIGMAPS = Kind("", "v1", "ConfigMap", "configmaps")
+SECRETS = Kind("", "v1", "Secret", "secrets")
+SERVICEACCOUNTS = Kind("", "v1", "ServiceAccount", "serviceaccounts")
+EVENTS = Kind("", "v1", "Event", "events")
+DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments")
+REPLICASETS = Kind("apps", "v1", "ReplicaSet", "replicasets")
+ENDPOINTSLICES = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases")
+TOKENREVIEWS = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
+CLUSTERROLES = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", namespaced=False)
+CLUSTERROLEBINDINGS = Kind(
+    "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
+)
+ROLES = Kind("rbac.authorization.k8s.io", "v1", "Role", "roles")
+ROLEBINDINGS = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
+CRDS = Kind(
+    "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions", namespaced=False
+)
+MUTATINGWEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "MutatingWebhookConfiguration",
+    "mutatingwebhookconfigurations",
+    namespaced=False,
+)
+VALIDATINGWEBHOOKS = Kind(
+    "admissionregistration.k8s.io",
+    "v1",
+    "ValidatingWebhookConfiguration",
+    "validatingwebhookconfigurations",
+    namespaced=False,
+)
+VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
+DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+
+_BY_KIND = {
+    (value.api_version, value.kind): value for value in list(globals().values()) if isinstance(value, Kind)
+}
+
+
+def kind_of(obj: dict[str, object]) -> Kind:
+    """The kind of an object as it names itself; KeyError for kinds that Weft does not speak of."""
+    return _BY_KIND[str(obj.get("apiVersion")), str(obj.get("kind"))]

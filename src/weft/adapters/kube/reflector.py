@@ -1,0 +1,118 @@
+"""List and watch for ever: the state of one kind as a stream of changes, through every interruption."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import aiohttp
+import msgspec
+
+from weft.adapters.kube.client import ApiError, Kube, error_of, selectors
+from weft.adapters.kube.kinds import Kind
+
+T = TypeVar("T")
+
+_FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced(Generic[T]):
+    """The whole state, after a list: what is not in it is gone."""
+
+    objects: tuple[T, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(Generic[T]):
+    """An object that is new or changed."""
+
+    object: T
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted(Generic[T]):
+    """An object that is gone, in its last state."""
+
+    object: T
+
+
+Change = Replaced[T] | Applied[T] | Deleted[T]
+
+
+class _Event(msgspec.Struct):
+    type: str
+    object: msgspec.Raw
+
+
+class _Meta(msgspec.Struct):
+    metadata: dict[str, Any]
+
+
+class _List(msgspec.Struct):
+    metadata: dict[str, Any]
+    items: list[msgspec.Raw] | None = None
+
+
+class _Expired(Exception):  # noqa: N818, an internal signal: the revision we hold is too old to resume from
+    pass
+
+
+async def reflect(
+    kube: Kube,
+    kind: Kind,
+    *,
+    decode: type[T],
+    namespace: str = "",
+    labels: str = "",
+    fields: str = "",
+) -> AsyncIterator[Change[T]]:
+    """Yield the state, then its changes. Objects are decoded into `decode` (a msgspec struct, or dict).
+
+    Resumes where it was after a broken connection; after 410 it lists again (API concepts: efficient detection
+    of changes). Never ends by itself; the consumer's pace is the only buffer.
+    """
+    path, query = kind.path(namespace), selectors(labels, fields)
+    decoder = msgspec.json.Decoder(decode)
+    revision, delay = "", _FIRST_DELAY
+    while True:
+        try:
+            if not revision:
+                revision, objects = await _list(kube, path, query, decoder)
+                yield Replaced(objects)
+            async for held, change in _watch(kube, path, query, revision, decoder):
+                revision, delay = held, _FIRST_DELAY
+                if change is not None:
+                    yield change
+        except _Expired:
+            revision = ""
+            continue
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError):
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LAST_DELAY)
+
+
+async def _list(
+    kube: Kube, path: str, query: dict[str, str], decoder: msgspec.json.Decoder[Any]
+) -> tuple[str, tuple[Any, ...]]:
+    answer = msgspec.json.decode(await kube.fetch(path, query), type=_List)
+    return str(answer.metadata["resourceVersion"]), tuple(decoder.decode(item) for item in answer.items or ())
+
+
+async def _watch(
+    kube: Kube, path: str, query: dict[str, str], revision: str, decoder: msgspec.json.Decoder[Any]
+) -> AsyncIterator[tuple[str, Change[Any] | None]]:
+    watch = query | {"watch": "true", "resourceVersion": revision, "allowWatchBookmarks": "true"}
+    async for line in kube.lines(path, watch):
+        event = msgspec.json.decode(line, type=_Event)
+        if event.type == "ERROR":
+            error = error_of(500, bytes(event.object))
+            raise _Expired if error.code == 410 else error
+        held = str(msgspec.json.decode(event.object, type=_Meta).metadata["resourceVersion"])
+        match event.type:
+            case "BOOKMARK":
+                yield held, None
+            case "DELETED":
+                yield held, Deleted(decoder.decode(event.object))
+            case _:
+                yield held, Applied(decoder.decode(event.object))

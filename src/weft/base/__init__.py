@@ -1,0 +1,1 @@
+"""Value types and problems that every floor speaks."""

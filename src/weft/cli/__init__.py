@@ -1,0 +1,1 @@
+"""The weft command: istioctl's verbs and weft's own."""

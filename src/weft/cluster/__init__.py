@@ -1,0 +1,1 @@
+"""The one-machine Kubernetes. The mesh never imports it."""

@@ -1,0 +1,1 @@
+"""Pods on one node, by CRI."""

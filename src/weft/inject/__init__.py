@@ -1,0 +1,1 @@
+"""What a pod in the mesh gets: sidecar, init container, volumes."""

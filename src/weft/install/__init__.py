@@ -1,0 +1,1 @@
+"""The manifests that put the mesh onto a cluster."""

@@ -1,0 +1,93 @@
+"""Services, their ports and endpoints, and the proxies that call them, as the mesh knows them."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Labels = tuple[tuple[str, str], ...]
+"""Labels in sorted order, so that equal labels are equal values."""
+
+
+class Protocol(StrEnum):
+    """What a port speaks, from `appProtocol`, else the port's name (`http-web`), else learned (AUTO)."""
+
+    HTTP = "http"
+    HTTP2 = "http2"
+    GRPC = "grpc"
+    HTTPS = "https"
+    TLS = "tls"
+    TCP = "tcp"
+    UDP = "udp"
+    AUTO = "auto"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether requests can be routed one by one without looking at the bytes first."""
+        return self in {Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC}
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """One port of a service. `number` is what clients dial."""
+
+    name: str
+    number: int
+    protocol: Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of the registry. A headless service has no addresses.
+
+    `hostname` is the full name (`nginx.sidecar.svc.cluster.local`); `addresses` are cluster IPs.
+    """
+
+    hostname: str
+    name: str
+    namespace: str
+    addresses: tuple[str, ...]
+    ports: tuple[ServicePort, ...]
+    headless: bool = False
+    external_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One workload behind a service port. `port` is the port of the pod.
+
+    `identity` is its SPIFFE ID; `mutual_tls` says that a sidecar there takes mTLS.
+    """
+
+    address: str
+    port: int
+    labels: Labels = ()
+    mutual_tls: bool = False
+    healthy: bool = True
+    identity: str = ""
+    workload: str = ""
+    namespace: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundPort:
+    """A port of a proxy's own workload that a service points to.
+
+    `number` is the pod's port; `service_port` and `hostname` name the service it serves.
+    """
+
+    number: int
+    protocol: Protocol
+    hostname: str
+    service_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """The sidecar of one workload, as it introduced itself and as the cluster knows it."""
+
+    name: str
+    namespace: str
+    address: str
+    labels: Labels = ()
+    service_account: str = "default"
+    inbound: tuple[InboundPort, ...] = field(default=())

@@ -1,0 +1,35 @@
+"""What one proxy is to know: the part of a snapshot that it depends on, resolved."""
+
+from dataclasses import dataclass
+
+from weft.model.routing import HostRoutes
+from weft.model.services import Endpoint, Proxy, Service
+from weft.model.traffic import HostTraffic
+
+
+@dataclass(frozen=True, slots=True)
+class PortView:
+    """One service port: its endpoints and, for HTTP and AUTO ports, the routes of requests to it."""
+
+    number: int
+    endpoints: tuple[Endpoint, ...]
+    routes: HostRoutes
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """One service with all that a client of it needs. `ports` has one entry per port of the service, in order."""
+
+    service: Service
+    traffic: HostTraffic
+    ports: tuple[PortView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services."""
+
+    proxy: Proxy
+    services: tuple[ServiceView, ...]
+    domain: str = "cluster.local"
+    trust_domain: str = "cluster.local"

@@ -1,0 +1,1 @@
+"""The programs that run: settings are read here and nowhere else."""

@@ -1,0 +1,1 @@
+"""Envoy configuration, built from frozen inputs; the stream that delivers it."""
