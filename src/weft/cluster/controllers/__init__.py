@@ -1,1 +1,83 @@
 """The loops that make objects true."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from weft.adapters.kube.client import Json, Kube
+from weft.adapters.kube.kinds import (
+    CONFIGMAPS,
+    DEPLOYMENTS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    REPLICASETS,
+    SECRETS,
+    SERVICEACCOUNTS,
+    SERVICES,
+    Kind,
+)
+from weft.cluster.controllers.cache import Cache
+from weft.cluster.controllers.deployments import Deployments
+from weft.cluster.controllers.endpoints import EndpointsController
+from weft.cluster.controllers.garbage import Garbage
+from weft.cluster.controllers.loop import Controller, Runner
+from weft.cluster.controllers.namespaces import Emptier, Namespaces
+from weft.cluster.controllers.replicasets import ReplicaSets
+from weft.cluster.controllers.scheduler import Scheduler
+
+_OWNED = (
+    PODS,
+    REPLICASETS,
+    DEPLOYMENTS,
+    SERVICES,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    CONFIGMAPS,
+    SECRETS,
+    SERVICEACCOUNTS,
+)
+_KINDS = (*_OWNED, NAMESPACES, NODES)
+
+
+async def run(kube: Kube, *, clock: Callable[[], datetime]) -> None:
+    """Run every controller against an API server, for ever."""
+    root_ca = kube.access.ca
+    controllers: list[Controller] = [
+        Deployments(),
+        ReplicaSets(),
+        EndpointsController(),
+        Scheduler(),
+        Namespaces(root_ca),
+        Garbage(_OWNED),
+    ]
+    runners: list[Runner] = []
+    async with asyncio.TaskGroup() as tasks:
+        emptier = Emptier(kube, tasks)
+
+        def changed(kind: Kind, obj: Json) -> None:
+            emptier.changed(kind, obj)
+            for runner in runners:
+                runner.changed(kind, obj)
+
+        caches = {kind: Cache(kind, changed) for kind in _KINDS}
+        synced = {kind: asyncio.Event() for kind in _KINDS}
+        for kind in _KINDS:
+            tasks.create_task(_follow(kube, caches[kind], synced[kind]))
+        # a controller that saw pods but not yet their ReplicaSets would take them for orphans
+        await asyncio.gather(*(event.wait() for event in synced.values()))
+        runners += [Runner(controller, kube, caches, clock) for controller in controllers]
+        for cache in caches.values():
+            for obj in cache:
+                changed(cache.kind, obj)
+        for runner in runners:
+            tasks.create_task(runner.run())
+
+
+async def _follow(kube: Kube, cache: Cache, synced: asyncio.Event) -> None:
+    async for change in kube.reflect(cache.kind, decode=dict[str, Any]):
+        cache.take(change)
+        synced.set()
