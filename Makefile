@@ -1,0 +1,50 @@
+# One command each. Every target installs what it needs, says what it does, and is safe to repeat.
+.PHONY: demo test lint bench clean up down packages
+.DEFAULT_GOAL := help
+
+UV := .tools/uv/bin/uv
+PYTHON := .venv/bin/python
+
+help:
+	@echo "make demo    a working mesh on this machine, with traffic through it"
+	@echo "make test    lint, then all tests, with real kubectl, containerd, Envoy and network namespaces"
+	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make bench   what it costs and how fast it is, as tables"
+	@echo "make clean   remove .venv, .tools and caches"
+
+packages:
+	@tools/install-packages
+
+$(UV): | packages
+	@echo "installing uv"
+	@/usr/bin/python3 -m venv .tools/uv
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
+
+.venv/.synced: pyproject.toml uv.lock | $(UV)
+	@echo "installing the locked environment"
+	@$(UV) sync --quiet --locked --python /usr/bin/python3
+	@touch $@
+
+.tools/kubectl-newest/kubectl: | packages
+	@tools/get-kubectl sid kubectl .tools/kubectl-newest
+
+.tools/kubectl-1.20/kubectl: | packages
+	@tools/get-kubectl bookworm kubernetes-client .tools/kubectl-1.20
+
+demo: packages .venv/.synced .tools/kubectl-newest/kubectl
+	@examples/demo
+
+test: lint packages .tools/kubectl-newest/kubectl .tools/kubectl-1.20/kubectl
+	@.venv/bin/pytest
+
+lint: .venv/.synced
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --no-cache > /dev/null || .venv/bin/lint-imports --no-cache
+
+bench: packages .venv/.synced .tools/kubectl-newest/kubectl
+	@$(PYTHON) bench/run.py
+
+clean:
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
