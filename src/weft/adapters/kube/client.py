@@ -1,7 +1,8 @@
 """A client of one Kubernetes API server: verbs on plain JSON objects, over one pool of connections."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -176,6 +177,17 @@ class Kube:
                     yield line
             if rest:
                 yield rest
+
+    def websocket(
+        self, path: str, query: Sequence[tuple[str, str]], protocol: str, seconds: float
+    ) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket of one subprotocol; nothing may take longer than `seconds`."""
+        headers = {key: value for key, value in self._headers().items() if key == "Authorization"}
+        timeout = aiohttp.ClientWSTimeout(ws_receive=seconds, ws_close=5)
+        url = self.access.server + path
+        return self._open().ws_connect(
+            url, params=query, headers=headers, protocols=(protocol,), timeout=timeout, max_msg_size=0
+        )
 
     def _headers(self) -> dict[str, str]:
         token = self.access.bearer()
