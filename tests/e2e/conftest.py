@@ -1,132 +1,21 @@
-"""One cluster for all end-to-end tests, in a network namespace without a way out."""
+"""One cluster for all end-to-end tests."""
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
 import pytest
-
-ROOT = Path(__file__).parents[2]
-KUBECTLS = {name: ROOT / ".tools" / f"kubectl-{name}" / "kubectl" for name in ("newest", "1.20")}
-T = TypeVar("T")
-
-
-def run(*command: str | Path, text: str | None = None, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in command], input=text, capture_output=True, text=True, timeout=seconds, check=False
-    )
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A running cluster, and how to talk to it as a user would."""
-
-    home: Path
-    namespace: str
-
-    def inside(self, *command: str | Path, **more: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command on the cluster's machine."""
-        return run("nsenter", f"--net=/run/netns/{self.namespace}", *command, **more)
-
-    def weft(self, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:
-        environment = f"KUBECONFIG={self.home / 'kubeconfig'}"
-        return self.inside(
-            "env", environment, f"WEFT_HOME={self.home}", sys.executable, "-m", "weft", *words, **more
-        )
-
-    def try_kubectl(self, *words: str, version: str = "newest", **more: Any) -> subprocess.CompletedProcess[str]:
-        return self.inside(KUBECTLS[version], "--kubeconfig", self.home / "kubeconfig", *words, **more)
-
-    def kubectl(self, *words: str, version: str = "newest", **more: Any) -> str:
-        done = self.try_kubectl(*words, version=version, **more)
-        assert done.returncode == 0, f"kubectl {' '.join(words)}: {done.stderr or done.stdout}"
-        return done.stdout
-
-    def apply(self, namespace: str, *manifests: str) -> str:
-        return self.kubectl("apply", "-n", namespace, "-f", "-", text="\n---\n".join(manifests))
-
-    def objects(self, kind: str, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        words = ["get", kind, "-n", namespace, "-o", "json", *(["-l", selector] if selector else [])]
-        items: list[dict[str, Any]] = json.loads(self.kubectl(*words))["items"]
-        return items
-
-    def pod(self, namespace: str, app: str) -> str:
-        """The name of the one live pod with that app label."""
-        pods = [
-            pod["metadata"]["name"]
-            for pod in self.objects("pods", namespace, f"app={app}")
-            if not pod["metadata"].get("deletionTimestamp")
-        ]
-        assert len(pods) == 1, pods
-        return str(pods[0])
-
-    def roll_out(self, namespace: str, *deployments: str) -> None:
-        for name in deployments:
-            self.kubectl("rollout", "status", "-n", namespace, f"deployment/{name}", "--timeout=90s", seconds=100)
-
-    def shell(self, namespace: str, deployment: str, script: str, **more: Any) -> str:
-        """What a script prints in the first container of a deployment's pod."""
-        return self.kubectl("exec", "-n", namespace, f"deploy/{deployment}", "--", "sh", "-c", script, **more)
-
-    def injected(self, name: str) -> str:
-        """A new namespace whose pods get sidecars."""
-        self.kubectl("create", "ns", name)
-        self.kubectl("label", "ns", name, "istio-injection=enabled")
-        return name
-
-
-def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
-    """The first truthy answer of `check`, or its last failure after that many seconds."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            if answer := check():
-                return answer
-            trouble: AssertionError = AssertionError("it never came true")
-        except AssertionError as error:
-            trouble = error
-        if time.monotonic() > end:
-            raise trouble
-        time.sleep(0.1)
-
-
-def machine_state() -> dict[str, set[str]]:
-    """What a cluster could leave behind on a machine."""
-    links = run("ip", "-o", "link").stdout.splitlines()
-    return {
-        "namespaces": {line.split()[0] for line in run("ip", "netns", "list").stdout.splitlines()},
-        "links": {line.split(": ")[1].partition("@")[0] for line in links},
-        "mounts": {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()},
-        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("*/weft-*")},
-        "tables": set(run("nft", "list", "tables").stdout.splitlines()),
-    }
+from tests.support.cluster import Cluster, logs, machine, machine_state
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    assert os.geteuid() == 0, "network namespaces need root"
-    for kubectl in KUBECTLS.values():
-        assert kubectl.exists(), f"{kubectl} is missing: run `make test`"
     before = machine_state()
-    cluster = Cluster(tmp_path_factory.mktemp("home"), f"weft-e2e-{os.getpid()}")
-    run("ip", "netns", "add", cluster.namespace)
-    try:
-        assert cluster.inside("ip", "link", "set", "lo", "up").returncode == 0
-        up = cluster.weft("up", "--home", str(cluster.home), seconds=120)
-        assert up.returncode == 0, up.stdout + up.stderr + _logs(cluster.home)
-        yield cluster
-    finally:
-        down = cluster.weft("down", "--home", str(cluster.home), seconds=120)
-        run("ip", "netns", "delete", cluster.namespace)
-    assert down.returncode == 0, down.stdout + down.stderr
+    with machine("weft-e2e") as namespace:
+        cluster = Cluster(tmp_path_factory.mktemp("home"), namespace)
+        try:
+            up = cluster.weft("up", "--home", str(cluster.home), seconds=120)
+            assert up.returncode == 0, up.stdout + up.stderr + logs(cluster.home)
+            yield cluster
+        finally:
+            down = cluster.weft("down", "--home", str(cluster.home), seconds=120)
+        assert down.returncode == 0, down.stdout + down.stderr
     assert machine_state() == before
-
-
-def _logs(home: Path) -> str:
-    return "\n".join(f"== {path.name}\n{path.read_text()[-2000:]}" for path in (home / "log").glob("*.log"))

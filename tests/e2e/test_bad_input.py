@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from tests.e2e.conftest import Cluster, eventually
 from tests.e2e.manifests import NGINX, TOOLBOX, deployment, service, to, versions, virtual_service
+from tests.support.cluster import Cluster, eventually
 
 
 @pytest.fixture(scope="module")

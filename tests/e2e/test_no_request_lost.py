@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import KUBECTLS, Cluster, eventually
 from tests.e2e.manifests import NGINX, TOOLBOX, service, versions, virtual_service
+from tests.support.cluster import KUBECTLS, Cluster, eventually
 
 LOAD = (Path(__file__).parent / "load.py").read_text()
 

@@ -4,8 +4,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.e2e.conftest import Cluster, eventually
 from tests.e2e.manifests import BY_USER, TOOLBOX, deployment, service, to, versions, virtual_service
+from tests.support.cluster import Cluster, eventually
 
 
 def page(version: str) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.conftest import Cluster, eventually
 from tests.e2e.manifests import NGINX, TOOLBOX, service
+from tests.support.cluster import Cluster, eventually
 
 # ruff: noqa: E501  the rules are compared as iptables-save prints them
 SAVED = """\

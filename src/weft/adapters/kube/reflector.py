@@ -54,10 +54,6 @@ class _List(msgspec.Struct):
     items: list[msgspec.Raw] | None = None
 
 
-class _Expired(Exception):  # noqa: N818, an internal signal: the revision we hold is too old to resume from
-    pass
-
-
 async def reflect(
     kube: Kube,
     kind: Kind,
@@ -84,12 +80,16 @@ async def reflect(
                 revision, delay = held, _FIRST_DELAY
                 if change is not None:
                     yield change
-        except _Expired:
-            revision = ""
-            continue
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError):
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _LAST_DELAY)
+        except ApiError as error:
+            if error.code == 410:
+                revision = ""
+                continue
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            pass
+        else:
+            delay = _FIRST_DELAY  # the server ended the watch, as it does every few minutes
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, _LAST_DELAY)
 
 
 async def _list(
@@ -106,8 +106,7 @@ async def _watch(
     async for line in kube.lines(path, watch):
         event = msgspec.json.decode(line, type=_Event)
         if event.type == "ERROR":
-            error = error_of(500, bytes(event.object))
-            raise _Expired if error.code == 410 else error
+            raise error_of(500, bytes(event.object))
         held = str(msgspec.json.decode(event.object, type=_Meta).metadata["resourceVersion"])
         match event.type:
             case "BOOKMARK":
