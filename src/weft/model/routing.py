@@ -42,7 +42,10 @@ class RequestMatch:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A service port, or one subset of it, with its share of the requests (percent)."""
+    """A service port, or one subset of it, with its share of the requests.
+
+    Weights are relative to the sum over the route: percent where users wrote weights that sum to 100.
+    """
 
     hostname: str
     port: int

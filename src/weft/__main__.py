@@ -1,0 +1,29 @@
+"""`weft`: the processes of a cluster by their names, and everything else by the command line's app.
+
+A process imports nothing but itself: an agent is in every pod, and starts in the time that a pod starts.
+"""
+
+import importlib
+import sys
+
+PROCESSES = {
+    "agent": "weft.processes.agent",
+    "controlplane": "weft.processes.controlplane",
+    "apiserver": "weft.processes.apiserver",
+    "node": "weft.processes.node",
+    "istio-iptables": "weft.processes.istio_iptables",
+}
+
+
+def main() -> None:
+    """Run what the first argument names."""
+    name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    if module := PROCESSES.get(name):
+        sys.exit(importlib.import_module(module).main(rest))
+    from weft.cli.main import app
+
+    app()(prog_name="weft")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What CRI tells and takes, as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+UID_LABEL = "io.kubernetes.pod.uid"
+"""The label by which sandboxes and containers are found again."""
+
+
+class State(StrEnum):
+    """Where a container is in its life (CRI ContainerState)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A pod's network namespace and cgroup, as the runtime sees it. `created` in seconds since the epoch."""
+
+    id: str
+    uid: str
+    name: str
+    namespace: str
+    attempt: int
+    ready: bool
+    created: float
+    ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the runtime sees it. Times in seconds since the epoch, 0 where it has not come to that.
+
+    `image_id` is the digest of its image; `exit_code`, `reason` and `message` speak only of an exited one.
+    """
+
+    id: str
+    uid: str
+    sandbox: str
+    name: str
+    attempt: int
+    state: State
+    created: float
+    started: float = 0.0
+    finished: float = 0.0
+    exit_code: int = 0
+    reason: str = ""
+    message: str = ""
+    image_id: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A path of the machine inside a container."""
+
+    container_path: str
+    host_path: str
+    readonly: bool = False
+    propagation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits as cgroups take them: microseconds of processor per `cpu_period`, shares, bytes. 0 is none."""
+
+    cpu_shares: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    memory: int = 0
+    oom_score_adj: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Who a container runs as, and what it may do."""
+
+    user: int | None = None
+    group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    add_capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    privileged: bool = False
+    readonly_rootfs: bool = False
+    no_new_privs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """A pod's resolv.conf."""
+
+    servers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PortMapping:
+    """A port of the node that leads to one of the pod. `protocol` as CRI numbers it: 0 TCP, 1 UDP, 2 SCTP."""
+
+    protocol: int
+    container_port: int
+    host_port: int
+    host_ip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """A sandbox to run."""
+
+    name: str
+    uid: str
+    namespace: str
+    attempt: int
+    hostname: str
+    log_directory: str
+    cgroup_parent: str
+    dns: Dns | None = None
+    ports: tuple[PortMapping, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    host_network: bool = False
+    host_pid: bool = False
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """A container to create. `log` is relative to the sandbox's log directory."""
+
+    name: str
+    attempt: int
+    image: str
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    log: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
+    security: Security = field(default_factory=Security)
+    resources: Resources = field(default_factory=Resources)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that the runtime has. `user` is what its configuration names, a uid or a name, or empty."""
+
+    id: str
+    tags: tuple[str, ...]
+    digests: tuple[str, ...]
+    user: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a command in a container answered."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes

@@ -1,0 +1,132 @@
+"""istiod as a sidecar sees it: one TLS connection for certificates and for configuration."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from weft.adapters import istio_ca
+
+_grpc: Any = grpc  # what makes credentials has no types
+
+_OPTIONS = (
+    # a restarted istiod should be found again soon
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 3000),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # an istiod whose machine is gone says nothing: ask it
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_http_proxy", 0),
+    # configurations of large meshes exceed the default of 4 MB
+    ("grpc.max_receive_message_length", -1),
+)
+
+
+class TroubleError(Exception):
+    """istiod gave no answer that serves; the message names the cause and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Where the pod's credentials lie. The files are read for every use: both are replaced while we run."""
+
+    address: str
+    token: Path
+    root: Path
+    cluster_id: str = "Kubernetes"
+
+    def read_root(self) -> bytes:
+        """The certificates istiod is to be verified with."""
+        way_out = "istiod writes ConfigMap istio-ca-root-cert into each namespace: check that istiod runs"
+        return _read(self.root, way_out)
+
+    def metadata(self) -> Sequence[tuple[str, str]]:
+        """Who asks, as gRPC metadata."""
+        way_out = "the pod needs the projected volume istio-token: delete the pod, so that it is injected again"
+        token = _read(self.token, way_out).decode().strip()
+        return (("authorization", f"Bearer {token}"), ("clusterid", self.cluster_id))
+
+
+class Istiod:
+    """Connections to istiod. One lives as long as the root certificate does that it was opened with."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        self._channel: grpc.aio.Channel | None = None
+        self._root = b""
+
+    async def close(self) -> None:
+        """End the connection and every stream on it."""
+        if self._channel:
+            await self._channel.close()
+            self._channel = None
+
+    async def root(self) -> bytes:
+        """The root certificates now on file. When they changed, the connection made with the old ones ends."""
+        root = self._credentials.read_root()
+        if root != self._root:
+            await self.close()
+            self._root = root
+        return root
+
+    async def certificate(self, csr: str, *, seconds: int) -> tuple[str, ...]:
+        """The certificates that istiod issues for a request: PEM texts, leaf first, root last."""
+        call: Any = (await self._open()).unary_unary(istio_ca.METHOD)
+        request = istio_ca.encode_request(csr, seconds)
+        try:
+            answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
+        except grpc.aio.AioRpcError as error:
+            raise TroubleError(self._explained(error)) from error
+        chain = istio_ca.decode_chain(answer)
+        if not chain:
+            raise TroubleError(f"istiod ({self._credentials.address}) answered with no certificate: see its log")
+        return chain
+
+    async def stream(self, method: str, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Relay an xDS stream. It waits for istiod without end; TroubleError when istiod ends it."""
+        method_call: Any = (await self._open()).stream_stream(method)
+        call = method_call(requests, metadata=self._credentials.metadata(), wait_for_ready=True)
+        try:
+            async for message in call:
+                yield message
+        except grpc.aio.AioRpcError as error:
+            raise TroubleError(self._explained(error)) from error
+        finally:
+            call.cancel()
+
+    async def _open(self) -> grpc.aio.Channel:
+        root = await self.root()
+        if self._channel is None:
+            credentials = _grpc.ssl_channel_credentials(root_certificates=root)
+            self._channel = grpc.aio.secure_channel(self._credentials.address, credentials, options=_OPTIONS)
+        return self._channel
+
+    def _explained(self, error: grpc.aio.AioRpcError) -> str:
+        where = f"istiod ({self._credentials.address})"
+        details = " ".join((error.details() or "").split())
+        match error.code():
+            case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+                token = self._credentials.token
+                return f"{where} refuses the token {token}: {details}. Delete the pod, and it gets a new one"
+            case grpc.StatusCode.UNAVAILABLE if "certificate" in details.lower():
+                return f"{where} is not trusted: {details}. Its CA is not the one in {self._credentials.root}"
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"{where} is out of reach: {details}. Check the pods and the Service of istiod"
+            case code:
+                return f"{where} answered {code.name}: {details}. See its log"
+
+
+def _read(path: Path, way_out: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise TroubleError(f"cannot read {path}: {error.strerror}. {way_out[0].upper()}{way_out[1:]}") from error
+    if not content.strip():
+        raise TroubleError(f"{path} is empty. {way_out[0].upper()}{way_out[1:]}")
+    return content

@@ -1,0 +1,182 @@
+"""Secret discovery for the Envoy beside us: its certificate and the roots it trusts, pushed when they change."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Protocol
+
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2
+
+from weft.adapters.grpc_server import Peer, Server, Write
+from weft.xds.resource import SECRET
+
+SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
+
+_log = logging.getLogger(__name__)
+_tls: Any = secret_pb2
+_xds: Any = discovery_pb2
+
+
+def certificate(name: str, chain: str, key: str) -> bytes:
+    """A Secret with a certificate chain and its private key, both PEM."""
+    secret = _tls.Secret(name=name)
+    secret.tls_certificate.certificate_chain.inline_bytes = chain.encode()
+    secret.tls_certificate.private_key.inline_bytes = key.encode()
+    body: bytes = secret.SerializeToString()
+    return body
+
+
+def roots(name: str, certificates: str) -> bytes:
+    """A Secret with the PEM certificates to verify others with."""
+    secret = _tls.Secret(name=name)
+    secret.validation_context.trusted_ca.inline_bytes = certificates.encode()
+    body: bytes = secret.SerializeToString()
+    return body
+
+
+class Secrets:
+    """The secrets there are now, and word of their changes."""
+
+    def __init__(self) -> None:
+        self._bodies: Mapping[str, bytes] = {}
+        self._changed = asyncio.Event()
+
+    def publish(self, bodies: Mapping[str, bytes]) -> None:
+        """Replace all secrets; streams hear of it."""
+        self._bodies = dict(bodies)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def changed(self) -> asyncio.Event:
+        """Set once, at the next change."""
+        return self._changed
+
+    def select(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Those of `names` that there are."""
+        return {name: self._bodies[name] for name in names if name in self._bodies}
+
+
+class _Dialect(Protocol):
+    """One of the two ways to speak xDS."""
+
+    def hear(self, message: bytes) -> None:
+        """Take a request."""
+
+    def say(self, secrets: Secrets) -> bytes | None:
+        """A response with what the client lacks, if it lacks something."""
+
+
+def _versions(bodies: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(body).hexdigest()[:16] for name, body in bodies.items()}
+
+
+def _packed(body: bytes) -> any_pb2.Any:
+    return any_pb2.Any(type_url=SECRET, value=body)
+
+
+def _report(request: Any) -> None:
+    if request.HasField("error_detail"):
+        _log.error("Envoy refuses a secret: %s", request.error_detail.message)
+
+
+class _StateOfTheWorld:
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._sent: dict[str, str] = {}
+        self._nonce = 0
+
+    def hear(self, message: bytes) -> None:
+        request = _xds.DiscoveryRequest.FromString(message)
+        _report(request)
+        if request.response_nonce and request.response_nonce != str(self._nonce):
+            return  # stale nonce: ignore (xds_protocol, ACK/NACK)
+        before, self._names = self._names, tuple(request.resource_names)
+        if set(self._names) - set(before):
+            self._sent = {}
+
+    def say(self, secrets: Secrets) -> bytes | None:
+        bodies = secrets.select(self._names)
+        versions = _versions(bodies)
+        if not bodies or versions == self._sent:
+            return None
+        self._sent = versions
+        self._nonce += 1
+        response = _xds.DiscoveryResponse(
+            version_info="-".join(versions.values()),
+            resources=[_packed(body) for body in bodies.values()],
+            type_url=SECRET,
+            nonce=str(self._nonce),
+        )
+        encoded: bytes = response.SerializeToString()
+        return encoded
+
+
+class _Delta:
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._sent: dict[str, str] = {}
+        self._nonce = 0
+
+    def hear(self, message: bytes) -> None:
+        request = _xds.DeltaDiscoveryRequest.FromString(message)
+        _report(request)
+        self._sent |= dict(request.initial_resource_versions)
+        self._names -= set(request.resource_names_unsubscribe)
+        self._names |= set(request.resource_names_subscribe)
+        for name in request.resource_names_subscribe:
+            # asking again is asking for an answer (xds_protocol, subscribing to resources)
+            if name not in request.initial_resource_versions:
+                self._sent.pop(name, None)
+
+    def say(self, secrets: Secrets) -> bytes | None:
+        bodies = secrets.select(self._names)
+        versions = _versions(bodies)
+        new = {name: version for name, version in versions.items() if self._sent.get(name) != version}
+        if not new:
+            return None
+        self._sent |= new
+        self._nonce += 1
+        response = _xds.DeltaDiscoveryResponse(
+            resources=[_xds.Resource(name=n, version=v, resource=_packed(bodies[n])) for n, v in new.items()],
+            type_url=SECRET,
+            nonce=str(self._nonce),
+        )
+        encoded: bytes = response.SerializeToString()
+        return encoded
+
+
+def register(server: Server, secrets: Secrets) -> None:
+    """Serve the secrets on `server`, in both ways to speak xDS."""
+
+    async def state(requests: AsyncIterator[bytes], write: Write, _: Peer) -> None:
+        await _converse(_StateOfTheWorld(), requests, write, secrets)
+
+    async def delta(requests: AsyncIterator[bytes], write: Write, _: Peer) -> None:
+        await _converse(_Delta(), requests, write, secrets)
+
+    server.stream(SERVICE, "StreamSecrets", state)
+    server.stream(SERVICE, "DeltaSecrets", delta)
+
+
+async def _converse(dialect: _Dialect, requests: AsyncIterator[bytes], write: Write, secrets: Secrets) -> None:
+    """Answer requests and changes, whichever comes first, until the client leaves."""
+    heard = asyncio.ensure_future(anext(requests, None))
+    try:
+        while True:
+            changed = asyncio.ensure_future(secrets.changed.wait())
+            if response := dialect.say(secrets):
+                await write(response)
+            await asyncio.wait((heard, changed), return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            if heard.done():
+                message = heard.result()
+                if message is None:
+                    return
+                dialect.hear(message)
+                heard = asyncio.ensure_future(anext(requests, None))
+    finally:
+        heard.cancel()

@@ -1,0 +1,74 @@
+"""Checks that several resources share. Each gives problems and never raises."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from weft.api import codes
+from weft.api.report import Report
+from weft.base.durations import parse_duration
+from weft.base.names import host_fault, is_dns_label
+from weft.base.problem import Problem
+
+_SHORTEST = timedelta(milliseconds=1)
+_LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
+# Envoy matches with RE2, which has neither look-around, back-references nor possessive or atomic groups
+_NOT_RE2 = re.compile(r"\(\?(?:=|!|<=|<!|>|P=|\()|(?<!\\)(?:\\\\)*\\[1-9]|[*+?}]\+")
+
+
+def check_host(host: str, field: str, report: Report, *, wildcard: bool) -> Iterator[Problem]:
+    """A host must be a DNS name, or with `wildcard` also `*` and `*.x`."""
+    fault = host_fault(host, wildcard=wildcard)
+    if fault:
+        wild = ", or a wildcard such as *.example.com" if wildcard else ""
+        yield report.error(field, f"{fault}.", f"Write a service's name or a full host name{wild}.")
+
+
+def check_duration(text: str | None, field: str, report: Report, *, zero: bool = False) -> Iterator[Problem]:
+    """A duration must be 1 ms or more; with `zero`, 0 is allowed as well."""
+    if text is None:
+        return
+    try:
+        duration = parse_duration(text)
+    except ValueError as error:
+        yield report.error(field, f"{error}.", "Write a number with a unit: 1h, 1m, 2s, 250ms.")
+        return
+    if duration < _SHORTEST and not (zero and not duration):
+        yield report.error(field, f'"{text}" is too short.', "Use 1ms or more.")
+
+
+def check_regex(pattern: str, field: str, report: Report) -> Iterator[Problem]:
+    """A pattern must be one that RE2 takes: Python's syntax without what RE2 leaves out."""
+    beyond = _NOT_RE2.search(pattern)
+    if beyond:
+        what = f'"{pattern}" uses "{beyond.group()}", which RE2 does not have.'
+        hint = "Write it without look-around, back-references and possessive repeats."
+        yield report.error(field, what, hint, codes.BAD_REGEX)
+        return
+    try:
+        # \z and \pL are RE2's own; what compiles alike in Python stands in for them
+        re.compile(re.sub(r"\\[pP](?:\{\^?\w+\}|\w)", r"\\w", pattern).replace(r"\z", r"\Z"))
+    except re.error as error:
+        hint = "Envoy takes RE2 syntax; see https://github.com/google/re2/wiki/Syntax."
+        yield report.error(field, f'"{pattern}" is not a regular expression: {error}.', hint, codes.BAD_REGEX)
+
+
+def check_export_to(export_to: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:
+    """Each entry is `*`, `.`, `~` or a namespace."""
+    for index, each in enumerate(export_to):
+        if each not in {"*", ".", "~"} and not is_dns_label(each):
+            hint = 'Write "*", "." or the name of a namespace.'
+            yield report.error(f"{field}[{index}]", f'"{each}" is not a namespace.', hint)
+
+
+def check_labels(labels: Mapping[str, str], field: str, report: Report) -> Iterator[Problem]:
+    """Labels must be ones that a pod can have."""
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            yield report.error(
+                field, f'"{key}" cannot be the key of a label.', "Copy the key from the pod's labels."
+            )
+        if not _LABEL_VALUE.fullmatch(value):
+            hint = "Copy the value from the pod's labels."
+            yield report.error(f"{field}.{key}", f'"{value}" cannot be the value of a label.', hint)

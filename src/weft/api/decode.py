@@ -1,0 +1,118 @@
+"""From a JSON object to a resource, or to the problems in the way. Bad input raises nothing."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import inspect
+
+from weft.api import codes, destination_rule_checks, kubernetes, virtual_service_checks
+from weft.api.destination_rule import DestinationRule
+from weft.api.faults import faults
+from weft.api.report import Report
+from weft.api.shape import ACTED_ON, Shape
+from weft.api.virtual_service import VirtualService
+from weft.base.problem import At, Problem, Severity
+
+T = TypeVar("T")
+Resource = VirtualService | DestinationRule
+
+RESOURCES: Mapping[str, type[VirtualService] | type[DestinationRule]] = {
+    "VirtualService": VirtualService,
+    "DestinationRule": DestinationRule,
+}
+"""Istio's kinds that are acted on."""
+
+KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
+    "Service": kubernetes.Service,
+    "EndpointSlice": kubernetes.EndpointSlice,
+    "Pod": kubernetes.Pod,
+    "Namespace": kubernetes.Namespace,
+}
+"""Kubernetes' kinds that the mesh reads, each by its partial shape."""
+
+API_VERSIONS = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
+
+
+def decode(shape: type[T], obj: Mapping[str, Any]) -> T | tuple[Problem, ...]:
+    """Read one object. What is wrong comes back as problems of severity Error, each with its field and a way out.
+
+    A rule's `status` is the server's business and is skipped.
+    """
+    body = {key: value for key, value in obj.items() if key != "status"} if issubclass(shape, Shape) else obj
+    report = Report(place(shape.__name__, obj))
+    try:
+        value = msgspec.convert(body, shape)
+    except msgspec.ValidationError as error:
+        return _misfits(shape, body, report) or (
+            report.error("", f"{error}.", "Compare it with kubectl explain."),
+        )
+    errors = tuple(each for each in check(value) if each.severity is Severity.ERROR)
+    return errors or value
+
+
+def check(value: object) -> tuple[Problem, ...]:
+    """Everything to be said about a decoded object by itself: what is invalid, without effect, or deprecated."""
+    match value:
+        case VirtualService():
+            found = _checked(value, virtual_service_checks.check)
+        case DestinationRule():
+            found = _checked(value, destination_rule_checks.check)
+        case _:
+            return ()
+    return tuple(found)
+
+
+def place(kind: str, obj: Mapping[str, Any]) -> At:
+    """Say where an object is, as far as it can be read."""
+    meta = obj.get("metadata")
+    meta = meta if isinstance(meta, Mapping) else {}
+    return At(kind=kind, namespace=str(meta.get("namespace") or ""), name=str(meta.get("name") or ""))
+
+
+C = TypeVar("C", VirtualService, DestinationRule)
+
+
+def _checked(value: C, checks: Callable[[C, Report], Iterator[Problem]]) -> Iterator[Problem]:
+    kind, meta = type(value).__name__, value.metadata
+    report = Report(At(kind=kind, namespace=meta.namespace, name=meta.name))
+    if value.kind not in {"", kind}:
+        yield report.error("kind", f'expected "{kind}", got "{value.kind}".', f"Write kind: {kind}.")
+    if value.api_version not in {"", *API_VERSIONS}:
+        hint = f"Use one of {', '.join(API_VERSIONS)}."
+        yield report.error("apiVersion", f'"{value.api_version}" is not a version of {kind}.', hint)
+    yield from checks(value, report)
+    yield from _without_effect(value.spec, "spec", report)
+
+
+def _misfits(shape: type[Any], body: Mapping[str, Any], report: Report) -> tuple[Problem, ...]:
+    found = faults(inspect.type_info(shape), body)
+    return tuple(report.error(each.path, each.message, each.hint) for each in found)
+
+
+def _without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
+    """Find the fields that are set and marked as not acted on; what is inside such a field is not told again."""
+    match value:
+        case Shape():
+            for each in msgspec.structs.fields(value):
+                inner, here = getattr(value, each.name), f"{path}.{each.encode_name}"
+                if inner is None or inner in ((), {}):
+                    continue
+                mark = _mark(each.type)
+                if mark is None:
+                    yield from _without_effect(inner, here, report)
+                else:
+                    hint = mark.get("hint", "Until then, the rest works as if it were not there.")
+                    yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
+        case tuple():
+            for index, inner in enumerate(value):
+                yield from _without_effect(inner, f"{path}[{index}]", report)
+        case _:
+            return
+
+
+def _mark(annotation: Any) -> dict[str, Any] | None:
+    extras = (
+        each.extra or {} for each in getattr(annotation, "__metadata__", ()) if isinstance(each, msgspec.Meta)
+    )
+    return next((extra for extra in extras if extra.get(ACTED_ON) is False), None)

@@ -1,0 +1,237 @@
+"""The traffic policy of a DestinationRule: load balancing, TLS, and the parts not acted on yet."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from weft.api.shape import NOT_YET, Duration, Port, PortSelector, Shape, UInt
+
+
+class KeepAlive(Shape, frozen=True):
+    """Probes of an idle connection."""
+
+    probes: UInt | None = None
+    time: Duration | None = None
+    interval: Duration | None = None
+
+
+class TcpPool(Shape, frozen=True):
+    """Limits of connections."""
+
+    max_connections: int | None = None
+    connect_timeout: Duration | None = None
+    tcp_keepalive: KeepAlive | None = None
+    max_connection_duration: Duration | None = None
+    idle_timeout: Duration | None = None
+
+
+class Http2KeepAlive(Shape, frozen=True):
+    """PING frames on an idle connection."""
+
+    interval: Duration | None = None
+    timeout: Duration | None = None
+
+
+class HttpPool(Shape, frozen=True):
+    """Limits of requests."""
+
+    http1_max_pending_requests: int | None = None
+    http2_max_requests: int | None = None
+    max_requests_per_connection: int | None = None
+    max_retries: int | None = None
+    idle_timeout: Duration | None = None
+    h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None = None
+    use_client_protocol: bool | None = None
+    max_concurrent_streams: int | None = None
+    http2_keep_alive: Http2KeepAlive | None = None
+
+
+class ConnectionPool(Shape, frozen=True):
+    """Limits of connections and requests to a host."""
+
+    tcp: TcpPool | None = None
+    http: HttpPool | None = None
+
+
+class CookieAttribute(Shape, frozen=True):
+    """One attribute of a cookie."""
+
+    name: str = ""
+    value: str = ""
+
+
+class HttpCookie(Shape, frozen=True):
+    """A cookie that ties a client to an endpoint."""
+
+    name: str = ""
+    path: str = ""
+    ttl: Duration | None = None
+    attributes: tuple[CookieAttribute, ...] = ()
+
+
+class RingHash(Shape, frozen=True):
+    """The ring-hash algorithm."""
+
+    minimum_ring_size: UInt | None = None
+
+
+class Maglev(Shape, frozen=True):
+    """The Maglev algorithm."""
+
+    table_size: UInt | None = None
+
+
+class ConsistentHash(Shape, frozen=True):
+    """What requests are hashed by."""
+
+    http_header_name: str | None = None
+    http_cookie: HttpCookie | None = None
+    use_source_ip: bool | None = None
+    http_query_parameter_name: str | None = None
+    ring_hash: RingHash | None = None
+    maglev: Maglev | None = None
+    minimum_ring_size: UInt | None = None
+
+
+class Distribute(Shape, frozen=True):
+    """Shares of the traffic from one locality."""
+
+    from_: str = field(default="", name="from")
+    to: dict[str, UInt] = field(default_factory=dict)
+
+
+class Failover(Shape, frozen=True):
+    """Where traffic of one region goes when it is down."""
+
+    from_: str = field(default="", name="from")
+    to: str = ""
+
+
+class LocalityLb(Shape, frozen=True):
+    """Load balancing by locality."""
+
+    distribute: tuple[Distribute, ...] = ()
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    enabled: bool | None = None
+
+
+class ZoneAwareLb(Shape, frozen=True):
+    """Load balancing by zone."""
+
+    enabled: bool | None = None
+    failover: tuple[Failover, ...] = ()
+    failover_priority: tuple[str, ...] = ()
+    min_cluster_size: UInt | None = None
+
+
+class Warmup(Shape, frozen=True):
+    """How a new endpoint's share grows."""
+
+    duration: Duration | None = None
+    minimum_percent: float | None = None
+    aggression: float | None = None
+
+
+class BackendUtilization(Shape, frozen=True):
+    """Weights by the load that endpoints report."""
+
+    metric_names_for_computing_utilization: tuple[str, ...] = ()
+    error_utilization_penalty_percent: UInt | None = None
+    weight_update_period: Duration | None = None
+    weight_expiration_period: Duration | None = None
+    weight_stabilization_period: Duration | None = None
+
+
+Simple = Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"]
+
+
+class LoadBalancer(Shape, frozen=True):
+    """How an endpoint is chosen."""
+
+    simple: Annotated[
+        Simple | None, Meta(description="LEAST_REQUEST is the default; LEAST_CONN is its old name.")
+    ] = None
+    consistent_hash: Annotated[ConsistentHash | None, NOT_YET] = None
+    locality_lb_setting: Annotated[LocalityLb | None, NOT_YET] = None
+    zone_aware_lb_setting: Annotated[ZoneAwareLb | None, NOT_YET] = None
+    warmup_duration_secs: Annotated[Duration | None, NOT_YET] = None
+    warmup: Annotated[Warmup | None, NOT_YET] = None
+    backend_utilization: Annotated[BackendUtilization | None, NOT_YET] = None
+
+
+class OutlierDetection(Shape, frozen=True):
+    """When a failing endpoint is set aside."""
+
+    consecutive_errors: int | None = None
+    split_external_local_origin_errors: bool | None = None
+    consecutive_local_origin_failures: UInt | None = None
+    consecutive_gateway_errors: UInt | None = None
+    consecutive5xx_errors: UInt | None = None
+    interval: Duration | None = None
+    base_ejection_time: Duration | None = None
+    max_ejection_percent: int | None = None
+    min_health_percent: int | None = None
+    outlier_detection_http_error_codes: tuple[int, ...] = ()
+
+
+class Tls(Shape, frozen=True):
+    """TLS towards the host."""
+
+    mode: Annotated[
+        Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
+        Meta(description="Without it, mTLS is used wherever the endpoint has a sidecar."),
+    ] = "DISABLE"
+    client_certificate: Annotated[str | None, NOT_YET] = None
+    private_key: Annotated[str | None, NOT_YET] = None
+    ca_certificates: Annotated[str | None, NOT_YET] = None
+    credential_name: Annotated[str | None, NOT_YET] = None
+    subject_alt_names: Annotated[tuple[str, ...], NOT_YET] = ()
+    sni: Annotated[str | None, NOT_YET] = None
+    insecure_skip_verify: Annotated[bool | None, NOT_YET] = None
+    ca_crl: Annotated[str | None, NOT_YET] = None
+
+
+class Tunnel(Shape, frozen=True):
+    """A tunnel through a proxy."""
+
+    protocol: str = ""
+    target_host: str = ""
+    target_port: Port | None = None
+
+
+class ProxyProtocol(Shape, frozen=True):
+    """The PROXY protocol."""
+
+    version: Literal["V1", "V2"] = "V1"
+
+
+class RetryBudget(Shape, frozen=True):
+    """How much of the traffic may be retries."""
+
+    percent: float | None = None
+    min_retry_concurrency: UInt | None = None
+    budget_interval: Duration | None = None
+
+
+class PortTrafficPolicy(Shape, frozen=True):
+    """The policy of one port."""
+
+    port: PortSelector | None = None
+    load_balancer: LoadBalancer | None = None
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+    tls: Tls | None = None
+
+
+class TrafficPolicy(Shape, frozen=True):
+    """How clients talk to a host, or to one subset of it."""
+
+    load_balancer: LoadBalancer | None = None
+    tls: Tls | None = None
+    connection_pool: Annotated[ConnectionPool | None, NOT_YET] = None
+    outlier_detection: Annotated[OutlierDetection | None, NOT_YET] = None
+    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], NOT_YET] = ()
+    tunnel: Annotated[Tunnel | None, NOT_YET] = None
+    proxy_protocol: Annotated[ProxyProtocol | None, NOT_YET] = None
+    retry_budget: Annotated[RetryBudget | None, NOT_YET] = None

@@ -1,0 +1,287 @@
+"""VirtualService (networking.istio.io): how requests to a host are routed."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from weft.api.shape import (
+    NO_ANSWER_YET,
+    NOT_YET,
+    Duration,
+    ExportTo,
+    Host,
+    Metadata,
+    Percent,
+    Port,
+    PortSelector,
+    Shape,
+    Status,
+    UInt,
+)
+
+
+class StringMatch(Shape, frozen=True):
+    """One way to compare a string. For a header, an empty comparison asks only that the header is present."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: Annotated[str | None, Meta(description="RE2 syntax, matched against the whole value.")] = None
+
+
+class HttpMatch(Shape, frozen=True):
+    """Conditions on a request and its sender; all of them must hold."""
+
+    name: Annotated[str, Meta(description="A name for this match, joined to the route's name.")] = ""
+    uri: StringMatch | None = None
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: Annotated[dict[str, StringMatch], Meta(description="Comparisons by header name.")] = field(
+        default_factory=dict
+    )
+    without_headers: Annotated[dict[str, StringMatch], Meta(description="Comparisons that must fail.")] = field(
+        default_factory=dict
+    )
+    query_params: Annotated[dict[str, StringMatch], Meta(description="Comparisons by query parameter.")] = field(
+        default_factory=dict
+    )
+    port: Annotated[Port | None, Meta(description="The port that the client dialled.")] = None
+    source_labels: Annotated[dict[str, str], Meta(description="Labels that the client's pod must have.")] = field(
+        default_factory=dict
+    )
+    source_namespace: Annotated[str, Meta(description="The namespace that the client must be in.")] = ""
+    ignore_uri_case: Annotated[bool, Meta(description="Compare exact and prefix uris without regard to case.")] = (
+        False
+    )
+    gateways: Annotated[tuple[str, ...], Meta(description='Where this holds; "mesh" means all sidecars.')] = ()
+    stat_prefix: Annotated[str | None, NOT_YET] = None
+
+
+class Destination(Shape, frozen=True):
+    """Where requests go: a service, one of its ports, one of its subsets."""
+
+    host: Host
+    subset: Annotated[str, Meta(description="A subset of the host's DestinationRule.")] = ""
+    port: Annotated[PortSelector | None, Meta(description="Needed where the service has several ports.")] = None
+
+
+class HeaderChanges(Shape, frozen=True):
+    """Headers to set, add and remove."""
+
+    set: dict[str, str] = field(default_factory=dict)
+    add: dict[str, str] = field(default_factory=dict)
+    remove: tuple[str, ...] = ()
+
+
+class Headers(Shape, frozen=True):
+    """Changes of a request's and a response's headers."""
+
+    request: HeaderChanges | None = None
+    response: HeaderChanges | None = None
+
+
+class HttpDestination(Shape, frozen=True):
+    """A destination and its share of the requests."""
+
+    destination: Destination
+    weight: Annotated[
+        UInt | None, Meta(description="Share of the requests; the weights of a route sum to 100.")
+    ] = None
+    headers: Annotated[Headers | None, NOT_YET] = None
+
+
+class Retries(Shape, frozen=True):
+    """When and how often a failed request is sent again."""
+
+    attempts: Annotated[UInt, Meta(description="Further tries after the first; 0 means none.")] = 0
+    per_try_timeout: Duration | None = None
+    retry_on: Annotated[str, Meta(description="Envoy's conditions and HTTP statuses, separated by commas.")] = ""
+    backoff: Annotated[Duration | None, NOT_YET] = None
+    retry_remote_localities: Annotated[bool | None, NOT_YET] = None
+    retry_ignore_previous_hosts: Annotated[bool | None, NOT_YET] = None
+
+
+class Abort(Shape, frozen=True):
+    """Answer some requests with an error."""
+
+    http_status: Status | None = None
+    percentage: Percent | None = None
+    grpc_status: Annotated[str | None, NOT_YET] = None
+    http2_error: Annotated[str | None, NOT_YET] = None
+
+
+class Delay(Shape, frozen=True):
+    """Hold some requests for a while before they go on."""
+
+    fixed_delay: Duration | None = None
+    percentage: Percent | None = None
+    percent: Annotated[
+        Annotated[int, Meta(ge=0, le=100)] | None, Meta(description="Deprecated: use percentage.")
+    ] = None
+    exponential_delay: Annotated[Duration | None, NOT_YET] = None
+
+
+class Fault(Shape, frozen=True):
+    """Faults to inject; the route must match first."""
+
+    abort: Abort | None = None
+    delay: Delay | None = None
+
+
+class Redirect(Shape, frozen=True):
+    """An answer that sends the client elsewhere."""
+
+    uri: str | None = None
+    prefix_rewrite: str | None = None
+    authority: str | None = None
+    port: Port | None = None
+    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
+    scheme: str | None = None
+    redirect_code: UInt | None = None
+
+
+class Body(Shape, frozen=True):
+    """A body as text or as base64."""
+
+    string: str | None = None
+    bytes: str | None = None
+
+
+class DirectResponse(Shape, frozen=True):
+    """An answer without a destination."""
+
+    status: Status
+    body: Body | None = None
+
+
+class Delegate(Shape, frozen=True):
+    """Another VirtualService that holds the routes."""
+
+    name: str = ""
+    namespace: str = ""
+
+
+class RegexRewrite(Shape, frozen=True):
+    """A rewrite by regular expression."""
+
+    match: str = ""
+    rewrite: str = ""
+
+
+class Rewrite(Shape, frozen=True):
+    """A change of the request's path or host."""
+
+    uri: str | None = None
+    authority: str | None = None
+    uri_regex_rewrite: RegexRewrite | None = None
+
+
+class Mirror(Shape, frozen=True):
+    """A destination that gets copies of requests."""
+
+    destination: Destination
+    percentage: Percent | None = None
+
+
+class CorsPolicy(Shape, frozen=True):
+    """Cross-origin rules."""
+
+    allow_origin: tuple[str, ...] = ()
+    allow_origins: tuple[StringMatch, ...] = ()
+    allow_methods: tuple[str, ...] = ()
+    allow_headers: tuple[str, ...] = ()
+    expose_headers: tuple[str, ...] = ()
+    max_age: Duration | None = None
+    allow_credentials: bool | None = None
+    unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] | None = None
+
+
+class HttpRoute(Shape, frozen=True):
+    """Matches and what becomes of the requests that fit one of them. The first route that fits is taken."""
+
+    name: Annotated[str, Meta(description="A name for logs and for weft proxy-config.")] = ""
+    match: Annotated[tuple[HttpMatch, ...], Meta(description="Alternatives; none means every request.")] = ()
+    route: Annotated[tuple[HttpDestination, ...], Meta(description="Destinations that share the requests.")] = ()
+    timeout: Duration | None = None
+    retries: Retries | None = None
+    fault: Fault | None = None
+    redirect: Annotated[Redirect | None, NO_ANSWER_YET] = None
+    direct_response: Annotated[DirectResponse | None, NO_ANSWER_YET] = None
+    delegate: Annotated[Delegate | None, NO_ANSWER_YET] = None
+    rewrite: Annotated[Rewrite | None, NOT_YET] = None
+    mirror: Annotated[Destination | None, NOT_YET] = None
+    mirrors: Annotated[tuple[Mirror, ...], NOT_YET] = ()
+    mirror_percent: Annotated[UInt | None, NOT_YET] = None
+    mirror_percent_old: Annotated[UInt | None, NOT_YET] = field(default=None, name="mirror_percent")
+    mirror_percentage: Annotated[Percent | None, NOT_YET] = None
+    cors_policy: Annotated[CorsPolicy | None, NOT_YET] = None
+    headers: Annotated[Headers | None, NOT_YET] = None
+
+
+class StreamDestination(Shape, frozen=True):
+    """A destination of connections."""
+
+    destination: Destination
+    weight: UInt | None = None
+
+
+class TlsMatch(Shape, frozen=True):
+    """Conditions on a TLS connection."""
+
+    sni_hosts: tuple[str, ...] = ()
+    destination_subnets: tuple[str, ...] = ()
+    port: Port | None = None
+    source_labels: dict[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+class TlsRoute(Shape, frozen=True):
+    """Routes of TLS connections by server name."""
+
+    match: tuple[TlsMatch, ...] = ()
+    route: tuple[StreamDestination, ...] = ()
+
+
+class TcpMatch(Shape, frozen=True):
+    """Conditions on a TCP connection."""
+
+    destination_subnets: tuple[str, ...] = ()
+    port: Port | None = None
+    source_subnet: str = ""
+    source_labels: dict[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+class TcpRoute(Shape, frozen=True):
+    """Routes of TCP connections."""
+
+    match: tuple[TcpMatch, ...] = ()
+    route: tuple[StreamDestination, ...] = ()
+
+
+class VirtualServiceSpec(Shape, frozen=True):
+    """Hosts, and the routes of requests to them."""
+
+    hosts: Annotated[
+        tuple[str, ...], Meta(description="The hosts that clients ask for; * and *.x are wildcards.")
+    ] = ()
+    gateways: Annotated[
+        tuple[str, ...], Meta(description='Where these routes hold; "mesh", the default, means all sidecars.')
+    ] = ()
+    export_to: ExportTo = ()
+    http: Annotated[
+        tuple[HttpRoute, ...], Meta(description="HTTP routes in order: the first that fits is taken.")
+    ] = ()
+    tls: Annotated[tuple[TlsRoute, ...], NOT_YET] = ()
+    tcp: Annotated[tuple[TcpRoute, ...], NOT_YET] = ()
+
+
+class VirtualService(Shape, frozen=True):
+    """Routes for one or more hosts."""
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: Metadata = Metadata()
+    spec: VirtualServiceSpec = VirtualServiceSpec()

@@ -1,0 +1,235 @@
+"""What must hold of a VirtualService beyond its shape, and what works otherwise than it looks."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from weft.api import codes
+from weft.api.checks import check_duration, check_export_to, check_host, check_labels, check_regex
+from weft.api.faults import key_path
+from weft.api.report import Report
+from weft.api.virtual_service import Fault, HttpMatch, HttpRoute, Retries, StringMatch, VirtualService
+from weft.base.names import is_header_name, nearest
+from weft.base.problem import Problem
+
+MESH: Final = "mesh"
+"""The gateway that stands for all sidecars."""
+
+# Envoy, x-envoy-retry-on and x-envoy-retry-grpc-on (router filter)
+_RETRY_ON: Final = frozenset(
+    {
+        "5xx",
+        "gateway-error",
+        "reset",
+        "reset-before-request",
+        "connect-failure",
+        "envoy-ratelimited",
+        "retriable-4xx",
+        "refused-stream",
+        "retriable-status-codes",
+        "retriable-headers",
+        "http3-post-connect-failure",
+        "cancelled",
+        "deadline-exceeded",
+        "internal",
+        "resource-exhausted",
+        "unavailable",
+    }
+)
+_PSEUDO: Final = frozenset({"uri", "scheme", "method", "authority"})
+_HUNDRED: Final = 100
+
+
+def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
+    """Give all that is wrong with a rule, or works otherwise than it looks."""
+    spec = rule.spec
+    yield from _hosts(spec.hosts, report)
+    yield from check_export_to(spec.export_to, "spec.exportTo", report)
+    yield from _gateways(spec.gateways, "spec.gateways", report)
+    if not (spec.http or spec.tls or spec.tcp):
+        yield report.error("spec.http", "there are no routes.", "Add at least one entry with a route.")
+    closed = ""
+    for index, route in enumerate(spec.http):
+        field = f"spec.http[{index}]"
+        if closed:
+            message = f"{closed} already takes every request, so this route is never reached."
+            yield report.warning(field, message, "Put the route without match last.", codes.UNREACHABLE)
+        yield from _route(route, field, report)
+        if not closed and _takes_all(route):
+            closed = field
+
+
+def _hosts(hosts: tuple[str, ...], report: Report) -> Iterator[Problem]:
+    if not hosts:
+        yield report.error(
+            "spec.hosts", "there are no hosts.", "Name the service whose requests are to be routed."
+        )
+    seen: dict[str, int] = {}
+    for index, host in enumerate(hosts):
+        yield from check_host(host, f"spec.hosts[{index}]", report, wildcard=True)
+        first = seen.setdefault(host.lower(), index)
+        if first != index:
+            hint = "Take one of them out."
+            yield report.error(f"spec.hosts[{index}]", f'"{host}" is already in spec.hosts[{first}].', hint)
+
+
+def _gateways(gateways: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:
+    for index, gateway in enumerate(gateways):
+        if gateway == MESH:
+            continue
+        hint = f'Only "{MESH}", all sidecars, has an effect so far.'
+        message = f'gateway "{gateway}" is not acted on yet.'
+        yield report.warning(f"{field}[{index}]", message, hint, codes.NOT_ACTED_ON)
+
+
+def _takes_all(route: HttpRoute) -> bool:
+    return not route.match or any(match == HttpMatch(name=match.name) for match in route.match)
+
+
+def _route(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
+    yield from _one_outcome(route, field, report)
+    yield from _weights(route, field, report)
+    for index, each in enumerate(route.route):
+        yield from check_host(
+            each.destination.host, f"{field}.route[{index}].destination.host", report, wildcard=False
+        )
+    for index, match in enumerate(route.match):
+        yield from _match(match, f"{field}.match[{index}]", report)
+    # 0s switches the timeout off, as Envoy reads it
+    yield from check_duration(route.timeout, f"{field}.timeout", report, zero=True)
+    if route.retries is not None:
+        yield from _retries(route.retries, f"{field}.retries", report)
+    if route.fault is not None:
+        yield from _fault(route.fault, f"{field}.fault", report)
+
+
+def _one_outcome(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
+    outcomes = {
+        "route": bool(route.route),
+        "redirect": route.redirect is not None,
+        "directResponse": route.direct_response is not None,
+        "delegate": route.delegate is not None,
+    }
+    given = [name for name, is_given in outcomes.items() if is_given]
+    if not given:
+        yield report.error(field, "nothing says where the requests go.", "Add a route with a destination.")
+    elif len(given) > 1:
+        yield report.error(field, f"{' and '.join(given)} exclude each other.", "Keep one of them.")
+
+
+def _weights(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
+    if len(route.route) < 2:
+        return
+    missing = [index for index, each in enumerate(route.route) if each.weight is None]
+    for index in missing:
+        hint = "Give every destination of a route its weight; 0 means none of the requests."
+        yield report.warning(f"{field}.route[{index}]", "has no weight, so it gets no requests.", hint)
+    total = sum(each.weight or 0 for each in route.route)
+    if total == 0:
+        yield report.error(f"{field}.route", "all weights are 0.", "Give weights that sum to 100.")
+    elif total != _HUNDRED:
+        shares = ", ".join(f"{(each.weight or 0) * 100 / total:.4g} %" for each in route.route)
+        message = f"the weights sum to {total}, not 100; Envoy scales them to {shares}."
+        yield report.warning(f"{field}.route", message, "Write weights that sum to 100.")
+
+
+def _match(match: HttpMatch, field: str, report: Report) -> Iterator[Problem]:
+    for name in ("uri", "scheme", "method", "authority"):
+        comparison: StringMatch | None = getattr(match, name)
+        if comparison is not None:
+            yield from _comparison(comparison, f"{field}.{name}", report, presence=False)
+    yield from _headers(match.headers, f"{field}.headers", report)
+    yield from _headers(match.without_headers, f"{field}.withoutHeaders", report)
+    for name, comparison in match.query_params.items():
+        yield from _comparison(comparison, key_path(f"{field}.queryParams", name), report, presence=True)
+    yield from _gateways(match.gateways, f"{field}.gateways", report)
+    yield from check_labels(match.source_labels, f"{field}.sourceLabels", report)
+
+
+def _headers(headers: Mapping[str, StringMatch], field: str, report: Report) -> Iterator[Problem]:
+    for name, comparison in headers.items():
+        here = key_path(field, name)
+        if name.startswith("@"):
+            hint = "Claims of tokens are matched at gateways only; until then this match never holds."
+            yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
+        elif not is_header_name(name.removeprefix(":")):
+            yield report.error(
+                here, f'"{name}" cannot be the name of a header.', "Use letters, digits and dashes."
+            )
+        elif name in _PSEUDO:
+            message = f'"{name}" is compared with a header of that name, not with the request\'s {name}.'
+            yield report.warning(here, message, f"Write {name}: beside headers: instead.")
+        elif name != name.lower():
+            hint = f"Write {name.lower()}."
+            yield report.info(here, "is compared in lower case, as Envoy sees all headers.", hint)
+        yield from _comparison(comparison, here, report, presence=True)
+
+
+def _comparison(match: StringMatch, field: str, report: Report, *, presence: bool) -> Iterator[Problem]:
+    ways = {"exact": match.exact, "prefix": match.prefix, "regex": match.regex}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        yield report.error(field, f"{' and '.join(given)} exclude each other.", "Keep one of them.")
+    if not given and not presence:
+        yield report.error(field, "says not how to compare.", "Add exact, prefix or regex.")
+    if match.prefix == "" and not presence:
+        yield report.error(
+            f"{field}.prefix", "the prefix is empty.", 'Write one, or take the match out ("/" is all).'
+        )
+    if match.regex is not None:
+        if not match.regex:
+            yield report.error(
+                f"{field}.regex", "the expression is empty.", "Write one, or .* for all.", codes.BAD_REGEX
+            )
+        yield from check_regex(match.regex, f"{field}.regex", report)
+
+
+def _retries(retries: Retries, field: str, report: Report) -> Iterator[Problem]:
+    yield from check_duration(retries.per_try_timeout, f"{field}.perTryTimeout", report)
+    yield from check_duration(retries.backoff, f"{field}.backoff", report)
+    if not retries.attempts and (retries.per_try_timeout or retries.retry_on):
+        message = "attempts is 0, so nothing is tried again."
+        yield report.warning(field, message, "Set attempts to 1 or more, or take the rest out.")
+    for word in filter(None, (each.strip() for each in retries.retry_on.split(","))):
+        is_status = word.isascii() and word.isdigit() and 100 <= int(word) <= 599
+        if word not in _RETRY_ON and not is_status:
+            near = nearest(word, _RETRY_ON)
+            hint = (
+                f'Did you mean "{near}"?' if near else f"Known: {', '.join(sorted(_RETRY_ON))}, and HTTP statuses."
+            )
+            yield report.error(f"{field}.retryOn", f'"{word}" is not a reason to retry.', hint)
+
+
+def _fault(fault: Fault, field: str, report: Report) -> Iterator[Problem]:
+    abort, delay = fault.abort, fault.delay
+    if abort is None and delay is None:
+        yield report.error(field, "there is neither abort nor delay.", "Add one, or take fault out.")
+    if abort is not None:
+        given = [
+            name
+            for name, value in (
+                ("httpStatus", abort.http_status),
+                ("grpcStatus", abort.grpc_status),
+                ("http2Error", abort.http2_error),
+            )
+            if value is not None
+        ]
+        if len(given) != 1:
+            message = f"{' and '.join(given)} exclude each other." if given else "there is no status."
+            yield report.error(f"{field}.abort", message, "Give httpStatus.")
+        if abort.percentage is None:
+            yield _no_share(f"{field}.abort", "aborted", report)
+    if delay is not None:
+        if delay.fixed_delay is None and delay.exponential_delay is None:
+            yield report.error(f"{field}.delay", "there is no duration.", "Add fixedDelay: 5s.")
+        yield from check_duration(delay.fixed_delay, f"{field}.delay.fixedDelay", report)
+        yield from check_duration(delay.exponential_delay, f"{field}.delay.exponentialDelay", report)
+        if delay.percent is not None:
+            hint = f"Write percentage: {{value: {delay.percent}}}."
+            yield report.warning(f"{field}.delay.percent", "is deprecated.", hint, codes.DEPRECATED)
+        elif delay.percentage is None:
+            yield _no_share(f"{field}.delay", "delayed", report)
+
+
+def _no_share(field: str, what: str, report: Report) -> Problem:
+    message = f"there is no percentage, so no request is {what}."
+    return report.warning(field, message, "Add percentage: {value: 100}, or less.")

@@ -1,0 +1,58 @@
+"""`weft proxy-status`: how far each proxy is, from the control plane's `/debug/syncz`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any
+
+HEADER = ("NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "ECDS", "ISTIOD", "VERSION")
+_PADDING = 5
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """One proxy. States are SYNCED, STALE (sent, not confirmed yet), NOT SENT, or ERROR (something rejected)."""
+
+    name: str
+    cluster: str
+    cds: str
+    lds: str
+    eds: str
+    rds: str
+    ecds: str
+    istiod: str
+    version: str
+
+
+def rows(syncz: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """The table of one or several control planes' entries, sorted by name."""
+    return sorted(
+        Row(
+            name=str(entry.get("proxy", "")),
+            cluster=str(entry.get("cluster_id", "")),
+            cds=_state(entry, "cluster"),
+            lds=_state(entry, "listener"),
+            eds=_state(entry, "endpoint"),
+            rds=_state(entry, "route"),
+            ecds=_state(entry, "extensionconfig"),
+            istiod=str(entry.get("istiod", "")),
+            version=str(entry.get("istio_version", "")),
+        )
+        for entry in syncz
+    )
+
+
+def render(table: Iterable[Row]) -> str:
+    """The table as text, in istioctl's layout: columns as wide as their widest cell and five spaces more."""
+    lines = [HEADER, *(astuple(row) for row in table)]
+    widths = [max(len(line[column]) for line in lines) + _PADDING for column in range(len(HEADER))]
+    shown = ("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in shown)
+
+
+def _state(entry: Mapping[str, Any], kind: str) -> str:
+    if (entry.get("errors") or {}).get(kind):
+        return "ERROR"
+    sent, acked = entry.get(f"{kind}_sent"), entry.get(f"{kind}_acked")
+    if not sent:
+        return "NOT SENT"
+    return "SYNCED" if sent == acked else "STALE"

@@ -1,0 +1,80 @@
+"""`weft status`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from weft.cli.options import DEFAULT_HOME, Home, absolute, say_error
+
+if TYPE_CHECKING:
+    from weft.cluster.machine.status import Part, Status
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("status")(status)
+
+
+def status(home: Home = DEFAULT_HOME) -> None:
+    """Show what runs of the cluster, and what it weighs. Changes nothing.
+
+    Exit code: 0 everything runs, 1 something does not, 3 no cluster runs.
+    """
+    import asyncio
+    from os import geteuid
+
+    from weft.cluster.machine import record
+    from weft.cluster.machine.status import Health, look
+
+    place = absolute(home)
+    if geteuid() and place.exists():
+        say_error("weft status must run as root to see the cluster's processes.", "Try: sudo weft status")
+        raise typer.Exit(1)
+    held = record.load(place)
+    if held is None:
+        say_error(f"no cluster of {place}.", "Start one: weft up")
+        raise typer.Exit(Health.ABSENT)
+    found = asyncio.run(look(held.layout(), held))
+    _show(found, str(held.layout().kubeconfig))
+    match found.health:
+        case Health.DEGRADED:
+            say_error("not everything runs.", "Start what is missing: weft up")
+        case Health.ABSENT:
+            say_error("the cluster does not run.", "Start it again: weft up, or delete it: weft down")
+    raise typer.Exit(found.health)
+
+
+def _show(found: "Status", kubeconfig: str) -> None:
+    from importlib.metadata import version
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from weft.cluster.machine.status import total
+
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("PART", "STATE", "PID"):
+        table.add_column(column, overflow="fold")
+    for column in ("RSS MiB", "PSS MiB"):
+        table.add_column(column, justify="right")
+    for part in found.parts:
+        table.add_row(*_cells(part))
+    weights = [part.memory for part in found.parts if part.memory]
+    if weights:
+        everything = total(weights)
+        table.add_row("together", "", "", _mib(everything.rss), _mib(everything.pss), style="bold")
+    console.print(table)
+    console.print(f"\nkubeconfig  {kubeconfig}\nweft        {version('weft')}", soft_wrap=True)
+    for what, value in found.versions:
+        console.print(f"{what:11} {value}", soft_wrap=True)
+
+
+def _cells(part: "Part") -> tuple[str, str, str, str, str]:
+    state = f"[green]{part.detail}[/]" if part.runs else f"[red]{part.detail}[/]"
+    weight = (_mib(part.memory.rss), _mib(part.memory.pss)) if part.memory else ("", "")
+    return part.name, state, str(part.pid or ""), *weight
+
+
+def _mib(kib: int) -> str:
+    return f"{kib / 1024:.0f}"

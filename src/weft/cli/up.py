@@ -1,0 +1,177 @@
+"""`weft up`."""
+
+from ipaddress import IPv4Network
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weft.cli.options import DEFAULT_HOME, Home, absolute, fail, say_error
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from weft.cluster.machine.layout import Layout
+    from weft.cluster.machine.up import Mesh, Up
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the app."""
+    app.command("up")(up)
+
+
+def up(
+    home: Home = DEFAULT_HOME,
+    nodes: Annotated[
+        int | None, typer.Option(min=1, max=50, help="Number of nodes.", show_default="1, or as many as there are")
+    ] = None,
+    pod_cidr: Annotated[
+        str | None, typer.Option(help="Addresses of pods, a /24 for each node.", show_default="10.244.0.0/16")
+    ] = None,
+    service_cidr: Annotated[
+        str | None, typer.Option(help="Addresses of services.", show_default="10.96.0.0/12")
+    ] = None,
+    node_cidr: Annotated[
+        str | None, typer.Option(help="Addresses of the nodes and this machine.", show_default="192.168.49.0/24")
+    ] = None,
+    api_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="The API server's port on 127.0.0.1.", show_default="6443"),
+    ] = None,
+) -> None:
+    """Bring up a Kubernetes cluster with a service mesh on this machine, or complete the one that is there.
+
+    Everything lives in network namespaces of its own; this machine gets one link (weft-…) and routes to the pod
+    and service ranges. Safe to repeat: what runs stays as it is, what has died is started again. `weft down`
+    takes everything away.
+    """
+    from rich.console import Console
+
+    from weft.adapters import files
+    from weft.cluster.machine import record
+    from weft.cluster.machine.layout import API_PORT, LAN, PODS, SERVICES, Layout
+    from weft.cluster.machine.up import chosen
+
+    place = absolute(home)
+    held = record.load(place)
+    known = chosen(Layout(place), held)
+    layout = Layout(
+        home=place,
+        node_count=nodes or known.node_count,
+        pods=_range("--pod-cidr", pod_cidr, known.pods or PODS),
+        services=_range("--service-cidr", service_cidr, known.services or SERVICES),
+        lan=_range("--node-cidr", node_cidr, known.lan or LAN),
+        api_port=api_port or known.api_port or API_PORT,
+    )
+    console = Console()
+    try:
+        with files.locked(place / ".lock"):
+            _run(layout, console)
+    except files.LockedError:
+        fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
+    except PermissionError as error:
+        fail(f"{error.filename or place}: permission denied.", "Try: sudo weft up")
+
+
+def _run(layout: "Layout", console: "Console") -> None:
+    import asyncio
+    import time
+
+    from weft.cli.display import display
+    from weft.cluster.machine.steps import Steps
+    from weft.cluster.machine.up import Up
+
+    begun = time.perf_counter()
+    with display(console) as watcher:
+        run = Up(layout, Steps(watcher, time.perf_counter), _mesh())
+        try:
+            asyncio.run(_interruptible(run))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            failure: BaseException | None = None
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, nothing stays half-started
+            failure = error
+        else:
+            _celebrate(layout, console, time.perf_counter() - begun, fresh=not run.ran_before)
+            return
+    _fail(run, failure)
+
+
+async def _interruptible(run: "Up") -> None:
+    """The run, cancelled by the signals that end a program, as Ctrl-C does."""
+    import asyncio
+    import signal
+
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("outside of a task")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await run.run()
+
+
+def _fail(run: "Up", failure: BaseException | None) -> None:
+    import signal
+
+    from weft.cluster.machine.trouble import UpError
+
+    # the way back is short, and breaking it off would leave things half-removed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    troubles = _troubles(failure)
+    run.undo()
+    if failure is None:
+        fail("interrupted; what was started is taken down again.", "Try: weft up", code=130)
+    for trouble in troubles[1:]:
+        say_error(trouble.what, trouble.way_out)
+    if troubles:
+        fail(troubles[0].what, troubles[0].way_out)
+    if isinstance(failure, UpError):
+        fail(str(failure))
+    raise failure
+
+
+def _troubles(failure: BaseException | None) -> list[Any]:
+    """The troubles within a failure, each once; none where something else (a bug of ours) is in it alone."""
+    from weft.cluster.machine.trouble import UpError
+
+    match failure:
+        case UpError():
+            return list(failure.troubles)
+        case BaseExceptionGroup():
+            found = [trouble for one in failure.exceptions for trouble in _troubles(one)]
+            return list(dict.fromkeys(found))
+    return []
+
+
+def _mesh() -> "Mesh":
+    from importlib.metadata import version
+
+    from weft.cluster.machine.up import Mesh
+
+    def objects() -> list[dict[str, Any]]:
+        from weft.install.crds import crds
+        from weft.install.manifests import Settings, manifests
+
+        return [*crds(), *manifests(Settings())]
+
+    return Mesh(version("weft"), objects)
+
+
+def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:
+    try:
+        return IPv4Network(text) if text else otherwise
+    except ValueError as error:
+        fail(f"{option}: {error}.", f"Give a range such as {otherwise}")
+
+
+def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: bool) -> None:
+    verb = "is up" if fresh else "runs"
+    nodes = f"{layout.node_count} node{'s' if layout.node_count > 1 else ''}"
+    console.print(
+        f"\n[bold]weft {verb}[/] ({seconds:.1f} s, {nodes}). Next:\n\n"
+        f"  export KUBECONFIG={layout.kubeconfig}\n"
+        "  kubectl get pods -A\n"
+        "  kubectl create namespace demo\n"
+        "  kubectl label namespace demo istio-injection=enabled\n"
+        "  weft status\n",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,107 @@
+"""What is there from the start: namespaces, roles, the `kubernetes` Service and its endpoints."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+from ipaddress import IPv4Network
+from typing import Any
+
+import yaml
+
+from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.cluster import Call, Cluster, Obj
+from weft.cluster.apiserver.users import MASTERS, User
+from weft.cluster.apiserver.writing import Writing
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_SERVER = User("system:apiserver", groups=(MASTERS,))
+_RBAC = "rbac.authorization.k8s.io"
+_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+
+
+def _call(cluster: Cluster, group: str, plural: str, namespace: str = "", name: str = "") -> Call:
+    kind = cluster.scheme.find(group, "v1", plural)
+    if kind is None:
+        raise LookupError(f"{plural}.{group} is missing from the catalog")
+    return Call(kind, namespace, name, _SERVER, manager="weft-apiserver", validation="Ignore")
+
+
+async def _ensure(writing: Writing, call: Call, obj: Obj) -> None:
+    """Create the object, or write what it should be over what it is."""
+    name = obj["metadata"]["name"]
+    try:
+        await writing.create(call, obj)
+    except errors.StatusError as error:
+        if error.reason != "AlreadyExists":
+            raise
+        call.name = name
+        wanted = {key: value for key, value in obj.items() if key != "metadata"}
+        await writing.update(call, lambda before: {**before, **wanted})
+
+
+async def run(
+    cluster: Cluster, writing: Writing, network: IPv4Network, addresses: Sequence[tuple[str, int]]
+) -> None:
+    """Make what is missing. `addresses` are where pods reach this server: address and port."""
+    for name in NAMESPACES:
+        if cluster.core("namespaces", "", name) is None:
+            await writing.create(_call(cluster, "", "namespaces"), {"metadata": {"name": name}})
+    for role in yaml.safe_load((files(__package__) / "roles.yaml").read_text()):
+        await _role(cluster, writing, role)
+    await _own_service(cluster, writing, network, addresses)
+
+
+async def _role(cluster: Cluster, writing: Writing, role: dict[str, Any]) -> None:
+    name, metadata = role["name"], {"name": role["name"], "labels": _LABELS}
+    kinds = cluster.scheme
+    roles, bindings = kinds.find(_RBAC, "v1", "clusterroles"), kinds.find(_RBAC, "v1", "clusterrolebindings")
+    if roles and cluster.row(roles, "", name) is None:
+        await writing.create(_call(cluster, _RBAC, "clusterroles"), {"metadata": metadata, "rules": role["rules"]})
+    if bindings and role["groups"] and cluster.row(bindings, "", name) is None:
+        binding = {
+            "metadata": metadata,
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
+            "subjects": [{"kind": "Group", "apiGroup": _RBAC, "name": group} for group in role["groups"]],
+        }
+        await writing.create(_call(cluster, _RBAC, "clusterrolebindings"), binding)
+
+
+async def _own_service(
+    cluster: Cluster, writing: Writing, network: IPv4Network, addresses: Sequence[tuple[str, int]]
+) -> None:
+    labels = {"component": "apiserver", "provider": "kubernetes"}
+    if not addresses:
+        return
+    port = addresses[0][1]
+    first = str(network.network_address + 1)
+    service = {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
+        "spec": {
+            "type": "ClusterIP",
+            "clusterIP": first,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    }
+    # labelled so that the endpoints controller leaves it alone: the Service has no selector
+    mirrored = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    endpoints = {
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": mirrored},
+        "subsets": [
+            {
+                "addresses": [{"ip": address} for address, _ in addresses],
+                "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+            }
+        ],
+    }
+    slices = {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}} for address, _ in addresses],
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    }
+    await _ensure(writing, _call(cluster, "", "services", "default"), service)
+    await _ensure(writing, _call(cluster, "", "endpoints", "default"), endpoints)
+    await _ensure(writing, _call(cluster, "discovery.k8s.io", "endpointslices", "default"), slices)

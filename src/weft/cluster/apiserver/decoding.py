@@ -1,0 +1,175 @@
+"""Reading an object of a built-in kind by its schema, as Go's typed decoder would.
+
+What Go's structs cannot hold is dropped and named (unknown fields), what they hold differently is brought to
+one form (quantities), and a wrong type is a 400 that names the field.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.cluster.apiserver import errors, quantities
+from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.schemas import Schema, Schemas
+
+# Fields that Kubernetes prints even when they are null.
+_KEPT_NULLS = frozenset({"lastProbeTime"})
+_QUANTITY = "Quantity"
+_GO_TYPES = {
+    "integer": "int32",
+    "boolean": "bool",
+    "string": "string",
+    "number": "float64",
+    "array": "[]",
+    "object": "map",
+}
+
+
+@dataclass(slots=True)
+class Decoded:
+    """An object in its kind's form, and the paths of fields that the kind does not have."""
+
+    obj: dict[str, Any]
+    unknown: list[str]
+
+
+@dataclass(slots=True)
+class _Walk:
+    kind: Kind
+    schemas: Schemas
+    unknown: list[str] = field(default_factory=list)
+
+    def wrong_type(self, value: Any, path: str, owner: str, schema: Schema) -> errors.StatusError:
+        wanted = _GO_TYPES.get(_type(schema), _type(schema))
+        if wanted == "int32" and schema.get("format") == "int64":
+            wanted = "int64"
+        plain = ".".join(part.partition("[")[0] for part in path.split("."))
+        what = f"json: cannot unmarshal {_json_type(value)} into Go struct field {owner}.{plain} of type {wanted}"
+        return self.refused(what)
+
+    def refused(self, why: str) -> errors.StatusError:
+        return errors.bad_request(
+            f'{self.kind.kind} in version "{self.kind.version}" cannot be handled as a {self.kind.kind}: {why}'
+        )
+
+    def value(self, value: Any, schema: Schema, path: str, owner: str) -> Any:
+        name = self.schemas.type_name(schema)
+        schema = self.schemas.resolve(schema)
+        if name == _QUANTITY:
+            return self.quantity(value, path)
+        if "oneOf" in schema:
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                raise self.wrong_type(value, path, owner, {"type": "intstr.IntOrString"})
+            return value
+        match _type(schema), value:
+            case ("object", dict()):
+                return self.object(value, schema, path, name or owner)
+            case ("array", list()):
+                items = schema.get("items", {})
+                return [self.value(item, items, f"{path}[{i}]", owner) for i, item in enumerate(value)]
+            case ("", _):
+                return value
+        if not _is(value, _type(schema)):
+            raise self.wrong_type(value, path, owner, schema)
+        return int(value) if _type(schema) == "integer" else value
+
+    def object(self, value: dict[str, Any], schema: Schema, path: str, owner: str) -> dict[str, Any]:
+        properties = schema.get("properties")
+        if properties is None:
+            extra = schema.get("additionalProperties")
+            if not isinstance(extra, dict):
+                return value  # an open object, such as FieldsV1 or RawExtension
+            return {
+                key: self.value(item, extra, f"{path}.{key}", owner)
+                for key, item in value.items()
+                if item is not None
+            }
+        result = {}
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else key
+            known = properties.get(key)
+            if known is None:
+                self.unknown.append(where)
+            elif item is not None:
+                result[key] = self.value(item, known, where, owner)
+            elif key in _KEPT_NULLS:
+                result[key] = None
+        return result
+
+    def quantity(self, value: Any, path: str) -> str:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise self.wrong_type(value, path, self.kind.kind, {"type": "resource.Quantity"})
+        try:
+            return quantities.canonical(str(value).strip())
+        except ValueError as error:
+            raise self.refused(str(error)) from error
+
+
+def _type(schema: Schema) -> str:
+    kind = schema.get("type", "")
+    return next((item for item in kind if item != "null"), "") if isinstance(kind, list) else str(kind)
+
+
+def _is(value: Any, wanted: str) -> bool:
+    match wanted:
+        case "string":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "integer":
+            return not isinstance(value, bool) and (isinstance(value, int) or _whole(value))
+        case "number":
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case _:
+            return False
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _json_type(value: Any) -> str:
+    match value:
+        case bool():
+            return "bool"
+        case str():
+            return "string"
+        case int() | float():
+            return "number"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def decode(obj: dict[str, Any], kind: Kind, schema: Schema, schemas: Schemas) -> Decoded:
+    """Bring `obj` to the form of its kind. A wrong type raises a 400; unknown fields are returned, dropped."""
+    walk = _Walk(kind, schemas)
+    result = walk.object(obj, schema, "", kind.kind)
+    return Decoded(result, walk.unknown)
+
+
+def missing(obj: dict[str, Any], schema: Schema, schemas: Schemas, path: str = "") -> list[errors.FieldError]:
+    """The required fields that are absent, below any object that is there."""
+    schema = schemas.resolve(schema)
+    found = [errors.required(_join(path, name)) for name in schema.get("required", ()) if name not in obj]
+    extra = schema.get("additionalProperties")
+    for key, value in obj.items():
+        if not path and key == "status":
+            continue  # what is observed is not wanted; Go fills its required fields with zeros
+        inner = schema.get("properties", {}).get(key, extra if isinstance(extra, dict) else None)
+        if inner is not None:
+            found += _missing_in(value, inner, schemas, _join(path, key))
+    return found
+
+
+def _missing_in(value: Any, schema: Schema, schemas: Schemas, path: str) -> list[errors.FieldError]:
+    if isinstance(value, dict):
+        return missing(value, schema, schemas, path)
+    if isinstance(value, list):
+        items = schemas.resolve(schema).get("items", {})
+        return [e for i, item in enumerate(value) for e in _missing_in(item, items, schemas, f"{path}[{i}]")]
+    return []
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

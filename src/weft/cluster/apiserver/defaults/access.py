@@ -1,0 +1,80 @@
+"""Defaults of what configures the cluster itself: namespaces, secrets, roles, webhooks, definitions."""
+
+import base64
+from typing import Any
+
+Obj = dict[str, Any]
+
+
+def secret(obj: Obj) -> None:
+    """Opaque; what `stringData` says is kept as base64 in `data`."""
+    obj.setdefault("type", "Opaque")
+    for key, value in (obj.pop("stringData", None) or {}).items():
+        obj.setdefault("data", {})[key] = base64.b64encode(str(value).encode()).decode()
+
+
+def namespace(obj: Obj) -> None:
+    """The label that selects a namespace by its name."""
+    metadata = obj.setdefault("metadata", {})
+    if metadata.get("name"):
+        metadata.setdefault("labels", {})["kubernetes.io/metadata.name"] = metadata["name"]
+
+
+def volume_claim(obj: Obj) -> None:
+    """Claims are for file systems."""
+    obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+def _webhook(webhook: Obj) -> None:
+    webhook.setdefault("failurePolicy", "Fail")
+    webhook.setdefault("matchPolicy", "Equivalent")
+    webhook.setdefault("namespaceSelector", {})
+    webhook.setdefault("objectSelector", {})
+    webhook.setdefault("timeoutSeconds", 10)
+    service = webhook.get("clientConfig", {}).get("service")
+    if service:
+        service.setdefault("port", 443)
+    for rule in webhook.get("rules") or ():
+        rule.setdefault("scope", "*")
+
+
+def validating_webhooks(obj: Obj) -> None:
+    """Fail closed, after ten seconds."""
+    for webhook in obj.get("webhooks") or ():
+        _webhook(webhook)
+
+
+def mutating_webhooks(obj: Obj) -> None:
+    """As validating ones, and called once."""
+    for webhook in obj.get("webhooks") or ():
+        _webhook(webhook)
+        webhook.setdefault("reinvocationPolicy", "Never")
+
+
+def role_binding(obj: Obj) -> None:
+    """Roles and users belong to the RBAC group, service accounts to the core one."""
+    obj.get("roleRef", {}).setdefault("apiGroup", "rbac.authorization.k8s.io")
+    for subject in obj.get("subjects") or ():
+        if subject.get("kind") in {"User", "Group"}:
+            subject.setdefault("apiGroup", "rbac.authorization.k8s.io")
+
+
+def custom_resource_definition(obj: Obj) -> None:
+    """Names follow from the kind; versions are not converted."""
+    spec = obj.setdefault("spec", {})
+    names = spec.setdefault("names", {})
+    if kind := names.get("kind"):
+        names.setdefault("singular", str(kind).lower())
+        names.setdefault("listKind", f"{kind}List")
+    spec.setdefault("conversion", {"strategy": "None"})
+
+
+def storage_class(obj: Obj) -> None:
+    """Volumes are deleted with their claims and bound at once."""
+    obj.setdefault("reclaimPolicy", "Delete")
+    obj.setdefault("volumeBindingMode", "Immediate")
+
+
+def priority_class(obj: Obj) -> None:
+    """Higher priority may preempt lower."""
+    obj.setdefault("preemptionPolicy", "PreemptLowerPriority")

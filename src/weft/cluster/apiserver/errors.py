@@ -1,0 +1,166 @@
+"""Refusals of the API server: an exception that carries a Kubernetes `Status`.
+
+The sentences are the ones that kubectl's users know (apimachinery, `pkg/api/errors` and `field.Error`).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from weft.cluster.apiserver.kinds import Kind
+
+
+class StatusError(Exception):
+    """A request that is refused; `status()` is the body of the answer and `code` its HTTP code."""
+
+    def __init__(
+        self, code: int, reason: str, message: str, details: dict[str, Any] | None = None, *, retry_after: int = 0
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details = {**(details or {}), **({"retryAfterSeconds": retry_after} if retry_after else {})}
+        self.retry_after = retry_after
+
+    def status(self) -> dict[str, Any]:
+        """The `Status` object that clients decode."""
+        body: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+        }
+        if self.details:
+            body["details"] = self.details
+        body["code"] = self.code
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field that is wrong. `reason` is a Kubernetes cause such as `FieldValueInvalid`; `text` follows the field."""
+
+    field: str
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.text}"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def required(field: str, detail: str = "") -> FieldError:
+    """A field that is absent and must not be."""
+    return FieldError(field, "FieldValueRequired", f"Required value: {detail}" if detail else "Required value")
+
+
+def invalid_value(field: str, value: Any, detail: str) -> FieldError:
+    """A field whose value is malformed."""
+    return FieldError(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {detail}")
+
+
+def unsupported(field: str, value: Any, supported: Sequence[Any]) -> FieldError:
+    """A field whose value is none of an enumeration."""
+    known = ", ".join(_shown(item) for item in supported)
+    return FieldError(
+        field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {known}"
+    )
+
+
+def duplicate(field: str, value: Any) -> FieldError:
+    """A value that must be unique in its list."""
+    return FieldError(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+
+
+def forbidden_field(field: str, detail: str) -> FieldError:
+    """A field that may not be set or changed here."""
+    return FieldError(field, "FieldValueForbidden", f"Forbidden: {detail}")
+
+
+def not_found_field(field: str, value: Any) -> FieldError:
+    """A field that names something that is not there."""
+    return FieldError(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
+
+
+def _details(kind: Kind, name: str) -> dict[str, Any]:
+    return {
+        **({"name": name} if name else {}),
+        **({"group": kind.group} if kind.group else {}),
+        "kind": kind.plural,
+    }
+
+
+def not_found(kind: Kind, name: str) -> StatusError:
+    """404: `pods "x" not found`."""
+    return StatusError(404, "NotFound", f'{kind.group_resource} "{name}" not found', _details(kind, name))
+
+
+def already_exists(kind: Kind, name: str) -> StatusError:
+    """409: `deployments.apps "x" already exists`."""
+    return StatusError(
+        409, "AlreadyExists", f'{kind.group_resource} "{name}" already exists', _details(kind, name)
+    )
+
+
+def conflict(kind: Kind, name: str, detail: str = "") -> StatusError:
+    """409: somebody else wrote since the object was read."""
+    why = detail or "the object has been modified; please apply your changes to the latest version and try again"
+    message = f'Operation cannot be fulfilled on {kind.group_resource} "{name}": {why}'
+    return StatusError(409, "Conflict", message, _details(kind, name))
+
+
+def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
+    """422 with one cause per field."""
+    text = str(errors[0]) if len(errors) == 1 else "[" + ", ".join(str(error) for error in errors) + "]"
+    details = {
+        **({"name": name} if name else {}),
+        **({"group": kind.group} if kind.group else {}),
+        "kind": kind.kind,
+        "causes": [{"reason": e.reason, "message": e.text, "field": e.field} for e in errors],
+    }
+    return StatusError(422, "Invalid", f'{kind.group_kind} "{name}" is invalid: {text}', details)
+
+
+def forbidden(kind: Kind, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> StatusError:
+    """403: `pods "x" is forbidden: why`."""
+    details = {**_details(kind, name), **({"causes": list(causes)} if causes else {})}
+    what = f'{kind.group_resource} "{name}"' if name else kind.group_resource
+    return StatusError(403, "Forbidden", f"{what} is forbidden: {why}", details)
+
+
+def bad_request(message: str) -> StatusError:
+    """400: the request itself cannot be understood."""
+    return StatusError(400, "BadRequest", message)
+
+
+def expired(message: str) -> StatusError:
+    """410: a revision or a list's continuation that is no longer kept."""
+    return StatusError(410, "Expired", message)
+
+
+def no_such_path() -> StatusError:
+    """404 for a path that is no resource of this server."""
+    return StatusError(404, "NotFound", "the server could not find the requested resource")
+
+
+def method_not_allowed(kind: Kind, verb: str) -> StatusError:
+    """405: the resource does not have this verb."""
+    return StatusError(
+        405,
+        "MethodNotAllowed",
+        f"the server does not allow this method on the requested resource ({verb} {kind.plural})",
+    )
+
+
+def internal(message: str) -> StatusError:
+    """500: something outside the request failed, such as an admission webhook."""
+    return StatusError(
+        500, "InternalError", f"Internal error occurred: {message}", {"causes": [{"message": message}]}
+    )

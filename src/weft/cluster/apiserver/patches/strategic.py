@@ -1,0 +1,119 @@
+"""Strategic merge patch: a merge patch that knows which lists are maps, by the schema's patch marks.
+
+Source: `apimachinery/pkg/util/strategicpatch`. Directives: `$patch: delete|replace|merge`, `$retainKeys`,
+`$deleteFromPrimitiveList/FIELD`, `$setElementOrder/FIELD`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.schemas import Schema, Schemas
+
+_DELETE_PRIMITIVE = "$deleteFromPrimitiveList/"
+_ORDER = "$setElementOrder/"
+_RETAIN = "$retainKeys"
+_PATCH = "$patch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Merger:
+    schemas: Schemas
+
+    def child(self, schema: Schema, key: str) -> Schema:
+        resolved = self.schemas.resolve(schema)
+        extra = resolved.get("additionalProperties")
+        found = resolved.get("properties", {}).get(key, extra if isinstance(extra, dict) else {})
+        return self.schemas.resolve(found)
+
+    def object(self, target: Any, patch: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        directive = patch.get(_PATCH)
+        if directive == "replace":
+            return dict(_without_directives(patch))
+        if directive == "delete":
+            return {}
+        if directive not in {None, "merge"}:
+            raise errors.bad_request(f"unknown patch type found: {directive}")
+        result = dict(target) if isinstance(target, dict) else {}
+        if _RETAIN in patch:
+            result = {key: value for key, value in result.items() if key in patch[_RETAIN]}
+        for key, value in patch.items():
+            self.field(result, key, value, schema)
+        for key, order in patch.items():
+            if key.startswith(_ORDER):
+                self.order(result, key.removeprefix(_ORDER), order, schema)
+        return result
+
+    def field(self, result: dict[str, Any], key: str, value: Any, schema: Schema) -> None:
+        if key.startswith(_DELETE_PRIMITIVE):
+            name = key.removeprefix(_DELETE_PRIMITIVE)
+            if name in result:
+                result[name] = [item for item in result[name] if item not in value]
+        elif key.startswith("$"):
+            return
+        elif value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = self.object(result.get(key), value, self.child(schema, key))
+        elif isinstance(value, list):
+            result[key] = self.array(result.get(key), value, self.child(schema, key))
+        else:
+            result[key] = value
+
+    def array(self, target: Any, patch: list[Any], schema: Schema) -> list[Any]:
+        strategy = str(schema.get("x-kubernetes-patch-strategy", "")).split(",")
+        current = target if isinstance(target, list) else []
+        if "merge" not in strategy or {_PATCH: "replace"} in patch:
+            return [_without_directives(item) for item in patch if item != {_PATCH: "replace"}]
+        key = schema.get("x-kubernetes-patch-merge-key")
+        if key is None:
+            return [*current, *(item for item in patch if item not in current)]
+        return self.by_key(list(current), patch, key, schema.get("items", {}))
+
+    def by_key(self, result: list[Any], patch: list[Any], key: str, schema: Schema) -> list[Any]:
+        for item in patch:
+            if not isinstance(item, dict) or key not in item:
+                raise errors.bad_request(f"map: {item} does not contain declared merge key: {key}")
+            at = next((i for i, old in enumerate(result) if old.get(key) == item[key]), None)
+            if item.get(_PATCH) == "delete":
+                result = [old for old in result if old.get(key) != item[key]]
+            elif at is None:
+                result.append(self.object({}, item, schema))
+            else:
+                result[at] = self.object(result[at], item, schema)
+        return result
+
+    def order(self, result: dict[str, Any], name: str, order: list[Any], schema: Schema) -> None:
+        items = result.get(name)
+        if not isinstance(items, list):
+            return
+        key = self.child(schema, name).get("x-kubernetes-patch-merge-key")
+        wanted = [item.get(key) if key and isinstance(item, dict) else item for item in order]
+        identities = [item.get(key) if key and isinstance(item, dict) else item for item in items]
+        result[name] = [items[i] for i in _arrange(identities, wanted)]
+
+
+def _arrange(identities: list[Any], wanted: list[Any]) -> list[int]:
+    """Indices in the wanted order; what the patch does not mention stays behind its former neighbour."""
+    listed = sorted(
+        (i for i, name in enumerate(identities) if name in wanted), key=lambda i: wanted.index(identities[i])
+    )
+    result = list(listed)
+    for i, name in enumerate(identities):
+        if name in wanted:
+            continue
+        result.insert(result.index(i - 1) + 1 if i else 0, i)
+    return result
+
+
+def _without_directives(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_directives(v) for k, v in value.items() if not k.startswith("$") and v is not None}
+    return [_without_directives(item) for item in value] if isinstance(value, list) else value
+
+
+def apply(target: dict[str, Any], patch: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
+    """The target with a strategic merge patch laid over it. Neither argument is changed."""
+    if not isinstance(patch, dict):
+        raise errors.bad_request("a strategic merge patch is an object")
+    return _Merger(schemas).object(target, patch, schema)

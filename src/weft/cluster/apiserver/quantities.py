@@ -1,0 +1,51 @@
+"""Resource quantities in the canonical form that Kubernetes stores (`apimachinery/pkg/api/resource`)."""
+
+import re
+from fractions import Fraction
+
+_FORM = re.compile(r"^(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d+)?$")
+_DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
+_BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
+_THOUSAND, _KIBI = 1000, 1024
+
+
+def _value(text: str) -> tuple[Fraction, str]:
+    found = _FORM.match(text)
+    if not found:
+        raise ValueError(
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        )
+    number, suffix = Fraction(found["number"]), found["suffix"] or ""
+    if suffix in _BINARY:
+        return number * _KIBI ** _BINARY[suffix], suffix
+    if suffix in _DECIMAL:
+        return number * Fraction(_THOUSAND) ** _DECIMAL[suffix], suffix
+    return number * Fraction(10) ** int(suffix[1:]), suffix
+
+
+def parse(text: str) -> Fraction:
+    """The exact number that `500m` or `1Gi` stands for; ValueError where it is no quantity."""
+    return _value(text)[0]
+
+
+def canonical(text: str) -> str:
+    """`0.5` as `500m`, `1024Mi` as `1Gi`, `2.0` as `2`; ValueError where it is no quantity."""
+    value, suffix = _value(text)
+    if value == 0:
+        return "0"
+    if suffix in _BINARY and abs(value) >= _KIBI:
+        return _largest(value, _BINARY, _KIBI) or _decimal(value)
+    return _decimal(value)
+
+
+def _decimal(value: Fraction) -> str:
+    rounded = Fraction(-((-value * 10**9) // 1), 10**9)  # finer than nano is rounded up, as Kubernetes does
+    return _largest(rounded, _DECIMAL, _THOUSAND)
+
+
+def _largest(value: Fraction, suffixes: dict[str, int], base: int) -> str:
+    for suffix, power in sorted(suffixes.items(), key=lambda item: -item[1]):
+        scaled = value / Fraction(base) ** power
+        if scaled.denominator == 1:
+            return f"{scaled.numerator}{suffix}"
+    return str(value.numerator) if value.denominator == 1 else ""

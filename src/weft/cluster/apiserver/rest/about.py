@@ -1,0 +1,135 @@
+"""What the server says about itself: discovery, OpenAPI, version, health, metrics."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from aiohttp import web
+
+from weft.cluster.apiserver import discovery, errors, openapi, openapi_v2
+from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.rest import bodies
+
+VERSION: Obj = {
+    "major": "1",
+    "minor": "36",
+    "gitVersion": "v1.36.0+weft",
+    "gitCommit": "",
+    "gitTreeState": "clean",
+    "buildDate": "1970-01-01T00:00:00Z",
+    "goVersion": "",
+    "compiler": "",
+    "platform": "linux/amd64",
+}
+_AGGREGATED = re.compile(r"g=apidiscovery\.k8s\.io")
+_OLDER = re.compile(r"v=v2beta1")
+
+
+@dataclass(slots=True)
+class About:
+    """The handlers of paths that are no resources."""
+
+    cluster: Cluster
+    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    _documents: openapi.Documents = field(default_factory=openapi.Documents)
+
+    def handle(self, request: web.Request) -> web.Response | None:
+        """The answer to a path that is no resource; None for a path of resources."""
+        path = request.path.rstrip("/") or "/"
+        match path.split("/")[1:]:
+            case ["healthz" | "livez" | "readyz", *_]:
+                return web.Response(text="ok")
+            case ["version"]:
+                return bodies.answer(VERSION)
+            case ["metrics"]:
+                return web.Response(text=self._metrics(), content_type="text/plain")
+            case ["openapi", "v2"]:
+                return self._openapi_v2()
+            case ["openapi", "v3"]:
+                return bodies.answer(self._documents.v3_index(self.cluster.scheme.kinds(), self._schemas()))
+            case ["openapi", "v3", *rest]:
+                return self._openapi_v3(rest)
+            case ["api" | "apis", *rest]:
+                return self._discovery(request, path, rest)
+            case [""]:
+                return bodies.answer(
+                    {"paths": ["/api", "/apis", "/healthz", "/openapi/v2", "/openapi/v3", "/version"]}
+                )
+            case _:
+                raise errors.no_such_path()
+
+    def _discovery(self, request: web.Request, path: str, rest: list[str]) -> web.Response | None:
+        kinds = self.cluster.scheme.kinds()
+        core = path.startswith("/api/") or path == "/api"
+        match rest:
+            case []:
+                return self._roots(request, core=core)
+            case [version] if core:
+                return self._versioned("", version)
+            case [group]:
+                found = sorted({kind.version for kind in kinds if kind.group == group})
+                if not found or core:
+                    raise errors.no_such_path()
+                return bodies.answer({"kind": "APIGroup", "apiVersion": "v1", **discovery.api_group(group, found)})
+            case [group, version] if not core:
+                return self._versioned(group, version)
+            case _:
+                return None
+
+    def _versioned(self, group: str, version: str) -> web.Response:
+        document = discovery.resource_list(self.cluster.scheme.kinds(), group, version)
+        if not document["resources"]:
+            raise errors.no_such_path()
+        return bodies.answer(document)
+
+    def _roots(self, request: web.Request, *, core: bool) -> web.Response:
+        kinds, accept = self.cluster.scheme.kinds(), request.headers.get("Accept", "")
+        if not _AGGREGATED.search(accept):
+            return bodies.answer(discovery.api_versions() if core else discovery.api_group_list(kinds))
+        first = next(part for part in accept.split(",") if _AGGREGATED.search(part))
+        version: Literal["v2", "v2beta1"] = "v2beta1" if _OLDER.search(first) else "v2"
+        document = discovery.aggregated(kinds, core=core, version=version)
+        tag = discovery.etag(document)
+        media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+        headers = {"ETag": tag, "Vary": "Accept", "Content-Type": media}
+        if request.headers.get("If-None-Match") == tag:
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=bodies.answer(document).body, headers=headers)
+
+    def _schemas(self) -> dict[tuple[str, str, str], Obj]:
+        return {
+            (custom.kind.group, custom.kind.version, custom.kind.kind): custom.schema
+            for custom in self.cluster.scheme.customs()
+        }
+
+    def _openapi_v2(self) -> web.Response:
+        document = self._documents.v2(self.cluster.scheme.kinds(), self._schemas())
+        return web.Response(body=document, headers={"Content-Type": openapi_v2.MEDIA_TYPE})
+
+    def _openapi_v3(self, rest: list[str]) -> web.Response:
+        match rest:
+            case ["api", version]:
+                group = ""
+            case ["apis", group, version]:
+                pass
+            case _:
+                raise errors.no_such_path()
+        document = self._documents.v3(group, version, self.cluster.scheme.kinds(), self._schemas())
+        if not document:
+            raise errors.no_such_path()
+        return bodies.answer(document)
+
+    def _metrics(self) -> str:
+        lines = ["# TYPE apiserver_request_total counter"]
+        for (verb, code), count in sorted(self.requests.items()):
+            lines.append(f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}')
+        lines.append("# TYPE apiserver_storage_revision gauge")
+        lines.append(f"apiserver_storage_revision {self.cluster.store.revision}")
+        lines.append("# TYPE apiserver_storage_objects gauge")
+        for resource in sorted({(kind.group, kind.plural) for kind in self.cluster.scheme.kinds()}):
+            if count := self.cluster.store.count("/".join(resource)):
+                lines.append(
+                    f'apiserver_storage_objects{{resource="{resource[1]}",group="{resource[0]}"}} {count}'
+                )
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,119 @@
+"""What requests carry and what answers are wanted: JSON, YAML, protobuf; objects, lists, tables."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from aiohttp import web
+
+from weft.cluster.apiserver import errors, protobuf
+from weft.cluster.apiserver.tables.render import Include, Version
+
+LARGEST = 3 * 1024 * 1024
+"""Bytes of a body; the API server's own limit."""
+_TABLE = re.compile(r"as=Table")
+_TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
+_DEPTH = 100
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML as JSON has it: dates stay strings."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def media_type(request: web.Request) -> str:
+    """The body's media type without parameters."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+async def read(request: web.Request) -> bytes:
+    """The body, or 413."""
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise errors.StatusError(
+            413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}"
+        ) from None
+
+
+def parse(body: bytes, media: str) -> Any:
+    """The value of a body; 400 where it is malformed, 415 where its form is not known."""
+    try:
+        match media:
+            case "application/vnd.kubernetes.protobuf":
+                value: Any = protobuf.decode(body)
+            case "application/yaml" | "application/apply-patch+yaml" | "text/yaml":
+                value = yaml.load(body, _Loader)  # noqa: S506 - a subclass of the safe loader
+            case "" | "application/json" | "text/plain" | "application/octet-stream":
+                value = msgspec.json.decode(body)
+            case _ if media.endswith("+json"):
+                value = msgspec.json.decode(body)
+            case _:
+                raise errors.StatusError(
+                    415,
+                    "UnsupportedMediaType",
+                    "the body of the request was in an unknown format - accepted media types include:"
+                    " application/json, application/yaml, application/vnd.kubernetes.protobuf",
+                )
+    except (msgspec.DecodeError, protobuf.ProtobufError, UnicodeDecodeError) as error:
+        raise errors.bad_request(f"the body cannot be decoded: {error}") from error
+    except yaml.YAMLError as error:
+        raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
+    except RecursionError:
+        raise errors.bad_request("the body is nested too deeply") from None
+    if _too_deep(value, _DEPTH):
+        raise errors.bad_request(f"the body is nested deeper than {_DEPTH} levels")
+    return value
+
+
+def _too_deep(value: Any, left: int) -> bool:
+    if left == 0:
+        return True
+    if isinstance(value, dict):
+        return any(_too_deep(item, left - 1) for item in value.values())
+    return isinstance(value, list) and any(_too_deep(item, left - 1) for item in value)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The form an answer shall have."""
+
+    table: bool = False
+    version: Version = "v1"
+    include: Include = "Metadata"
+
+
+def wanted(accept: str, query: Mapping[str, str]) -> Wanted:
+    """What Accept asks for: the first of its forms that is served."""
+    first = next((part for part in accept.split(",") if "json" in part or "*/*" in part), "")
+    if not _TABLE.search(first):
+        return Wanted()
+    found = _TABLE_VERSION.search(first)
+    version: Literal["v1", "v1beta1"] = "v1beta1" if found and found[1] == "v1beta1" else "v1"
+    include: Include = "Metadata"
+    match query.get("includeObject"):
+        case "None":
+            include = "None"
+        case "Object":
+            include = "Object"
+        case _:
+            pass
+    return Wanted(table=True, version=version, include=include)
+
+
+def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:
+    """A JSON answer, with its warnings."""
+    body = obj if isinstance(obj, bytes) else msgspec.json.encode(obj)
+    response = web.Response(body=body, status=code, content_type="application/json")
+    for warning in warnings or ():
+        quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+        response.headers.add("Warning", f'299 - "{quoted}"')
+    return response

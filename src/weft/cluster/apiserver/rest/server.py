@@ -1,0 +1,188 @@
+"""The one handler of every request: who asks, may they, and which part answers."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver.authentication import Authentication
+from weft.cluster.apiserver.authorization import Action, Authorization, refusal
+from weft.cluster.apiserver.cluster import Call, Cluster
+from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.paths import ResourcePath
+from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest.about import About
+from weft.cluster.apiserver.rest.below import Subresources
+from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
+from weft.cluster.apiserver.users import AUTHENTICATED, User
+
+_log = logging.getLogger(__name__)
+_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
+_VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_STREAMING = frozenset({"exec", "attach", "portforward"})
+
+
+@dataclass(slots=True)
+class Server:
+    """Dispatches requests; `app()` is what an aiohttp runner serves."""
+
+    cluster: Cluster
+    authentication: Authentication
+    authorization: Authorization
+    resources: Resources
+    below: Subresources
+    about: About
+    _watches: set[asyncio.Task[object]] = field(default_factory=set)
+
+    def app(self) -> web.Application:
+        """The application; it takes every path."""
+        app = web.Application(client_max_size=bodies.LARGEST)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        app.on_shutdown.append(self._end_watches)
+        return app
+
+    async def _end_watches(self, _app: web.Application) -> None:
+        for task in self._watches:
+            task.cancel()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request. Whatever goes wrong becomes a Status, never the end of the process."""
+        try:
+            response = await self._answer(request)
+        except errors.StatusError as error:
+            response = bodies.answer(error.status(), error.code)
+            if error.retry_after:
+                response.headers["Retry-After"] = str(error.retry_after)
+        except (asyncio.CancelledError, ConnectionError, web.HTTPException):
+            raise
+        except Exception:  # the request's trouble must not become the server's
+            _log.exception("%s %s failed", request.method, request.path)
+            response = bodies.answer(
+                errors.internal("the server could not answer; its log says why").status(), 500
+            )
+        self.about.requests[request.method, response.status] += 1
+        return response
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        user = self._user(request)
+        if user is None:
+            if request.path in _PUBLIC:
+                found = self.about.handle(request)
+                if found is not None:
+                    return found
+            raise errors.StatusError(401, "Unauthorized", "Unauthorized")
+        path = paths.parse(request.path)
+        if path is None or not path.plural:
+            self._allow_path(request, user)
+            found = self.about.handle(request)
+            if found is not None:
+                return found
+            raise errors.no_such_path()
+        return await self._resource(request, path, user)
+
+    def _user(self, request: web.Request) -> User | None:
+        transport = request.transport
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
+        certificate = tls.getpeercert() if tls else None
+        user = self.authentication.user(certificate, request.headers.get("Authorization", ""))
+        other = request.headers.get("Impersonate-User", "")
+        return self._impersonated(request, user, other) if user and other else user
+
+    def _impersonated(self, request: web.Request, user: User, other: str) -> User:
+        """Whom the caller acts as (`--as`, `--as-group`), if they may."""
+        groups = request.headers.getall("Impersonate-Group", [])
+        for resource, names in (("users", [other]), ("groups", groups)):
+            for name in names:
+                action = Action("impersonate", "", resource, name=name)
+                if not self.authorization.allows(user, action):
+                    why = f'{resource} "{name}" is forbidden: {refusal(user, action)}'
+                    raise errors.StatusError(403, "Forbidden", why)
+        return User(other, groups=(*groups, AUTHENTICATED))
+
+    def _allow_path(self, request: web.Request, user: User) -> None:
+        action = Action(verb=_VERBS.get(request.method, "get"), path=request.path)
+        if request.path not in _PUBLIC and not self.authorization.allows(user, action):
+            raise errors.StatusError(403, "Forbidden", f"forbidden: {refusal(user, action)}")
+
+    async def _resource(self, request: web.Request, path: ResourcePath, user: User) -> web.StreamResponse:
+        kind = self.cluster.scheme.find(path.group, path.version, path.plural)
+        if kind is None or (path.namespace and not kind.namespaced and kind.plural != "namespaces"):
+            raise errors.no_such_path()
+        if path.subresource and path.subresource not in kind.subresources:
+            raise errors.no_such_path()
+        self._allow(request, path, kind, user)
+        call = call_of(request, path, kind, user)
+        if kind.namespaced and not path.namespace and (path.name or request.method == "POST"):
+            raise errors.no_such_path()
+        if kind.verbs == ("create",):
+            if request.method != "POST":
+                raise errors.method_not_allowed(kind, request.method)
+            return await self.below.review(request, call)
+        if call.subresource:
+            return await self._below(request, call)
+        return await self._verb(request, path, call)
+
+    def _allow(self, request: web.Request, path: ResourcePath, kind: Kind, user: User) -> None:
+        verb = _VERBS.get(request.method, "get")
+        if verb == "get" and not path.name:
+            verb = "watch" if self._watching(request, path) else "list"
+        elif verb == "delete" and not path.name:
+            verb = "deletecollection"
+        elif path.subresource in _STREAMING:
+            verb = "create"
+        resource = f"{path.plural}/{path.subresource}" if path.subresource else path.plural
+        action = Action(verb, path.group, resource, path.namespace, path.name)
+        if not self.authorization.allows(user, action):
+            raise errors.forbidden(kind, path.name, refusal(user, action))
+
+    @staticmethod
+    def _watching(request: web.Request, path: ResourcePath) -> bool:
+        return path.deprecated_watch or truth(request.query, "watch")
+
+    async def _below(self, request: web.Request, call: Call) -> web.StreamResponse:
+        if call.subresource in _STREAMING or call.subresource == "log":
+            return await self._long(self.below.handle(request, call))
+        return await _whole(self.below.handle(request, call))
+
+    async def _verb(self, request: web.Request, path: ResourcePath, call: Call) -> web.StreamResponse:
+        resources = self.resources
+        named = bool(call.name)
+        match request.method, named:
+            case "GET" | "HEAD", _ if self._watching(request, path):
+                return await self._long(resources.watch(request, call))
+            case "GET" | "HEAD", True:
+                return await resources.get(request, call)
+            case "GET" | "HEAD", False:
+                return await resources.list(request, call)
+            case "POST", False:
+                return await _whole(resources.create(request, call))
+            case "PUT", True:
+                return await _whole(resources.update(request, call))
+            case "PATCH", True:
+                return await _whole(resources.patch(request, call))
+            case "DELETE", True:
+                return await _whole(resources.delete(request, call))
+            case "DELETE", False:
+                return await _whole(resources.delete_all(request, call))
+            case _:
+                raise errors.method_not_allowed(call.kind, request.method)
+
+    async def _long(self, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+        """Run what may last for ever so that the server's end ends it."""
+        task = asyncio.current_task()
+        if task is None:
+            return await work
+        self._watches.add(task)
+        try:
+            return await work
+        finally:
+            self._watches.discard(task)
+
+
+async def _whole(work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """Finish a write although its client hangs up in the middle."""
+    return await asyncio.shield(asyncio.ensure_future(work))

@@ -1,0 +1,169 @@
+"""What the server itself writes into objects when they are created or changed (`pkg/registry/*/strategy.go`)."""
+
+import copy
+from typing import Any
+
+from weft.cluster.apiserver import crds, quantities
+from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.scheme import Scheme
+
+Obj = dict[str, Any]
+_GENERATION = frozenset(
+    {
+        ("", "Pod"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "DaemonSet"),
+        ("apps", "StatefulSet"),
+        ("autoscaling", "HorizontalPodAutoscaler"),
+        ("batch", "Job"),
+        ("batch", "CronJob"),
+        ("discovery.k8s.io", "EndpointSlice"),
+        ("networking.k8s.io", "Ingress"),
+        ("networking.k8s.io", "NetworkPolicy"),
+        ("policy", "PodDisruptionBudget"),
+        ("scheduling.k8s.io", "PriorityClass"),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+    }
+)
+# These come with their status: a kubelet registers its node whole.
+_KEEPS_STATUS = frozenset({("", "Node")})
+# What the server owns in metadata; clients cannot change it.
+_OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
+
+
+def has_status(kind: Kind) -> bool:
+    """Whether status is written by its own subresource."""
+    return "status" in kind.subresources
+
+
+def counts_generations(kind: Kind, scheme: Scheme) -> bool:
+    """Whether `metadata.generation` grows with each change of what is wanted."""
+    return (kind.group, kind.kind) in _GENERATION or scheme.custom(kind) is not None
+
+
+def prepare_create(kind: Kind, obj: Obj, scheme: Scheme, stamp: str) -> None:
+    """Set what a new object starts with, in place. `metadata.uid` is there already."""
+    if has_status(kind) and (kind.group, kind.kind) not in _KEEPS_STATUS:
+        obj.pop("status", None)
+    if counts_generations(kind, scheme):
+        obj["metadata"]["generation"] = 1
+    match kind.group, kind.kind:
+        case "", "Pod":
+            obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
+        case "", "Namespace":
+            obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
+            obj["status"] = {"phase": "Active"}
+        case "", "Service":
+            obj["status"] = {"loadBalancer": {}}
+        case "", "PersistentVolumeClaim" | "PersistentVolume":
+            obj["status"] = {"phase": "Pending"}
+        case "batch", "Job":
+            _own_pods(obj)
+            obj["status"] = {}
+        case "apiextensions.k8s.io", "CustomResourceDefinition":
+            obj["metadata"].setdefault("finalizers", []).append(crds.CLEANUP)
+        case "apps", "ReplicaSet" | "StatefulSet":
+            obj["status"] = {"replicas": 0}
+        case "apps", _ if has_status(kind):
+            obj["status"] = {}
+    if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") and obj["spec"].get(
+        "versions"
+    ):
+        crds.accept(obj, scheme, stamp)
+
+
+def _own_pods(job: Obj) -> None:
+    if job["spec"].get("manualSelector"):
+        return
+    uid, name = job["metadata"]["uid"], job["metadata"]["name"]
+    labels = job["spec"].setdefault("template", {}).setdefault("metadata", {}).setdefault("labels", {})
+    for prefix in ("", "batch.kubernetes.io/"):
+        labels[f"{prefix}controller-uid"] = uid
+        labels[f"{prefix}job-name"] = name
+    job["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+
+
+def prepare_update(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
+    """Put back, in place, what this request may not change."""
+    meta, old = obj["metadata"], before["metadata"]
+    for name in _OWNED:
+        if name in old:
+            meta[name] = old[name]
+        else:
+            meta.pop(name, None)
+    if subresource == "status":
+        _only_status(kind, obj, before)
+    elif has_status(kind) and subresource != "binding":
+        _restore(obj, before, "status")
+    if (kind.group, kind.kind) == ("", "Namespace") and subresource != "finalize":
+        obj.setdefault("spec", {})["finalizers"] = before.get("spec", {}).get("finalizers") or []
+    if (kind.group, kind.kind) == ("", "Service"):
+        _keep_addresses(obj["spec"], before["spec"])
+    if (kind.group, kind.kind) == ("batch", "Job"):
+        obj["spec"].setdefault("selector", before["spec"].get("selector"))
+
+
+def _restore(obj: Obj, before: Obj, field: str) -> None:
+    if field in before:
+        obj[field] = copy.deepcopy(before[field])
+    else:
+        obj.pop(field, None)
+
+
+def _only_status(kind: Kind, obj: Obj, before: Obj) -> None:
+    for field in {*obj, *before} - {"status", "metadata", "apiVersion", "kind"}:
+        _restore(obj, before, field)
+    if kind.group:  # a kubelet may label its node while it reports, and a pod's annotations change likewise
+        managed = obj["metadata"].get("managedFields")
+        version = obj["metadata"].get("resourceVersion")
+        obj["metadata"] = copy.deepcopy(before["metadata"])
+        for name, value in (("managedFields", managed), ("resourceVersion", version)):
+            if value is not None:
+                obj["metadata"][name] = value
+
+
+def _keep_addresses(spec: Obj, old: Obj) -> None:
+    if spec.get("type") == "ExternalName" or old.get("type") == "ExternalName":
+        return
+    for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if not spec.get(name) and old.get(name):
+            spec[name] = copy.deepcopy(old[name])
+    if spec.get("type") not in {"NodePort", "LoadBalancer"}:
+        return
+    ports = {
+        (port.get("port"), port.get("protocol", "TCP")): port.get("nodePort") for port in old.get("ports") or ()
+    }
+    for port in spec.get("ports") or ():
+        known = ports.get((port.get("port"), port.get("protocol", "TCP")))
+        if not port.get("nodePort") and known:
+            port["nodePort"] = known
+
+
+def wanted(obj: Obj) -> Obj:
+    """What the object asks for: all but metadata and status."""
+    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+
+
+def count_generation(obj: Obj, before: Obj) -> None:
+    """Count one more generation where the update changed what is wanted, in place."""
+    if wanted(obj) != wanted(before):
+        obj["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+
+
+def qos_class(pod: Obj) -> str:
+    """`Guaranteed`, `Burstable` or `BestEffort`, by what the containers ask for."""
+    spec = pod.get("spec", {})
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    resources = [container.get("resources") or {} for container in containers]
+    asked = [part.get(name) or {} for part in resources for name in ("requests", "limits")]
+    if not any(quantities.parse(str(v)) for some in asked for k, v in some.items() if k in {"cpu", "memory"}):
+        return "BestEffort"
+    for part in resources:
+        limits, requests = part.get("limits") or {}, part.get("requests") or {}
+        for name in ("cpu", "memory"):
+            if not limits.get(name) or str(requests.get(name, limits[name])) != str(limits[name]):
+                return "Burstable"
+    return "Guaranteed"

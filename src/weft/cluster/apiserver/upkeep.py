@@ -1,0 +1,101 @@
+"""What the server does by itself: events are forgotten after an hour, definitions that go take their objects along."""
+
+import asyncio
+import logging
+from datetime import timedelta
+
+from weft.cluster.apiserver import crds, errors
+from weft.cluster.apiserver.cluster import Call, Cluster, Obj
+from weft.cluster.apiserver.deleting import Deleting, Options
+from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.scheme import resource_of
+from weft.cluster.apiserver.store import CompactedError
+from weft.cluster.apiserver.users import MASTERS, User
+from weft.cluster.apiserver.world import read_stamp
+
+_log = logging.getLogger(__name__)
+EVENT_LIFE = timedelta(hours=1)
+_LOOK = 60.0
+_RETRY = 0.5
+_DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
+_SERVER = User("system:apiserver", groups=(MASTERS,))
+
+
+async def run(cluster: Cluster, deleting: Deleting) -> None:
+    """Keep house for ever."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_events(cluster, deleting))
+        tasks.create_task(_definitions(cluster, deleting))
+
+
+async def _events(cluster: Cluster, deleting: Deleting) -> None:
+    while True:
+        await forget_events(cluster, deleting)
+        await asyncio.sleep(_LOOK)
+
+
+async def forget_events(cluster: Cluster, deleting: Deleting) -> None:
+    """Delete events that nobody has written to for an hour."""
+    kind = cluster.scheme.find("", "v1", "events")
+    oldest = cluster.world.now() - EVENT_LIFE
+    for row in cluster.store.rows("/events"):
+        event = row.decode()
+        latest = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+        if kind and read_stamp(latest) < oldest:
+            try:
+                await deleting.delete(Call(kind, row.key.namespace, row.key.name, _SERVER), Options())
+            except errors.StatusError as error:
+                _log.info("event %s/%s stays for now: %s", row.key.namespace, row.key.name, error)
+
+
+async def _definitions(cluster: Cluster, deleting: Deleting) -> None:
+    while True:
+        try:
+            subscription = await cluster.store.subscribe(_DEFINITIONS, "", cluster.store.revision)
+        except CompactedError:
+            continue
+        try:
+            for row in cluster.store.rows(_DEFINITIONS):
+                await _clean(cluster, deleting, row.decode())
+            while True:
+                for change in await subscription.take():
+                    if not change.deleted:
+                        await _clean(cluster, deleting, change.row.decode())
+        except CompactedError:
+            _log.warning("too many changes of definitions at once; looking at all of them")
+        finally:
+            cluster.store.unsubscribe(subscription)
+
+
+async def _clean(cluster: Cluster, deleting: Deleting, crd: Obj) -> None:
+    """Delete the objects of a definition that goes, then let it go."""
+    meta = crd["metadata"]
+    if not meta.get("deletionTimestamp") or crds.CLEANUP not in (meta.get("finalizers") or ()):
+        return
+    for version in crds.versions(crd)[:1]:
+        await _delete_all(cluster, deleting, version.kind)
+    kind = cluster.scheme.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+    if kind is None:
+        return
+
+    def released(before: Obj) -> Obj:
+        left = [name for name in before["metadata"].get("finalizers") or () if name != crds.CLEANUP]
+        before["metadata"]["finalizers"] = left
+        return before
+
+    try:
+        await deleting.writing.update(Call(kind, "", meta["name"], _SERVER, manager="weft-apiserver"), released)
+    except errors.StatusError as error:
+        _log.info("definition %s stays for now: %s", meta["name"], error)
+
+
+async def _delete_all(cluster: Cluster, deleting: Deleting, kind: Kind) -> None:
+    """Delete every object of a custom kind and wait until their finalizers are done."""
+    while rows := cluster.store.rows(resource_of(kind)):
+        for row in rows:
+            try:
+                await deleting.delete(Call(kind, row.key.namespace, row.key.name, _SERVER), Options())
+            except errors.StatusError as error:
+                _log.info("%s %s/%s stays for now: %s", kind.kind, row.key.namespace, row.key.name, error)
+        if cluster.store.rows(resource_of(kind)):
+            await asyncio.sleep(_RETRY)

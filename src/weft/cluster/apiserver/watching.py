@@ -1,0 +1,124 @@
+"""Watching: the changes of a selection as events, resumed from any revision that is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.reading import Selection, page, raw
+from weft.cluster.apiserver.scheme import resource_of
+from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row
+
+BOOKMARK_SECONDS = 50.0
+INITIAL_END = "k8s.io/initial-events-end"
+EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+Show = Callable[[Row], bytes]
+"""The JSON of an event's object."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchOptions:
+    """How to watch. `since` is a revision; None means: begin with what is there now (or, `latest`, with nothing)."""
+
+    since: int | None = None
+    initial: bool = False
+    bookmarks: bool = False
+    seconds: float = 0.0
+
+
+def line(kind: EventType, obj: bytes) -> bytes:
+    """One event, as it goes over the wire."""
+    return b'{"type":"%s","object":%s}\n' % (kind.encode(), obj)
+
+
+def _seen(selection: Selection, change: Change) -> EventType | None:
+    """What a change is to those who see only the selection: an object may enter or leave it."""
+    if selection.everything():
+        return change.type  # type: ignore[return-value]  # one of the three
+    now = not change.deleted and selection.takes(change.row)
+    before = selection.takes(change.before)
+    if now:
+        return "MODIFIED" if before else "ADDED"
+    return "DELETED" if before else None
+
+
+def _bookmark(kind: Kind, revision: int, *, initial_end: bool) -> bytes:
+    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    if initial_end:
+        metadata["annotations"] = {INITIAL_END: "true"}
+    return line(
+        "BOOKMARK",
+        msgspec.json.encode({"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}),
+    )
+
+
+def failure(error: errors.StatusError) -> bytes:
+    """An error as the last event of a watch: the HTTP status has been sent long ago."""
+    return line("ERROR", msgspec.json.encode(error.status()))
+
+
+def _too_old(since: int) -> errors.StatusError:
+    return errors.expired(f"too old resource version: {since}")
+
+
+async def watch(
+    cluster: Cluster, selection: Selection, options: WatchOptions, show: Show | None = None
+) -> AsyncIterator[bytes]:
+    """Lines of events until `options.seconds` have passed (0: for ever) or the watcher fell behind."""
+    kind, store = selection.kind, cluster.store
+    shown = show or (lambda row: raw(cluster, kind, row))
+    since, initial = options.since, b""
+    if since is None or options.initial:
+        found = await page(cluster, selection)
+        initial = b"".join(line("ADDED", shown(row)) for row in found.rows)
+        since = found.revision
+        if options.initial:
+            initial += _bookmark(kind, since, initial_end=True)
+    try:
+        subscription = await store.subscribe(resource_of(kind), selection.namespace, since)
+    except CompactedError:
+        yield failure(_too_old(since))
+        return
+    except FutureError:
+        yield failure(errors.StatusError(504, "Timeout", f"Too large resource version: {since}", retry_after=1))
+        return
+    loop = asyncio.get_running_loop()
+    end = loop.time() + options.seconds if options.seconds else float("inf")
+    try:
+        if initial:
+            yield initial
+        while (left := end - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
+                    changes = await subscription.take()
+            except TimeoutError:
+                if options.bookmarks:
+                    yield _bookmark(kind, store.revision, initial_end=False)
+                continue
+            except CompactedError:
+                yield failure(_too_old(since))
+                return
+            if lines := b"".join(_lines(selection, changes, shown)):
+                yield lines
+    finally:
+        store.unsubscribe(subscription)
+
+
+def _lines(selection: Selection, changes: list[Change], shown: Show) -> Iterator[bytes]:
+    for change in changes:
+        if kind := _seen(selection, change):
+            yield line(kind, shown(_last_seen(change, kind)))
+
+
+def _last_seen(change: Change, kind: EventType) -> Row:
+    """An object that leaves the selection is shown as it last was in it, at the revision of the change."""
+    if kind != "DELETED" or change.deleted or change.before is None:
+        return change.row
+    obj: Obj = change.before.decode()
+    obj["metadata"]["resourceVersion"] = str(change.row.revision)
+    return Row(change.row.key, change.row.revision, msgspec.json.encode(obj))

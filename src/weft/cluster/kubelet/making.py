@@ -1,0 +1,129 @@
+"""Making one container of a pod: its volumes, its image, its environment, and the calls in their order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from weft.adapters.cri.types import Mount, SandboxSpec
+from weft.cluster.kubelet import aliases, environment, podspec, quantity, volume_files, volumes
+from weft.cluster.kubelet.images import Got
+from weft.cluster.kubelet.objects import ConfigError, Objects, references
+from weft.cluster.kubelet.station import Issued, Pod, Station
+from weft.cluster.kubelet.volumes import Token
+
+_TERMINATION_LOG = "/dev/termination-log"
+_MESSAGE = 4096  # bytes of a termination message that are kept
+_ROTATE_AT = 0.8  # of a token's life (docs: service account token volume projection)
+
+
+class Maker:
+    """Makes the containers of one pod. Volumes are kept up to date by calling `place_volumes` again."""
+
+    def __init__(self, station: Station, pod: Pod) -> None:
+        self._station = station
+        self.pod = pod
+        self._tokens: dict[Token, Issued] = {}
+        self._folder = station.pod_folder(pod["metadata"]["uid"])
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the pod's logs."""
+        return self._station.logs / podspec.log_folder(self.pod)
+
+    def sandbox(self, attempt: int) -> SandboxSpec:
+        """The pod's sandbox."""
+        cgroup = self._station.pod_cgroup(self.pod["metadata"]["uid"])
+        return podspec.sandbox(self.pod, attempt, str(self.logs), cgroup, self._station.dns)
+
+    def rotate_at(self) -> float | None:
+        """When the pod's tokens should be renewed, in epoch seconds."""
+        times = [each.made + (each.ends - each.made) * _ROTATE_AT for each in self._tokens.values()]
+        return min(times, default=None)
+
+    async def place_volumes(self, pod_ip: str) -> None:
+        """Make or update the volumes; ConfigError where one cannot be filled yet."""
+        objects = await self._station.cluster.objects(references(self.pod))
+        now = self._station.clock()
+        for token in volumes.tokens(self.pod):
+            held = self._tokens.get(token)
+            if held is None or now >= held.made + (held.ends - held.made) * _ROTATE_AT:
+                self._tokens[token] = await self._station.cluster.issue(self.pod, token)
+        given = {token: issued.token for token, issued in self._tokens.items()}
+        for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
+            volume_files.place(self._folder / "volumes", volume)
+
+    async def make(
+        self, spec: dict[str, Any], attempt: int, sandbox: str, within: SandboxSpec, got: Got, ip: str
+    ) -> str:
+        """Create a container; its id. The volumes must be in place. ConfigError or CriError."""
+        station = self._station
+        objects = await station.cluster.objects(references(self.pod))
+        security = podspec.security(self.pod, spec, got.user)
+        variables = await self._environment(spec, ip, objects)
+        mounts = list(self._mounts(spec, attempt, ip, variables))
+        if got.alias is not None:
+            mounts += _alias_mounts(got.alias, [mount.container_path for mount in mounts])
+        prepared = podspec.Prepared(
+            image=got.name,
+            environment=variables,
+            mounts=mounts,
+            security=security,
+            resources=quantity.cgroup(
+                spec.get("resources") or {}, quantity.qos_class(self.pod["spec"]), station.node.memory
+            ),
+        )
+        container = podspec.container(self.pod, spec, attempt, prepared)
+        return await station.runtime.create_container(sandbox, container, within)
+
+    def termination_message(self, spec: dict[str, Any], attempt: int) -> str:
+        """What an ended container left in its termination log, or the end of its log where the policy says so."""
+        file = self._termination_log(spec["name"], attempt)
+        text = file.read_bytes()[:_MESSAGE] if file.exists() else b""
+        if not text and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            log = self.logs / spec["name"] / f"{attempt}.log"
+            lines = log.read_bytes()[-2 * _MESSAGE :].splitlines()[-80:] if log.exists() else []
+            text = b"\n".join(line.split(b" ", 3)[-1] for line in lines)[-2048:]
+        return text.decode(errors="replace")
+
+    async def _environment(self, spec: dict[str, Any], ip: str, objects: Objects) -> dict[str, str]:
+        links = self.pod["spec"].get("enableServiceLinks", True)
+        services = await self._station.cluster.services(self.pod["metadata"]["namespace"]) if links else ()
+        told = environment.service_variables(services, self._station.api)
+        return environment.variables(self.pod, spec, ip, self._station.node, objects, told)
+
+    def _mounts(self, spec: dict[str, Any], attempt: int, ip: str, variables: dict[str, str]) -> Iterator[Mount]:
+        mounted = set()
+        for each in spec.get("volumeMounts") or ():
+            mount = podspec.mount(each, str(self._source(each, variables)))
+            mounted.add(mount.container_path)
+            yield mount
+        if "/etc/hosts" not in mounted and not self.pod["spec"].get("hostNetwork"):
+            hosts = self._folder / "etc-hosts"
+            hosts.parent.mkdir(parents=True, exist_ok=True)
+            hosts.write_text(podspec.hosts_file(self.pod, ip, self._station.dns.domain))
+            yield Mount("/etc/hosts", str(hosts))
+        log = self._termination_log(spec["name"], attempt)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_bytes(b"")
+        log.chmod(0o666)
+        yield Mount(spec.get("terminationMessagePath") or _TERMINATION_LOG, str(log))
+
+    def _source(self, mount: dict[str, Any], variables: dict[str, str]) -> Path:
+        name = mount["name"]
+        volume = next((each for each in self.pod["spec"].get("volumes") or () if each["name"] == name), None)
+        if volume is None:
+            raise ConfigError(f'volumeMount "{name}" names no volume of the pod')
+        folder = self._folder / "volumes" / name
+        path = Path(volume["hostPath"]["path"]) if volume.get("hostPath") else folder
+        sub_path = environment.expand(mount.get("subPathExpr") or "", variables) or mount.get("subPath") or ""
+        return volume_files.within(path, sub_path)
+
+    def _termination_log(self, name: str, attempt: int) -> Path:
+        return self._folder / "containers" / name / f"{attempt}-termination-log"
+
+
+def _alias_mounts(alias: aliases.Alias, taken: list[str]) -> list[Mount]:
+    import os
+
+    paths = aliases.binds(alias, taken, os.path.exists, os.listdir)
+    return [Mount(path, path, readonly=True) for path in paths]

@@ -1,0 +1,97 @@
+"""A pod's events, told once and then counted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from weft.cluster.kubelet.status import timestamp
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling. `container` is a name, empty for the pod as a whole."""
+
+    reason: str
+    message: str
+    warning: bool = False
+    container: str = ""
+
+
+class _Key(NamedTuple):
+    uid: str
+    event: Event
+
+
+def new(pod: Mapping[str, Any], event: Event, count: int, first: float, last: float, node: str, name: str) -> Json:
+    """The Event object of the API. Times in epoch seconds; `name` is the object's own."""
+    metadata = pod["metadata"]
+    involved: Json = {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+    if event.container:
+        inits = [each["name"] for each in pod["spec"].get("initContainers") or ()]
+        group = "initContainers" if event.container in inits else "containers"
+        involved["fieldPath"] = f"spec.{group}{{{event.container}}}"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": metadata["namespace"]},
+        "involvedObject": involved,
+        "reason": event.reason,
+        "message": event.message[:1024],
+        "type": "Warning" if event.warning else "Normal",
+        "count": count,
+        "firstTimestamp": timestamp(first),
+        "lastTimestamp": timestamp(last),
+        "source": {"component": "kubelet", "host": node},
+        "reportingComponent": "kubelet",
+        "reportingInstance": node,
+    }
+
+
+class Recorder:
+    """Writes events, one after the other, through `write(event, is_new)`.
+
+    An event that was told before about the same pod is counted up instead. What cannot be written is dropped:
+    events are best effort everywhere.
+    """
+
+    def __init__(
+        self, node: str, clock: Callable[[], float], write: Callable[[Json, bool], Awaitable[None]]
+    ) -> None:
+        self._node, self._clock, self._write = node, clock, write
+        self._told: dict[_Key, Json] = {}
+        self._queue: asyncio.Queue[tuple[Json, bool]] = asyncio.Queue(1000)
+
+    def tell(self, pod: Mapping[str, Any], event: Event) -> None:
+        """Tell of an event; returns at once."""
+        now = self._clock()
+        key = _Key(pod["metadata"]["uid"], event)
+        known = self._told.get(key)
+        if known is None:
+            name = f"{pod['metadata']['name']}.{int(now * 1e6) + len(self._told):x}"
+            known = new(pod, event, 1, now, now, self._node, name)
+            fresh = True
+        else:
+            known = known | {"count": known["count"] + 1, "lastTimestamp": timestamp(now)}
+            fresh = False
+        self._told[key] = known
+        if not self._queue.full():
+            self._queue.put_nowait((known, fresh))
+
+    def forget(self, uid: str) -> None:
+        """Drop what is remembered of a pod that is gone."""
+        for key in [key for key in self._told if key.uid == uid]:
+            del self._told[key]
+
+    async def run(self) -> None:
+        """Write what is told, for ever."""
+        while True:
+            await self._write(*await self._queue.get())

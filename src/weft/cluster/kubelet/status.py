@@ -1,0 +1,262 @@
+"""A pod's status as the API shows it: pure."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from weft.adapters.cri.types import Container, State
+from weft.cluster.kubelet import quantity
+from weft.cluster.kubelet.lifecycle import (
+    Notes,
+    Seen,
+    health,
+    held_until,
+    inits,
+    is_sidecar,
+    outcome,
+)
+
+Json = dict[str, Any]
+_PATCHED = ("podIP", "podIPs", "initContainerStatuses", "reason", "message")
+OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+"""The conditions that the kubelet writes."""
+
+
+def timestamp(seconds: float) -> str:
+    """Epoch seconds as the API writes times."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: float) -> Json:
+    """The pod's whole status. Conditions that are not the kubelet's are kept as they are."""
+    before = pod.get("status") or {}
+    spec = pod["spec"]
+    initialized = _incomplete(pod, seen, notes)
+    main = [_container(each, pod, seen, notes, now, initial=bool(initialized)) for each in spec["containers"]]
+    init = [_container(each, pod, seen, notes, now, initial=False, is_init=True) for each in inits(pod)]
+    phase = _phase(pod, seen, main, initialized)
+    sandbox = seen.sandbox
+    ip = sandbox.ip if sandbox is not None and sandbox.ready else ""
+    ip = ip or str(before.get("podIP") or "")
+    result: Json = {
+        "phase": phase,
+        "hostIP": host_ip,
+        "hostIPs": [{"ip": host_ip}],
+        "startTime": before.get("startTime") or timestamp(now),
+        "qosClass": before.get("qosClass") or quantity.qos_class(spec),
+        "conditions": _conditions(pod, seen, phase, initialized, main + _sidecars(pod, init), now),
+        "containerStatuses": main,
+    }
+    if ip:
+        result |= {"podIP": ip, "podIPs": [{"ip": ip}]}
+    if init:
+        result["initContainerStatuses"] = init
+    if before.get("reason"):
+        result |= {"reason": before["reason"], "message": before.get("message", "")}
+    return result
+
+
+def _sidecars(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
+    names = {spec["name"] for spec in inits(pod) if is_sidecar(spec)}
+    return [each for each in statuses if each["name"] in names]
+
+
+def _incomplete(pod: Mapping[str, Any], seen: Seen, notes: Notes) -> list[str]:
+    """The init containers that have not done their part yet."""
+    latest = seen.latest()
+    if any(spec["name"] in latest for spec in pod["spec"]["containers"]):
+        return []
+    names = []
+    for spec in inits(pod):
+        container = latest.get(spec["name"])
+        if container is None:
+            done = False
+        elif is_sidecar(spec):
+            done = container.state == State.RUNNING and health(spec, container, notes).started
+        else:
+            done = container.state == State.EXITED and container.exit_code == 0
+        if not done:
+            names.append(str(spec["name"]))
+    return names
+
+
+def _phase(pod: Mapping[str, Any], seen: Seen, main: Iterable[Json], incomplete: list[str]) -> str:
+    running = any(each.state == State.RUNNING for each in seen.containers)
+    if not running and (ended := outcome(pod, seen)):
+        return ended
+    never_started = any("waiting" in each["state"] and not each["lastState"] for each in main)
+    return "Pending" if incomplete or never_started else "Running"
+
+
+def _container(
+    spec: Mapping[str, Any],
+    pod: Mapping[str, Any],
+    seen: Seen,
+    notes: Notes,
+    now: float,
+    *,
+    initial: bool,
+    is_init: bool = False,
+) -> Json:
+    name = spec["name"]
+    everything = seen.of(name)
+    latest = seen.latest().get(name)
+    previous = next((each for each in everything if each is not latest and each.state == State.EXITED), None)
+    known = _known(pod, name)
+    state, last = _state(spec, pod, latest, previous, notes, now, initial=initial)
+    running = latest is not None and latest.state == State.RUNNING
+    condition = health(spec, latest, notes) if running and latest is not None else None
+    started = condition is not None and condition.started and name not in notes.busy
+    ready = started and condition is not None and condition.ready
+    if is_init and not is_sidecar(spec):
+        ready = latest is not None and latest.state == State.EXITED and latest.exit_code == 0
+        started = running
+    newest = latest or (everything[0] if everything else None)
+    return {
+        "name": name,
+        "image": spec["image"],
+        "imageID": newest.image_id if newest is not None else known.get("imageID", ""),
+        "containerID": f"containerd://{newest.id}" if newest is not None else known.get("containerID", ""),
+        "restartCount": newest.attempt if newest is not None else known.get("restartCount", 0),
+        "ready": ready,
+        "started": started,
+        "state": state,
+        "lastState": last,
+    }
+
+
+def _known(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    before = pod.get("status") or {}
+    for each in [*(before.get("containerStatuses") or ()), *(before.get("initContainerStatuses") or ())]:
+        if each["name"] == name:
+            found: Mapping[str, Any] = each
+            return found
+    return {}
+
+
+def _state(
+    spec: Mapping[str, Any],
+    pod: Mapping[str, Any],
+    latest: Container | None,
+    previous: Container | None,
+    notes: Notes,
+    now: float,
+    *,
+    initial: bool,
+) -> tuple[Json, Json]:
+    """The container's state and last state."""
+    name = spec["name"]
+    last = {"terminated": _terminated(previous)} if previous is not None else {}
+    trouble = notes.troubles.get(name)
+    if latest is not None and latest.state == State.RUNNING:
+        return {"running": {"startedAt": timestamp(latest.started)}}, last
+    if latest is not None and latest.state == State.EXITED:
+        ended = {"terminated": _terminated(latest)}
+        if notes.terminating or not _restarts(spec, pod, latest):
+            return ended, last
+        if trouble is not None:
+            return _waiting(trouble.reason, trouble.message), ended
+        backoff = notes.backoffs.get(name)
+        if backoff is not None and held_until(backoff, latest.finished) > now:
+            metadata = pod["metadata"]
+            key = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
+            message = f"back-off {_duration(backoff.delay)} restarting failed container={name} pod={key}"
+            return _waiting("CrashLoopBackOff", message), ended
+        return ended, last
+    if trouble is not None:
+        return _waiting(trouble.reason, trouble.message), last
+    if notes.terminating and (known := _known(pod, name).get("state", {}).get("terminated")):
+        return {"terminated": known}, last
+    return _waiting("PodInitializing" if initial else "ContainerCreating", ""), last
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
+
+
+def _restarts(spec: Mapping[str, Any], pod: Mapping[str, Any], ended: Container) -> bool:
+    policy = pod["spec"].get("restartPolicy") or "Always"
+    init = any(each is spec for each in inits(pod))
+    if is_sidecar(spec):
+        return not outcome(pod, Seen())
+    if policy == "Never" or (init and ended.exit_code == 0):
+        return False
+    return policy == "Always" or bool(ended.exit_code)
+
+
+def _waiting(reason: str, message: str) -> Json:
+    return {"waiting": {"reason": reason, "message": message} if message else {"reason": reason}}
+
+
+def _terminated(container: Container) -> Json:
+    result: Json = {
+        "exitCode": container.exit_code,
+        "reason": container.reason or ("Error" if container.exit_code else "Completed"),
+        "startedAt": timestamp(container.started),
+        "finishedAt": timestamp(container.finished),
+        "containerID": f"containerd://{container.id}",
+    }
+    if container.message:
+        result["message"] = container.message
+    return result
+
+
+def _conditions(
+    pod: Mapping[str, Any], seen: Seen, phase: str, incomplete: list[str], containers: list[Json], now: float
+) -> list[Json]:
+    before = {each["type"]: each for each in (pod.get("status") or {}).get("conditions") or ()}
+    sandbox = seen.sandbox
+    network = sandbox is not None and sandbox.ready and bool(sandbox.ip)
+    unready = [each["name"] for each in containers if not each["ready"]]
+    gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or ()]
+    shut = [gate for gate in gates if before.get(gate, {}).get("status") != "True"]
+    done = phase in {"Succeeded", "Failed"}
+    initialized = _condition(
+        "Initialized",
+        "ContainersNotInitialized" if incomplete else "",
+        f"containers with incomplete status: [{' '.join(incomplete)}]",
+    )
+    if phase == "Succeeded":
+        initialized = _condition("Initialized", "", "")
+        initialized["reason"] = "PodCompleted"
+    reason, message = "", ""
+    if done:
+        reason = "PodCompleted" if phase == "Succeeded" else "PodFailed"
+    elif unready:
+        reason, message = "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    ready = _condition("Ready", reason, message)
+    if not reason and shut:
+        ready = _condition("Ready", "ReadinessGatesNotReady", f"conditions not met: {', '.join(shut)}")
+    ours = [
+        {"type": "PodReadyToStartContainers", "status": "True" if network else "False"},
+        initialized,
+        ready,
+        _condition("ContainersReady", reason, message),
+        {"type": "PodScheduled", "status": "True"},
+    ]
+    timed = [_since(each, before.get(each["type"]), now) for each in ours]
+    return timed + [each for kind, each in before.items() if kind not in OURS]
+
+
+def _condition(kind: str, reason: str, message: str) -> Json:
+    """A condition that holds unless there is a reason why not."""
+    condition: Json = {"type": kind, "status": "False" if reason else "True"}
+    if reason:
+        condition["reason"] = reason
+        if message:
+            condition["message"] = message
+    return condition
+
+
+def _since(condition: Json, before: Mapping[str, Any] | None, now: float) -> Json:
+    same = before is not None and before.get("status") == condition["status"]
+    changed = before.get("lastTransitionTime") if same and before is not None else None
+    return condition | {"lastProbeTime": None, "lastTransitionTime": changed or timestamp(now)}
+
+
+def difference(status_: Json, before: Mapping[str, Any]) -> Json | None:
+    """A merge patch from one status to the next; None where they are equal."""
+    patch = {key: value for key, value in status_.items() if before.get(key) != value}
+    gone: Json = dict.fromkeys((key for key in before if key not in status_ and key in _PATCHED), None)
+    return (patch | gone) or None

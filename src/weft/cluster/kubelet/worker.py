@@ -1,0 +1,338 @@
+"""One pod's worker: looks, decides, acts, tells; again whenever something happens."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from weft.adapters.cri.client import CriError
+from weft.adapters.cri.types import Container, State
+from weft.cluster.kubelet import lifecycle, podspec
+from weft.cluster.kubelet import status as statuses
+from weft.cluster.kubelet.lifecycle import (
+    SANDBOX,
+    Action,
+    Backoff,
+    Finish,
+    Health,
+    Kill,
+    Notes,
+    Remove,
+    RemoveSandbox,
+    RunSandbox,
+    Seen,
+    Start,
+    StopSandbox,
+    Trouble,
+)
+from weft.cluster.kubelet.making import Maker
+from weft.cluster.kubelet.objects import Reference, references
+from weft.cluster.kubelet.operations import Operations
+from weft.cluster.kubelet.prober import Prober, Subject
+from weft.cluster.kubelet.recorder import Event
+from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
+
+_log = logging.getLogger(__name__)
+_RETRY = 2.0  # seconds until something that failed for an unknown reason is tried again
+
+
+class Worker:
+    """Brings one pod to what its object wants, from its first sandbox to its removal.
+
+    `update` and `end` say what is wanted now; `run` returns when nothing is left of the pod on this node.
+    """
+
+    def __init__(self, station: Station, pod: Pod) -> None:
+        self._station = station
+        self.pod = pod
+        self.seen = Seen()
+        self.notes = Notes(grace=_grace(pod))
+        self.maker = Maker(station, pod)
+        self._operations = Operations(station, self)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._probers: dict[str, asyncio.Task[None]] = {}
+        self._details: dict[str, Container] = {}
+        self._ips: dict[str, str] = {}
+        self._published: Json = dict(pod.get("status") or {})
+        self._followed: frozenset[Reference] = frozenset()
+        self._held: set[str] = set()
+        self._stale_volumes = False
+        self._finished = False
+        self._wake = asyncio.Event()
+
+    # -- what is wanted
+
+    def update(self, pod: Pod) -> None:
+        """The pod's object has changed."""
+        changed = pod["metadata"].get("labels") != self.pod["metadata"].get("labels")
+        changed = changed or pod["metadata"].get("annotations") != self.pod["metadata"].get("annotations")
+        self._stale_volumes = self._stale_volumes or changed
+        self.pod = self.maker.pod = pod
+        if pod["metadata"].get("deletionTimestamp"):
+            self.end(_deletion_grace(pod))
+        self.wake()
+
+    def end(self, grace: int) -> None:
+        """The pod shall go, with `grace` seconds for its containers. A later, shorter grace wins."""
+        if not self.notes.terminating:
+            self.note(terminating=self._station.clock(), grace=grace)
+            self._operations.abandon()
+        elif grace < self.notes.grace:
+            self.note(grace=grace)
+            for name in [name for name in self._tasks if name != SANDBOX]:
+                self._tasks[name].cancel()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    # -- what is remembered; used by the operations
+
+    def note(self, **changes: Any) -> None:
+        """Remember something (fields of Notes)."""
+        self.notes = replace(self.notes, **changes)
+
+    def trouble(self, name: str, trouble: Trouble | None) -> None:
+        """Remember why a container (or SANDBOX) cannot be, or that it can."""
+        others = {key: value for key, value in self.notes.troubles.items() if key != name}
+        self.note(troubles=others | ({name: trouble} if trouble is not None else {}))
+
+    def backoff(self, name: str, backoff: Backoff) -> None:
+        """Remember how long a container must wait when it ends again."""
+        self.note(backoffs={**self.notes.backoffs, name: backoff})
+
+    def tell(self, event: Event) -> None:
+        """Tell of something in the pod's events."""
+        self._station.recorder.tell(self.pod, event)
+
+    @property
+    def ip(self) -> str:
+        """The pod's address, once it has one."""
+        sandbox = self.seen.sandbox
+        return sandbox.ip if sandbox is not None else ""
+
+    @property
+    def init_containers(self) -> list[Json]:
+        """The specs of the init containers, sidecars among them."""
+        return lifecycle.inits(self.pod)
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Work until the pod is gone."""
+        if self.pod["metadata"].get("deletionTimestamp"):
+            self.end(_deletion_grace(self.pod))
+        self._follow(references(self.pod))
+        try:
+            while not self._finished:
+                self._wake.clear()
+                delay = await self._turn()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._wake.wait()
+        finally:
+            self._follow(frozenset())
+            running = [*self._tasks.values(), *self._probers.values()]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _turn(self) -> float | None:
+        """One look, one decision; how long to sleep at most, in seconds."""
+        clock = self._station.clock
+        try:
+            await self._look()
+            self._watch_health()
+            if self._stale_volumes and self.ip:
+                self._stale_volumes = False
+                self._begin("volumes", self._operations.refresh_volumes())
+            plan = lifecycle.decide(self.pod, self.seen, self.notes, clock())
+            for action in plan.actions:
+                self._act(action)
+            if not self._finished:
+                self._tell_held()
+                await self._publish()
+        except (CriError, ClusterError) as error:
+            _log.warning("pod %s: %s", podspec.pod_key(self.pod), error)
+            return _RETRY
+        times = [plan.wake_at, self.maker.rotate_at()]
+        rotate = times[1]
+        if rotate is not None and rotate <= clock():
+            self._stale_volumes = True
+        return min((max(time - clock(), 0.05) for time in times if time is not None), default=None)
+
+    def _act(self, action: Action) -> None:
+        operations = self._operations
+        match action:
+            case RunSandbox(attempt):
+                self._begin(SANDBOX, operations.run_sandbox(attempt))
+            case StopSandbox(sandbox):
+                self._begin(SANDBOX, operations.stop_sandbox(sandbox))
+            case RemoveSandbox(sandbox):
+                self._begin(SANDBOX, operations.remove_sandbox(sandbox))
+            case Start():
+                self._begin(action.name, operations.start(action))
+            case Kill():
+                self._begin(action.name, operations.kill(action))
+            case Remove(container):
+                self._begin(f"remove {container}", operations.remove(container))
+            case Finish():
+                self._begin(SANDBOX, self._finish())
+
+    def _begin(self, key: str, operation: Coroutine[Any, Any, None]) -> None:
+        """Carry out an operation, one at a time for each key."""
+        if key in self._tasks:
+            operation.close()
+            return
+        self.note(busy=self.notes.busy | {key})
+        task = asyncio.create_task(self._carry_out(key, operation))
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._done(key))
+
+    async def _carry_out(self, key: str, operation: Coroutine[Any, Any, None]) -> None:
+        try:
+            await operation
+        except (CriError, ClusterError, OSError) as error:
+            _log.warning("pod %s: %s: %s", podspec.pod_key(self.pod), key or "sandbox", error)
+            await asyncio.sleep(_RETRY)
+
+    def _done(self, key: str) -> None:
+        self._tasks.pop(key, None)
+        self.note(busy=self.notes.busy - {key})
+        self.wake()
+
+    async def _finish(self) -> None:
+        await self._publish()
+        self._operations.clean()
+        await self._station.cluster.remove(self.pod)
+        self._finished = True
+
+    # -- looking
+
+    async def _look(self) -> None:
+        """See what the runtime has; details only of what is new or has changed."""
+        uid = self.pod["metadata"]["uid"]
+        runtime = self._station.runtime
+        sandboxes, containers = await asyncio.gather(runtime.sandboxes(uid), runtime.containers(uid))
+        for sandbox in sandboxes:
+            if sandbox.ready and sandbox.id not in self._ips:
+                address = await runtime.sandbox_ip(sandbox.id)
+                self._ips[sandbox.id] = address or self._station.node.ip
+        details = [await self._detail(each) for each in containers]
+        self._details = {each.id: each for each in details}
+        self.seen = Seen(tuple(replace(each, ip=self._ips.get(each.id, "")) for each in sandboxes), tuple(details))
+
+    async def _detail(self, listed: Container) -> Container:
+        known = self._details.get(listed.id)
+        if known is not None and known.state == listed.state:
+            return known
+        try:
+            found = await self._station.runtime.container(listed)
+        except CriError as error:
+            if error.code == "NOT_FOUND":
+                return replace(listed, state=State.UNKNOWN)
+            raise
+        if found.state == State.EXITED and not found.message:
+            spec = self._spec(found.name)
+            message = self.maker.termination_message(spec, found.attempt) if spec else ""
+            found = replace(found, message=message)
+        return found
+
+    def _spec(self, name: str) -> Json | None:
+        everything = [*self.pod["spec"]["containers"], *lifecycle.inits(self.pod)]
+        return next((spec for spec in everything if spec["name"] == name), None)
+
+    # -- health
+
+    def _watch_health(self) -> None:
+        running = {each.id: each for each in self.seen.latest().values() if each.state == State.RUNNING}
+        for container in [each for each in self._probers if each not in running]:
+            self._probers.pop(container).cancel()
+        for container, detail in running.items():
+            spec = self._spec(detail.name)
+            if container in self._probers or spec is None or detail.name in self.notes.busy:
+                continue
+            if self.notes.terminating or not any(
+                spec.get(f"{role}Probe") for role in ("startup", "liveness", "readiness")
+            ):
+                continue
+            subject = Subject(container, spec, self.ip, detail.started, self._adopted(detail))
+            prober = Prober(
+                self._station.runtime,
+                subject,
+                self._station.clock,
+                lambda health, container=container: self._learn(container, health),  # type: ignore[misc]  # bound now
+                self.tell,
+            )
+            self._learn(container, prober.health)
+            self._probers[container] = asyncio.create_task(prober.run())
+
+    def _learn(self, container: str, health: Health) -> None:
+        kept = {key: value for key, value in self.notes.health.items() if key in self._details}
+        self.note(health={**kept, container: health})
+        self.wake()
+
+    def _adopted(self, container: Container) -> Health | None:
+        """The health of a container that ran before this process did, as the pod's status has it."""
+        for each in self._published.get("containerStatuses") or ():
+            if each.get("containerID") == f"containerd://{container.id}" and each.get("started"):
+                return Health(started=True, ready=bool(each.get("ready")))
+        return None
+
+    # -- telling
+
+    def _tell_held(self) -> None:
+        for name, container in self.seen.latest().items():
+            backoff = self.notes.backoffs.get(name)
+            held = container.state == State.EXITED and backoff is not None and container.id not in self._held
+            if held and not self.notes.terminating and lifecycle.held_until(backoff, container.finished) > 0:
+                self._held.add(container.id)
+                key = podspec.pod_key(self.pod)
+                message = f"Back-off restarting failed container {name} in pod {key}"
+                self.tell(Event("BackOff", message, warning=True, container=name))
+
+    async def _publish(self) -> None:
+        """Patch the pod's status, if it is not what the API has already."""
+        foreign = [
+            each
+            for each in (self.pod.get("status") or {}).get("conditions") or ()
+            if each["type"] not in statuses.OURS
+        ]
+        ours = [each for each in self._published.get("conditions") or () if each["type"] in statuses.OURS]
+        before = {**self._published, "conditions": [*ours, *foreign]}
+        shown = {**self.pod, "status": before}
+        status = statuses.status(shown, self.seen, self.notes, self._station.node.ip, self._station.clock())
+        patch = statuses.difference(status, self._published)
+        if patch is not None:
+            await self._station.cluster.patch_status(self.pod, patch)
+            self._published = status
+
+    # -- following what the pod refers to
+
+    def _follow(self, wanted: frozenset[Reference]) -> None:
+        cluster = self._station.cluster
+        for reference in self._followed - wanted:
+            cluster.unfollow(reference, self._object_changed)
+        for reference in wanted - self._followed:
+            cluster.follow(reference, self._object_changed)
+        self._followed = wanted
+
+    def _object_changed(self) -> None:
+        waiting = {"CreateContainerConfigError", "ContainerCreating", "PodInitializing"}
+        kept = {name: each for name, each in self.notes.troubles.items() if each.reason not in waiting}
+        self.note(troubles=kept)
+        self._stale_volumes = True
+        self.wake()
+
+
+def _grace(pod: Pod) -> int:
+    value = pod["spec"].get("terminationGracePeriodSeconds")
+    return 30 if value is None else int(value)
+
+
+def _deletion_grace(pod: Pod) -> int:
+    value = pod["metadata"].get("deletionGracePeriodSeconds")
+    return _grace(pod) if value is None else int(value)

@@ -1,0 +1,82 @@
+"""The cluster's processes: what each is called, how it is started, and how it is known again."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from weft.adapters import netns
+from weft.cluster.kubelet.runtime_config import RuntimePaths
+from weft.cluster.machine.layout import Layout, Node
+
+_PYTHON_ROLES = ("apiserver", "node")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A process to run: its name in the record, its words, its log file."""
+
+    name: str
+    words: tuple[str, ...]
+    log: Path
+
+
+def api_server(layout: Layout) -> Command:
+    """The API server and the controllers, in the machine's namespace."""
+    words = (
+        *_weft("apiserver", layout),
+        *("--bind", f"127.0.0.1:{layout.api_port}", "--bind", f"{layout.machine_ip}:{layout.api_port}"),
+        *("--service-cidr", str(layout.services), "--pod-cidr", str(layout.pods)),
+    )
+    return Command("apiserver", words, layout.log("apiserver"))
+
+
+def containerd(layout: Layout, node: Node) -> Command:
+    """A node's containerd, in the node's namespace."""
+    config = paths(node).config
+    words = (*netns.enter(node.namespace), "containerd", "--config", str(config))
+    return Command(f"containerd-{node.name}", words, layout.log(f"containerd-{node.name}"))
+
+
+def node_process(layout: Layout, node: Node) -> Command:
+    """A node's kubelet, service proxy and DNS, in the node's namespace."""
+    words = (
+        *netns.enter(node.namespace),
+        *_weft("node", layout),
+        *("--name", node.name, "--ip", str(node.ip), "--pod-cidr", str(node.pods)),
+    )
+    return Command(f"node-{node.name}", words, layout.log(f"node-{node.name}"))
+
+
+def paths(node: Node) -> RuntimePaths:
+    """Where a node's containerd lives."""
+    return RuntimePaths(home=node.home, run=node.run)
+
+
+def _weft(role: str, layout: Layout) -> tuple[str, ...]:
+    return (sys.executable, "-m", "weft", role, "--home", str(layout.home))
+
+
+def is_ours(command: Sequence[str], layout: Layout) -> bool:
+    """Whether a command line is one of this cluster's: it names this very home, or this cluster's sockets.
+
+    >>> is_ours(("/usr/bin/containerd",), Layout(Path("/root/.weft")))
+    False
+    """
+    words = list(command)
+    match Path(words[0]).name if words else "":
+        case "containerd":
+            return _value(words, "--config").startswith(f"{layout.home}/nodes/")
+        case "containerd-shim-runc-v2":
+            return _value(words, "-address").startswith(f"{layout.run}/")
+    for role in _PYTHON_ROLES:
+        if ["-m", "weft", role] in (words[index : index + 3] for index in range(len(words))):
+            return _value(words, "--home") == str(layout.home)
+    return False
+
+
+def _value(words: list[str], option: str) -> str:
+    try:
+        return words[words.index(option) + 1]
+    except (ValueError, IndexError):
+        return ""

@@ -1,0 +1,138 @@
+"""What every new cluster gets: the DNS service, and the mesh. Applied through the API like anybody's objects."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import aiohttp
+
+from weft.adapters.kube.client import ApiError, Kube
+from weft.adapters.kube.kinds import DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind, kind_of
+from weft.cluster.machine.layout import Layout
+
+MANAGER = "weft-up"
+_DNS = {"name": "kube-dns", "namespace": "kube-system"}
+_DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
+
+
+def dns_objects(layout: Layout) -> list[tuple[Kind, dict[str, Any]]]:
+    """The service `kube-dns`, without a selector: its endpoints are the nodes, each of which answers DNS."""
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    ports = [{"name": name, "protocol": protocol, "port": port} for name, protocol, port in _DNS_PORTS]
+    service = {
+        "metadata": {**_DNS, "labels": labels},
+        "spec": {
+            "clusterIP": str(layout.dns_ip),
+            "ports": [{**port, "targetPort": port["port"]} for port in ports],
+        },
+    }
+    endpoints = {
+        "metadata": {**_DNS, "labels": labels},
+        "subsets": [
+            {
+                "addresses": [{"ip": str(node.ip), "nodeName": node.name} for node in layout.nodes],
+                "ports": ports,
+            }
+        ],
+    }
+    slices = {
+        "metadata": {
+            "name": "kube-dns-nodes",
+            "namespace": _DNS["namespace"],
+            "labels": {
+                **labels,
+                "kubernetes.io/service-name": _DNS["name"],
+                "endpointslice.kubernetes.io/managed-by": MANAGER,
+            },
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": [str(node.ip)], "conditions": {"ready": True}, "nodeName": node.name}
+            for node in layout.nodes
+        ],
+        "ports": ports,
+    }
+    return [(SERVICES, service), (ENDPOINTS, endpoints), (ENDPOINTSLICES, slices)]
+
+
+async def reachable(kube: Kube) -> None:
+    """Return when the API server says that it is ready; ask until then."""
+    while True:
+        try:
+            await kube.fetch("/readyz")
+        except (ApiError, aiohttp.ClientError, OSError):
+            await asyncio.sleep(0.03)
+        else:
+            return
+
+
+async def apply_dns(kube: Kube, layout: Layout) -> None:
+    """Make the DNS service true for the nodes that there are."""
+    for kind, obj in dns_objects(layout):
+        await kube.apply(kind, obj, manager=MANAGER)
+
+
+async def apply_all(kube: Kube, objects: Iterable[dict[str, Any]]) -> int:
+    """Apply objects in order (a namespace comes before what is in it); how many there were."""
+    count = 0
+    for obj in objects:
+        await kube.apply(kind_of(obj), obj, manager=MANAGER)
+        count += 1
+    return count
+
+
+async def exists(kube: Kube, kind: Kind, name: str, namespace: str) -> bool:
+    """Whether there is such an object."""
+    try:
+        await kube.get(kind, name, namespace)
+    except ApiError as error:
+        if error.code == 404:
+            return False
+        raise
+    return True
+
+
+def condition(obj: dict[str, Any], name: str) -> bool:
+    """Whether a condition of an object's status is True."""
+    return any(
+        one.get("type") == name and one.get("status") == "True"
+        for one in obj.get("status", {}).get("conditions") or []
+    )
+
+
+async def node_ready(kube: Kube, name: str) -> None:
+    """Return when a node is Ready."""
+    await _until(kube, NODES, name, "", lambda obj: condition(obj, "Ready"))
+
+
+async def available(kube: Kube, name: str, namespace: str) -> None:
+    """Return when a Deployment is Available."""
+    await _until(kube, DEPLOYMENTS, name, namespace, lambda obj: condition(obj, "Available"))
+
+
+async def _until(kube: Kube, kind: Kind, name: str, namespace: str, done: Any) -> None:
+    while True:
+        try:
+            if done(await kube.get(kind, name, namespace)):
+                return
+        except ApiError as error:
+            if error.code != 404:
+                raise
+        await asyncio.sleep(0.05)
+
+
+async def waiting_reasons(kube: Kube, namespace: str) -> list[str]:
+    """Why pods of a namespace do not run, by their status: `istiod-…/discovery: ErrImagePull no such image`."""
+    reasons = []
+    for pod in await kube.list(PODS, namespace):
+        status = pod.get("status", {})
+        name = pod["metadata"]["name"]
+        listed = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+        for container in listed:
+            state = container.get("state") or {}
+            held = state.get("waiting") or state.get("terminated") or {}
+            if held.get("reason"):
+                reasons.append(f"{name}/{container['name']}: {held['reason']} {held.get('message', '')}".strip())
+        if not listed:
+            reasons.append(f"{name}: {status.get('phase', 'Pending')} {status.get('message', '')}".strip())
+    return reasons

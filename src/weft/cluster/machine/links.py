@@ -1,0 +1,123 @@
+"""The cluster's network as data: which namespaces, links, addresses and routes there are to be.
+
+```
+machine  weft-ID 192.168.49.1 ──┐
+node 1   eth0    192.168.49.2 ──┤ br0, in weft-ID-lan
+node 2   eth0    192.168.49.3 ──┘
+```
+No default route anywhere: what runs in the cluster reaches the cluster, and nothing else.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from weft.cluster.machine.layout import Layout, Node
+
+SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    "net/ipv4/conf/all/rp_filter": "0",  # replies may come back by another way than a strict filter expects
+    "net/ipv4/conf/default/rp_filter": "0",
+    # balanced traffic may leave by the link it came in by: its sender knows no better way, and redirects
+    # use up the allowance for `port unreachable` (ip_rt_send_redirect and icmpv4_xrlim_allow share it)
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv4/conf/eth0/send_redirects": "0",
+    "net/ipv4/conf/all/route_localnet": "1",  # hostPort and NodePort on 127.0.0.1
+    "net/ipv6/conf/all/disable_ipv6": "1",  # no IPv6 in this cluster: no waiting for router advertisements
+    "net/ipv6/conf/default/disable_ipv6": "1",
+}
+"""A node's settings; the other namespaces keep the kernel's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What is there already: namespaces, and the machine's routes that leave by our link."""
+
+    namespaces: frozenset[str] = frozenset()
+    machine_link: bool = False
+    nodes_on_bridge: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Commands for `ip -batch` in one namespace; the machine's own is the empty name."""
+
+    namespace: str
+    lines: tuple[str, ...]
+    optional: bool = False
+    """Whether what it asks for may have come about by itself."""
+
+
+def plan(layout: Layout, present: Present) -> tuple[Batch, ...]:
+    """The batches that make the network whole, in order. Applied to a whole network they change nothing.
+
+    Links are made only where they are missing; addresses and routes are set with `replace`, which is idempotent.
+    """
+    wanted = (layout.lan_namespace, *(node.namespace for node in layout.nodes))
+    lan_is_new = layout.lan_namespace not in present.namespaces
+    machine_link = present.machine_link and not lan_is_new
+    on_bridge = frozenset() if lan_is_new else present.nodes_on_bridge
+    missing_nodes = [
+        node for node in layout.nodes if node.number not in on_bridge or node.namespace not in present.namespaces
+    ]
+    batches = [
+        Batch("", tuple(f"netns add {name}" for name in wanted if name not in present.namespaces)),
+        Batch(layout.lan_namespace, tuple(_bridge(new=lan_is_new))),
+    ]
+    if not machine_link:
+        batches.append(Batch(layout.lan_namespace, _machine_cable(layout)))
+    for node in missing_nodes:
+        if node.number in on_bridge:
+            # the kernel takes the link of a removed namespace away too, but in its own time
+            batches.append(Batch(layout.lan_namespace, (f"link del node-{node.number}",), optional=True))
+        batches.append(Batch(layout.lan_namespace, _node_cable(node)))
+    batches += [Batch(node.namespace, tuple(_node(layout, node))) for node in layout.nodes]
+    batches.append(Batch("", tuple(_machine(layout))))
+    return tuple(batch for batch in batches if batch.lines)
+
+
+def _bridge(*, new: bool) -> Iterator[str]:
+    if new:
+        yield "link add br0 type bridge"
+    yield "link set lo up"
+    yield "link set br0 up"
+
+
+def _machine_cable(layout: Layout) -> tuple[str, ...]:
+    # made inside the LAN's namespace; the adapter moves the far end to the machine's (see `MACHINE_END`)
+    return (
+        f"link add machine type veth peer name {layout.tag} netns {MACHINE_END}",
+        "link set machine master br0",
+        "link set machine up",
+    )
+
+
+MACHINE_END = "@machine"
+"""Stands for the id of a task in the machine's namespace; `ip` takes namespaces' names or such ids."""
+
+
+def _node_cable(node: Node) -> tuple[str, ...]:
+    return (
+        f"link add node-{node.number} type veth peer name eth0 netns {node.namespace}",
+        f"link set node-{node.number} master br0",
+        f"link set node-{node.number} up",
+    )
+
+
+def _node(layout: Layout, node: Node) -> Iterator[str]:
+    yield "link set lo up"
+    yield f"addr replace {node.ip}/{layout.lan.prefixlen} dev eth0"
+    yield "link set eth0 up"
+    # a route for service addresses, so that connections to them get as far as the rules that translate them
+    yield f"route replace {layout.services} dev eth0 scope link"
+    for other in layout.nodes:
+        if other.number != node.number:
+            yield f"route replace {other.pods} via {other.ip} dev eth0"
+
+
+def _machine(layout: Layout) -> Iterator[str]:
+    yield f"addr replace {layout.machine_ip}/{layout.lan.prefixlen} dev {layout.tag}"
+    yield f"link set {layout.tag} up"
+    for node in layout.nodes:
+        yield f"route replace {node.pods} via {node.ip} dev {layout.tag}"
+    yield f"route replace {layout.services} via {layout.nodes[0].ip} dev {layout.tag}"

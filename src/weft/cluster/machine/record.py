@@ -1,0 +1,90 @@
+"""HOME/cluster.json: what `weft up` made, for later runs of up, down and status."""
+
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import msgspec
+
+from weft.adapters import files
+from weft.adapters.processes import Identity
+from weft.cluster.machine.layout import Layout
+
+FORMAT = 1
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A process: its number, and its start in clock ticks since boot."""
+
+    pid: int
+    started: int
+
+    @property
+    def identity(self) -> Identity:
+        """The same, as the adapter names it."""
+        return Identity(self.pid, self.started)
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel"):
+    """The cluster's choices, and its processes by name (`apiserver`, `containerd-NODE`, `node-NODE`)."""
+
+    home: str
+    id: str
+    nodes: int
+    pod_cidr: str
+    service_cidr: str
+    node_cidr: str
+    api_port: int
+    machine_namespace: int
+    """The inode of the network namespace that is this cluster's machine."""
+    processes: dict[str, Started] = {}
+    installed: str = ""
+    """The version of the mesh that was installed; empty before."""
+    format: int = FORMAT
+
+    def layout(self) -> Layout:
+        """The plan that the record tells of."""
+        return Layout(
+            home=Path(self.home),
+            node_count=self.nodes,
+            pods=IPv4Network(self.pod_cidr),
+            services=IPv4Network(self.service_cidr),
+            lan=IPv4Network(self.node_cidr),
+            api_port=self.api_port,
+        )
+
+
+def of(layout: Layout, *, machine_namespace: int) -> Record:
+    """A record of a plan that nothing was done for yet."""
+    return Record(
+        home=str(layout.home),
+        id=layout.id,
+        nodes=layout.node_count,
+        pod_cidr=str(layout.pods),
+        service_cidr=str(layout.services),
+        node_cidr=str(layout.lan),
+        api_port=layout.api_port,
+        machine_namespace=machine_namespace,
+    )
+
+
+def path(home: Path) -> Path:
+    """Where a home's record is."""
+    return home / "cluster.json"
+
+
+def load(home: Path) -> Record | None:
+    """The record, None where there is none that can be read (down works from names alone then)."""
+    text = files.read(path(home))
+    if text is None:
+        return None
+    try:
+        record = msgspec.json.decode(text, type=Record)
+        record.layout()
+    except ValueError:
+        return None
+    return record
+
+
+def save(home: Path, record: Record) -> None:
+    """Write the record, whole or not at all."""
+    files.write(path(home), msgspec.json.format(msgspec.json.encode(record), indent=2).decode() + "\n")

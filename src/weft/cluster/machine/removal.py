@@ -1,0 +1,213 @@
+"""Taking a cluster off the machine: all that bears its name, as found there and not only as recorded.
+
+It works after any crash, with any part missing, and again and again.
+"""
+
+import base64
+import contextlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from weft.adapters import files, netlink, netns, processes
+from weft.adapters.processes import Identity
+from weft.cluster.machine import commands
+from weft.cluster.machine.layout import NETNS, Layout
+
+LOCK = ".lock"
+MARKS = ("cluster.json", "pki/sa.key")
+"""What shows that a folder is a cluster's home. The record goes last, so that a broken-off removal can go on."""
+
+OWNED = ("kubeconfig", "store.db", "store.db-wal", "store.db-shm", "nodes", "log", "pki", "cluster.json")
+"""All that a cluster writes into its home. Anything else there (images.yaml) is the user's and stays."""
+
+_CNI_CACHE = Path("/var/lib/cni/results")
+_SHIM_SOCKETS = Path("/run/containerd/s")
+_RUNC_STATE = Path("/run/containerd/runc/k8s.io")
+
+
+@dataclass(slots=True)
+class Removed:
+    """What was there, counted by kind: `processes`, `pod namespaces`, `mounts` and so on."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Count something that was removed."""
+        if count:
+            self.counts[what] = self.counts.get(what, 0) + count
+
+
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """What containerd's state tells of one running container or sandbox."""
+
+    id: str
+    netns: Path | None
+    socket: Path | None
+
+
+def remove(layout: Layout, *, data: bool, keep: Iterable[str] = ()) -> Removed:
+    """Remove all that runs, is mounted or linked; with `data` the home's content too, except `keep`."""
+    removed = Removed()
+    bundles = _bundles(layout)
+    pod_namespaces = _pod_namespaces(layout, bundles)
+    _processes(layout, removed)
+    _mounts(layout, removed)
+    for path in pod_namespaces:
+        removed.note("pod namespaces", int(netns.remove(path.name)))
+    for group in files.cgroups(layout.tag):
+        files.remove_cgroup(group)
+        removed.note("control groups")
+    _network(layout, removed)
+    _leftovers(layout, bundles)
+    if layout.run.exists():
+        files.remove(layout.run)
+        removed.note("runtime state")
+        with contextlib.suppress(OSError):
+            layout.run.parent.rmdir()
+    if data:
+        _home(layout, frozenset(keep), removed)
+    return removed
+
+
+def _processes(layout: Layout, removed: Removed) -> None:
+    """First those that would start others, then shims and containers; whatever was started meanwhile goes too."""
+    groups = files.cgroups(layout.tag)
+    for _ in range(5):
+        found = processes.find(lambda command: commands.is_ours(command, layout))
+        shims = [one for one in found if "shim" in Path(one.command[0]).name]
+        processes.end([one.identity for one in found if one not in shims], patience=2.0)
+        contained = [processes.identify(pid) for group in groups for pid in files.cgroup_pids(group)]
+        rest: list[Identity] = [*(one for one in contained if one), *(one.identity for one in shims)]
+        processes.kill(set(rest))
+        removed.note("processes", len(found) - len(shims))
+        removed.note("container processes", len({one.pid for one in contained if one}))
+        if not found and not rest:
+            return
+
+
+def _mounts(layout: Layout, removed: Removed) -> None:
+    prefixes = (f"{layout.home}/", f"{layout.run}/")
+    # the last mounted first: a mount upon a mount hides the one below
+    for point in reversed(files.mounts()):
+        if f"{point}/".startswith(prefixes):
+            removed.note("mounts", int(files.unmount(point)))
+
+
+def _network(layout: Layout, removed: Removed) -> None:
+    names = netns.names()
+    if layout.lan_namespace in names:
+        # the pair goes at once with either end; waiting for the namespace's own end would leave it for a moment
+        with contextlib.suppress(netlink.NetlinkError):
+            netlink.batch(["link del machine"], namespace=layout.lan_namespace)
+            removed.note("links and their routes")
+    for name in sorted(names):
+        if name.startswith(f"{layout.tag}-"):
+            removed.note("namespaces", int(netns.remove(name)))
+
+
+def _bundles(layout: Layout) -> list[_Bundle]:
+    found = []
+    for bundle in layout.run.glob("*/containerd/io.containerd.runtime.v2.task/*/*"):
+        address = (files.read(bundle / "address") or "").strip().removeprefix("unix://")
+        found.append(_Bundle(bundle.name, _netns_of(bundle), Path(address) if address else None))
+    return found
+
+
+def _netns_of(bundle: Path) -> Path | None:
+    try:
+        spec = json.loads(files.read(bundle / "config.json") or "{}")
+        spaces = spec.get("linux", {}).get("namespaces", [])
+        paths = [Path(one["path"]) for one in spaces if one.get("type") == "network" and one.get("path")]
+    except (ValueError, AttributeError):
+        return None
+    # CNI's own only: a pod on the node's network names the node's, or a process's
+    return next((path for path in paths if path.name.startswith("cni-") and path.parent.name == "netns"), None)
+
+
+def _pod_namespaces(layout: Layout, bundles: list[_Bundle]) -> set[Path]:
+    """The namespaces of this cluster's pods: those that containerd wrote down, and those linked to its nodes."""
+    found = {NETNS / bundle.netns.name for bundle in bundles if bundle.netns}
+    names = netns.names()
+    for name in names:
+        if name.startswith(f"{layout.tag}-") and name != layout.lan_namespace:
+            for entry in _linked(name):
+                found.add(NETNS / entry)
+    return {path for path in found if path.name in names}
+
+
+def _linked(namespace: str) -> list[str]:
+    """The named `cni-…` namespaces at the far ends of a namespace's links."""
+    try:
+        entries = netlink.show(["link", "show", "type", "veth"], namespace=namespace)
+    except netlink.NetlinkError:
+        return []
+    return [str(one["link_netns"]) for one in entries if str(one.get("link_netns", "")).startswith("cni-")]
+
+
+def _leftovers(layout: Layout, bundles: list[_Bundle]) -> None:
+    """What containerd, runc and libcni keep outside of our folders."""
+    for bundle in bundles:
+        if bundle.socket and bundle.socket.parent == _SHIM_SOCKETS:
+            bundle.socket.unlink(missing_ok=True)
+        files.remove(_RUNC_STATE / bundle.id)
+    for folder in (_SHIM_SOCKETS, _RUNC_STATE, _RUNC_STATE.parent, _SHIM_SOCKETS.parent):
+        # empty means that no other containerd uses it
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    ids = {bundle.id for bundle in bundles}
+    for cached in _CNI_CACHE.glob("weft-*-eth0"):
+        if _is_of(cached, layout):
+            ids.add(cached.name.removeprefix("weft-").removesuffix("-eth0"))
+            cached.unlink(missing_ok=True)
+    for one in ids:
+        (_CNI_CACHE / f"cni-loopback-{one}-lo").unlink(missing_ok=True)
+
+
+def _is_of(cached: Path, layout: Layout) -> bool:
+    # libcni keeps each attachment's configuration; ours names the home
+    try:
+        config = base64.b64decode(json.loads(cached.read_text())["config"]).decode()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return f"{layout.home}/" in config
+
+
+def _home(layout: Layout, keep: frozenset[str], removed: Removed) -> None:
+    if not layout.home.is_dir() or foreign(layout.home):
+        return
+    entries = [layout.home / name for name in OWNED if name not in keep and (layout.home / name).exists()]
+    _with_retry(lambda: _remove_all(entries))
+    removed.note("files and folders of the home", len(entries))
+    if {entry.name for entry in layout.home.iterdir()} <= {LOCK}:
+        files.remove(layout.home)
+
+
+def foreign(home: Path) -> list[str]:
+    """What a folder holds that no `weft up` put there, where none marked it as its own: it is not touched.
+
+    The logs that a failed `up` leaves are no mark, and nothing foreign.
+    """
+    if not home.is_dir() or any((home / mark).exists() for mark in MARKS):
+        return []
+    return sorted({entry.name for entry in home.iterdir()} - {"images.yaml", "log", LOCK})
+
+
+def _remove_all(entries: Iterable[Path]) -> None:
+    for entry in entries:
+        files.remove(entry)
+
+
+def _with_retry(work: Callable[[], None]) -> None:
+    # lazily unmounted overlays let go of their folders a moment after their last process
+    for attempt in range(20):
+        try:
+            work()
+        except OSError:
+            if attempt == 19:
+                raise
+            processes.pause(0.05)
+        else:
+            return

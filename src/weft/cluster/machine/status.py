@@ -1,0 +1,142 @@
+"""What runs of a cluster: looked at from the machine, without changing anything."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import aiohttp
+
+from weft.adapters import files, processes
+from weft.adapters.kube.access import Access, AccessError
+from weft.adapters.kube.client import ApiError, Kube
+from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
+from weft.adapters.processes import Memory
+from weft.cluster.machine import installation
+from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
+from weft.cluster.machine.record import Record
+from weft.cluster.network import dns_messages
+
+_PATIENCE = 3.0  # seconds for the API server, and for DNS
+
+
+class Health(IntEnum):
+    """The exit code of `weft status`."""
+
+    HEALTHY = 0
+    DEGRADED = 1
+    """Something of the cluster does not run."""
+    ABSENT = 3
+    """Nothing of it runs (3: as systemctl says of a service that is not running)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One thing that should run: what is known of it, and what it weighs where that is one process."""
+
+    name: str
+    runs: bool
+    detail: str
+    pid: int = 0
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """All parts, the versions that are known, and the memory of the pods' processes together."""
+
+    parts: tuple[Part, ...]
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def health(self) -> Health:
+        """All run, some, or none."""
+        if all(part.runs for part in self.parts):
+            return Health.HEALTHY
+        return Health.DEGRADED if any(part.runs for part in self.parts) else Health.ABSENT
+
+
+async def look(layout: Layout, held: Record) -> Status:
+    """Look at processes, the API and DNS; a few seconds at most, whatever hangs."""
+    parts = [_process(name, held) for name in sorted(held.processes)]
+    if pods := _containers(layout):
+        parts.append(pods)
+    dns = await asyncio.to_thread(_dns, layout)
+    api, versions = await _api(layout)
+    return Status((*parts, *api, dns), versions)
+
+
+def _process(name: str, held: Record) -> Part:
+    identity = held.processes[name].identity
+    if not processes.alive(identity):
+        return Part(name, runs=False, detail="not running")
+    return Part(name, runs=True, detail="running", pid=identity.pid, memory=processes.memory(identity.pid))
+
+
+def _containers(layout: Layout) -> Part | None:
+    pids = {pid for group in files.cgroups(layout.tag) for pid in files.cgroup_pids(group)}
+    weighed = [one for one in map(processes.memory, sorted(pids)) if one]
+    if not weighed:
+        return None
+    return Part("pods' processes", runs=True, detail=f"{len(weighed)} processes", memory=total(weighed))
+
+
+def total(weights: Iterable[Memory]) -> Memory:
+    """The sum of weights."""
+    listed = list(weights)
+    return Memory(rss=sum(one.rss for one in listed), pss=sum(one.pss for one in listed))
+
+
+async def _api(layout: Layout) -> tuple[list[Part], tuple[tuple[str, str], ...]]:
+    try:
+        access = Access.from_kubeconfig(layout.kubeconfig)
+        async with Kube(access) as kube, asyncio.timeout(_PATIENCE):
+            return await _objects(kube), await _versions(kube)
+    except (AccessError, ApiError, aiohttp.ClientError, OSError) as error:
+        detail = str(error) or "no answer"
+        return [Part("API", runs=False, detail=detail)], ()
+
+
+async def _objects(kube: Kube) -> list[Part]:
+    await kube.fetch("/readyz")
+    parts = [Part("API", runs=True, detail=kube.access.server)]
+    for node in await kube.list(NODES):
+        ready = installation.condition(node, "Ready")
+        parts.append(Part(f"node {node['metadata']['name']}", ready, "Ready" if ready else "NotReady"))
+    pods = await kube.list(PODS)
+    running = sum(pod.get("status", {}).get("phase") == "Running" for pod in pods)
+    try:
+        istiod = await kube.get(DEPLOYMENTS, "istiod", "istio-system")
+        up = istiod.get("status", {}).get("availableReplicas", 0)
+        wanted = istiod["spec"].get("replicas", 1)
+        parts.append(Part("istiod", installation.condition(istiod, "Available"), f"{up}/{wanted} available"))
+    except ApiError as error:
+        parts.append(Part("istiod", runs=False, detail=str(error)))
+    parts.append(Part("pods", runs=True, detail=f"{running} of {len(pods)} running"))
+    return parts
+
+
+async def _versions(kube: Kube) -> tuple[tuple[str, str], ...]:
+    server = json.loads(await kube.fetch("/version"))
+    found = [("Kubernetes API", str(server.get("gitVersion", "")))]
+    for node in await kube.list(NODES):
+        info = node.get("status", {}).get("nodeInfo", {})
+        found.append((f"{node['metadata']['name']}: runtime", str(info.get("containerRuntimeVersion", ""))))
+        found.append((f"{node['metadata']['name']}: kernel", str(info.get("kernelVersion", ""))))
+    return tuple((what, version) for what, version in found if version)
+
+
+def _dns(layout: Layout) -> Part:
+    """Ask for the API server's name by the service's address, as pods do."""
+    question = dns_messages.ask(f"kubernetes.default.svc.{CLUSTER_DOMAIN}", "A")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(_PATIENCE / 2)
+        try:
+            asking.connect((str(layout.dns_ip), 53))
+            asking.send(question)
+            said, found = dns_messages.outcome(asking.recv(4096))
+        except (OSError, ValueError) as error:
+            return Part("DNS", runs=False, detail=f"{layout.dns_ip}:53: {error}")
+    return Part("DNS", runs=bool(found), detail=f"{layout.dns_ip}:53{'' if found else f': {said}'}")

@@ -1,0 +1,113 @@
+"""Services and EndpointSlices, as far as the network reads them."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class Meta(Struct, frozen=True):
+    """An object's name and labels."""
+
+    name: str
+    namespace: str = ""
+    labels: dict[str, str] | None = None
+
+
+class ServicePort(Struct, frozen=True, rename="camel"):
+    """One port of a service."""
+
+    port: int
+    name: str = ""
+    protocol: str = "TCP"
+    node_port: int = 0
+
+
+class ServiceSpec(Struct, frozen=True, rename="camel"):
+    """What a service asks for."""
+
+    type: str = "ClusterIP"
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    ports: list[ServicePort] | None = None
+    external_ips: list[str] | None = msgspec.field(default=None, name="externalIPs")
+    session_affinity: str = "None"
+    internal_traffic_policy: str | None = None
+    external_traffic_policy: str | None = None
+    external_name: str = ""
+    publish_not_ready_addresses: bool = False
+
+
+class Service(Struct, frozen=True):
+    """A service."""
+
+    metadata: Meta
+    spec: ServiceSpec
+    status: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.metadata.namespace, self.metadata.name
+
+    @property
+    def headless(self) -> bool:
+        """Whether it has no address of its own."""
+        return self.spec.cluster_ip in {"", "None"}
+
+
+class Conditions(Struct, frozen=True):
+    """An endpoint's conditions; absent means ready (discovery/v1)."""
+
+    ready: bool | None = None
+    serving: bool | None = None
+    terminating: bool | None = None
+
+
+class Reference(Struct, frozen=True):
+    """The object behind an endpoint."""
+
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+
+
+class SliceEndpoint(Struct, frozen=True, rename="camel"):
+    """One endpoint."""
+
+    addresses: list[str]
+    conditions: Conditions | None = None
+    hostname: str | None = None
+    node_name: str | None = None
+    target_ref: Reference | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes new connections."""
+        return self.conditions is None or self.conditions.ready is not False
+
+    @property
+    def draining(self) -> bool:
+        """Whether it ends, and still serves."""
+        return self.conditions is not None and bool(self.conditions.terminating and self.conditions.serving)
+
+
+class SlicePort(Struct, frozen=True):
+    """A port of all endpoints of a slice: the number that pods listen on."""
+
+    port: int | None = None
+    name: str | None = None
+    protocol: str | None = None
+
+
+class Slice(Struct, frozen=True, rename="camel"):
+    """An EndpointSlice."""
+
+    metadata: Meta
+    address_type: str = "IPv4"
+    endpoints: list[SliceEndpoint] | None = None
+    ports: list[SlicePort] | None = None
+
+    @property
+    def service(self) -> tuple[str, str]:
+        """Namespace and name of the service that it belongs to."""
+        return self.metadata.namespace, (self.metadata.labels or {}).get("kubernetes.io/service-name", "")

@@ -1,0 +1,102 @@
+"""From Services and EndpointSlices to what is balanced: each address and port, and where connections to it go."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from weft.cluster.network.directory import Picture
+from weft.cluster.network.objects import Service, ServicePort, Slice, SliceEndpoint
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """Where a connection can go."""
+
+    ip: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balanced:
+    """One port of one service, as one node sees it.
+
+    `inside` serves connections to the service's own address, `outside` those to node ports and external addresses:
+    traffic policies may keep either on this node. `sticky`: one client, one target (sessionAffinity ClientIP).
+    """
+
+    namespace: str
+    service: str
+    name: str
+    protocol: str
+    port: int
+    cluster_ip: str
+    external_ips: tuple[str, ...]
+    node_port: int
+    inside: tuple[Target, ...]
+    outside: tuple[Target, ...]
+    sticky: bool
+
+    @property
+    def label(self) -> str:
+        """`NAMESPACE/SERVICE PORTNAME`, for comments."""
+        return f"{self.namespace}/{self.service} {self.name or self.port}"
+
+
+def balanced(picture: Picture, node_name: str) -> list[Balanced]:
+    """All balanced ports for a node, in a stable order. Headless services and ExternalNames have none."""
+    slices = picture.by_service()
+    return [
+        _port(service, port, slices.get(key, []), node_name)
+        for key, service in sorted(picture.services.items())
+        if service.spec.type != "ExternalName" and not service.headless and ":" not in service.spec.cluster_ip
+        for port in service.spec.ports or []
+        if port.protocol in {"TCP", "UDP"}
+    ]
+
+
+def _port(service: Service, port: ServicePort, slices: list[Slice], node_name: str) -> Balanced:
+    everywhere = list(_endpoints(port, slices))
+    inside, outside = _usable(everywhere), _usable(everywhere)
+    here = _usable([(one, number) for one, number in everywhere if one.node_name == node_name])
+    if service.spec.internal_traffic_policy == "Local":
+        inside = here
+    if service.spec.external_traffic_policy == "Local":
+        outside = here
+    return Balanced(
+        namespace=service.metadata.namespace,
+        service=service.metadata.name,
+        name=port.name,
+        protocol=port.protocol.lower(),
+        port=port.port,
+        cluster_ip=service.spec.cluster_ip,
+        external_ips=tuple(sorted({*(service.spec.external_ips or []), *_load_balancer(service)})),
+        node_port=port.node_port,
+        inside=inside,
+        outside=outside,
+        sticky=service.spec.session_affinity == "ClientIP",
+    )
+
+
+def _endpoints(port: ServicePort, slices: list[Slice]) -> Iterator[tuple[SliceEndpoint, int]]:
+    """The endpoints that serve a port: slices name their ports as the service does, with the number resolved."""
+    for one in slices:
+        if one.address_type != "IPv4":
+            continue
+        numbers = [
+            number.port
+            for number in one.ports or []
+            if (number.name or "") == port.name and (number.protocol or "TCP") == port.protocol and number.port
+        ]
+        for endpoint in one.endpoints or []:
+            yield from ((endpoint, number) for number in numbers)
+
+
+def _usable(endpoints: Iterable[tuple[SliceEndpoint, int]]) -> tuple[Target, ...]:
+    """The ready ones; where there are none, those that end but still serve (as kube-proxy does)."""
+    listed = list(endpoints)
+    chosen = [pair for pair in listed if pair[0].ready] or [pair for pair in listed if pair[0].draining]
+    return tuple(sorted({Target(address, number) for one, number in chosen for address in one.addresses}))
+
+
+def _load_balancer(service: Service) -> list[str]:
+    ingress = ((service.status or {}).get("loadBalancer") or {}).get("ingress") or []
+    return [str(entry["ip"]) for entry in ingress if entry.get("ip")]

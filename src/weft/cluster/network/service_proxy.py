@@ -1,0 +1,76 @@
+"""Service addresses on one node: Services and EndpointSlices, kept as nftables rules."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from weft.adapters import nft
+from weft.adapters.kube.client import Kube
+from weft.cluster.network.directory import Directory
+from weft.cluster.network.ruleset import ruleset
+from weft.cluster.network.service_ports import Balanced, balanced
+
+_LOG = logging.getLogger(__name__)
+
+MERGE_SECONDS = 0.01
+"""Changes that come this close after an applied one are applied together."""
+
+_RETRY_SECONDS = 1.0
+
+
+async def run(kube: Kube, node_name: str, *, service_range: str = "", directory: Directory | None = None) -> None:
+    """Keep the node's rules true, for ever. Run it inside the node's network namespace.
+
+    `service_range` (CIDR) lets connections to addresses that are no service's fail at once. A `directory` that
+    something else runs is shared; without one, this follows the API server itself.
+    """
+    own = directory or Directory()
+    async with asyncio.TaskGroup() as group:
+        if directory is None:
+            group.create_task(own.run(kube))
+        group.create_task(follow(own, node_name, service_range=service_range))
+
+
+async def follow(
+    directory: Directory,
+    node_name: str,
+    *,
+    service_range: str = "",
+    apply: Callable[[str], Awaitable[None]] = nft.apply,
+) -> None:
+    """Apply the rules of each picture: the first change at once, those within the next moment together."""
+    stirred = asyncio.Event()
+    directory.listen(stirred.set)
+    held: list[Balanced] = []
+    text = ""
+    while True:
+        await stirred.wait()
+        stirred.clear()
+        wanted = balanced(directory.picture, node_name)
+        if (new := ruleset(wanted, service_range=service_range)) != text:
+            try:
+                await apply(new)
+            except (nft.NftError, OSError) as error:
+                # the rules that were in force stay; a later change, or the next try, may be taken
+                _LOG.error("the service rules were refused: %s", error)
+                asyncio.get_running_loop().call_later(_RETRY_SECONDS, stirred.set)
+                continue
+            text = new
+            await _forget(held, wanted)
+            held = wanted
+        await asyncio.sleep(MERGE_SECONDS)
+
+
+async def _forget(before: list[Balanced], after: list[Balanced]) -> None:
+    """UDP has no end of connection: flows to targets that are gone must be forgotten by hand."""
+    left = {
+        (port.cluster_ip, port.port, target.ip)
+        for port in after
+        if port.protocol == "udp"
+        for target in port.inside
+    }
+    for port in before:
+        if port.protocol == "udp":
+            for target in port.inside:
+                if (port.cluster_ip, port.port, target.ip) not in left:
+                    await nft.forget_udp(port.cluster_ip, port.port, target.ip)

@@ -1,0 +1,208 @@
+"""The annotations with which a pod changes its sidecar. Each value is checked; an error names its annotation."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+
+from weft.inject import proxy_config
+from weft.inject.proxy_config import ProxyConfig
+from weft.inject.settings import InjectSettings, Resources
+
+PROXY_CONFIG = "proxy.istio.io/config"
+_TRAFFIC = "traffic.sidecar.istio.io/"
+_SIDECAR = "sidecar.istio.io/"
+_READINESS = "readiness.status.sidecar.istio.io/"
+_AGENTS_PORT = 15020
+_LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
+_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
+_INTERFACE = re.compile(r"[^\s/,]{1,15}")
+_COMPONENT_LEVELS = re.compile(r"[a-z0-9_]+:[a-z]+(,[a-z0-9_]+:[a-z]+)*")
+
+_OF_OTHERS = frozenset(
+    {"sidecar.istio.io/inject", "sidecar.istio.io/status", "prometheus.istio.io/merge-metrics", PROXY_CONFIG}
+)
+
+
+class AnnotationError(ValueError):
+    """A value that cannot be honoured; the message names the annotation and what would be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The timing of the sidecar's own readiness probe, in seconds and counts."""
+
+    initial_delay: int = 1
+    period: int = 2
+    failures: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What the pod asks for, with the mesh's values where it does not ask. Lists stay as the user wrote them.
+
+    `warnings` tell of annotations that have no effect.
+    """
+
+    image: str
+    resources: Resources
+    status_port: int
+    log_level: str = "warning"
+    component_log_level: str = "misc:error"
+    agent_log_level: str = "default:info"
+    include_inbound_ports: str = "*"
+    exclude_inbound_ports: str = ""
+    include_outbound_ranges: str = "*"
+    exclude_outbound_ranges: str = ""
+    include_outbound_ports: str = ""
+    exclude_outbound_ports: str = ""
+    exclude_interfaces: str = ""
+    kubevirt_interfaces: str = ""
+    rewrite_probes: bool = True
+    merge_metrics: bool = True
+    readiness: Readiness = field(default_factory=Readiness)
+    proxy: ProxyConfig = field(default_factory=ProxyConfig)
+    warnings: tuple[str, ...] = ()
+
+
+def read(annotations: Mapping[str, str], settings: InjectSettings) -> Overrides:
+    """What the annotations ask for. AnnotationError for a value that is malformed or not supported."""
+    reader = _Reader(annotations)
+    usual = settings.resources
+    proxy = _proxy_config(annotations)
+    # only REDIRECT passes
+    reader.take(_SIDECAR + "interceptionMode", "REDIRECT", _one_of("REDIRECT"))
+    usual_port = proxy.status_port or settings.status_port
+    status_port = int(reader.take("status.sidecar.istio.io/port", str(usual_port), _port))
+    return Overrides(
+        image=reader.take(_SIDECAR + "proxyImage", settings.image, _image),
+        resources=Resources(
+            cpu=reader.take(_SIDECAR + "proxyCPU", usual.cpu, _quantity),
+            memory=reader.take(_SIDECAR + "proxyMemory", usual.memory, _quantity),
+            cpu_limit=reader.take(_SIDECAR + "proxyCPULimit", usual.cpu_limit, _quantity),
+            memory_limit=reader.take(_SIDECAR + "proxyMemoryLimit", usual.memory_limit, _quantity),
+        ),
+        status_port=status_port,
+        log_level=reader.take(_SIDECAR + "logLevel", "warning", _one_of(*_LEVELS)),
+        component_log_level=reader.take(_SIDECAR + "componentLogLevel", "misc:error", _component_levels),
+        agent_log_level=reader.take(_SIDECAR + "agentLogLevel", "default:info", _agent_levels),
+        include_inbound_ports=reader.take(_TRAFFIC + "includeInboundPorts", "*", _ports_or_all),
+        exclude_inbound_ports=reader.take(_TRAFFIC + "excludeInboundPorts", "", _ports),
+        include_outbound_ranges=reader.take(_TRAFFIC + "includeOutboundIPRanges", "*", _ranges_or_all),
+        exclude_outbound_ranges=reader.take(_TRAFFIC + "excludeOutboundIPRanges", "", _ranges),
+        include_outbound_ports=reader.take(_TRAFFIC + "includeOutboundPorts", "", _ports),
+        exclude_outbound_ports=reader.take(_TRAFFIC + "excludeOutboundPorts", "", _ports),
+        exclude_interfaces=reader.take(_TRAFFIC + "excludeInterfaces", "", _interfaces),
+        kubevirt_interfaces=reader.take(_TRAFFIC + "kubevirtInterfaces", "", _interfaces),
+        rewrite_probes=reader.take(_SIDECAR + "rewriteAppHTTPProbers", "true", _boolean) == "true",
+        merge_metrics=reader.take("prometheus.istio.io/merge-metrics", "true", _boolean) == "true",
+        readiness=Readiness(
+            initial_delay=int(reader.take(_READINESS + "initialDelaySeconds", "1", _count)),
+            period=int(reader.take(_READINESS + "periodSeconds", "2", _count)),
+            failures=int(reader.take(_READINESS + "failureThreshold", "30", _count)),
+        ),
+        # the agent has to know it too
+        proxy=replace(proxy, status_port=0 if status_port == _AGENTS_PORT else status_port),
+        warnings=(*reader.unread(), *proxy.warnings),
+    )
+
+
+class _Reader:
+    """Takes annotations one by one and remembers which were not asked for."""
+
+    def __init__(self, annotations: Mapping[str, str]) -> None:
+        self._annotations = annotations
+        self._taken = set(_OF_OTHERS)
+
+    def take(self, name: str, otherwise: str, check: Callable[[str], str]) -> str:
+        self._taken.add(name)
+        if name not in self._annotations:
+            return otherwise
+        value = str(self._annotations[name])
+        try:
+            return check(value.strip())
+        except ValueError as error:
+            raise AnnotationError(f'annotation {name}: "{value}" {error}') from error
+
+    def unread(self) -> tuple[str, ...]:
+        prefixes = (_SIDECAR, _TRAFFIC, _READINESS, "status.sidecar.istio.io/", "proxy.istio.io/")
+        left = (name for name in self._annotations if name.startswith(prefixes) and name not in self._taken)
+        return tuple(f"annotation {name} has no effect here" for name in sorted(left))
+
+
+def _proxy_config(annotations: Mapping[str, str]) -> ProxyConfig:
+    try:
+        return proxy_config.parse(str(annotations.get(PROXY_CONFIG, "")))
+    except proxy_config.ConfigError as error:
+        raise AnnotationError(f"annotation {PROXY_CONFIG}: {error}") from error
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"is not supported. Use {' or '.join(allowed)}.")
+        return value
+
+    return check
+
+
+def _matching(pattern: re.Pattern[str], example: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"is malformed. Write it as {example}.")
+        return value
+
+    return check
+
+
+def _list_of(check: Callable[[str], object]) -> Callable[[str], str]:
+    def check_list(value: str) -> str:
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        for part in parts:
+            check(part)
+        return ",".join(parts)
+
+    return check_list
+
+
+def _or_all(check: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda value: value if value == "*" else check(value)
+
+
+def _port(value: str) -> str:
+    if not value.isdecimal() or not 0 < int(value) < 65536:
+        raise ValueError("is not a port. Write numbers from 1 to 65535.")
+    return value
+
+
+def _range(value: str) -> None:
+    try:
+        network = ip_network(value)
+    except ValueError as error:
+        raise ValueError("is not a list of address ranges. Write them as 10.1.0.0/16,10.2.0.0/16.") from error
+    if network.version != 4:
+        raise ValueError("holds an IPv6 range. Only IPv4 ranges are supported.")
+
+
+def _boolean(value: str) -> str:
+    if value not in {"true", "false"}:
+        raise ValueError('is neither "true" nor "false". Set one of them.')
+    return value
+
+
+def _count(value: str) -> str:
+    if not value.isdecimal():
+        raise ValueError("is not a whole number. Write 0, 1, 2, …")
+    return value
+
+
+_quantity = _matching(_QUANTITY, "100m, 0.5, 128Mi or 1Gi")
+_image = _matching(re.compile(r"[\w.\-/:@]+"), "registry/name:tag")
+_interface = _matching(_INTERFACE, "eth1 or net1")
+_component_levels = _matching(_COMPONENT_LEVELS, "misc:error,http:debug")
+_agent_levels = _matching(re.compile(r"[\w\-]+:\w+(,[\w\-]+:\w+)*"), "default:info")
+_ports = _list_of(_port)
+_ports_or_all = _or_all(_ports)
+_ranges = _list_of(_range)
+_ranges_or_all = _or_all(_ranges)
+_interfaces = _list_of(_interface)

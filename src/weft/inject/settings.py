@@ -1,0 +1,32 @@
+"""What an operator decides about sidecars, once for a mesh."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Kubernetes quantities for requests and limits of the sidecar; "" leaves one out."""
+
+    cpu: str = "10m"
+    memory: str = "40Mi"
+    cpu_limit: str = "2"
+    memory_limit: str = "1Gi"
+
+
+@dataclass(frozen=True, slots=True)
+class InjectSettings:
+    """The mesh's side of an injection. `image` is the proxy's image with its tag.
+
+    `agent_command` starts the agent inside that image, for hooks that run beside its entry point.
+    """
+
+    image: str
+    revision: str = "default"
+    cluster_id: str = "Kubernetes"
+    cluster_domain: str = "cluster.local"
+    trust_domain: str = "cluster.local"
+    mesh_id: str = "cluster.local"
+    ca_address: str = "istiod.istio-system.svc:15012"
+    status_port: int = 15020
+    resources: Resources = field(default_factory=Resources)
+    agent_command: tuple[str, ...] = ("weft", "agent")

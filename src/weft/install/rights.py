@@ -1,0 +1,68 @@
+"""What istiod may do in a cluster: what it does, and nothing more."""
+
+from collections.abc import Sequence
+from typing import Any
+
+Json = dict[str, Any]
+
+_ACCOUNT = "istiod"
+_GROUP = "rbac.authorization.k8s.io"
+_READ = ("get", "list", "watch")
+ISTIO_GROUPS = ("extensions.istio.io", "networking.istio.io", "security.istio.io", "telemetry.istio.io")
+"""The API groups of the mesh's own resources."""
+
+
+def rights(namespace: str, labels: Json) -> list[Json]:
+    """The account of istiod, its rights in the whole cluster, and those in its own namespace."""
+    cluster_wide = f"istiod-clusterrole-{namespace}"
+    account = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": namespace}
+    own = {"name": _ACCOUNT, "namespace": namespace, "labels": labels}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": own},
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": cluster_wide, "labels": labels},
+            "rules": _cluster_rules(),
+        },
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": cluster_wide, "labels": labels},
+            "roleRef": {"apiGroup": _GROUP, "kind": "ClusterRole", "name": cluster_wide},
+            "subjects": [account],
+        },
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "Role",
+            "metadata": own,
+            # the authority's own key, istio-ca-secret, or the one an operator plugged in, cacerts
+            "rules": [_rule("", ["secrets"], [*_READ, "create", "update", "patch"])],
+        },
+        {
+            "apiVersion": f"{_GROUP}/v1",
+            "kind": "RoleBinding",
+            "metadata": own,
+            "roleRef": {"apiGroup": _GROUP, "kind": "Role", "name": _ACCOUNT},
+            "subjects": [account],
+        },
+    ]
+
+
+def _cluster_rules() -> list[Json]:
+    webhooks = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
+    return [
+        _rule("", ["endpoints", "namespaces", "nodes", "pods", "services"], _READ),
+        _rule("discovery.k8s.io", ["endpointslices"], _READ),
+        {"apiGroups": list(ISTIO_GROUPS), "resources": ["*"], "verbs": list(_READ)},
+        # the root certificate, for the pods of every namespace
+        _rule("", ["configmaps"], [*_READ, "create", "update", "patch"]),
+        # caBundle, by which the API server knows istiod
+        _rule("admissionregistration.k8s.io", webhooks, [*_READ, "update", "patch"]),
+        # who a proxy is
+        _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
+    ]
+
+
+def _rule(group: str, resources: Sequence[str], verbs: Sequence[str]) -> Json:
+    return {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)}

@@ -1,0 +1,103 @@
+"""Problems that show only when objects are seen together: `istioctl analyze`'s, by Istio's codes."""
+
+from collections.abc import Iterable, Iterator
+
+from weft.api import codes
+from weft.api.report import Report
+from weft.base.names import host_matches
+from weft.base.problem import At, Problem
+from weft.model.clients import EVERYWHERE, Client
+from weft.model.destination_rules import TrafficRule
+from weft.model.registry import Registered
+from weft.model.resolution import Directory, Missing, host_hint, resolve
+from weft.model.virtual_services import RoutingRule
+
+
+def ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Sort problems by place and drop repetitions."""
+    return tuple(sorted(dict.fromkeys(problems), key=lambda each: (each.at, each.code, each.message)))
+
+
+def problems(directory: Directory) -> tuple[Problem, ...]:
+    """Everything wrong between objects."""
+    found: list[Problem] = []
+    for rule in directory.virtual_services.rules:
+        found += routing_problems(rule, directory)
+    for each in directory.destination_rules.rules:
+        found += traffic_problems(each, directory)
+    return ordered(found)
+
+
+def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, ...]:
+    """What is wrong with a VirtualService, given the rest of the cluster."""
+    report = Report(At(kind="VirtualService", namespace=rule.namespace, name=rule.name))
+    client = Client(rule.namespace)
+    found = [*_hosts(rule, client, directory, report), *_destinations(rule, client, directory, report)]
+    return ordered(found)
+
+
+def traffic_problems(rule: TrafficRule, directory: Directory) -> tuple[Problem, ...]:
+    """What is wrong with a DestinationRule, given the rest of the cluster."""
+    report = Report(At(kind="DestinationRule", namespace=rule.namespace, name=rule.name))
+    found: list[Problem] = []
+    if not _services((rule.host,), directory):
+        hint = host_hint(rule.written_host, Client(rule.namespace), directory)
+        message = f'host not found "{rule.written_host}", so the rule has no effect.'
+        found.append(report.warning("spec.host", message, hint, codes.UNKNOWN_RULE_HOST))
+    older = _older_policy(rule, directory)
+    if older is not None:
+        message = f"is not in force: DestinationRule {older.full_name} is older and has one for the same host."
+        found.append(report.warning("spec.trafficPolicy", message, "Keep one of them.", codes.SHADOWED))
+    return tuple(found)
+
+
+def _older_policy(rule: TrafficRule, directory: Directory) -> TrafficRule | None:
+    if rule.policy is None:
+        return None
+    for each in directory.destination_rules.rules:
+        if each.precedence >= rule.precedence:
+            return None
+        alike = (each.namespace, each.host, each.selector) == (rule.namespace, rule.host, rule.selector)
+        if alike and each.policy is not None and _overlap(each.export_to, rule.export_to):
+            return each
+    return None
+
+
+def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
+    for index, (host, written) in enumerate(zip(rule.hosts, rule.written_hosts, strict=True)):
+        field = f"spec.hosts[{index}]"
+        if not _services((host,), directory):
+            message = f'host not found "{written}", so no request is routed by it.'
+            yield report.warning(field, message, host_hint(written, client, directory), codes.NOT_FOUND)
+        for other in directory.virtual_services.namesakes(host):
+            if other.precedence >= rule.precedence:
+                break
+            if _overlap(other.export_to, rule.export_to):
+                message = f'VirtualService {other.full_name} is older and already routes "{written}"; it wins.'
+                hint = "Merge the two, or let exportTo keep them apart."
+                yield report.error(field, message, hint, codes.CONFLICTING_HOSTS)
+                break
+
+
+def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
+    """Resolve each destination for every port that its requests may come in on."""
+    ports = {port.number for each in _services(rule.hosts, directory) for port in each.service.ports} or {0}
+    for target in (each for route in rule.routes for each in route.targets):
+        for port in sorted(ports):
+            found = resolve(target, port, client, directory)
+            if isinstance(found, Missing):
+                yield report.error(found.field, f"{found.reason}.", found.hint, found.code)
+
+
+def _services(hosts: Iterable[str], directory: Directory) -> list[Registered]:
+    found: list[Registered] = []
+    for host in hosts:
+        if host.startswith("*"):
+            found += [each for name, each in directory.services.items() if host_matches(host, name)]
+        elif host in directory.services:
+            found.append(directory.services[host])
+    return found
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
+    return EVERYWHERE in one or EVERYWHERE in other or not one.isdisjoint(other)

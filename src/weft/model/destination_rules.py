@@ -1,0 +1,148 @@
+"""DestinationRules, translated once, and which of them is in force for a host and a client."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from weft.api import destination_rule as api
+from weft.api import traffic_policy as api_policy
+from weft.base.names import full_host, host_matches
+from weft.model.clients import Client, exported_to, is_visible, sorted_labels
+from weft.model.services import Labels
+from weft.model.traffic import HostTraffic, LoadBalancer, Subset, TlsMode, TrafficPolicy
+
+NO_RULE: Final = HostTraffic()
+"""How to talk to a host without a DestinationRule."""
+
+_BALANCERS: Final = {
+    "LEAST_CONN": LoadBalancer.LEAST_REQUEST,
+    "LEAST_REQUEST": LoadBalancer.LEAST_REQUEST,
+    "ROUND_ROBIN": LoadBalancer.ROUND_ROBIN,
+    "RANDOM": LoadBalancer.RANDOM,
+    "PASSTHROUGH": LoadBalancer.PASSTHROUGH,
+}
+_TLS: Final = {
+    "DISABLE": TlsMode.DISABLE,
+    "SIMPLE": TlsMode.SIMPLE,
+    "ISTIO_MUTUAL": TlsMode.ISTIO_MUTUAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficRule:
+    """A DestinationRule with its host's full name; subsets have their whole policy, overrides included."""
+
+    name: str
+    namespace: str
+    created: str
+    host: str
+    written_host: str
+    export_to: frozenset[str]
+    selector: Labels
+    policy: TrafficPolicy | None
+    subsets: tuple[Subset, ...]
+
+    @property
+    def full_name(self) -> str:
+        """`name.namespace`."""
+        return f"{self.name}.{self.namespace}"
+
+    @property
+    def precedence(self) -> tuple[str, str, str]:
+        """The oldest rule wins; rules of the same second go by namespace and name."""
+        return (self.created, self.namespace, self.name)
+
+
+def traffic_rule(source: api.DestinationRule, domain: str) -> TrafficRule:
+    """Translate a DestinationRule that has passed its checks."""
+    meta, spec = source.metadata, source.spec
+    policy = None if spec.traffic_policy is None else _overridden(TrafficPolicy(), spec.traffic_policy)
+    base = policy or TrafficPolicy()
+    return TrafficRule(
+        name=meta.name,
+        namespace=meta.namespace,
+        created=meta.creation_timestamp or "",
+        host=full_host(spec.host, meta.namespace, domain),
+        written_host=spec.host,
+        export_to=exported_to(spec.export_to, meta.namespace),
+        selector=sorted_labels(spec.workload_selector.match_labels) if spec.workload_selector else (),
+        policy=policy,
+        subsets=tuple(
+            Subset(each.name, sorted_labels(each.labels), _overridden(base, each.traffic_policy))
+            for each in spec.subsets
+        ),
+    )
+
+
+class DestinationRules:
+    """The DestinationRules, found by host and client. Not changed once made."""
+
+    def __init__(self, rules: Iterable[TrafficRule], root_namespace: str) -> None:
+        self.rules = tuple(sorted(rules, key=lambda rule: rule.precedence))
+        self.root_namespace = root_namespace
+        self._by_place: dict[tuple[str, str], tuple[TrafficRule, ...]] = {}
+        self._wild: dict[str, tuple[str, ...]] = {}
+        for rule in self.rules:
+            place = (rule.namespace, rule.host)
+            self._by_place[place] = (*self._by_place.get(place, ()), rule)
+            if rule.host.startswith("*"):
+                patterns = {*self._wild.get(rule.namespace, ()), rule.host}
+                self._wild[rule.namespace] = tuple(sorted(patterns, key=lambda each: (-len(each), each)))
+
+    def rules_for(self, hostname: str, service_namespace: str, client: Client) -> tuple[TrafficRule, ...]:
+        """The rules in force for a host: those of the client's namespace, else the service's, else the root's.
+
+        In one namespace the closest host counts. Rules that select clients by label go before those that do not;
+        the rest are merged by `traffic`.
+        """
+        for namespace in dict.fromkeys((client.namespace, service_namespace, self.root_namespace)):
+            for host in (hostname, *self._patterns(namespace, hostname)):
+                rules = [each for each in self._by_place.get((namespace, host), ()) if _in_force(each, client)]
+                if rules:
+                    return tuple(sorted(rules, key=lambda rule: not rule.selector))
+        return ()
+
+    def label_keys(self, hostname: str, service_namespace: str, client_namespace: str) -> frozenset[str]:
+        """The labels by which rules for this host select their clients."""
+        keys: set[str] = set()
+        for namespace in {client_namespace, service_namespace, self.root_namespace}:
+            for host in (hostname, *self._patterns(namespace, hostname)):
+                keys.update(key for each in self._by_place.get((namespace, host), ()) for key, _ in each.selector)
+        return frozenset(keys)
+
+    def _patterns(self, namespace: str, hostname: str) -> Iterable[str]:
+        return (pattern for pattern in self._wild.get(namespace, ()) if host_matches(pattern, hostname))
+
+
+def traffic(rules: tuple[TrafficRule, ...]) -> HostTraffic:
+    """Merge the rules in force for one host: the first policy wins, subsets add up, the first of a name wins."""
+    match rules:
+        case ():
+            return NO_RULE
+        case (only,):
+            return HostTraffic(only.policy or TrafficPolicy(), only.subsets, only.full_name)
+        case _:
+            policy = next((each.policy for each in rules if each.policy is not None), TrafficPolicy())
+            subsets: dict[str, Subset] = {}
+            for rule in rules:
+                for subset in rule.subsets:
+                    subsets.setdefault(subset.name, subset)
+            return HostTraffic(policy, tuple(subsets.values()), rules[0].full_name)
+
+
+def _in_force(rule: TrafficRule, client: Client) -> bool:
+    if rule.selector and (rule.namespace != client.namespace or not client.has(rule.selector)):
+        return False
+    return is_visible(rule.export_to, client.namespace)
+
+
+def _overridden(policy: TrafficPolicy, override: api_policy.TrafficPolicy | None) -> TrafficPolicy:
+    """Replace what the override sets; what it leaves out is inherited."""
+    if override is None:
+        return policy
+    balancer, tls = override.load_balancer, override.tls
+    if balancer is not None and balancer.simple in _BALANCERS:
+        policy = replace(policy, load_balancer=_BALANCERS[balancer.simple])
+    if tls is not None and tls.mode in _TLS:
+        policy = replace(policy, tls=_TLS[tls.mode])
+    return policy

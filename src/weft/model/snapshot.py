@@ -1,0 +1,33 @@
+"""Everything the mesh knew at one moment, unchangeable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from weft.base.problem import Problem
+from weft.model import analysis
+from weft.model.kubernetes import Workload
+from weft.model.registry import Key
+from weft.model.resolution import Directory
+from weft.model.view_memo import ViewMemo
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """The state behind all views. `revision` grows with every change; two snapshots of one revision are the same.
+
+    `reported` are the problems of single objects; `memo` keeps views that did not change since.
+    """
+
+    revision: int
+    directory: Directory
+    workloads: Mapping[Key, Workload]
+    label_keys: frozenset[str]
+    reported: tuple[Problem, ...]
+    domain: str
+    trust_domain: str
+    memo: ViewMemo = field(repr=False)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """All that users can mend, in stable order. Worked out anew at each call."""
+        return analysis.ordered((*self.reported, *analysis.problems(self.directory)))

@@ -1,0 +1,181 @@
+"""Service views, kept for as long as nothing that they depend on has changed.
+
+Two stages: a client's list skips the services that no change can have touched; for the others, all that goes into
+a view is compared with what went into it before. The second stage alone would do, the first saves time.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from weft.base.names import host_matches
+from weft.model.clients import Client, is_visible
+from weft.model.registry import Registered
+from weft.model.resolution import Directory, host_routes
+from weft.model.view import PortView, ServiceView
+from weft.model.virtual_services import RoutingRule
+
+_MAX_CLIENTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A service in a client's list, and the other hosts that its routes lead to."""
+
+    view: ServiceView
+    targets: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Listed:
+    """What a client saw of one directory."""
+
+    directory: Directory
+    entries: dict[str, _Entry]
+    views: tuple[ServiceView, ...]
+
+
+class ViewMemo:
+    """Remembers service views by host and client, across snapshots."""
+
+    def __init__(self) -> None:
+        self._views: dict[tuple[str, Client], tuple[tuple[Any, ...], ServiceView]] = {}
+        self._listed: dict[Client, _Listed] = {}
+        self._touched: tuple[Directory, Directory, frozenset[str]] | None = None
+        self._pruned: Directory | None = None
+        self._grouped: tuple[Directory | None, dict[str, tuple[Registered, ...]]] = (None, {})
+
+    def services(self, directory: Directory, client: Client) -> tuple[ServiceView, ...]:
+        """All services that a client sees, sorted by hostname; the same tuple for as long as they are the same."""
+        last = self._listed.get(client)
+        if last is not None and last.directory is directory:
+            return last.views
+        self._prune(directory)
+        entries = self._first(directory, client) if last is None else self._next(directory, client, last)
+        views = tuple(entry.view for entry in entries.values())
+        # nothing this client sees has changed: it keeps the very tuple that it had
+        if last is not None and len(views) == len(last.views) and all(map(_same, views, last.views)):
+            views = last.views
+        self._listed[client] = _Listed(directory, entries, views)
+        return views
+
+    def of_namespace(self, directory: Directory, namespace: str) -> tuple[Registered, ...]:
+        """The services that live in a namespace, sorted by hostname."""
+        if self._grouped[0] is not directory:
+            groups: dict[str, list[Registered]] = {}
+            for each in directory.services.values():
+                groups.setdefault(each.service.namespace, []).append(each)
+            self._grouped = (directory, {name: tuple(group) for name, group in groups.items()})
+        return self._grouped[1].get(namespace, ())
+
+    def _first(self, directory: Directory, client: Client) -> dict[str, _Entry]:
+        return {
+            hostname: self._entry(directory, each, client)
+            for hostname, each in directory.services.items()
+            if is_visible(each.listing.export_to, client.namespace)
+        }
+
+    def _next(self, directory: Directory, client: Client, last: _Listed) -> dict[str, _Entry]:
+        touched = self._changes(last.directory, directory)
+        entries: dict[str, _Entry] = {}
+        for hostname, each in directory.services.items():
+            kept = last.entries.get(hostname)
+            if hostname not in touched and (kept is None or touched.isdisjoint(kept.targets)):
+                if kept is not None:
+                    entries[hostname] = kept
+            elif is_visible(each.listing.export_to, client.namespace):
+                entries[hostname] = self._entry(directory, each, client)
+        return entries
+
+    def _changes(self, old: Directory, new: Directory) -> frozenset[str]:
+        known = self._touched
+        if known is None or known[0] is not old or known[1] is not new:
+            known = (old, new, touched_hosts(old, new))
+            self._touched = known
+        return known[2]
+
+    def _entry(self, directory: Directory, registered: Registered, client: Client) -> _Entry:
+        service = registered.service
+        rule = directory.virtual_services.find(service.hostname, client.namespace)
+        if client.labels:
+            client = client.narrowed(directory.label_keys(service, rule, client.namespace))
+        key = (service.hostname, client)
+        inputs = _inputs(directory, registered, rule, client)
+        kept = self._views.get(key)
+        if kept is None or kept[0] != inputs:
+            kept = (inputs, service_view(directory, registered, rule, client))
+            self._views[key] = kept
+        return _Entry(kept[1], frozenset() if rule is None else rule.targets)
+
+    def _prune(self, directory: Directory) -> None:
+        """Drop what belongs to services that are gone, and everything once there are too many clients."""
+        last, self._pruned = self._pruned, directory
+        if last is None or last is directory:
+            return
+        if len(self._listed) > _MAX_CLIENTS:
+            self._listed.clear()
+            self._views.clear()
+        if any(name not in directory.services for name in last.services):
+            for key in [key for key in self._views if key[0] not in directory.services]:
+                del self._views[key]
+
+
+def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
+    """The services that are new, gone or changed, and those that a new, gone or changed rule names."""
+    touched = {name for name, each in new.services.items() if old.services.get(name) is not each}
+    touched.update(name for name in old.services if name not in new.services)
+    named = {
+        host for rule in _changed(old.virtual_services.rules, new.virtual_services.rules) for host in rule.hosts
+    }
+    named |= {rule.host for rule in _changed(old.destination_rules.rules, new.destination_rules.rules)}
+    for host in named:
+        if host.startswith("*"):
+            touched.update(name for name in new.services if host_matches(host, name))
+        else:
+            touched.add(host)
+    return frozenset(touched)
+
+
+def _changed(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterable[Any]:
+    if old is new:
+        return ()
+    before, after = {id(each): each for each in old}, {id(each): each for each in new}
+    return [each for key, each in (before | after).items() if key not in before or key not in after]
+
+
+def service_view(
+    directory: Directory, registered: Registered, rule: RoutingRule | None, client: Client
+) -> ServiceView:
+    """Resolve one service for one client."""
+    service = registered.service
+    return ServiceView(
+        service=service,
+        traffic=directory.traffic(service, client),
+        ports=tuple(
+            PortView(port.number, endpoints, host_routes(service, port, rule, client, directory))
+            for port, endpoints in zip(service.ports, registered.endpoints, strict=True)
+        ),
+    )
+
+
+def _inputs(
+    directory: Directory, registered: Registered, rule: RoutingRule | None, client: Client
+) -> tuple[Any, ...]:
+    """All that a service view is made of. Tuples compare by identity first, so that equal inputs cost little."""
+    service = registered.service
+    policy = directory.traffic_rules(service, client)
+    if rule is None:
+        return (registered, policy)
+    return (registered, policy, rule, *(_target(directory, host, client) for host in sorted(rule.targets)))
+
+
+def _target(directory: Directory, host: str, client: Client) -> tuple[Any, ...]:
+    found = directory.service(host, client.namespace)
+    if found is None:
+        # a service that is there, but not for this client, is told differently from one that is not
+        return (host in directory.services,)
+    return (found, directory.traffic_rules(found, client))
+
+
+def _same(one: ServiceView, other: ServiceView) -> bool:
+    return one is other

@@ -1,0 +1,65 @@
+"""What one proxy is to know, out of a snapshot."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from weft.model.clients import Client
+from weft.model.kubernetes import Workload
+from weft.model.registry import Registered
+from weft.model.services import InboundPort, Proxy
+from weft.model.snapshot import Snapshot
+from weft.model.view import View
+
+
+def view(snapshot: Snapshot, proxy: Proxy) -> View:
+    """The services that a proxy sees, resolved for it, and the ports of its own workload.
+
+    Proxies of one namespace that no rule tells apart by labels get the very same tuple of services. Inbound ports
+    that the proxy already has are kept; else those of the services that select it are filled in.
+    """
+    client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
+    services = snapshot.memo.services(snapshot.directory, client)
+    known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
+    return View(known, services, snapshot.domain, snapshot.trust_domain)
+
+
+def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
+    """The proxy of a pod as the cluster knows it; None if there is no such pod (yet)."""
+    found = snapshot.workloads.get((namespace, pod))
+    if found is None:
+        return None
+    return Proxy(pod, namespace, found.address, found.labels, found.service_account)
+
+
+def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
+    """The ports of a proxy's workload that services lead to, sorted; where several do, the first by hostname.
+
+    A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints.
+    """
+    workload = snapshot.workloads.get((proxy.namespace, proxy.name))
+    labels = set(proxy.labels if workload is None else workload.labels)
+    found: dict[int, InboundPort] = {}
+    for registered in snapshot.memo.of_namespace(snapshot.directory, proxy.namespace):
+        listing = registered.listing
+        if listing.selector:
+            ports = _selected(registered, workload) if set(listing.selector) <= labels else ()
+        else:
+            ports = _listed(registered, proxy.address)
+        for port in ports:
+            found.setdefault(port.number, port)
+    return tuple(found[number] for number in sorted(found))
+
+
+def _selected(registered: Registered, workload: Workload | None) -> Iterator[InboundPort]:
+    service, names = registered.service, dict(workload.ports if workload else ())
+    for port, target in zip(service.ports, registered.listing.targets, strict=True):
+        number = target if isinstance(target, int) else names.get(target, 0)
+        if number:
+            yield InboundPort(number, port.protocol, service.hostname, port.number)
+
+
+def _listed(registered: Registered, address: str) -> Iterator[InboundPort]:
+    service = registered.service
+    for port, endpoints in zip(service.ports, registered.endpoints, strict=True):
+        for number in {each.port for each in endpoints if each.address == address}:
+            yield InboundPort(number, port.protocol, service.hostname, port.number)

@@ -1,0 +1,74 @@
+"""The messages of `istio.v1.auth.IstioCertificateService/CreateCertificate`, for its server and its clients."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+SERVICE = "istio.v1.auth.IstioCertificateService"
+METHOD = "CreateCertificate"
+
+_Field = descriptor_pb2.FieldDescriptorProto
+
+
+class MessageError(ValueError):
+    """The bytes are not the message that they should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRequest:
+    """What a workload sends. `lifetime` is a wish, in whole seconds; zero leaves it to the authority."""
+
+    csr_pem: str
+    lifetime: timedelta = timedelta()
+
+
+def encode_request(request: CertificateRequest) -> bytes:
+    """An IstioCertificateRequest."""
+    seconds = int(request.lifetime.total_seconds())
+    return bytes(_REQUEST(csr=request.csr_pem, validity_duration=seconds).SerializeToString())
+
+
+def decode_request(message: bytes) -> CertificateRequest:
+    """An IstioCertificateRequest; MessageError for other bytes."""
+    raw = _parse(_REQUEST, message)
+    return CertificateRequest(raw.csr, timedelta(seconds=raw.validity_duration))
+
+
+def encode_response(chain: tuple[str, ...]) -> bytes:
+    """An IstioCertificateResponse: PEM texts, leaf first and root last."""
+    return bytes(_RESPONSE(cert_chain=chain).SerializeToString())
+
+
+def decode_response(message: bytes) -> tuple[str, ...]:
+    """The chain of an IstioCertificateResponse, leaf first and root last; MessageError for other bytes."""
+    return tuple(_parse(_RESPONSE, message).cert_chain)
+
+
+def _parse(kind: Any, message: bytes) -> Any:
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise MessageError(f"not a {kind.DESCRIPTOR.name}: {error}") from error
+
+
+def _classes() -> tuple[Any, Any]:
+    # a pool of their own: whoever loads Istio's descriptors beside us does not collide with these
+    file = descriptor_pb2.FileDescriptorProto(name="istio_ca.proto", package="istio.v1.auth", syntax="proto3")
+    request = file.message_type.add(name="IstioCertificateRequest")
+    request.field.add(name="csr", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+    request.field.add(name="validity_duration", number=3, type=_Field.TYPE_INT64, label=_Field.LABEL_OPTIONAL)
+    response = file.message_type.add(name="IstioCertificateResponse")
+    response.field.add(name="cert_chain", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    names = ("IstioCertificateRequest", "IstioCertificateResponse")
+    first, second = (
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names
+    )
+    return first, second
+
+
+_REQUEST, _RESPONSE = _classes()

@@ -1,0 +1,30 @@
+"""`weft agent`: what runs in a meshed pod besides the application, with the verbs of Istio's `pilot-agent`."""
+
+import sys
+from collections.abc import Sequence
+
+_USAGE = "usage: weft agent proxy sidecar … | istio-iptables … | request METHOD PATH | wait [--timeoutSeconds N]"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one verb and return its exit code. Each verb imports only what it needs."""
+    match argv:
+        case ["proxy", "sidecar", *rest]:
+            from weft.processes.agent import sidecar
+
+            return sidecar.main(rest)
+        case ["istio-iptables", *rest]:
+            from weft.processes import istio_iptables
+
+            return istio_iptables.main(rest)
+        case ["request", method, path]:
+            from weft.processes.agent import client
+
+            return client.request(method, path)
+        case ["wait", *rest]:
+            from weft.processes.agent import client
+
+            return client.wait(rest)
+        case _:
+            sys.stderr.write(f"{_USAGE}\n")
+            return 2

@@ -1,0 +1,138 @@
+"""`weft agent proxy sidecar`: Envoy, with all it needs to live in a pod."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from weft.adapters import envoy_process, grpc_server, http, sds_server
+from weft.adapters.istiod import Credentials, Istiod
+from weft.inject.bootstrap import Sockets, bootstrap
+from weft.processes.agent.identity import Identity
+from weft.processes.agent.relay import Relay
+from weft.processes.agent.settings import Settings, SettingsError, read
+from weft.processes.agent.status import Status
+from weft.processes.agent.supervisor import CannotStartError, Supervisor
+
+_log = logging.getLogger("weft.agent")
+VERSION = "0.1.0"
+
+
+def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+    """Run until told to end: 0 then; Envoy's exit code when it cannot start; 1 for settings that cannot work."""
+    _log_to_stderr()
+    try:
+        settings = read(argv, environment, version=VERSION)
+        logging.getLogger().setLevel(settings.agent_log_level)
+        return asyncio.run(run(settings))
+    except (SettingsError, envoy_process.EnvoyMissingError) as error:
+        _log.error("%s", error)
+        return 1
+
+
+async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
+    """Run the sidecar of one pod until `stop`, a signal or /quitquitquit; then drain. Returns an exit code."""
+    stop = stop or asyncio.Event()
+    _on_signals(stop)
+    if settings.ignored:
+        _log.info("flags without effect here: %s", " ".join(settings.ignored))
+    paths = settings.paths
+    istiod = Istiod(Credentials(settings.istiod, paths.token, paths.root, settings.cluster_id))
+    secrets = sds_server.Secrets()
+    identity = Identity(istiod, secrets, lifetime=settings.certificate_seconds)
+    supervisor = Supervisor(_command(settings), settings.ports)
+    status = Status(settings, stop.set, lambda: _metrics(identity, supervisor))
+    server = await _serve_envoy(settings, secrets, istiod)
+    listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
+    tasks = [asyncio.ensure_future(task) for task in (identity.run(), supervisor.run())]
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
+        return await _end(tasks, status, supervisor, settings)
+    finally:
+        for task in (*tasks, stopped):
+            task.cancel()
+        await asyncio.gather(*tasks, stopped, return_exceptions=True)
+        await supervisor.stop()
+        listener.close()
+        await server.stop()
+        await istiod.close()
+
+
+async def _end(
+    tasks: Sequence[asyncio.Future[None]], status: Status, supervisor: Supervisor, settings: Settings
+) -> int:
+    """What the sidecar ends with. A task that ended by itself failed: nothing in it returns."""
+    for task in tasks:
+        if task.done():
+            try:
+                task.result()
+            except CannotStartError as error:
+                _log.error("%s", error)
+                return error.code
+    _log.info("draining for %g s", settings.drain.least.total_seconds())
+    status.draining = True
+    await supervisor.drain(settings.drain)
+    return 0
+
+
+def _command(settings: Settings) -> envoy_process.Command:
+    """Write Envoy's bootstrap and say how to run it."""
+    sockets = Sockets(str(settings.paths.xds), str(settings.paths.sds))
+    text = json.dumps(bootstrap(settings.node, settings.ports, sockets), indent=1)
+    path = settings.paths.bootstrap
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot write {path}: {error.strerror}. The volume istio-envoy is missing") from error
+    return envoy_process.Command(
+        program=envoy_process.find(),
+        bootstrap=path,
+        concurrency=settings.concurrency,
+        log_level=settings.log_level,
+        component_log_level=settings.component_log_level,
+        drain_seconds=max(1, round(settings.drain.envoy.total_seconds())),
+    )
+
+
+async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, istiod: Istiod) -> grpc_server.Server:
+    """Secrets and configuration on Unix sockets, each where Istio has it."""
+    server = grpc_server.Server()
+    sds_server.register(server, secrets)
+    Relay(istiod).register(server)
+    for socket in (settings.paths.sds, settings.paths.xds):
+        # what a former run of this container left behind
+        socket.unlink(missing_ok=True)
+        server.listen(f"unix:{socket}")
+    await server.start()
+    return server
+
+
+def _metrics(identity: Identity, supervisor: Supervisor) -> str:
+    expires = identity.held.expires.timestamp() if identity.held else 0
+    values = {
+        "istio_agent_cert_expiry_seconds": max(0.0, expires - time.time()),
+        "weft_agent_envoy_restarts_total": supervisor.restarts,
+    }
+    return "".join(
+        f"# TYPE {n} {'counter' if n.endswith('_total') else 'gauge'}\n{n} {v:.0f}\n" for n, v in values.items()
+    )
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _log_to_stderr() -> None:
+    """Istio's layout: time, level, message, tab-separated."""
+    logging.Formatter.converter = time.gmtime
+    layout = "%(asctime)s.%(msecs)03dZ\t%(levelname)s\t%(name)s\t%(message)s"
+    logging.basicConfig(level=logging.INFO, format=layout, datefmt="%Y-%m-%dT%H:%M:%S", stream=sys.stderr)
+    for level in (logging.INFO, logging.WARNING, logging.ERROR):
+        logging.addLevelName(level, logging.getLevelName(level).lower())

@@ -1,0 +1,105 @@
+"""Keeps one Envoy running, and ends it so that no request is lost."""
+
+import asyncio
+import logging
+import re
+import time
+
+from weft.adapters import http
+from weft.adapters.envoy_process import Command, Envoy
+from weft.inject.bootstrap import ProxyPorts
+from weft.processes.agent.settings import Drain
+
+_log = logging.getLogger(__name__)
+
+_STABLE_SECONDS = 10.0
+_LONGEST_PAUSE = 5.0
+_STOP_SECONDS = 3.0
+_LONGEST_DRAIN_SECONDS = 3600.0
+_ACTIVE = re.compile(r"^listener\.(?!admin)(\S+)\.downstream_cx_active: (\d+)$", re.MULTILINE)
+# graceful: connections are asked to close as they are used; skip_exit: listeners stay open all the while
+_DRAIN = "/drain_listeners?inboundonly&graceful&skip_exit"
+
+
+class CannotStartError(RuntimeError):
+    """Envoy ended before it ever served. `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"Envoy cannot start (exit code {code}); its own messages are above")
+        self.code = code
+
+
+class Supervisor:
+    """One Envoy at a time."""
+
+    def __init__(self, command: Command, ports: ProxyPorts) -> None:
+        self._command = command
+        self._admin = http.Target("127.0.0.1", ports.admin)
+        self._own = tuple(f"0.0.0.0_{port}" for port in (ports.readiness, ports.metrics))
+        self._envoy: Envoy | None = None
+        self._lived = False
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int:
+        """The number of the Envoy that runs now; 0 when none does."""
+        return self._envoy.pid if self._envoy else 0
+
+    async def run(self) -> None:
+        """Start Envoy, and start it again whenever it dies. CannotStartError when it dies without ever serving."""
+        quick_deaths = 0
+        while True:
+            started = time.monotonic()
+            self._envoy = envoy = await Envoy.start(self._command)
+            watch = asyncio.ensure_future(self._watch_birth())
+            try:
+                code = await envoy.wait()
+            finally:
+                watch.cancel()
+            self._envoy = None
+            if code > 0 and not self._lived:
+                raise CannotStartError(code)
+            quick_deaths = quick_deaths + 1 if time.monotonic() - started < _STABLE_SECONDS else 0
+            self.restarts += 1
+            _log.error("Envoy ended (exit code %d), starting it again", code)
+            # the first time at once: the application has no network without its proxy
+            await asyncio.sleep(min(_LONGEST_PAUSE, 0.1 * 2**quick_deaths) if quick_deaths > 1 else 0)
+
+    async def drain(self, drain: Drain) -> None:
+        """Let the connections of clients end while new ones are still served."""
+        try:
+            await http.fetch(self._admin, "POST", _DRAIN, timeout=2)
+        except http.HttpError as error:
+            _log.warning("Envoy cannot be drained: %s", error)
+            return
+        await asyncio.sleep(drain.least.total_seconds())
+        if drain.until_idle:
+            await self._until_idle(time.monotonic() + _LONGEST_DRAIN_SECONDS)
+
+    async def stop(self) -> None:
+        """End Envoy."""
+        if self._envoy:
+            await self._envoy.stop(_STOP_SECONDS)
+
+    async def _watch_birth(self) -> None:
+        while not self._lived:
+            try:
+                await http.fetch(self._admin, "GET", "/server_info", timeout=2)
+            except http.HttpError:
+                await asyncio.sleep(0.1)
+                continue
+            self._lived = True
+
+    async def _until_idle(self, deadline: float) -> None:
+        # Envoy tells nobody when a connection ends, so it has to be asked
+        while time.monotonic() < deadline and await self._connections():  # noqa: ASYNC110 -- see above
+            await asyncio.sleep(1)
+
+    async def _connections(self) -> int:
+        """Open connections of clients, those to Envoy's own listeners aside."""
+        try:
+            answer = await http.fetch(self._admin, "GET", "/stats?filter=downstream_cx_active$", timeout=2)
+        except http.HttpError:
+            return 0
+        found = _ACTIVE.findall(answer.body.decode())
+        return sum(int(count) for listener, count in found if not listener.startswith(self._own))

@@ -1,0 +1,105 @@
+"""One proxy's stream: the state machine, what waits to be written, and the times between."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from weft.pki.identity import SpiffeId
+from weft.processes.controlplane.metrics import Metrics
+from weft.xds.channel import Acked, Rejected, Send
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
+from weft.xds.stream import Effect, Request, Stream, TypeStatus, Update
+from weft.xds.wire import Encoder, Node
+
+SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who is at the other end: what it says of itself, and who it proved to be (None on the plaintext port)."""
+
+    node: Node
+    identity: SpiffeId | None
+    address: str
+
+    @property
+    def name(self) -> str:
+        """`POD.NAMESPACE`, the third part of an Istio node id; the whole id where it has another form."""
+        parts = self.node.id.split("~")
+        return parts[2] if len(parts) == 4 else self.node.id
+
+
+class Connection:
+    """Takes requests and configurations, keeps encoded responses until the writer fetches them.
+
+    At most one response per type waits, so the memory of a slow proxy is bounded. `monotonic` tells seconds.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        encoder: Encoder,
+        metrics: Metrics,
+        monotonic: Callable[[], float],
+        rejected: Callable[[Client, Rejected], None],
+    ) -> None:
+        self.client = client
+        self.closed = False
+        self._stream = Stream()
+        self._encoder, self._metrics, self._monotonic = encoder, metrics, monotonic
+        self._rejected = rejected
+        self._outbox: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._changed_at: float | None = None
+
+    def update(self, resources: Resources, changed_at: float) -> bool:
+        """What the proxy is to have, and when the change behind it was seen. Whether that makes a difference."""
+        self._take(self._stream.handle(Update(resources)))
+        if self._stream.settled:
+            return False
+        if self._changed_at is None:
+            self._changed_at = changed_at
+        return True
+
+    def receive(self, request: Request) -> None:
+        """A message of the proxy."""
+        self._take(self._stream.handle(request))
+        if self._changed_at is not None and self._stream.settled:
+            self._metrics.converged(self._monotonic() - self._changed_at)
+            self._changed_at = None
+
+    def close(self) -> None:
+        """Nothing more will be read or written."""
+        self.closed = True
+        self._wake.set()
+
+    async def next_message(self) -> bytes | None:
+        """The next response to write; None once the connection is closed."""
+        while not self._outbox and not self.closed:
+            self._wake.clear()
+            await self._wake.wait()
+        return None if self.closed else self._outbox.popleft()
+
+    @property
+    def settled(self) -> bool:
+        """Whether the proxy has confirmed all it is to have."""
+        return self._stream.settled
+
+    def status(self) -> Mapping[str, TypeStatus]:
+        """How each type stands."""
+        return self._stream.status()
+
+    def _take(self, effects: tuple[Effect, ...]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._outbox.append(self._encoder.delta(effect))
+                    self._wake.set()
+                    self._metrics.pushes[SHORT.get(effect.type_url, "other")] += 1
+                case Rejected():
+                    self._metrics.rejects[SHORT.get(effect.type_url, "other")] += 1
+                    self._rejected(self.client, effect)
+                case Acked():
+                    pass

@@ -1,0 +1,188 @@
+"""The discovery service: proxies connect, each gets its configuration, and changes as they come."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+import grpc
+
+from weft.adapters.grpc_server import Peer, RefusedError, Server, Write
+from weft.pki.identity import SpiffeId
+from weft.processes.controlplane.connection import SHORT, Client, Connection
+from weft.processes.controlplane.metrics import Metrics
+from weft.xds import wire
+from weft.xds.channel import Rejected
+from weft.xds.resource import Resources
+from weft.xds.wire import Encoder, Node, WireError
+
+SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+
+MERGE_WINDOW = 0.008
+"""Seconds between batches: the first change goes out at once, what follows within this time goes together."""
+
+_YIELD_EVERY = 16
+
+log = logging.getLogger("weft.ads")
+
+S = TypeVar("S")
+
+Identify = Callable[[Peer], Awaitable[SpiffeId | None]]
+"""Who calls; None on a port that does not ask. Raises RefusedError."""
+
+
+class Discovery(Generic[S]):
+    """All proxies and the newest snapshot.
+
+    `source` makes the snapshot of this moment; `configure` what one proxy is to have of it. A failing `configure`
+    leaves that proxy with what it has, and all others unharmed. Nobody is answered before the first `changed`.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Callable[[], S],
+        configure: Callable[[S, Client], Resources],
+        identify: Identify,
+        metrics: Metrics,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._source, self._configure, self._identify = source, configure, identify
+        self._metrics, self._monotonic = metrics, monotonic
+        self._encoder = Encoder()
+        self._snapshot: S | None = None
+        self._dirty = asyncio.Event()
+        self._changed_at = 0.0
+        self.connections: set[Connection] = set()
+
+    def serve(self, server: Server) -> None:
+        """Register with a gRPC server."""
+        server.stream(SERVICE, "DeltaAggregatedResources", self._delta)
+
+    def changed(self) -> None:
+        """The source has something new."""
+        if not self._dirty.is_set():
+            self._changed_at = self._monotonic()
+            self._dirty.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a snapshot to serve from."""
+        return self._snapshot is not None
+
+    async def run(self, on_push: Callable[[], None] | None = None) -> None:
+        """Push every change to every proxy that it concerns, for ever. `on_push` is called after each."""
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            pushed = await self._push()
+            await asyncio.sleep(MERGE_WINDOW)
+            if pushed and on_push is not None:
+                on_push()
+
+    def resources_of(self, name: str) -> Resources | None:
+        """What the proxy `POD.NAMESPACE` is to have now; None if it is not connected here."""
+        for connection in self.connections:
+            if connection.client.name == name and self._snapshot is not None:
+                return self._configure(self._snapshot, connection.client)
+        return None
+
+    async def _push(self) -> bool:
+        began, changed_at = self._monotonic(), self._changed_at
+        try:
+            snapshot = self._source()
+        except Exception:
+            # proxies keep what they have; the next change tries again
+            self._metrics.errors["snapshot"] += 1
+            log.exception("the snapshot failed to build; proxies keep their configuration")
+            return False
+        if snapshot is self._snapshot:
+            return False
+        self._snapshot = snapshot
+        concerned, waiting = 0, list(self.connections)
+        for index, connection in enumerate(waiting):
+            concerned += self._update(connection, changed_at)
+            if index % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)  # answers of the first proxies are read meanwhile
+        if concerned:
+            spent = (self._monotonic() - began) * 1000
+            log.info("pushed to %d of %d proxies in %.1f ms", concerned, len(waiting), spent)
+        return True
+
+    def _update(self, connection: Connection, changed_at: float) -> bool:
+        if self._snapshot is None or connection.closed:
+            return False
+        try:
+            return connection.update(self._configure(self._snapshot, connection.client), changed_at)
+        except Exception:
+            # one proxy's trouble stays its own: it keeps what it has
+            self._metrics.errors["proxy"] += 1
+            log.exception("%s: the configuration failed to build; it keeps what it has", connection.client.name)
+            return False
+
+    async def _delta(self, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
+        identity = await self._identify(peer)
+        iterator = aiter(requests)
+        try:
+            request, node = wire.decode(await anext(iterator))
+        except StopAsyncIteration:
+            return
+        except WireError as error:
+            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        client = _client(node, identity, peer)
+        connection = Connection(
+            client,
+            encoder=self._encoder,
+            metrics=self._metrics,
+            monotonic=self._monotonic,
+            rejected=_log_rejection,
+        )
+        log.info("%s connected from %s", client.name, peer.address)
+        self.connections.add(connection)
+        reader = asyncio.create_task(self._read(iterator, connection))
+        try:
+            self._update(connection, self._monotonic())
+            connection.receive(request)
+            while (message := await connection.next_message()) is not None:
+                await write(message)
+        finally:
+            self.connections.discard(connection)
+            connection.close()
+            reader.cancel()
+            log.info("%s disconnected", client.name)
+
+    @staticmethod
+    async def _read(requests: AsyncIterator[bytes], connection: Connection) -> None:
+        try:
+            async for message in requests:
+                connection.receive(wire.decode(message)[0])
+        except WireError as error:
+            log.warning("%s is disconnected: %s", connection.client.name, error)
+        except Exception:
+            log.exception("%s is disconnected: its request could not be handled", connection.client.name)
+        finally:
+            connection.close()
+
+
+def _client(node: Node | None, identity: SpiffeId | None, peer: Peer) -> Client:
+    """The proxy as it says, where that agrees with who it proved to be."""
+    if node is None or not node.id:
+        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "the first request names no node")
+    client = Client(node, identity, peer.address)
+    if identity is None:
+        return client
+    namespace = node.metadata.get("NAMESPACE") or client.name.rpartition(".")[2]
+    account = node.metadata.get("SERVICE_ACCOUNT") or identity.service_account
+    id_namespace = client.name.rpartition(".")[2]
+    if {namespace, id_namespace} != {identity.namespace} or account != identity.service_account:
+        said = f"{node.id} says it is {namespace}/{account}"
+        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, f"{said}, its token says {identity}")
+    return client
+
+
+def _log_rejection(client: Client, rejected: Rejected) -> None:
+    kind = SHORT.get(rejected.type_url, rejected.type_url).upper()
+    if rejected.held:
+        log.warning("%s rejects %s %s: %s", client.name, kind, rejected.held, rejected.message)
+    else:
+        log.warning("%s rejects a %s response: %s", client.name, kind, rejected.message)

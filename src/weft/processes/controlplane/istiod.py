@@ -1,0 +1,196 @@
+"""istiod, put together: watches, discovery, authority, webhooks."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+import aiohttp
+from aiohttp import web
+
+from weft.adapters.grpc_server import Server
+from weft.adapters.kube.client import ApiError, Kube
+from weft.adapters.kube.kinds import CONFIGMAPS
+from weft.base.problem import Problem
+from weft.inject import webhook
+from weft.inject.settings import InjectSettings
+from weft.model import validation
+from weft.model.clients import sorted_labels
+from weft.model.services import Proxy
+from weft.model.snapshot import Snapshot
+from weft.model.store import Store
+from weft.model.views import proxy_of, view
+from weft.pki import pem
+from weft.processes.controlplane import authority, http, syncz
+from weft.processes.controlplane import settings as config
+from weft.processes.controlplane.authority import CertificateService, ServerCertificate
+from weft.processes.controlplane.connection import Client
+from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.metrics import Metrics
+from weft.processes.controlplane.problems import ProblemLog
+from weft.processes.controlplane.settings import VERSION, Mesh, Settings
+from weft.processes.controlplane.trust import Trust
+from weft.processes.controlplane.watching import Watching
+from weft.xds.generate import Generator
+from weft.xds.resource import Resources
+
+log = logging.getLogger("weft.istiod")
+
+T = TypeVar("T")
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    async with Kube(settings.access) as kube:
+        mesh = config.mesh(await _when_reachable(lambda: _mesh_config(kube, settings.namespace)), settings)
+        signer = await _when_reachable(
+            lambda: authority.load(kube, settings.namespace, organization=mesh.trust_domain)
+        )
+        own = ServerCertificate(signer, settings.server_names)
+        metrics = Metrics()
+        store = Store(settings.domain, mesh.trust_domain, mesh.root_namespace)
+        reviewer = TokenReviewer(kube, mesh.trust_domain)
+        generator = Generator()
+        discovery: Discovery[Snapshot] = Discovery(
+            source=store.snapshot,
+            configure=lambda snapshot, client: configure(generator, snapshot, client),
+            identify=reviewer.identify,
+            metrics=metrics,
+            monotonic=time.monotonic,
+        )
+        watching = Watching(kube, store, discovery.changed)
+        trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
+        problems = ProblemLog(lambda: store.snapshot().problems)
+        server = Server()
+        discovery.serve(server)
+        CertificateService(signer, reviewer.identify, metrics).serve(server)
+        server.listen(settings.plaintext)
+        server.listen(settings.secure, own.grpc)
+        inside = http.Inside(
+            is_ready=lambda: discovery.is_ready,
+            syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),
+            dump=lambda proxy: _dump(discovery.resources_of(proxy)),
+            problems=lambda: [_described(one) for one in problems.current],
+            metrics=lambda: metrics.text(
+                proxies=len(discovery.connections), problems=len(problems.current), version=VERSION
+            ),
+            version={"version": VERSION, "name": settings.name},
+        )
+        reviews = _reviews(_inject_settings(settings, mesh), store)
+        async with contextlib.AsyncExitStack() as stack:
+            await _http(stack, http.monitoring(inside), settings.monitoring)
+            await _http(stack, http.readiness(inside), settings.ready)
+            await _http(stack, http.webhooks(reviews, metrics), settings.https, own.https)
+            await server.start()
+            stack.push_async_callback(server.stop)
+            log.info("istiod %s serves %s and %s", VERSION, settings.plaintext, settings.secure)
+            await _until_told(
+                watching.run(),
+                discovery.run(on_push=problems.look),
+                trust.run(),
+                own.run(),
+                _settle_memory(lambda: discovery.is_ready),
+            )
+
+
+def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resources:
+    """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
+    pod, _, namespace = client.name.rpartition(".")
+    known = proxy_of(snapshot, namespace, pod)
+    return generator.resources(view(snapshot, known or _introduced(client, pod, namespace)))
+
+
+def _introduced(client: Client, pod: str, namespace: str) -> Proxy:
+    parts, metadata = client.node.id.split("~"), client.node.metadata
+    labels = metadata.get("LABELS")
+    return Proxy(
+        name=pod,
+        namespace=namespace,
+        address=parts[1] if len(parts) == 4 else "",
+        labels=sorted_labels({str(key): str(value) for key, value in labels.items()}) if labels else (),
+        service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
+    )
+
+
+def _inject_settings(settings: Settings, mesh: Mesh) -> InjectSettings:
+    return InjectSettings(
+        image=settings.proxy_image,
+        revision=settings.revision,
+        cluster_id=settings.cluster_id,
+        cluster_domain=settings.domain,
+        trust_domain=mesh.trust_domain,
+        mesh_id=mesh.trust_domain,
+        ca_address=f"{settings.service}.{settings.namespace}.svc:15012",
+        agent_command=settings.agent_command,
+    )
+
+
+def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
+    return {
+        "inject": lambda review: webhook.review(review, inject),
+        "validate": lambda review: validation.review(review, store.snapshot()),
+    }
+
+
+def _dump(resources: Resources | None) -> dict[str, Any] | None:
+    return None if resources is None else syncz.config_dump(resources)
+
+
+def _described(problem: Problem) -> dict[str, Any]:
+    return asdict(problem) | {"text": str(problem)}
+
+
+async def _mesh_config(kube: Kube, namespace: str) -> dict[str, Any]:
+    try:
+        return await kube.get(CONFIGMAPS, "istio", namespace)
+    except ApiError as error:
+        if error.code == 404:
+            return {}
+        raise
+
+
+async def _when_reachable(what: Callable[[], Awaitable[T]]) -> T:
+    """Ask until the API server answers: istiod may start before it, or before its own permissions."""
+    delay = 0.2
+    while True:
+        try:
+            return await what()
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.warning("waiting for the API server: %s", error)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5.0)
+
+
+async def _http(stack: contextlib.AsyncExitStack, app: web.Application, address: str, tls: Any = None) -> None:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    host, _, port = address.rpartition(":")
+    await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
+
+
+async def _settle_memory(is_ready: Callable[[], bool]) -> None:
+    """Once everything is read, keep it out of the garbage collector's walks."""
+    while not is_ready():  # noqa: ASYNC110, asked once a second at start only
+        await asyncio.sleep(1.0)
+    gc.collect()
+    gc.freeze()
+
+
+async def _until_told(*work: Any) -> None:
+    """Run until a signal asks to stop; any failure of the work is ours and ends the program."""
+    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(one) for one in work]
+        await stopped.wait()
+        log.info("stopping")
+        for task in running:
+            task.cancel()

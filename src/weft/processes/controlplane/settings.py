@@ -1,0 +1,117 @@
+"""What istiod is told: arguments with pilot-discovery's names, the pod's environment, the mesh's ConfigMap."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from weft.adapters.kube.access import Access
+
+VERSION = version("weft")
+
+
+class SettingsError(Exception):
+    """What istiod was told cannot be used; the message says what and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects."""
+
+    access: Access
+    plaintext: str
+    secure: str
+    https: str
+    monitoring: str
+    ready: str
+    name: str
+    namespace: str
+    domain: str
+    cluster_id: str
+    revision: str
+    proxy_image: str
+    agent_command: tuple[str, ...]
+    verbose: bool
+    service: str = "istiod"
+
+    @property
+    def server_names(self) -> tuple[str, ...]:
+        """The DNS names that proxies and the API server reach us by."""
+        short = f"{self.service}.{self.namespace}"
+        return (f"{short}.svc", f"{short}.svc.{self.domain}", short)
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """What the ConfigMap `istio` says, as far as it is acted on. It is read when istiod starts."""
+
+    trust_domain: str
+    root_namespace: str
+
+
+def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str) -> Settings:
+    """Settings from `discovery …`; wrong arguments end the program. SettingsError where the cluster is not known.
+
+    `host` is the machine's name, for where no pod name is given.
+    """
+    parser = argparse.ArgumentParser(prog="weft controlplane", description="The control plane (istiod).")
+    parser.add_argument("command", choices=["discovery"])
+    parser.add_argument("--kubeconfig", type=Path, help="inside a pod, its service account is used instead")
+    parser.add_argument("--grpcAddr", default=":15010", help="plaintext xDS")
+    parser.add_argument("--secureGRPCAddr", default=":15012", help="xDS and certificates over TLS")
+    parser.add_argument("--httpsAddr", default=":15017", help="webhooks")
+    parser.add_argument("--monitoringAddr", default=":15014", help="metrics and debugging")
+    parser.add_argument("--httpAddr", default=":8080", help="readiness")
+    parser.add_argument("--namespace", default=environment.get("POD_NAMESPACE", "istio-system"))
+    parser.add_argument("--domain", default="cluster.local")
+    parser.add_argument("--log_output_level", default="default:info", help="default:debug tells more")
+    known = parser.parse_args(arguments)
+    return Settings(
+        access=_access(known.kubeconfig, environment),
+        plaintext=_address(known.grpcAddr),
+        secure=_address(known.secureGRPCAddr),
+        https=_address(known.httpsAddr),
+        monitoring=_address(known.monitoringAddr),
+        ready=_address(known.httpAddr),
+        name=environment.get("POD_NAME", host),
+        namespace=known.namespace,
+        domain=known.domain,
+        cluster_id=environment.get("CLUSTER_ID", "Kubernetes"),
+        revision=environment.get("REVISION", "default"),
+        proxy_image=environment.get("WEFT_PROXY_IMAGE", f"weft.local/proxyv2:{VERSION}"),
+        # the proxy's image holds the same environment as ours
+        agent_command=(sys.executable, "-m", "weft", "agent"),
+        verbose="debug" in known.log_output_level,
+    )
+
+
+def mesh(config_map: Mapping[str, Any], settings: Settings) -> Mesh:
+    """The settings in ConfigMap `istio`, key `mesh` (YAML); what it leaves out has Istio's defaults."""
+    try:
+        written = yaml.safe_load((config_map.get("data") or {}).get("mesh") or "")
+    except yaml.YAMLError as error:
+        raise SettingsError(f"ConfigMap {settings.namespace}/istio, key mesh: not YAML ({error})") from error
+    said = written if isinstance(written, dict) else {}
+    return Mesh(
+        trust_domain=str(said.get("trustDomain") or "cluster.local"),
+        root_namespace=str(said.get("rootNamespace") or settings.namespace),
+    )
+
+
+def _access(kubeconfig: Path | None, environment: Mapping[str, str]) -> Access:
+    if kubeconfig is not None:
+        return Access.from_kubeconfig(kubeconfig)
+    host, port = environment.get("KUBERNETES_SERVICE_HOST"), environment.get("KUBERNETES_SERVICE_PORT", "443")
+    if not host:
+        raise SettingsError("Not in a pod: give the cluster with --kubeconfig FILE.")
+    return Access.in_cluster(host, port)
+
+
+def _address(written: str) -> str:
+    """`:15010` is every IPv4 address, as in Go."""
+    return f"0.0.0.0{written}" if written.startswith(":") else written

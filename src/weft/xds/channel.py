@@ -1,0 +1,273 @@
+"""One type of resource on one stream: subscriptions, what the proxy has, what is in flight, what was rejected."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from weft.xds import protobuf
+from weft.xds.resource import ENDPOINT, Resource
+
+_ABSENT = ""
+"""The version of a name that the proxy asked for and was told does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One response: resources to add or replace, names to drop."""
+
+    type_url: str
+    resources: tuple[Resource, ...]
+    removed: tuple[str, ...]
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The proxy took a response."""
+
+    type_url: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The proxy refused a response. `held` is the resource now known to be bad, empty while it is sought."""
+
+    type_url: str
+    nonce: str
+    message: str
+    held: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    version: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    resources: tuple[Resource, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    send: Send
+    before: Mapping[str, str | None]
+    """What the proxy was believed to have of each name, to return to where it refuses."""
+
+
+@dataclass(slots=True)
+class Channel:
+    """The state of one type. Only `Stream` uses it, which knows the order between the types."""
+
+    type_url: str
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    nonce_sent: str = ""
+    nonce_acked: str = ""
+    _desired: Mapping[str, Resource] = field(default_factory=dict[str, Resource])
+    _believed: dict[str, str] = field(default_factory=dict)
+    _held: dict[str, _Held] = field(default_factory=dict)
+    _probes: list[tuple[str, ...]] = field(default_factory=list)
+    _flight: _Flight | None = None
+    _unanswered: bool = True
+    _cached: _Difference | None = None
+
+    # -- what the control plane wants ---------------------------------------------------------------------------
+
+    def desire(self, resources: Mapping[str, Resource]) -> None:
+        """Everything of this type that the proxy may have."""
+        if resources is not self._desired:
+            self._desired = resources
+            self._cached = None
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Send these again if the proxy asked for them, though it may have them already."""
+        for name in names:
+            if name in self.names or self.wildcard:
+                self._believed.pop(name, None)
+                self._cached = None
+
+    # -- what the proxy says ------------------------------------------------------------------------------------
+
+    def open(self, subscribe: Iterable[str], unsubscribe: Iterable[str], versions: Mapping[str, str]) -> None:
+        """The first request. `versions` is what the proxy has from an earlier stream, which is not sent again."""
+        subscribe, unsubscribe = tuple(subscribe), tuple(unsubscribe)
+        # a first request without names asks for everything (xds_protocol, "wildcard" subscriptions)
+        self.wildcard = "*" in subscribe or not (subscribe or unsubscribe)
+        self.names = set(subscribe) - {"*"} - set(unsubscribe)
+        self._believed = {name: version for name, version in versions.items() if self._is_asked_for(name)}
+        self._cached = None
+
+    def subscribe(self, names: Iterable[str]) -> None:
+        """More names. One asked for before is sent again: the proxy may have dropped it (xds_protocol)."""
+        for name in names:
+            if name == "*":
+                self.wildcard = True
+            else:
+                self.names.add(name)
+                self._believed.pop(name, None)
+                self._held.pop(name, None)
+            self._cached = None
+
+    def unsubscribe(self, names: Iterable[str]) -> None:
+        """Fewer names. The proxy forgets them by itself; a wildcard still covers those that exist."""
+        for name in names:
+            if name == "*":
+                self.wildcard = False
+                self._believed = {one: version for one, version in self._believed.items() if one in self.names}
+            else:
+                self.names.discard(name)
+                self._believed.pop(name, None)
+            self._cached = None
+
+    def answer(self, nonce: str, error: str | None) -> Iterator[Acked | Rejected]:
+        """The proxy's verdict on a response."""
+        flight = self._flight
+        if flight is None or flight.send.nonce != nonce:
+            return  # stale nonce: ignore (xds_protocol, ACK/NACK)
+        self._flight = None
+        if error is None:
+            self.nonce_acked = nonce
+            yield Acked(self.type_url, nonce)
+        else:
+            yield self._reject(flight, error)
+
+    def _reject(self, flight: _Flight, message: str) -> Rejected:
+        self._cached = None
+        for name, version in flight.before.items():
+            if version is None or not self._is_asked_for(name):
+                self._believed.pop(name, None)
+            else:
+                self._believed[name] = version
+        match flight.send.resources:
+            case ():
+                # a removal was refused: there is nothing better to send, so it counts as told
+                for name in flight.send.removed:
+                    self._tell_removed(name)
+                return Rejected(self.type_url, flight.send.nonce, message)
+            case (culprit,):
+                self._held[culprit.name] = _Held(culprit.version, message)
+                return Rejected(self.type_url, flight.send.nonce, message, held=culprit.name)
+            case several:
+                self._probes[:0] = _suspects([one.name for one in several], message)
+                return Rejected(self.type_url, flight.send.nonce, message)
+
+    # -- what to send -------------------------------------------------------------------------------------------
+
+    @property
+    def settled(self) -> bool:
+        """Nothing in flight and nothing to send."""
+        return self._flight is None and not self._unanswered and self._difference() == _Difference()
+
+    @property
+    def additions_settled(self) -> bool:
+        """The same, of additions and changes alone."""
+        if self._flight is not None and self._flight.send.resources:
+            return False
+        return not self._unanswered and not self._difference().resources
+
+    def next_send(self, nonce: str, *, may_add: bool, may_remove: bool) -> Send | None:
+        """The next response, if one may go out now."""
+        if self._flight is not None:
+            return None
+        difference = self._difference()
+        if not may_add and (difference.resources or self._unanswered):
+            return None
+        # on a resumed stream the other types have yet to ask when the first answer goes out: drop nothing with it
+        drop = may_remove and not self._unanswered
+        removed = difference.removed if drop else self._unknown(difference.removed)
+        resources = self._probed(difference.resources)
+        if not (resources or removed or self._unanswered):
+            return None
+        before = {name: self._believed.get(name) for name in (*(one.name for one in resources), *removed)}
+        for one in resources:
+            self._believed[one.name] = one.version
+            self._held.pop(one.name, None)
+        for name in removed:
+            self._tell_removed(name)
+        send = Send(self.type_url, resources, removed, nonce)
+        self._flight = _Flight(send, before)
+        self._unanswered = False
+        self._cached = None
+        self.nonce_sent = nonce
+        return send
+
+    def held_back(self) -> dict[str, str]:
+        """What the proxy rejected and still would get: name → its words."""
+        return {
+            name: held.message
+            for name, held in self._held.items()
+            if name in self._desired and self._desired[name].version == held.version
+        }
+
+    def versions(self) -> dict[str, str]:
+        """What the proxy is believed to have: name → version."""
+        return {name: version for name, version in self._believed.items() if version != _ABSENT}
+
+    def _difference(self) -> _Difference:
+        if self._cached is None:
+            self._cached = self._compute()
+        return self._cached
+
+    def _compute(self) -> _Difference:
+        believed, desired = self._believed, self._desired
+        candidates = (
+            desired.values() if self.wildcard else [desired[name] for name in self.names if name in desired]
+        )
+        resources = [one for one in candidates if believed.get(one.name) != one.version]
+        missing = [name for name in self.names if name not in desired]
+        if self.type_url == ENDPOINT:
+            # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain;
+            # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
+            resources += [_no_endpoints(name) for name in missing if name not in believed]
+            missing = []
+        removed = [name for name in missing if believed.get(name) != _ABSENT]
+        if self.wildcard:
+            removed += [name for name in believed if name not in desired and name not in self.names]
+        fresh = (one for one in resources if not self._is_held(one))
+        return _Difference(tuple(sorted(fresh, key=lambda one: one.name)), tuple(sorted(removed)))
+
+    def _is_held(self, one: Resource) -> bool:
+        held = self._held.get(one.name)
+        return held is not None and held.version == one.version
+
+    def _probed(self, resources: tuple[Resource, ...]) -> tuple[Resource, ...]:
+        """While a bad resource is sought, one group of suspects at a time; else all."""
+        while self._probes:
+            group = set(self._probes.pop(0))
+            if chosen := tuple(one for one in resources if one.name in group):
+                return chosen
+        return resources
+
+    def _unknown(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those that the proxy does not have: telling it so breaks nothing."""
+        return tuple(name for name in names if name not in self._believed)
+
+    def _tell_removed(self, name: str) -> None:
+        if name in self.names:
+            self._believed[name] = _ABSENT
+        else:
+            self._believed.pop(name, None)
+
+    def _is_asked_for(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+
+def _suspects(names: list[str], message: str) -> list[tuple[str, ...]]:
+    """Groups to send one after the other: those that the message does not name together, the named ones alone.
+
+    A name may be in the message by chance ("80"), so being named is a suspicion, not a verdict.
+    """
+    named = [name for name in names if re.search(rf"(?<![\w.|-]){re.escape(name)}(?![\w|-])", message)]
+    rest = [name for name in names if name not in named]
+    if not named or not rest:
+        half = len(names) // 2
+        return [tuple(names[:half]), tuple(names[half:])]
+    return [tuple(rest), *((name,) for name in named)]
+
+
+def _no_endpoints(name: str) -> Resource:
+    return Resource(ENDPOINT, name, "none", protobuf.text(1, name))  # ClusterLoadAssignment.cluster_name

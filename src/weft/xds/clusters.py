@@ -1,0 +1,229 @@
+"""Where requests can go: clusters of services, of the proxy's own ports, and the three fixed ones (CDS)."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any
+
+from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
+
+from weft.model.services import Protocol
+from weft.model.traffic import LoadBalancer, TlsMode, TrafficPolicy
+from weft.xds import encode, names, protocols, tls
+from weft.xds.endpoints import address
+from weft.xds.proto import (
+    address_pb2,
+    base_pb2,
+    circuit_breaker_pb2,
+    cluster_pb2,
+    config_source_pb2,
+    endpoint_components_pb2,
+    endpoint_pb2,
+    percent_pb2,
+)
+from weft.xds.resource import CLUSTER, Resource
+
+CONNECT_TIMEOUT = timedelta(seconds=10)
+INBOUND_SOURCE = "127.0.0.6"
+"""The sidecar's source address towards its application: iptables lets it through to the loopback."""
+
+_NO_LIMIT = wrappers_pb2.UInt32Value(value=4294967295)
+_LB: Any = cluster_pb2.Cluster
+_BALANCERS = {
+    LoadBalancer.LEAST_REQUEST: _LB.LEAST_REQUEST,
+    LoadBalancer.ROUND_ROBIN: _LB.ROUND_ROBIN,
+    LoadBalancer.RANDOM: _LB.RANDOM,
+    LoadBalancer.PASSTHROUGH: _LB.CLUSTER_PROVIDED,
+}
+
+
+class Discovery(Enum):
+    """How endpoints are found: told by EDS, the address that the client dialled, or by DNS."""
+
+    EDS = auto()
+    DIALLED = auto()
+    DNS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundCluster:
+    """One service port, or one subset of it, as clients reach it.
+
+    `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
+    takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
+    """
+
+    hostname: str
+    name: str
+    namespace: str
+    port: int
+    protocol: Protocol
+    subset: str
+    policy: TrafficPolicy
+    rule: str
+    discovery: Discovery
+    identities: tuple[str, ...]
+    trust_domain: str
+    all_mutual: bool = False
+    dns_name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboundCluster:
+    """A port of the proxy's own pod; the rest names the service that it serves."""
+
+    port: int
+    hostname: str
+
+
+def outbound_cluster(config: OutboundCluster) -> Resource:
+    """The cluster `outbound|PORT|SUBSET|HOSTNAME`."""
+    name = names.outbound_cluster(config.hostname, config.port, config.subset)
+    cluster = _base(name)
+    cluster.lb_policy = _BALANCERS[config.policy.load_balancer]
+    cluster.metadata.CopyFrom(_metadata(config))
+    # an endpoint that is not ready is never a last resort
+    cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
+    cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
+        protocols.http_options(config.protocol)
+    )
+    _discover(cluster, config)
+    _secure(cluster, config)
+    return encode.resource(CLUSTER, name, cluster)
+
+
+def inbound_cluster(config: InboundCluster) -> Resource:
+    """The cluster `inbound|PORT||`: the application in this pod, at the address that was dialled."""
+    name = names.inbound_cluster(config.port)
+    cluster = _to_application(name)
+    istio = struct_pb2.Struct()
+    istio["services"] = [_service(config.hostname)]
+    cluster.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
+    return encode.resource(CLUSTER, name, cluster)
+
+
+def fixed_clusters() -> tuple[Resource, ...]:
+    """BlackHoleCluster (nobody: 503), PassthroughCluster (as dialled) and InboundPassthroughClusterIpv4."""
+    black_hole = _base(names.BLACK_HOLE)
+    black_hole.type = _LB.STATIC
+    passthrough = _base(names.PASSTHROUGH)
+    _as_dialled(passthrough)
+    passthrough.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
+        protocols.http_options(Protocol.AUTO)
+    )
+    inbound = _to_application(names.INBOUND_PASSTHROUGH)
+    return tuple(encode.resource(CLUSTER, cluster.name, cluster) for cluster in (black_hole, passthrough, inbound))
+
+
+def _base(name: str) -> Any:
+    unlimited = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=_NO_LIMIT, max_pending_requests=_NO_LIMIT, max_requests=_NO_LIMIT, max_retries=_NO_LIMIT
+    )
+    return cluster_pb2.Cluster(
+        name=name,
+        connect_timeout=encode.duration(CONNECT_TIMEOUT),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[unlimited]),
+    )
+
+
+def _as_dialled(cluster: Any) -> None:
+    cluster.type = _LB.ORIGINAL_DST
+    cluster.lb_policy = _LB.CLUSTER_PROVIDED
+
+
+def _to_application(name: str) -> Any:
+    cluster = _base(name)
+    _as_dialled(cluster)
+    source = address_pb2.SocketAddress(address=INBOUND_SOURCE, port_value=0)
+    cluster.upstream_bind_config.CopyFrom(address_pb2.BindConfig(source_address=source))
+    cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
+        protocols.http_options(Protocol.AUTO)
+    )
+    return cluster
+
+
+def _discover(cluster: Any, config: OutboundCluster) -> None:
+    match config.discovery:
+        case Discovery.EDS:
+            cluster.type = _LB.EDS
+            cluster.eds_cluster_config.CopyFrom(
+                _LB.EdsClusterConfig(eds_config=aggregated(), service_name=cluster.name)
+            )
+        case Discovery.DIALLED:
+            _as_dialled(cluster)
+        case Discovery.DNS:
+            cluster.type = _LB.STRICT_DNS
+            cluster.dns_lookup_family = _LB.V4_ONLY
+            endpoint = endpoint_components_pb2.Endpoint(address=address(config.dns_name, config.port))
+            locality = endpoint_components_pb2.LocalityLbEndpoints(
+                lb_endpoints=[endpoint_components_pb2.LbEndpoint(endpoint=endpoint)]
+            )
+            cluster.load_assignment.CopyFrom(
+                endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster.name, endpoints=[locality])
+            )
+
+
+def aggregated() -> Any:
+    """The source of everything that comes by the aggregated stream."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.ApiVersion.V3,
+        initial_fetch_timeout=duration_pb2.Duration(),
+    )
+
+
+def _secure(cluster: Any, config: OutboundCluster) -> None:
+    match config.policy.tls:
+        case TlsMode.DISABLE:
+            pass
+        case TlsMode.SIMPLE:
+            cluster.transport_socket.CopyFrom(tls.simple_upstream(config.hostname))
+        case TlsMode.ISTIO_MUTUAL:
+            cluster.transport_socket.CopyFrom(_mutual(config))
+        case TlsMode.AUTO if config.discovery is Discovery.DIALLED:
+            if config.all_mutual:
+                cluster.transport_socket.CopyFrom(_mutual(config))
+        case TlsMode.AUTO if config.discovery is Discovery.EDS:
+            matches: tuple[tuple[str, dict[str, str], Any], ...] = (
+                ("tlsMode-istio", {"tlsMode": "istio"}, _mutual(config)),
+                ("tlsMode-disabled", {}, tls.plaintext()),
+            )
+            for name, labels, socket in matches:
+                match = struct_pb2.Struct()
+                match.update(labels)
+                cluster.transport_socket_matches.append(
+                    _LB.TransportSocketMatch(name=name, match=match, transport_socket=socket)
+                )
+        case TlsMode.AUTO:
+            pass  # a host outside the mesh takes no mTLS of ours
+
+
+def _mutual(config: OutboundCluster) -> Any:
+    alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol) else tls.TCP_ALPN
+    return tls.mutual_upstream(
+        names.sni(config.hostname, config.port, config.subset),
+        config.identities,
+        f"spiffe://{config.trust_domain}/ns/{config.namespace}/",
+        alpn,
+    )
+
+
+def _metadata(config: OutboundCluster) -> Any:
+    istio = struct_pb2.Struct()
+    istio["services"] = [_service(config.hostname, config.name, config.namespace)]
+    if config.subset:
+        istio["subset"] = config.subset
+    if config.rule:
+        istio["config"] = names.config_path(config.rule, "destination-rule")
+    if protocols.always_http2(config.protocol):
+        istio["http2"] = True
+    return base_pb2.Metadata(filter_metadata={"istio": istio})
+
+
+def _service(hostname: str, name: str = "", namespace: str = "") -> dict[str, str]:
+    parts = hostname.split(".")
+    return {
+        "host": hostname,
+        "name": name or parts[0],
+        "namespace": namespace or (parts[1] if len(parts) > 1 else ""),
+    }

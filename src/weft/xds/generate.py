@@ -1,0 +1,218 @@
+"""From a proxy's view to its resources."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from weft.model.routing import HostRoutes
+from weft.model.services import Labels, Protocol, Service, ServicePort
+from weft.model.traffic import LoadBalancer, TrafficPolicy
+from weft.model.view import PortView, ServiceView, View
+from weft.xds import clusters, endpoints, inbound, listeners, names, routes
+from weft.xds.clusters import Discovery, InboundCluster, OutboundCluster
+from weft.xds.endpoints import Assignment
+from weft.xds.inbound import Inbound
+from weft.xds.listeners import ServiceListener
+from weft.xds.memo import Memo
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.routes import VirtualHost
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """A port whose requests are routed, and the table that lists it. `shared`: with other hosts on that port."""
+
+    table: str
+    shared: bool
+    service: Service
+    number: int
+    routes: HostRoutes
+
+    def virtual_host(self, namespace: str, domain: str) -> VirtualHost:
+        """The port under the names that clients in `namespace` have for it."""
+        known_as = routes.domains(self.service, namespace, domain) if self.shared else ("*",)
+        return VirtualHost(self.service.hostname, self.number, known_as, self.routes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A route table as clients of one namespace see it; no namespace where that makes no difference."""
+
+    name: str
+    ports: tuple[_Routed, ...]
+    namespace: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class _ServicePart:
+    """What one service adds to the resources of its clients."""
+
+    resources: tuple[Resource, ...]
+    routed: tuple[_Routed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbound:
+    """What all clients get, whatever their namespace; and the ports of each route table."""
+
+    resources: Resources
+    tables: tuple[tuple[str, tuple[_Routed, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What the outbound resources of a client depend on besides the services."""
+
+    namespace: str
+    domain: str
+    trust_domain: str
+
+
+class Generator:
+    """Builds resources and remembers them by what they were built from, so that a change costs what it touches.
+
+    Proxies of one namespace with the same ports get one mapping; others share every outbound Resource.
+    """
+
+    def __init__(self) -> None:
+        # what rules say of a service can differ by the client's namespace and labels: room for several answers
+        self._clusters: Memo[OutboundCluster, Resource] = Memo(clusters.outbound_cluster, depth=8)
+        self._assignments: Memo[Assignment, Resource] = Memo(endpoints.assignment)
+        self._listeners: Memo[ServiceListener, Resource] = Memo(listeners.service_listener)
+        self._shared_http: Memo[int, Resource] = Memo(listeners.shared_http)
+        self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
+        self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
+        self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
+        self._tables: Memo[_Table, Resource] = Memo(self._table)
+        self._parts: Memo[tuple[ServiceView, str], _ServicePart] = Memo(self._part, depth=8)
+        self._outbound: Memo[tuple[tuple[ServiceView, ...], str], _Outbound] = Memo(self._of_services, depth=64)
+        self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
+        self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
+
+    def resources(self, view: View) -> Resources:
+        """All resources of `view`'s proxy."""
+        scope = _Scope(view.proxy.namespace, view.domain, view.trust_domain)
+        outbound = self._outbound(view.trust_domain, (view.services, view.trust_domain))
+        shared = self._scopes(scope, (outbound, scope))
+        own = Inbound(view.proxy.inbound, view.trust_domain)
+        return self._proxies((scope, own), (shared, own))
+
+    def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
+        shared, own = value
+        ports = inbound.first_of_each_port(own.ports)
+        found = [InboundCluster(port.number, port.hostname) for port in ports]
+        to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
+        listener = self._virtual_inbound(own, own)
+        return {
+            **shared,
+            CLUSTER: {**shared[CLUSTER], **{each.name: each for each in to_application}},
+            LISTENER: {**shared[LISTENER], listener.name: listener},
+        }
+
+    def _of_scope(self, value: tuple[_Outbound, _Scope]) -> Resources:
+        outbound, scope = value
+        tables = {}
+        for name, ports in outbound.tables:
+            here = (scope.namespace, scope.domain) if any(port.shared for port in ports) else ("", "")
+            tables[name] = self._tables((name, *here), _Table(name, ports, *here))
+        return {**outbound.resources, ROUTE: tables}
+
+    def _of_services(self, value: tuple[tuple[ServiceView, ...], str]) -> _Outbound:
+        services, trust_domain = value
+        resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
+        tables: dict[str, list[_Routed]] = {}
+        for resource in self._fixed:
+            resources[resource.type_url][resource.name] = resource
+        for view in services:
+            part = self._parts((view.service.hostname, trust_domain), (view, trust_domain))
+            for resource in part.resources:
+                resources[resource.type_url].setdefault(resource.name, resource)
+            for routed in part.routed:
+                tables.setdefault(routed.table, []).append(routed)
+        return _Outbound(resources, tuple((name, tuple(ports)) for name, ports in tables.items()))
+
+    def _table(self, table: _Table) -> Resource:
+        hosts = routes.distinct(port.virtual_host(table.namespace, table.domain) for port in table.ports)
+        encoded = [self._virtual_hosts((host.hostname, host.port, host.domains), host) for host in hosts]
+        return routes.table(table.name, encoded, others_pass=any(port.shared for port in table.ports))
+
+    def _part(self, value: tuple[ServiceView, str]) -> _ServicePart:
+        view, trust_domain = value
+        resources: list[Resource] = []
+        routed: list[_Routed] = []
+        for port, port_view in zip(view.service.ports, view.ports, strict=True):
+            if port.protocol is Protocol.UDP:
+                continue
+            for cluster, labels in _clusters(view, port, port_view, trust_domain):
+                name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
+                resources.append(self._clusters(name, cluster))
+                if cluster.discovery is Discovery.EDS:
+                    chosen = tuple(e for e in port_view.endpoints if set(labels) <= set(e.labels))
+                    resources.append(self._assignments(name, Assignment(name, chosen)))
+            if shares_listener(port):
+                resources.append(self._shared_http(port.number, port.number))
+            else:
+                configs = _service_listeners(view, port, port_view)
+                resources.extend(self._listeners((config.address, config.port), config) for config in configs)
+            if port.protocol is Protocol.AUTO or port.protocol.is_http:
+                shared = shares_listener(port)
+                table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"
+                routed.append(_Routed(table, shared, view.service, port.number, port_view.routes))
+        return _ServicePart(tuple(resources), tuple(routed))
+
+
+def generate(view: View) -> Resources:
+    """All resources of one proxy, without memory of earlier ones."""
+    return Generator().resources(view)
+
+
+def shares_listener(port: ServicePort) -> bool:
+    """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
+    return port.protocol.is_http and port.number not in names.PROXY_PORTS
+
+
+def _clusters(
+    view: ServiceView, port: ServicePort, port_view: PortView, trust_domain: str
+) -> Iterable[tuple[OutboundCluster, Labels]]:
+    """The clusters of one port, each with its endpoints' labels: the whole service, then its subsets."""
+    service, traffic = view.service, view.traffic
+    policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.policy)]
+    policies += [(subset.name, subset.labels, subset.policy) for subset in traffic.subsets]
+    meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
+    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
+    for subset, labels, policy in policies:
+        yield (
+            OutboundCluster(
+                hostname=service.hostname,
+                name=service.name,
+                namespace=service.namespace,
+                port=port.number,
+                protocol=port.protocol,
+                subset=subset,
+                policy=policy,
+                rule=traffic.rule,
+                discovery=_discovery(view, subset, policy),
+                identities=identities,
+                trust_domain=trust_domain,
+                all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
+                dns_name=service.external_name,
+            ),
+            labels,
+        )
+
+
+def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:
+    if view.service.external_name:
+        return Discovery.DNS
+    # the client of a headless service has chosen a pod already; a rule that names a subset chooses anew
+    chosen = view.service.headless and not subset
+    return Discovery.DIALLED if chosen or policy.load_balancer is LoadBalancer.PASSTHROUGH else Discovery.EDS
+
+
+def _service_listeners(view: ServiceView, port: ServicePort, port_view: PortView) -> Iterable[ServiceListener]:
+    addresses = view.service.addresses
+    if view.service.headless:
+        addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
+    for host in addresses:
+        yield ServiceListener(host, port.number, view.service.hostname, port.protocol)

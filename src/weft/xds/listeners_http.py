@@ -1,0 +1,141 @@
+"""The two ways a sidecar handles a connection: requests (HTTP connection manager) or bytes (TCP proxy)."""
+
+from typing import Any
+
+from google.protobuf import duration_pb2, wrappers_pb2
+
+from weft.xds import client_limits, encode
+from weft.xds.clusters import aggregated
+from weft.xds.proto import (
+    base_pb2,
+    fault_pb2,
+    http_connection_manager_pb2,
+    http_inspector_pb2,
+    listener_components_pb2,
+    original_dst_pb2,
+    protocol_pb2,
+    router_pb2,
+    set_filter_state_pb2,
+    substitution_format_string_pb2,
+    tcp_proxy_pb2,
+    tls_inspector_pb2,
+    value_pb2,
+)
+from weft.xds.routes import FAULT_FILTER
+
+HTTP_FILTER = "envoy.filters.network.http_connection_manager"
+TCP_FILTER = "envoy.filters.network.tcp_proxy"
+
+_HCM: Any = http_connection_manager_pb2.HttpConnectionManager
+
+_ALPN_KEY = "envoy.network.application_protocols"
+# A request in HTTP/2, or one to a cluster that only takes HTTP/2, offers istio-h2; the receiving sidecar
+# picks its filter chain and its codec by this offer.
+_ALPN_OFFER = (
+    "%CEL((request.protocol == 'HTTP/2' || 'http2' in xds.cluster_metadata.filter_metadata['istio'])"
+    " ? 'istio-h2,istio,h2' : 'istio-http/1.1,istio,http/1.1')%"
+)
+
+
+def outbound_http(stat_prefix: str, route_name: str) -> Any:
+    """The filter for requests of the application, routed by the RDS table `route_name`."""
+    rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
+    limits = _http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
+    manager = _manager(stat_prefix, [limits, _fault(), _alpn(), _router()])
+    manager.early_header_mutation_extensions.append(client_limits.before_the_check())
+    manager.rds.CopyFrom(rds)
+    return _filter(HTTP_FILTER, manager)
+
+
+def inbound_http(stat_prefix: str, route_table: Any, *, authenticated: bool, default_host: str) -> Any:
+    """The filter for requests to the application.
+
+    Args:
+        stat_prefix: the name of its statistics.
+        route_table: its RouteConfiguration.
+        authenticated: the connection is mutual TLS; its client's identity goes into x-forwarded-client-cert.
+            Otherwise that header is removed: nobody in plaintext may claim an identity.
+        default_host: the host of HTTP/1.0 requests that name none.
+    """
+    manager = _manager(stat_prefix, [_fault(), _router()])
+    manager.route_config.CopyFrom(route_table)
+    manager.server_header_transformation = _HCM.PASS_THROUGH
+    manager.http_protocol_options.default_host_for_http_10 = default_host
+    if authenticated:
+        manager.forward_client_cert_details = _HCM.APPEND_FORWARD
+        manager.set_current_client_cert_details.CopyFrom(
+            _HCM.SetCurrentClientCertDetails(subject=wrappers_pb2.BoolValue(value=True), dns=True, uri=True)
+        )
+    else:
+        manager.forward_client_cert_details = _HCM.SANITIZE
+    return _filter(HTTP_FILTER, manager)
+
+
+def tcp(cluster: str, stat_prefix: str = "") -> Any:
+    """The filter that joins a connection to `cluster`."""
+    return _filter(TCP_FILTER, tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster))
+
+
+def original_dst() -> Any:
+    """Restores the address that the client dialled, from the kernel's NAT."""
+    return _listener_filter("original_dst", original_dst_pb2.OriginalDst())
+
+
+def tls_inspector() -> Any:
+    """Tells TLS from plaintext, and reads server name and ALPN."""
+    return _listener_filter("tls_inspector", tls_inspector_pb2.TlsInspector())
+
+
+def http_inspector() -> Any:
+    """Tells HTTP from other plaintext."""
+    return _listener_filter("http_inspector", http_inspector_pb2.HttpInspector())
+
+
+def _listener_filter(name: str, message: Any) -> Any:
+    return listener_components_pb2.ListenerFilter(
+        name=f"envoy.filters.listener.{name}", typed_config=encode.packed(message)
+    )
+
+
+def _filter(name: str, message: Any) -> Any:
+    return listener_components_pb2.Filter(name=name, typed_config=encode.packed(message))
+
+
+def _manager(stat_prefix: str, filters: list[Any]) -> Any:
+    return _HCM(
+        stat_prefix=stat_prefix,
+        http_filters=filters,
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
+        normalize_path=wrappers_pb2.BoolValue(value=True),
+        stream_idle_timeout=duration_pb2.Duration(),
+        upgrade_configs=[_HCM.UpgradeConfig(upgrade_type="websocket")],
+        use_remote_address=wrappers_pb2.BoolValue(value=False),
+    )
+
+
+def _http_filter(name: str, message: Any) -> Any:
+    return http_connection_manager_pb2.HttpFilter(name=name, typed_config=encode.packed(message))
+
+
+def _fault() -> Any:
+    return _http_filter(FAULT_FILTER, fault_pb2.HTTPFault())
+
+
+def _router() -> Any:
+    return _http_filter("envoy.filters.http.router", router_pb2.Router())
+
+
+def _alpn() -> Any:
+    offer = substitution_format_string_pb2.SubstitutionFormatString(
+        text_format_source=base_pb2.DataSource(inline_string=_ALPN_OFFER)
+    )
+    value = value_pb2.FilterStateValue(
+        object_key=_ALPN_KEY,
+        factory_key=_ALPN_KEY,
+        format_string=offer,
+        shared_with_upstream=value_pb2.FilterStateValue.ONCE,
+        skip_if_empty=True,
+    )
+    return _http_filter(
+        "envoy.filters.http.set_filter_state", set_filter_state_pb2.Config(on_request_headers=[value])
+    )

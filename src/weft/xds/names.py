@@ -1,0 +1,38 @@
+"""The names that tie Envoy resources to each other, spelled as Istio spells them."""
+
+BLACK_HOLE = "BlackHoleCluster"
+PASSTHROUGH = "PassthroughCluster"
+INBOUND_PASSTHROUGH = "InboundPassthroughClusterIpv4"
+
+VIRTUAL_OUTBOUND = "virtualOutbound"
+VIRTUAL_INBOUND = "virtualInbound"
+
+SDS_CLUSTER = "sds-grpc"
+WORKLOAD_CERTIFICATE = "default"
+TRUST_ROOTS = "ROOTCA"
+
+OUTBOUND_PORT = 15001
+INBOUND_PORT = 15006
+PROXY_PORTS = frozenset({15000, 15001, 15002, 15004, 15006, 15008, 15020, 15021, 15053, 15090})
+"""Ports of the sidecar itself: a listener on 0.0.0.0 at one of them would collide with it."""
+
+
+def outbound_cluster(hostname: str, port: int, subset: str = "") -> str:
+    """`outbound|80|v1|nginx.sidecar.svc.cluster.local`; `port` is the service's port."""
+    return f"outbound|{port}|{subset}|{hostname}"
+
+
+def inbound_cluster(port: int) -> str:
+    """`inbound|80||`; `port` is the pod's port (as Istio names it since 1.12)."""
+    return f"inbound|{port}||"
+
+
+def sni(hostname: str, port: int, subset: str = "") -> str:
+    """The server name that a sidecar asks for: `outbound_.80_.v1_.nginx.sidecar.svc.cluster.local`."""
+    return f"outbound_.{port}_.{subset}_.{hostname}"
+
+
+def config_path(rule: str, kind: str) -> str:
+    """Where a rule lives in the Kubernetes API. `rule` is `name.namespace`, `kind` such as `virtual-service`."""
+    name, _, namespace = rule.rpartition(".")  # a namespace holds no dot, a name may
+    return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}"

@@ -1,0 +1,50 @@
+"""Envoy's generated message modules.
+
+They make their classes when they are imported, so a type checker finds no names in them: here they are Any.
+"""
+
+from importlib import import_module
+from typing import Any
+
+address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
+base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
+circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
+cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
+common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
+common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
+config_source_pb2: Any = import_module("envoy.config.core.v3.config_source_pb2")
+early_header_mutation_pb2: Any = import_module(
+    "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2"
+)
+endpoint_components_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_components_pb2")
+endpoint_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_pb2")
+extension_pb2: Any = import_module("envoy.config.core.v3.extension_pb2")
+fault_pb2: Any = import_module("envoy.extensions.filters.http.fault.v3.fault_pb2")
+grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
+header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
+health_check_pb2: Any = import_module("envoy.config.core.v3.health_check_pb2")
+http_connection_manager_pb2: Any = import_module(
+    "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2"
+)
+http_inspector_pb2: Any = import_module("envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2")
+http_protocol_options_pb2: Any = import_module("envoy.extensions.upstreams.http.v3.http_protocol_options_pb2")
+listener_components_pb2: Any = import_module("envoy.config.listener.v3.listener_components_pb2")
+listener_pb2: Any = import_module("envoy.config.listener.v3.listener_pb2")
+mutation_rules_pb2: Any = import_module("envoy.config.common.mutation_rules.v3.mutation_rules_pb2")
+original_dst_pb2: Any = import_module("envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2")
+percent_pb2: Any = import_module("envoy.type.v3.percent_pb2")
+previous_hosts_pb2: Any = import_module("envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2")
+protocol_pb2: Any = import_module("envoy.config.core.v3.protocol_pb2")
+raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
+regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")
+route_components_pb2: Any = import_module("envoy.config.route.v3.route_components_pb2")
+route_pb2: Any = import_module("envoy.config.route.v3.route_pb2")
+router_pb2: Any = import_module("envoy.extensions.filters.http.router.v3.router_pb2")
+secret_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.secret_pb2")
+set_filter_state_pb2: Any = import_module("envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2")
+string_pb2: Any = import_module("envoy.type.matcher.v3.string_pb2")
+substitution_format_string_pb2: Any = import_module("envoy.config.core.v3.substitution_format_string_pb2")
+tcp_proxy_pb2: Any = import_module("envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2")
+tls_inspector_pb2: Any = import_module("envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2")
+tls_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.tls_pb2")
+value_pb2: Any = import_module("envoy.extensions.filters.common.set_filter_state.v3.value_pb2")

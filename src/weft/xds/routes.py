@@ -1,0 +1,207 @@
+"""Which cluster takes a request: virtual hosts and their routes (RDS)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
+
+from weft.model.routing import Destination, HostRoutes, HttpRoute, RequestMatch, Retries, Unresolved
+from weft.model.services import Service
+from weft.xds import encode, matches, names
+from weft.xds.proto import (
+    base_pb2,
+    common_fault_pb2,
+    fault_pb2,
+    percent_pb2,
+    previous_hosts_pb2,
+    route_components_pb2,
+    route_pb2,
+)
+from weft.xds.resource import ROUTE, Resource
+
+FAULT_FILTER = "envoy.filters.http.fault"
+DEFAULT_RETRY_ON = (
+    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes,reset-before-request"
+)
+"""Istio's default, and what never reached the other side."""
+DEFAULT_RETRIES = Retries(attempts=2)
+
+_NO_LIMIT = duration_pb2.Duration()
+_ROUTE: Any = route_components_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualHost:
+    """The requests for one host and port, under the names that its clients may use."""
+
+    hostname: str
+    port: int
+    domains: tuple[str, ...]
+    routes: HostRoutes
+
+
+def domains(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
+    """All names of a service for a client in `namespace`: its full name, its short forms, its addresses."""
+    suffix = f".{service.namespace}.svc.{domain}"
+    if not service.hostname.endswith(suffix):
+        return (service.hostname, *service.addresses)
+    name = service.hostname.removesuffix(suffix)
+    local = (name,) if service.namespace == namespace else ()
+    shorter = (f"{name}.{service.namespace}.svc", f"{name}.{service.namespace}")
+    # pods of a headless service have names of their own below it
+    pods = (f"*.{service.hostname}",) if service.headless else ()
+    return (service.hostname, *local, *shorter, *service.addresses, *pods)
+
+
+def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
+    """The hosts, each domain left to the first that has it: Envoy refuses a table with a domain in two places."""
+    taken: set[str] = set()
+    kept = []
+    for host in hosts:
+        lowered = {name.lower(): name for name in host.domains}
+        if taken.isdisjoint(lowered) and len(lowered) == len(host.domains):
+            kept.append(host)
+        elif free := tuple(name for key, name in lowered.items() if key not in taken):
+            kept.append(VirtualHost(host.hostname, host.port, free, host.routes))
+        taken.update(lowered)
+    return tuple(kept)
+
+
+def table(name: str, virtual_hosts: Iterable[bytes], *, others_pass: bool) -> Resource:
+    """A RouteConfiguration of encoded virtual hosts; `others_pass`: unknown hosts are reached as dialled."""
+    config = route_pb2.RouteConfiguration(
+        name=name,
+        validate_clusters=wrappers_pb2.BoolValue(value=False),
+        max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=1 << 20),
+        ignore_port_in_host_matching=True,
+    )
+    field = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
+    listed = [*virtual_hosts, _ALLOW_ANY] if others_pass else list(virtual_hosts)
+    framed = [encode.framed(field, host) for host in listed]
+    return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(framed))
+
+
+def virtual_host(host: VirtualHost) -> bytes:
+    """The serialized VirtualHost."""
+    authority = f"{host.hostname}:{host.port}"
+    message = _ROUTE.VirtualHost(name=authority, domains=host.domains, include_request_attempt_count=True)
+    for route in host.routes.routes:
+        for match in route.matches or (RequestMatch(),):
+            message.routes.append(_route(route, match, authority, host.routes.rule))
+    return bytes(message.SerializeToString(deterministic=True))
+
+
+def retry_policy(retries: Retries) -> Any:
+    """How failed tries are repeated: elsewhere if possible, on 503 and on connections that failed."""
+    words = [word.strip() for word in retries.retry_on.split(",") if word.strip()]
+    statuses = [int(word) for word in words if word.isdigit()]
+    conditions = [word for word in words if not word.isdigit()]
+    if statuses and "retriable-status-codes" not in conditions:
+        conditions.append("retriable-status-codes")
+    policy = _ROUTE.RetryPolicy(
+        retry_on=",".join(conditions) or DEFAULT_RETRY_ON,
+        num_retries=wrappers_pb2.UInt32Value(value=retries.attempts),
+        host_selection_retry_max_attempts=5,
+        retriable_status_codes=statuses or ([] if words else [503]),
+    )
+    policy.retry_host_predicate.append(
+        _ROUTE.RetryPolicy.RetryHostPredicate(
+            name="envoy.retry_host_predicates.previous_hosts",
+            typed_config=encode.packed(previous_hosts_pb2.PreviousHostsPredicate()),
+        )
+    )
+    if retries.per_try_timeout is not None:
+        policy.per_try_timeout.CopyFrom(encode.duration(retries.per_try_timeout))
+    return policy
+
+
+def _route(route: HttpRoute, match: RequestMatch, authority: str, rule: str) -> Any:
+    message = _ROUTE.Route(
+        name=".".join(part for part in (route.name, match.name) if part) or ("" if rule else "default"),
+        match=matches.route_match(match),
+        route=_action(route),
+        decorator=_ROUTE.Decorator(operation=authority + matches.describe(match)),
+    )
+    if rule:
+        istio = struct_pb2.Struct()
+        istio["config"] = names.config_path(rule, "virtual-service")
+        message.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
+    if route.abort or route.delay:
+        message.typed_per_filter_config[FAULT_FILTER].CopyFrom(encode.packed(_fault(route)))
+    return message
+
+
+def _action(route: HttpRoute) -> Any:
+    limit = _NO_LIMIT if route.timeout is None else encode.duration(route.timeout)
+    action = _ROUTE.RouteAction(timeout=limit, max_grpc_timeout=limit)
+    shares = [(_cluster(target), target.weight) for target in route.destinations]
+    match shares:
+        case []:
+            action.cluster = names.BLACK_HOLE
+        case [(cluster, _)]:
+            action.cluster = cluster
+        case _ if not any(weight for _, weight in shares):
+            action.cluster = names.BLACK_HOLE  # Envoy refuses weights that sum to nothing
+        case _:
+            for cluster, weight in shares:
+                action.weighted_clusters.clusters.add(name=cluster, weight=wrappers_pb2.UInt32Value(value=weight))
+    retries = DEFAULT_RETRIES if route.retries is None else route.retries
+    if retries.attempts > 0:
+        action.retry_policy.CopyFrom(retry_policy(retries))
+    return action
+
+
+def _cluster(target: Destination | Unresolved) -> str:
+    match target:
+        case Destination():
+            return names.outbound_cluster(target.hostname, target.port, target.subset)
+        case Unresolved():
+            return names.BLACK_HOLE  # it has no endpoint: 503
+
+
+def _fault(route: HttpRoute) -> Any:
+    fault = fault_pb2.HTTPFault()
+    if route.abort:
+        fault.abort.http_status = route.abort.status
+        fault.abort.percentage.CopyFrom(_percent(route.abort.percentage))
+    if route.delay:
+        fault.delay.CopyFrom(
+            common_fault_pb2.FaultDelay(
+                fixed_delay=encode.duration(route.delay.duration), percentage=_percent(route.delay.percentage)
+            )
+        )
+    return fault
+
+
+def _percent(value: float) -> Any:
+    fraction = percent_pb2.FractionalPercent
+    return fraction(numerator=round(value * 10_000), denominator=fraction.MILLION)
+
+
+def inline_table(name: str, virtual_host_name: str, cluster: str, operation: str) -> Any:
+    """A RouteConfiguration inside a listener: every request goes to `cluster`."""
+    forever = _ROUTE.RouteAction.MaxStreamDuration(
+        max_stream_duration=_NO_LIMIT, grpc_timeout_header_max=_NO_LIMIT
+    )
+    route = _ROUTE.Route(
+        name="default",
+        match=_ROUTE.RouteMatch(prefix="/"),
+        route=_ROUTE.RouteAction(cluster=cluster, timeout=_NO_LIMIT, max_stream_duration=forever),
+        decorator=_ROUTE.Decorator(operation=operation),
+    )
+    host = _ROUTE.VirtualHost(name=virtual_host_name, domains=["*"], routes=[route])
+    return route_pb2.RouteConfiguration(
+        name=name, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
+    )
+
+
+def _allow_any() -> bytes:
+    action = _ROUTE.RouteAction(cluster=names.PASSTHROUGH, timeout=timedelta(0), max_grpc_timeout=timedelta(0))
+    route = _ROUTE.Route(name="allow_any", match=_ROUTE.RouteMatch(prefix="/"), route=action)
+    host = _ROUTE.VirtualHost(name="allow_any", domains=["*"], routes=[route], include_request_attempt_count=True)
+    return bytes(host.SerializeToString(deterministic=True))
+
+
+_ALLOW_ANY = _allow_any()

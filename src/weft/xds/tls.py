@@ -1,0 +1,111 @@
+"""Transport sockets: mutual TLS with certificates that the agent hands out (SDS)."""
+
+from typing import Any
+
+from google.protobuf import duration_pb2, wrappers_pb2
+
+from weft.xds import encode
+from weft.xds.names import SDS_CLUSTER, TRUST_ROOTS, WORKLOAD_CERTIFICATE
+from weft.xds.proto import (
+    base_pb2,
+    common_pb2,
+    config_source_pb2,
+    grpc_service_pb2,
+    raw_buffer_pb2,
+    secret_pb2,
+    string_pb2,
+    tls_pb2,
+)
+
+TCP_ALPN = ("istio-peer-exchange", "istio")
+"""What a sidecar offers for connections that carry no HTTP it knows of."""
+HTTP_ALPN = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
+"""What a sidecar offers for requests."""
+SERVER_ALPN = ("h2", "http/1.1")
+"""What the receiving sidecar picks from: had it agreed on istio-h2, its codec would take the bytes for HTTP/1."""
+
+_TLS_SOCKET = "envoy.transport_sockets.tls"
+
+
+def mutual_upstream(server_name: str, identities: tuple[str, ...], any_below: str, alpn: tuple[str, ...]) -> Any:
+    """The client's side of mutual TLS.
+
+    The server must be one of `identities` (SPIFFE IDs); where none is known, one that begins with `any_below`.
+    """
+    names = [_san(exact=identity) for identity in identities] or [_san(prefix=any_below)]
+    return _socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
+
+
+def mutual_downstream(trust_domain: str, alpn: tuple[str, ...]) -> Any:
+    """The server's side: clients must show a certificate of the trust domain."""
+    names = [_san(prefix=f"spiffe://{trust_domain}/")]
+    return _socket(
+        tls_pb2.DownstreamTlsContext(
+            require_client_certificate=wrappers_pb2.BoolValue(value=True),
+            disable_stateless_session_resumption=True,
+            common_tls_context=_common(names, alpn),
+        )
+    )
+
+
+def simple_upstream(server_name: str) -> Any:
+    """TLS without a client certificate. The server's certificate is not verified: no roots are named for it."""
+    return _socket(
+        tls_pb2.UpstreamTlsContext(
+            sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=_versions())
+        )
+    )
+
+
+def plaintext() -> Any:
+    """No TLS."""
+    return base_pb2.TransportSocket(
+        name="envoy.transport_sockets.raw_buffer", typed_config=encode.packed(raw_buffer_pb2.RawBuffer())
+    )
+
+
+def _socket(context: Any) -> Any:
+    return base_pb2.TransportSocket(name=_TLS_SOCKET, typed_config=encode.packed(context))
+
+
+def _versions() -> Any:
+    versions = common_pb2.TlsParameters
+    return versions(tls_minimum_protocol_version=versions.TLSv1_2, tls_maximum_protocol_version=versions.TLSv1_3)
+
+
+def _san(*, exact: str = "", prefix: str = "") -> Any:
+    matcher = string_pb2.StringMatcher(exact=exact) if exact else string_pb2.StringMatcher(prefix=prefix)
+    return common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=matcher)
+
+
+def _common(names: list[Any], alpn: tuple[str, ...]) -> Any:
+    combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
+        default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names),
+        validation_context_sds_secret_config=_secret(TRUST_ROOTS),
+    )
+    return tls_pb2.CommonTlsContext(
+        tls_params=_versions(),
+        alpn_protocols=alpn,
+        tls_certificate_sds_secret_configs=[_secret(WORKLOAD_CERTIFICATE)],
+        combined_validation_context=combined,
+    )
+
+
+def _secret(name: str) -> Any:
+    service = grpc_service_pb2.GrpcService(
+        envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER)
+    )
+    source = config_source_pb2.ApiConfigSource(
+        api_type=config_source_pb2.ApiConfigSource.GRPC,
+        transport_api_version=config_source_pb2.ApiVersion.V3,
+        set_node_on_first_message_only=True,
+        grpc_services=[service],
+    )
+    return secret_pb2.SdsSecretConfig(
+        name=name,
+        sds_config=config_source_pb2.ConfigSource(
+            api_config_source=source,
+            resource_api_version=config_source_pb2.ApiVersion.V3,
+            initial_fetch_timeout=duration_pb2.Duration(),  # wait for the certificate, do not start without it
+        ),
+    )

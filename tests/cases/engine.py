@@ -1,0 +1,220 @@
+"""Given objects of a cluster and a client, what becomes of its requests: cases as YAML, and their engines.
+
+A case is a file with
+
+- `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
+- `from`: the client's namespace and labels;
+- `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
+  requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
+  A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none);
+- `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
+- `problems`: codes with the fields they name, all of them and no others.
+
+Two engines answer: the model alone, and Envoy's own resources read by `weft.xds.simulate`.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import yaml
+
+from weft.base.names import full_host
+from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
+from weft.model.services import Proxy
+from weft.model.snapshot import Snapshot
+from weft.model.store import Store
+from weft.model.view import ServiceView, View
+from weft.model.views import view
+from weft.xds import simulate
+from weft.xds.generate import Generator
+
+HERE = Path(__file__).parent
+DOMAIN = "cluster.local"
+METHODS = ("get", "head", "post", "put", "delete")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request of a case; `address` is the host name as the client writes it. Header names are lower-case."""
+
+    method: str
+    scheme: str
+    address: str
+    port: int
+    path: str
+    query: tuple[tuple[str, str], ...]
+    headers: tuple[tuple[str, str], ...]
+    then: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, read."""
+
+    snapshot: Snapshot
+    view: View
+    requests: tuple[Request, ...]
+    policies: dict[str, dict[str, list[str]]]
+    problems: list[list[str]] | None
+
+
+def files() -> list[Path]:
+    return sorted(HERE.glob("*/*.yaml"))
+
+
+def load(path: Path) -> Case:
+    body = yaml.safe_load(path.read_text())
+    store = Store()
+    for each in body["given"]:
+        store.apply(each["kind"], each)
+    snapshot = store.snapshot()
+    client = body.get("from", {})
+    proxy = Proxy(
+        name="client",
+        namespace=client.get("namespace", "default"),
+        address="10.244.0.99",
+        labels=tuple(sorted(client.get("labels", {}).items())),
+    )
+    requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
+    return Case(snapshot, view(snapshot, proxy), requests, body.get("policies", {}), body.get("problems"))
+
+
+def _request(body: dict[str, Any], namespace: str) -> Request:
+    method = next(each for each in METHODS if each in body)
+    url = urlsplit(body[method])
+    host = url.hostname or ""
+    port = url.port or 80
+    return Request(
+        method=method.upper(),
+        scheme=url.scheme,
+        address=host,
+        port=port,
+        path=url.path or "/",
+        query=tuple(parse_qsl(url.query, keep_blank_values=True)),
+        headers=tuple((name.lower(), str(value)) for name, value in body.get("headers", {}).items()),
+        then=tuple(
+            sorted((_destination(str(key), host, port, namespace), share) for key, share in body["then"].items())
+        ),
+    )
+
+
+def _destination(written: str, host: str, port: int, namespace: str) -> str:
+    if written.isdigit():
+        return written
+    if "|" in written:
+        other, number, subset = written.split("|")
+        return f"{fqdn(other, namespace)}|{number}|{subset}"
+    return f"{fqdn(host, namespace)}|{port}|{written}"
+
+
+def fqdn(host: str, namespace: str) -> str:
+    """A service's full name, as DNS in a pod finds it."""
+    parts = host.split(".")
+    match parts:
+        case [_] | [_, _, "svc", *_]:
+            return full_host(host, namespace, DOMAIN)
+        case [name, other]:
+            return f"{name}.{other}.svc.{DOMAIN}"
+        case _:
+            return host
+
+
+def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
+    """Where the request goes by the model alone: percent by destination or status."""
+    host = fqdn(request.address, seen.proxy.namespace)
+    service = next(each for each in seen.services if each.service.hostname == host)
+    port = next(each for each in service.ports if each.number == request.port)
+    route = next((each for each in port.routes.routes if _takes(each, request)), None)
+    if route is None:
+        return (("404", 100.0),)
+    found: dict[str, float] = {}
+    aborted = route.abort.percentage if route.abort else 0.0
+    if route.abort:
+        found[str(route.abort.status)] = aborted
+    total = sum(each.weight for each in route.destinations)
+    for each in route.destinations:
+        key = _key(each, seen)
+        found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.weight / total
+    return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
+
+
+def simulated(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
+    """Where the request goes by the resources that Envoy gets."""
+    host = fqdn(request.address, seen.proxy.namespace)
+    service = next(each.service for each in seen.services if each.service.hostname == host)
+    query = "&".join(f"{name}={value}" for name, value in request.query)
+    asked = simulate.Request(
+        address=service.addresses[0],
+        port=request.port,
+        host=dict(request.headers).get("host", request.address),
+        path=f"{request.path}?{query}" if query else request.path,
+        method=request.method,
+        headers=request.headers,
+    )
+    outcome = simulate.simulate(asked, Generator().resources(seen))
+    if outcome.status:
+        return ((str(outcome.status), 100.0),)
+    aborted = outcome.abort.percent if outcome.abort else 0.0
+    found: dict[str, float] = {str(outcome.abort.status): aborted} if outcome.abort else {}
+    for each in outcome.shares:
+        _, _, rest = each.cluster.partition("outbound|")
+        port, subset, hostname = rest.split("|") if rest else ("", "", "")
+        key = f"{hostname}|{port}|{subset}" if rest else "503"
+        found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
+    return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
+
+
+def _key(each: Destination | Unresolved, seen: View) -> str:
+    if isinstance(each, Unresolved):
+        return "503"
+    service = next(other for other in seen.services if other.service.hostname == each.hostname)
+    assert not each.subset or each.subset in {subset.name for subset in service.traffic.subsets}
+    return f"{each.hostname}|{each.port}|{each.subset}"
+
+
+def _takes(route: HttpRoute, request: Request) -> bool:
+    return not route.matches or any(_fits(match, request) for match in route.matches)
+
+
+def _fits(match: RequestMatch, request: Request) -> bool:
+    headers, query = dict(request.headers), dict(request.query)
+    single = (
+        (match.uri, request.path),
+        (match.method, request.method),
+        (match.scheme, request.scheme),
+        (match.authority, headers.get("host", request.address)),
+    )
+    return (
+        all(wanted is None or _equal(wanted, value) for wanted, value in single)
+        and all(_equal(wanted, headers.get(name)) for name, wanted in match.headers)
+        and not any(_equal(unwanted, headers.get(name)) for name, unwanted in match.without_headers)
+        and all(_equal(wanted, query.get(name)) for name, wanted in match.query)
+    )
+
+
+def _equal(wanted: StringMatch, value: str | None) -> bool:
+    if value is None:
+        return False
+    asked = wanted.value
+    if wanted.ignore_case:
+        asked, value = asked.lower(), value.lower()
+    match wanted.kind:
+        case MatchKind.EXACT:
+            return value == asked
+        case MatchKind.PREFIX:
+            return value.startswith(asked)
+        case MatchKind.REGEX:
+            return re.fullmatch(asked, value) is not None
+        case MatchKind.PRESENT:
+            return True
+
+
+def policies(case: Case, host: str) -> dict[str, list[str]]:
+    """Load balancer and TLS mode by subset."""
+    name = fqdn(host, case.view.proxy.namespace)
+    found: ServiceView = next(each for each in case.view.services if each.service.hostname == name)
+    listed = {"": found.traffic.policy} | {subset.name: subset.policy for subset in found.traffic.subsets}
+    return {name: [policy.load_balancer.value, policy.tls.value] for name, policy in listed.items()}

@@ -1,0 +1,157 @@
+"""A whole cluster's life: up, up again, crashes, Ctrl-C, down. In a network namespace without a way out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weft.adapters import files, netlink, netns, processes
+from weft.cluster.machine import record, removal
+from weft.cluster.machine.layout import Layout
+
+SECONDS = 110
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A namespace that plays the machine, and a home."""
+
+    namespace: str
+    home: Path
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.home)
+
+    def words(self, *words: str) -> list[str]:
+        return [*netns.enter(self.namespace), sys.executable, "-m", "weft", *words, "--home", str(self.home)]
+
+    def weft(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "COLUMNS": "200"}
+        return subprocess.run(
+            self.words(*words), capture_output=True, text=True, timeout=SECONDS, check=False, env=environment
+        )
+
+    def get(self, path: str) -> Any:
+        code = (
+            "import asyncio, json, sys; from pathlib import Path\n"
+            "from weft.adapters.kube.access import Access; from weft.adapters.kube.client import Kube\n"
+            "async def main():\n"
+            "    async with Kube(Access.from_kubeconfig(Path(sys.argv[1]))) as kube:\n"
+            "        print(json.dumps(await kube.call('GET', sys.argv[2])))\n"
+            "asyncio.run(main())"
+        )
+        words = [*netns.enter(self.namespace), sys.executable, "-c", code, str(self.home / "kubeconfig"), path]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def pod_namespaces(self) -> set[str]:
+        """The pods' namespaces, as containerd wrote them down."""
+        return {bundle.netns.name for bundle in removal._bundles(self.layout) if bundle.netns}
+
+    def processes(self) -> dict[str, record.Started]:
+        held = record.load(self.home)
+        return dict(held.processes) if held else {}
+
+    def traces(self) -> list[str]:
+        """All that of this cluster is on the machine, apart from its home."""
+        home, run = str(self.home), str(self.layout.run)
+        return [
+            *(name for name in netns.names() if name.startswith(self.layout.tag)),
+            *(str(path) for path in files.mounts() if str(path).startswith((home, run))),
+            *(str(path) for path in files.cgroups(self.layout.tag)),
+            *(str(one) for one in processes.find(lambda command: any(run in word for word in command))),
+            *(
+                str(one)
+                for one in processes.find(lambda command: home in command and "status" not in command)
+                if "down" not in one.command
+            ),
+            *(link["ifname"] for link in netlink.show(["link"], namespace=self.namespace)[1:]),
+            *(str(route) for route in netlink.show(["-4", "route"], namespace=self.namespace)),
+            *([run] if self.layout.run.exists() else []),
+        ]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    name = f"updown-{os.getpid()}"
+    netlink.batch([f"netns add {name}"])
+    netlink.batch(["link set lo up"], namespace=name)
+    made = Machine(name, tmp_path / "home")
+    yield made
+    made.weft("down")
+    netns.remove(name)
+
+
+@pytest.mark.timeout(400)
+def test_a_cluster_comes_up_survives_crashes_and_goes_without_a_trace(machine: Machine) -> None:
+    done = machine.weft("up")
+    assert done.returncode == 0, done.stderr
+    assert f"export KUBECONFIG={machine.home / 'kubeconfig'}" in done.stdout
+    first = machine.processes()
+    assert set(first) == {"apiserver", "containerd-weft", "node-weft"}
+
+    status = machine.weft("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    for part in (*first, "istiod", "DNS", "kubeconfig"):
+        assert part in status.stdout
+
+    uids = {pod["metadata"]["uid"] for pod in machine.get("/api/v1/pods")["items"]}
+    again = machine.weft("up")
+    assert again.returncode == 0, again.stderr
+    assert "all already ran" in again.stdout
+    assert machine.processes() == first
+
+    for name in first:
+        os.kill(first[name].pid, signal.SIGKILL)
+        time.sleep(0.3)
+        assert machine.weft("status").returncode == 1
+        mended = machine.weft("up")
+        assert mended.returncode == 0, mended.stderr
+        assert f"started {name}" in mended.stdout
+    second = machine.processes()
+    assert not any(second[name] == first[name] for name in first)
+    assert {pod["metadata"]["uid"] for pod in machine.get("/api/v1/pods")["items"]} == uids
+
+    pods = machine.pod_namespaces()
+    assert pods
+    for one in second.values():
+        os.kill(one.pid, signal.SIGKILL)
+    (machine.home / "cluster.json").write_text('{"half":')
+    (machine.home / "images.yaml").write_text("aliases: []\n")
+    down = machine.weft("down")
+    assert down.returncode == 0, down.stderr
+    assert "removed the cluster" in down.stdout
+    assert machine.traces() == []
+    assert not pods & netns.names()
+    assert {path.name for path in machine.home.iterdir()} == {"images.yaml", ".lock"}
+    assert "nothing to remove" in machine.weft("down").stdout
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("moment", [0.2, 1.0, 2.5])
+def test_ctrl_c_leaves_nothing_half_started(machine: Machine, moment: float) -> None:
+    process = subprocess.Popen(
+        machine.words("up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 20
+    while not (machine.home / "cluster.json").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(moment)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130, said
+    assert "interrupted" in said
+    assert machine.traces() == []
+    assert not (machine.home / "store.db").exists()

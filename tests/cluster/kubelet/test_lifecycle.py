@@ -1,0 +1,230 @@
+"""Playbooks: what is there, what is remembered, and what is to be done next."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.cluster.kubelet.support import Json, pod
+
+from weft.adapters.cri.types import Container, Sandbox, State
+from weft.cluster.kubelet.lifecycle import (
+    SANDBOX,
+    Backoff,
+    Finish,
+    Health,
+    Kill,
+    Notes,
+    Plan,
+    Remove,
+    RemoveSandbox,
+    RunSandbox,
+    Seen,
+    Start,
+    StopSandbox,
+    Trouble,
+    decide,
+    held_until,
+    next_backoff,
+    outcome,
+)
+from weft.cluster.kubelet.status import difference, status
+
+NOW = 1000.0
+UP = Sandbox("s0", "uid", "web", "default", 0, ready=True, created=1.0, ip="10.0.0.5")
+
+
+def spec(name: str, **more: object) -> Json:
+    return {"name": name, "image": "nginx", **more}
+
+
+def box(name: str, state: State, attempt: int = 0, *, code: int = 0, sandbox: str = "s0") -> Container:
+    ended = NOW - 1 if state is State.EXITED else 0.0
+    return Container(
+        f"{name}-{attempt}", "uid", sandbox, name, attempt, state, 10.0 + attempt, 11.0, ended, exit_code=code
+    )
+
+
+def seen(*containers: Container, sandbox: Sandbox | None = UP) -> Seen:
+    return Seen((sandbox,) if sandbox else (), containers)
+
+
+def condition(result: Json, kind: str) -> Json:
+    return next(each for each in result["conditions"] if each["type"] == kind)
+
+
+def test_a_new_pod_begins_with_its_sandbox() -> None:
+    web = pod("web", spec("a"), spec("b"))
+    assert decide(web, Seen(), Notes(), NOW) == Plan((RunSandbox(0),))
+    assert decide(web, Seen(), Notes(busy=frozenset({SANDBOX})), NOW) == Plan()
+
+
+def test_containers_start_one_after_the_other() -> None:
+    web = pod("web", spec("a"), spec("b"))
+    assert decide(web, seen(), Notes(), NOW) == Plan((Start("a", 0),))
+    assert decide(web, seen(), Notes(busy=frozenset({"a"})), NOW) == Plan()
+    assert decide(web, seen(box("a", State.RUNNING)), Notes(), NOW) == Plan((Start("b", 0),))
+    assert decide(web, seen(box("a", State.RUNNING), box("b", State.RUNNING)), Notes(), NOW) == Plan()
+
+
+def test_an_init_container_is_waited_for_and_a_failed_one_tried_again_or_not() -> None:
+    web = pod("web", spec("main"), initContainers=[spec("init")])
+    assert decide(web, seen(), Notes(), NOW) == Plan((Start("init", 0),))
+    assert decide(web, seen(box("init", State.RUNNING)), Notes(), NOW) == Plan()
+    assert decide(web, seen(box("init", State.EXITED)), Notes(), NOW) == Plan((Start("main", 0),))
+    failed = seen(box("init", State.EXITED, code=1))
+    assert decide(web, failed, Notes(), NOW) == Plan((Start("init", 1, NOW - 1),))
+    never = pod("web", spec("main"), initContainers=[spec("init")], restartPolicy="Never")
+    assert outcome(never, failed) == "Failed"
+    assert decide(never, failed, Notes(), NOW) == Plan((StopSandbox("s0"),))
+
+
+def test_a_sidecar_holds_the_others_until_it_has_started_and_ends_after_them() -> None:
+    side = spec("side", restartPolicy="Always", startupProbe={"exec": {"command": ["true"]}})
+    web = pod("web", spec("main"), initContainers=[side], restartPolicy="Never")
+    assert decide(web, seen(box("side", State.RUNNING)), Notes(), NOW) == Plan()
+    started = Notes(health={"side-0": Health(started=True, ready=True)})
+    assert decide(web, seen(box("side", State.RUNNING)), started, NOW) == Plan((Start("main", 0),))
+    done = seen(box("side", State.RUNNING), box("main", State.EXITED))
+    assert decide(web, done, started, NOW) == Plan((Kill("side-0", "side", 30, "Stopping container side"),))
+    assert status(web, done, started, "n", NOW)["phase"] == "Running"
+    ended = seen(box("side", State.EXITED, code=143), box("main", State.EXITED))
+    assert status(web, ended, started, "n", NOW)["phase"] == "Succeeded"
+
+
+def test_a_crash_is_answered_at_once_and_then_ever_more_slowly() -> None:
+    web = pod("web", spec("main"))
+    crashed = seen(box("main", State.EXITED, code=1))
+    assert decide(web, crashed, Notes(), NOW) == Plan((Start("main", 1, NOW - 1),))
+    held = Notes(backoffs={"main": Backoff(10.0, NOW - 5)})
+    assert decide(web, crashed, held, NOW) == Plan((), NOW + 9)
+    state = status(web, crashed, held, "n", NOW)["containerStatuses"][0]
+    assert state["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert state["lastState"]["terminated"]["exitCode"] == 1
+    delays, backoff = [], None
+    for crash in range(8):
+        backoff = next_backoff(backoff, float(crash))
+        delays.append(backoff.delay)
+    assert delays == [10, 20, 40, 80, 160, 300, 300, 300]
+    assert next_backoff(Backoff(300.0, 0.0), 601.0) == Backoff(10.0, 601.0)
+
+
+@given(st.floats(1, 300), st.floats(0, 1e6), st.floats(0, 1e6))
+def test_nothing_is_held_longer_than_its_back_off(delay: float, since: float, ended: float) -> None:
+    assert ended <= held_until(Backoff(delay, since), ended) <= ended + delay
+
+
+def test_a_probe_that_failed_for_good_kills() -> None:
+    web = pod("web", spec("main", livenessProbe={"exec": {"command": ["false"]}}))
+    sick = Notes(health={"main-0": Health(started=True, ready=True, failed="sick")})
+    assert decide(web, seen(box("main", State.RUNNING)), sick, NOW).actions == (
+        Kill("main-0", "main", 30, "sick"),
+    )
+
+
+def test_a_dead_sandbox_is_stopped_before_the_next_is_run() -> None:
+    web = pod("web", spec("main"))
+    dead = replace(UP, ready=False)
+    left = seen(box("main", State.EXITED, code=255), sandbox=dead)
+    assert decide(web, left, Notes(), NOW) == Plan((StopSandbox("s0"),))
+    stopped = Notes(stopped=frozenset({"s0"}))
+    assert decide(web, left, stopped, NOW) == Plan((RunSandbox(1),))
+    fresh = Sandbox("s1", "uid", "web", "default", 1, ready=True, created=2.0, ip="10.0.0.6")
+    both = Seen((dead, fresh), left.containers)
+    assert decide(web, both, stopped, NOW) == Plan((Start("main", 1),))
+    assert status(web, both, stopped, "n", NOW)["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_trouble_is_waited_out() -> None:
+    web = pod("web", spec("main"))
+    trouble = Notes(troubles={"main": Trouble("ImagePullBackOff", "no such image", NOW + 7)})
+    assert decide(web, seen(), trouble, NOW) == Plan((), NOW + 7)
+    assert decide(web, seen(), trouble, NOW + 7) == Plan((Start("main", 0),))
+    network = Notes(troubles={SANDBOX: Trouble("FailedCreatePodSandBox", "no address", NOW + 1)}, failures=1)
+    assert decide(web, Seen(), network, NOW) == Plan((), NOW + 1)
+    assert decide(web, Seen(), network, NOW + 1) == Plan((RunSandbox(1),))
+
+
+def test_a_deletion_ends_containers_then_sidecars_then_everything() -> None:
+    side = spec("side", restartPolicy="Always")
+    web = pod("web", spec("a"), spec("b"), initContainers=[side])
+    ending = Notes(terminating=NOW - 4, grace=10)
+    running = seen(*(box(name, State.RUNNING) for name in ("side", "a", "b")))
+    assert [action.name for action in decide(web, running, ending, NOW).actions if isinstance(action, Kill)] == [
+        "a",
+        "b",
+    ]
+    late = seen(box("side", State.RUNNING), box("a", State.EXITED), box("b", State.EXITED))
+    assert decide(web, late, ending, NOW) == Plan((Kill("side-0", "side", 6, "Stopping container side"),))
+    over = seen(*(box(name, State.EXITED) for name in ("side", "a", "b")))
+    assert decide(web, over, ending, NOW) == Plan((RemoveSandbox("s0"),))
+    assert decide(web, Seen(), ending, NOW) == Plan((Finish(),))
+    assert decide(web, Seen(), replace(ending, busy=frozenset({"a"})), NOW) == Plan()
+
+
+def test_only_the_last_ended_container_of_a_name_is_kept() -> None:
+    web = pod("web", spec("main"))
+    many = seen(box("main", State.RUNNING, 2), box("main", State.EXITED, 1), box("main", State.EXITED, 0))
+    assert decide(web, many, Notes(), NOW) == Plan((Remove("main-0"),))
+
+
+def test_the_status_of_a_running_pod_has_all_that_kubectl_shows() -> None:
+    web = pod("web", spec("main", readinessProbe={"tcpSocket": {"port": 80}}))
+    unready = status(web, seen(box("main", State.RUNNING)), Notes(), "192.168.49.2", NOW)
+    assert unready["phase"] == "Running"
+    assert condition(unready, "Ready")["message"] == "containers with unready status: [main]"
+    ready_notes = Notes(health={"main-0": Health(started=True, ready=True)})
+    shown = {**web, "status": unready}
+    ready = status(shown, seen(box("main", State.RUNNING)), ready_notes, "192.168.49.2", NOW + 5)
+    assert condition(ready, "Ready")["status"] == "True"
+    assert condition(ready, "Ready")["lastTransitionTime"] == "1970-01-01T00:16:45Z"
+    assert condition(ready, "Initialized") == condition(unready, "Initialized")
+    patch = difference(ready, unready)
+    assert patch is not None
+    assert set(patch) == {"conditions", "containerStatuses"}
+    assert difference(ready, ready) is None
+    assert (ready["podIP"], ready["hostIP"], ready["qosClass"]) == ("10.0.0.5", "192.168.49.2", "BestEffort")
+
+
+def test_a_waiting_pod_says_what_it_waits_for() -> None:
+    web = pod("web", spec("main"), initContainers=[spec("init")])
+    waiting = status(web, seen(), Notes(), "n", NOW)
+    assert waiting["phase"] == "Pending"
+    assert waiting["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    assert condition(waiting, "Initialized")["message"] == "containers with incomplete status: [init]"
+
+
+NAMES = ("init", "side", "a", "b")
+ANY_STATE = st.sampled_from((None, *State))
+
+
+@given(
+    st.tuples(ANY_STATE, ANY_STATE, ANY_STATE, ANY_STATE),
+    st.sampled_from(("Always", "OnFailure", "Never")),
+    st.sets(st.sampled_from((*NAMES, SANDBOX))),
+    st.booleans(),
+    st.booleans(),
+)
+def test_nothing_that_is_busy_is_touched_and_a_status_can_always_be_told(
+    states: tuple[State | None, ...],
+    policy: str,
+    busy: set[str],
+    ready: bool,  # noqa: FBT001, drawn
+    ending: bool,  # noqa: FBT001, drawn
+) -> None:
+    side = spec("side", restartPolicy="Always")
+    web = pod("web", spec("a"), spec("b"), initContainers=[spec("init"), side], restartPolicy=policy)
+    boxes = [box(name, state) for name, state in zip(NAMES, states, strict=True) if state is not None]
+    there = seen(*boxes, sandbox=replace(UP, ready=ready))
+    notes = Notes(busy=frozenset(busy), terminating=NOW if ending else 0.0)
+    plan = decide(web, there, notes, NOW)
+    for action in plan.actions:
+        match action:
+            case Start(name) | Kill(name=name):
+                assert name not in busy
+            case RunSandbox():
+                assert SANDBOX not in busy
+            case _:
+                pass
+    starts = [action for action in plan.actions if isinstance(action, Start)]
+    assert not (ending and starts)
+    assert status(web, there, notes, "n", NOW)["phase"] in {"Pending", "Running", "Succeeded", "Failed"}

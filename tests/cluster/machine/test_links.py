@@ -1,0 +1,107 @@
+"""The cluster's links as a plan, and on the kernel."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from weft.adapters import files, netlink, netns
+from weft.cluster.machine import links, network, removal
+from weft.cluster.machine.layout import Layout
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[tuple[Layout, str]]:
+    """A layout, and a namespace without a way out that plays the machine."""
+    layout = Layout(tmp_path / "home", node_count=2, run_root=tmp_path / "run")
+    outer = f"outer-{layout.id}"
+    netlink.batch([f"netns add {outer}"])
+    netlink.batch(["link set lo up"], namespace=outer)
+    yield layout, outer
+    removal.remove(layout, data=True)
+    netns.remove(outer)
+
+
+def snapshot(outer: str) -> tuple[object, ...]:
+    """What the kernel shows: namespaces, mounts, control groups, and the machine's links and routes."""
+    return (
+        netns.names(),
+        sorted(map(str, files.mounts())),
+        sorted(path.name for path in Path("/sys/fs/cgroup").glob("*/weft-*")),
+        sorted(link["ifname"] for link in netlink.show(["link"], namespace=outer)),
+        netlink.show(["-4", "route"], namespace=outer),
+    )
+
+
+def reach(namespace: str, address: str) -> bool:
+    """Whether packets to an address come to a machine that answers: a refused connection is an answer."""
+    code = f"import socket; s=socket.socket(); s.settimeout(1); print(s.connect_ex(({address!r}, 9)))"
+    words = [*netns.enter(namespace), "python3", "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip() == "111"  # ECONNREFUSED
+
+
+def test_machine_and_nodes_reach_each_other_and_nothing_else(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(layout))
+    one, two = layout.nodes
+
+    for namespace in (outer, one.namespace, two.namespace):
+        for address in (layout.machine_ip, one.ip, two.ip):
+            assert reach(namespace, str(address)), (namespace, address)
+        assert not any(route["dst"] == "default" for route in netlink.show(["-4", "route"], namespace=namespace))
+
+
+def test_a_second_time_changes_nothing(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(layout))
+    before = snapshot(outer)
+    netns.inside(outer, lambda: network.ensure(layout))
+
+    assert snapshot(outer) == before
+
+
+def test_a_node_that_was_taken_away_is_made_again(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(layout))
+    netns.remove(layout.nodes[1].namespace)
+    netns.inside(outer, lambda: network.ensure(layout))
+
+    assert reach(outer, str(layout.nodes[1].ip))
+
+
+def test_more_nodes_join_those_that_there_are(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(Layout(layout.home, run_root=layout.run_root)))
+    netns.inside(outer, lambda: network.ensure(layout))
+
+    assert reach(layout.nodes[0].namespace, str(layout.nodes[1].ip))
+
+
+def test_removal_leaves_what_was_before_and_can_be_repeated(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    before = snapshot(outer)
+    netns.inside(outer, lambda: network.ensure(layout))
+    assert snapshot(outer) != before
+
+    assert removal.remove(layout, data=True).counts["namespaces"] == 3
+    assert snapshot(outer) == before
+    assert removal.remove(layout, data=True).counts == {}
+
+
+def test_a_whole_network_needs_no_new_links() -> None:
+    layout = Layout(Path("/srv/weft"), node_count=2)
+    names = frozenset({layout.lan_namespace, *(node.namespace for node in layout.nodes)})
+    present = links.Present(namespaces=names, machine_link=True, nodes_on_bridge=frozenset({1, 2}))
+
+    lines = [line for batch in links.plan(layout, present) for line in batch.lines]
+
+    assert not [line for line in lines if " add " in line]
+
+
+def test_two_homes_are_two_clusters() -> None:
+    one, other = Layout(Path("/srv/a")), Layout(Path("/srv/b"))
+
+    assert one.tag != other.tag
+    assert len(one.tag) < 16, "a link's name (IFNAMSIZ)"

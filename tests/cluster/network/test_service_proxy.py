@@ -1,0 +1,254 @@
+"""Service addresses with real packets: rules in the nodes, servers in the pods, clients everywhere."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from tests.cluster.network.conftest import Lan, Place
+
+from weft.adapters import netns, nft
+from weft.cluster.network import service_proxy
+from weft.cluster.network.directory import Directory, Picture, picture
+from weft.cluster.network.objects import Service, Slice
+from weft.cluster.network.ruleset import TABLE, ruleset
+from weft.cluster.network.service_ports import balanced
+
+HERE = Path(__file__).parent
+VIP = "10.96.0.50"
+
+
+def service(name: str = "echo", **spec: Any) -> Service:
+    ports = [
+        {"name": "tcp", "port": 80, "nodePort": 30080},
+        {"name": "udp", "port": 53, "protocol": "UDP"},
+    ]
+    spec = {"clusterIP": VIP, "ports": ports} | spec
+    return msgspec.convert({"metadata": {"name": name, "namespace": "net"}, "spec": spec}, Service)
+
+
+def slices(*pods: tuple[Place, str], name: str = "echo", **more: Any) -> Slice:
+    return msgspec.convert(
+        {
+            "metadata": {"name": name, "namespace": "net", "labels": {"kubernetes.io/service-name": name}},
+            "endpoints": [{"addresses": [pod.ip], "nodeName": node, **more} for pod, node in pods],
+            "ports": [
+                {"name": "tcp", "port": 8080, "protocol": "TCP"},
+                {"name": "udp", "port": 8053, "protocol": "UDP"},
+            ],
+        },
+        Slice,
+    )
+
+
+def apply(lan: Lan, state: Picture) -> None:
+    for place, name in zip(lan.nodes, ("weft", "weft-2"), strict=True):
+        text = ruleset(balanced(state, name), service_range="10.96.0.0/12")
+        done = place.run("nft", "-f", "-", text=text)
+        assert done.returncode == 0, done.stderr
+
+
+def everywhere(lan: Lan) -> list[tuple[Place, str]]:
+    return list(zip(lan.pods, ("weft", "weft", "weft-2", "weft-2"), strict=True))
+
+
+@pytest.fixture(scope="module")
+def servers(lan: Lan) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for number, pod in enumerate(lan.pods):
+            words = (sys.executable, str(HERE / "echo.py"), f"pod{number}", pod.ip, "8080", "8053")
+            stack.enter_context(pod.serving(*words))
+        for pod in lan.pods:
+            deadline = time.monotonic() + 10
+            while call(lan.machine, pod.ip, port=8080)[0].split()[0] != f"pod{lan.pods.index(pod)}":
+                assert time.monotonic() < deadline, pod
+                time.sleep(0.05)
+        yield
+
+
+def call(place: Place, ip: str = VIP, *, port: int = 80, count: int = 1, protocol: str = "tcp") -> Sequence[str]:
+    words = (sys.executable, str(HERE / "call.py"), protocol, ip, str(port), str(count), "new")
+    done = place.run(*words, seconds=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def names(lines: Sequence[str]) -> Counter[str]:
+    return Counter(line.split()[0] for line in lines)
+
+
+def test_connections_spread_over_all_endpoints_on_all_nodes(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], [slices(*everywhere(lan))]))
+
+    for place in (lan.pods[0], lan.pods[2], lan.nodes[0], lan.nodes[1], lan.machine):
+        found = names(call(place, count=80))
+        assert set(found) == {"pod0", "pod1", "pod2", "pod3"}, place
+        assert min(found.values()) >= 5, place
+
+
+def test_udp_is_balanced_as_tcp_is(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], [slices(*everywhere(lan))]))
+
+    for place in (lan.pods[0], lan.nodes[0], lan.machine):
+        assert len(names(call(place, port=53, count=60, protocol="udp"))) == 4, place
+
+
+def test_pods_are_seen_by_their_own_address(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], [slices((lan.pods[3], "weft-2"))]))
+
+    assert call(lan.pods[0]) == [f"pod3 {lan.pods[0].ip}"]
+
+
+def test_a_pod_reaches_itself_by_its_own_service(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], [slices((lan.pods[0], "weft"))]))
+
+    assert names(call(lan.pods[0], count=3)) == {"pod0": 3}
+
+
+def test_a_node_port_serves_on_every_node(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service(type="NodePort")], [slices((lan.pods[1], "weft"), (lan.pods[2], "weft-2"))]))
+
+    for node in lan.nodes:
+        for place in (lan.machine, lan.pods[0], lan.nodes[0]):
+            assert set(names(call(place, node.ip, port=30080, count=20))) == {"pod1", "pod2"}, (node, place)
+
+
+def test_a_service_without_endpoints_refuses_at_once(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], []))
+
+    for place in (lan.pods[0], lan.nodes[1], lan.machine):
+        assert call(place) == ["ConnectionRefusedError 0.0"], place
+        # a datagram that its own machine's rules reject does not leave at all: send() says EPERM
+        refusal = "PermissionError 0.0" if place == lan.nodes[1] else "ConnectionRefusedError 0.0"
+        assert call(place, port=53, protocol="udp") == [refusal], place
+        assert call(place, lan.nodes[0].ip, port=30080) == ["ConnectionRefusedError 0.0"], place
+
+
+def test_an_address_of_no_service_refuses_at_once(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service()], [slices(*everywhere(lan))]))
+
+    for place in (lan.pods[0], lan.nodes[1], lan.machine):
+        assert call(place, "10.96.7.7") == ["ConnectionRefusedError 0.0"], place
+        assert call(place, VIP, port=81) == ["ConnectionRefusedError 0.0"], place
+
+
+def test_a_client_with_affinity_keeps_its_endpoint(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service(sessionAffinity="ClientIP")], [slices(*everywhere(lan))]))
+
+    assert len(names(call(lan.pods[0], count=20))) == 1
+
+
+def test_a_local_traffic_policy_keeps_to_the_node(lan: Lan, servers: None) -> None:
+    policy = {"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local", "type": "NodePort"}
+    apply(lan, picture([service(**policy)], [slices(*everywhere(lan))]))
+
+    assert set(names(call(lan.pods[0], count=30))) == {"pod0", "pod1"}
+    assert set(names(call(lan.machine, lan.nodes[1].ip, port=30080, count=30))) == {"pod2", "pod3"}
+
+
+def test_other_tables_are_left_alone(lan: Lan) -> None:
+    lan.nodes[0].run("nft", "-f", "-", text="table ip others { chain c { counter; }; }\n")
+    apply(lan, picture([service()], [slices(*everywhere(lan))]))
+
+    assert lan.nodes[0].run("nft", "list", "table", "ip", "others").returncode == 0
+    listed = lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout
+    assert 'comment "net/echo tcp"' in listed
+    lan.nodes[0].run("nft", "delete", "table", "ip", "others")
+
+
+@contextlib.asynccontextmanager
+async def following(lan: Lan, directory: Directory, applied: list[float]) -> AsyncIterator[None]:
+    async def on_node(text: str) -> None:
+        words = [*netns.enter(lan.nodes[0].namespace), "nft", "-f", "-"]
+        done = await asyncio.to_thread(
+            subprocess.run, words, input=text.encode(), capture_output=True, check=False, timeout=10
+        )
+        if done.returncode:
+            raise nft.NftError(done.stderr.decode())
+        applied.append(time.monotonic())
+
+    task = asyncio.create_task(
+        service_proxy.follow(directory, "weft", service_range="10.96.0.0/12", apply=on_node)
+    )
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def show(directory: Directory, state: Picture) -> None:
+    directory.picture, directory.complete = state, True
+    for listener in directory._listeners:
+        listener()
+
+
+async def test_established_connections_outlive_every_change(lan: Lan, servers: None) -> None:
+    one = slices((lan.pods[2], "weft-2"))
+    directory, applied = Directory(), list[float]()
+    async with following(lan, directory, applied):
+        show(directory, picture([service()], [one]))
+        await until(lambda: bool(applied))
+        words = [*netns.enter(lan.pods[0].namespace), sys.executable, str(HERE / "call.py")]
+        process = await asyncio.create_subprocess_exec(
+            *words, "tcp", VIP, "80", "200", "keep", stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout
+        assert await process.stdout.readline()
+        for number in range(60):
+            other = service(f"other{number}", clusterIP=f"10.96.1.{number}")
+            show(directory, picture([service(), other], [one, slices(*everywhere(lan), name=f"other{number}")]))
+            await asyncio.sleep(0.02)
+        output, _ = await process.communicate()
+    assert set(output.decode().splitlines()) == {f"pod2 {lan.pods[0].ip}"}
+    assert len(output.splitlines()) == 199
+
+
+async def test_many_changes_at_once_are_few_transactions_and_the_first_is_not_delayed(lan: Lan) -> None:
+    directory, applied = Directory(), list[float]()
+    async with following(lan, directory, applied):
+        show(directory, picture([], []))
+        await until(lambda: bool(applied))
+        await asyncio.sleep(0.1)
+        applied.clear()
+        begun = time.monotonic()
+        for number in range(100):
+            show(directory, picture([service(f"s{number}", clusterIP=f"10.96.2.{number}")], []))
+            await asyncio.sleep(0)
+        await until(lambda: bool(applied))
+        first = applied[0] - begun
+        await asyncio.sleep(0.3)
+    assert first < 0.25
+    assert len(applied) <= 4
+    assert "net/s99 tcp" in lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout
+
+
+async def until(done: Any, seconds: float = 5) -> None:
+    async with asyncio.timeout(seconds):
+        while not done():  # noqa: ASYNC110 -- what is waited for is a list, filled by the code under test
+            await asyncio.sleep(0.005)
+
+
+def test_terminating_endpoints_serve_only_where_no_ready_one_is_left(lan: Lan) -> None:
+    def state(ready: bool) -> Picture:  # noqa: FBT001 -- the case of the test
+        leaving = {"conditions": {"ready": False, "serving": True, "terminating": True}}
+        kept = [slices((lan.pods[1], "weft"), name="b")] if ready else []
+        old = slices((lan.pods[0], "weft"), name="a", **leaving)
+        renamed = [
+            msgspec.structs.replace(
+                one,
+                metadata=msgspec.structs.replace(one.metadata, labels={"kubernetes.io/service-name": "echo"}),
+            )
+            for one in (old, *kept)
+        ]
+        return picture([service()], renamed)
+
+    both, alone = balanced(state(ready=True), "weft")[0], balanced(state(ready=False), "weft")[0]
+    assert [target.ip for target in both.inside] == [lan.pods[1].ip]
+    assert [target.ip for target in alone.inside] == [lan.pods[0].ip]

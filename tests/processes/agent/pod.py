@@ -1,0 +1,29 @@
+"""Runs the agent as an injected pod would, with its volumes under one folder and ports of the test's choice."""
+
+import asyncio
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+from weft.inject.bootstrap import ProxyPorts
+from weft.processes.agent import settings, sidecar
+
+
+def main() -> int:
+    home = Path(sys.argv[1])
+    paths = settings.Paths(
+        proxy=home / "proxy", sds=home / "sds", token=home / "token", root=home / "root.pem", pod=home / "pod"
+    )
+    ports = ProxyPorts(**json.loads(os.environ["PORTS"]))
+    sidecar._log_to_stderr()
+    read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths)
+    lifetime = int(os.environ.get("CERTIFICATE_SECONDS", "86400"))
+    return asyncio.run(
+        sidecar.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_seconds=lifetime))
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

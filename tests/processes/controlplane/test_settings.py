@@ -1,0 +1,59 @@
+"""What istiod is told."""
+
+from pathlib import Path
+
+import pytest
+
+from weft.processes.controlplane import settings
+from weft.processes.controlplane.settings import Mesh, Settings, SettingsError
+
+KUBECONFIG = """
+current-context: c
+contexts: [{name: c, context: {cluster: c, user: u}}]
+clusters: [{name: c, cluster: {server: "http://127.0.0.1:1"}}]
+users: [{name: u, user: {}}]
+"""
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> str:
+    (tmp_path / "config").write_text(KUBECONFIG)
+    return f"--kubeconfig={tmp_path / 'config'}"
+
+
+def parse(*arguments: str, **environment: str) -> Settings:
+    return settings.parse(["discovery", *arguments], environment, host="machine")
+
+
+def test_ports_are_istios_unless_told_otherwise(kubeconfig: str) -> None:
+    told = parse(kubeconfig, "--monitoringAddr=127.0.0.1:9")
+    assert (told.plaintext, told.secure, told.https, told.monitoring, told.ready) == (
+        "0.0.0.0:15010",
+        "0.0.0.0:15012",
+        "0.0.0.0:15017",
+        "127.0.0.1:9",
+        "0.0.0.0:8080",
+    )
+
+
+def test_the_pods_environment_names_istiod_and_what_it_injects(kubeconfig: str) -> None:
+    told = parse(kubeconfig, POD_NAME="istiod-1", POD_NAMESPACE="mesh", REVISION="r2", WEFT_PROXY_IMAGE="proxy:2")
+    assert (told.name, told.namespace, told.revision, told.proxy_image) == ("istiod-1", "mesh", "r2", "proxy:2")
+    assert told.server_names == ("istiod.mesh.svc", "istiod.mesh.svc.cluster.local", "istiod.mesh")
+    assert parse(kubeconfig).name == "machine"
+
+
+def test_outside_a_pod_a_kubeconfig_is_needed() -> None:
+    with pytest.raises(SettingsError, match="--kubeconfig"):
+        parse()
+
+
+def test_the_mesh_config_map_tells_the_trust_domain(kubeconfig: str) -> None:
+    told = parse(kubeconfig)
+    assert settings.mesh({"data": {"mesh": "trustDomain: td\nrootNamespace: root"}}, told) == Mesh("td", "root")
+    assert settings.mesh({}, told) == Mesh("cluster.local", "istio-system")
+
+
+def test_a_mesh_config_map_that_is_no_yaml_is_an_error_that_names_it(kubeconfig: str) -> None:
+    with pytest.raises(SettingsError, match="ConfigMap istio-system/istio, key mesh"):
+        settings.mesh({"data": {"mesh": "a: ["}}, parse(kubeconfig))

@@ -1,0 +1,123 @@
+"""The real kernel, in network namespaces of the test's own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+VARIANTS = ("nft", "legacy")
+
+# the pod of the walkthrough: what `iptables-save -t nat` shows, counters aside
+WALKTHROUGH = (Path(__file__).parent / "istio_iptables.txt").read_text()
+
+INJECTED = [
+    *("-p", "15001", "-z", "15006", "-u", "1337", "-m", "REDIRECT", "-i", "*", "-x", "", "-b", "*"),
+    *("-d", "15090,15021,15020", "--log_output_level=default:info"),
+]
+
+
+@pytest.fixture
+def namespace() -> Iterator[str]:
+    name = f"weft-rules-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", name], check=True, timeout=10)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True, timeout=10)
+
+
+def run(namespace: str, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    inside = ["nsenter", f"--net=/run/netns/{namespace}", *command]
+    return subprocess.run(inside, input=stdin, capture_output=True, text=True, timeout=30, check=False)
+
+
+def istio_iptables(namespace: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    return run(namespace, sys.executable, "-m", "weft", "agent", "istio-iptables", *argv)
+
+
+def saved(namespace: str, variant: str) -> str:
+    """The nat table, without comments and counters."""
+    text = run(namespace, f"iptables-{variant}-save", "-t", "nat").stdout
+    lines = (line.partition(" [")[0] if line.startswith(":") else line for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_pods_rules_are_those_of_the_walkthrough(namespace: str, variant: str) -> None:
+    done = istio_iptables(namespace, *INJECTED, "--force-iptables-binary", variant)
+    assert done.returncode == 0, done.stderr
+    assert saved(namespace, variant) == WALKTHROUGH
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_twice_is_once(namespace: str, variant: str) -> None:
+    for _ in range(2):
+        done = istio_iptables(namespace, *INJECTED, "--force-iptables-binary", variant)
+        assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stderr
+    assert saved(namespace, variant) == WALKTHROUGH
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_changed_flags_replace_the_rules_and_leave_those_of_others(namespace: str, variant: str) -> None:
+    foreign = "*nat\n:THEIRS - [0:0]\n-A PREROUTING -p udp -j THEIRS\nCOMMIT\n"
+    assert run(namespace, f"iptables-{variant}-restore", "--noflush", stdin=foreign).returncode == 0
+    first = istio_iptables(
+        namespace, "-i", "10.0.0.0/8", "-b", "80", "-c", "net1", "--force-iptables-binary", variant
+    )
+    assert first.returncode == 0, first.stderr
+    assert "-A ISTIO_OUTPUT -d 10.0.0.0/8 -j ISTIO_REDIRECT\n" in saved(namespace, variant)
+    second = istio_iptables(namespace, *INJECTED, "--force-iptables-binary", variant)
+    assert second.returncode == 0, second.stderr
+    after = saved(namespace, variant)
+    assert after.count("-j ISTIO_INBOUND") == 1
+    assert "10.0.0.0/8" not in after
+    assert "-A PREROUTING -p udp -j THEIRS\n" in after
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_cleanup_leaves_nothing_of_ours(namespace: str, variant: str) -> None:
+    flags = ["--force-iptables-binary", variant]
+    assert istio_iptables(namespace, *INJECTED, *flags).returncode == 0
+    done = istio_iptables(namespace, *INJECTED, "--cleanup-only", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "ISTIO" not in saved(namespace, variant)
+
+
+def test_the_variant_that_a_namespace_already_uses_is_used_again(namespace: str) -> None:
+    assert istio_iptables(namespace, *INJECTED, "--force-iptables-binary", "legacy").returncode == 0
+    done = istio_iptables(namespace, *INJECTED)
+    assert "nothing to do" in done.stderr, done.stderr
+
+
+def test_a_dry_run_explains_and_changes_nothing(namespace: str) -> None:
+    done = istio_iptables(namespace, *INJECTED, "--dry-run")
+    assert done.returncode == 0
+    assert "# the proxy's own connections would loop\n" in done.stdout
+    assert "ISTIO" not in saved(namespace, "nft")
+
+
+def test_a_flag_that_is_not_supported_fails_with_its_name(namespace: str) -> None:
+    done = istio_iptables(namespace, *INJECTED, "--redirect-dns")
+    assert done.returncode == 1
+    assert done.stderr == "istio-iptables: --redirect-dns: this flag is not supported; leave it out\n"
+    assert "ISTIO" not in saved(namespace, "nft")
+
+
+def test_a_pod_with_ipv6_is_refused_since_its_traffic_would_go_past_the_proxy(namespace: str) -> None:
+    assert run(namespace, "ip", "link", "set", "lo", "up").returncode == 0
+    assert istio_iptables(namespace, *INJECTED).returncode == 0
+    run(namespace, "ip", "-6", "addr", "add", "fd00::7/64", "dev", "lo")
+    done = istio_iptables(namespace, *INJECTED)
+    assert done.returncode == 1
+    assert "fd000000000000000000000000000007" in done.stderr
+
+
+def test_without_the_right_to_change_rules_it_says_so(namespace: str) -> None:
+    command = ["setpriv", "--bounding-set=-net_admin,-net_raw", sys.executable, "-m", "weft", "istio-iptables"]
+    done = run(namespace, *command, *INJECTED)
+    assert done.returncode == 1
+    assert "NET_ADMIN" in done.stderr

@@ -1,0 +1,132 @@
+"""What a plan does to packets, by the interpreter, for any parameters."""
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weft.redirect.capture import EVERYTHING, Capture
+from weft.redirect.decide import Captured, Packet, Untouched, inbound, outbound
+from weft.redirect.plan import plan
+
+INJECTED = Capture(excluded_inbound_ports=(15090, 15021, 15020))
+POD = IPv4Address("10.244.0.7")
+SERVICE = IPv4Address("10.100.93.113")
+LOCALHOST = IPv4Address("127.0.0.1")
+PASSTHROUGH = IPv4Address("127.0.0.6")
+
+OWN_PORTS = {15008, 15090, 15021, 15020}
+ports = st.integers(1, 65535)
+addresses = st.integers(0x0A000000, 0xDFFFFFFF).filter(lambda n: n >> 24 != 127).map(IPv4Address)
+users = st.integers(0, 65535).filter(lambda uid: uid != 1337)
+prefixes = st.tuples(addresses, st.integers(8, 32)).map(lambda pair: IPv4Network(pair, strict=False))
+captures = st.builds(
+    Capture,
+    inbound_ports=st.just(EVERYTHING) | st.lists(ports, max_size=3).map(tuple),
+    excluded_inbound_ports=st.lists(ports, max_size=3).map(tuple),
+    outbound_networks=st.just(EVERYTHING) | st.lists(prefixes, max_size=3).map(tuple),
+    excluded_outbound_networks=st.lists(prefixes, max_size=2).map(tuple),
+    outbound_ports=st.lists(ports, max_size=2).map(tuple),
+    excluded_outbound_ports=st.lists(ports, max_size=2).map(tuple),
+)
+
+
+def leaving(address: IPv4Address, port: int, uid: int, interface: str = "eth0") -> Packet:
+    source = POD if interface == "eth0" else LOCALHOST
+    return Packet(source, address, port, interface, uid=uid, gid=uid)
+
+
+@given(addresses, ports, users)
+def test_an_application_goes_out_through_the_proxy(address: IPv4Address, port: int, uid: int) -> None:
+    decision = outbound(leaving(address, port, uid), plan(INJECTED))
+    assert isinstance(decision, Captured)
+    assert decision.port == 15001
+
+
+@given(captures, addresses, ports)
+def test_the_proxy_itself_goes_out_untouched_whatever_is_configured(
+    capture: Capture, address: IPv4Address, port: int
+) -> None:
+    packet = leaving(address, port, 1337)
+    decision = outbound(packet, plan(capture))
+    if port in capture.excluded_outbound_ports:
+        assert decision == Untouched(f"outbound port {port} is excluded")
+    else:
+        assert decision == Untouched("the proxy's own connections would loop")
+
+
+@given(captures, ports)
+def test_the_proxys_connections_to_the_application_never_loop(capture: Capture, port: int) -> None:
+    packet = Packet(PASSTHROUGH, POD, port, "lo", uid=1337, gid=1337)
+    assert isinstance(outbound(packet, plan(capture)), Untouched)
+
+
+@given(addresses, ports)
+def test_what_comes_in_goes_to_the_proxy_but_for_the_meshs_own_ports(address: IPv4Address, port: int) -> None:
+    decision = inbound(Packet(address, POD, port), plan(INJECTED))
+    if port in OWN_PORTS:
+        assert isinstance(decision, Untouched)
+    else:
+        assert isinstance(decision, Captured)
+        assert decision.port == 15006
+
+
+@given(captures, addresses, ports, st.none() | users)
+def test_udp_is_never_captured(capture: Capture, address: IPv4Address, port: int, uid: int | None) -> None:
+    packet = Packet(POD, address, port, tcp=False, uid=uid, gid=uid)
+    assert isinstance(inbound(packet, plan(capture)), Untouched)
+    assert isinstance(outbound(packet, plan(capture)), Untouched)
+
+
+@given(captures, addresses, ports, users)
+def test_excluded_beats_included_on_the_way_out(
+    capture: Capture, address: IPv4Address, port: int, uid: int
+) -> None:
+    decision = outbound(leaving(address, port, uid), plan(capture))
+    excluded = port in capture.excluded_outbound_ports or any(
+        address in network for network in capture.excluded_outbound_networks
+    )
+    networks = capture.outbound_networks
+    included = networks == EVERYTHING or any(address in network for network in networks)
+    assert isinstance(decision, Captured) == (not excluded and (included or port in capture.outbound_ports))
+
+
+@given(captures, addresses, ports)
+def test_inbound_follows_its_lists(capture: Capture, address: IPv4Address, port: int) -> None:
+    decision = inbound(Packet(address, POD, port), plan(capture))
+    everything = capture.inbound_ports == EVERYTHING
+    included = port not in capture.excluded_inbound_ports if everything else port in capture.inbound_ports
+    assert isinstance(decision, Captured) == (included and port != 15008)
+
+
+def test_an_application_that_calls_its_own_service_comes_in_through_the_proxy() -> None:
+    # the proxy has chosen this very pod as the endpoint
+    decision = outbound(Packet(POD, POD, 80, "lo", uid=1337, gid=1337), plan(INJECTED))
+    assert isinstance(decision, Captured)
+    assert decision.port == 15006
+    assert decision.reasons[-2] == "the application calls itself by its service"
+
+
+@pytest.mark.parametrize("address", [POD, LOCALHOST])
+def test_an_application_that_calls_its_own_address_stays_local(address: IPv4Address) -> None:
+    decision = outbound(Packet(address, address, 80, "lo", uid=0, gid=0), plan(INJECTED))
+    assert decision == Untouched("the application calls itself by its own address")
+
+
+def test_an_excluded_interface_is_left_alone_both_ways() -> None:
+    rules = plan(Capture(excluded_interfaces=("net1",)))
+    assert inbound(Packet(SERVICE, POD, 80, "net1"), rules) == Untouched("interface net1 is excluded")
+    packet = Packet(POD, SERVICE, 80, "net1", uid=0, gid=0)
+    assert outbound(packet, rules) == Untouched("interface net1 is excluded")
+
+
+def test_a_guests_traffic_is_outbound_though_it_comes_in() -> None:
+    rules = plan(Capture(virtual_interfaces=("k6t-eth0",)))
+    decision = inbound(Packet(IPv4Address("10.0.2.2"), SERVICE, 80, "k6t-eth0"), rules)
+    assert isinstance(decision, Captured)
+    assert decision.port == 15001
+
+
+def test_every_rule_has_its_reason() -> None:
+    assert all(rule.reason for rule in plan(INJECTED).rules)
