@@ -86,6 +86,17 @@ def test_up_names_the_way_out_of_a_taken_range_and_starts_nothing(machine: str, 
     layout = Layout(tmp_path / "home")
     assert not [name for name in netns.names() if name.startswith(layout.tag)]
     assert not layout.run.exists()
+    assert not layout.home.exists()
+
+
+def test_up_without_root_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "weft", "up", "--home", "/tmp/weft-of-nobody"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False, user=65534, cwd="/")
+
+    assert done.returncode == 1
+    assert "sudo weft up" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not Path("/tmp/weft-of-nobody").exists()
 
 
 def test_up_names_the_way_out_of_a_taken_port(machine: str, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ async def kubectl(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterat
         made = Kubectl(home, request.param)
         await made("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": crds()}))
         await made("wait", "--for=condition=Established", "crd", "--all", "--timeout=10s")
+        # renews the list of resources that kubectl keeps
+        await made("api-resources")
         yield made
 
 

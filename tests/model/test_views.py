@@ -122,6 +122,7 @@ def test_a_proxy_is_found_by_its_pod() -> None:
     assert found is not None
     assert (found.address, found.service_account, dict(found.labels)["app"]) == ("10.244.0.6", "web", "web")
     assert proxy_of(snapshot_of(), "shop", "web-1") is None
+    assert proxy_of(snapshot_of(pod("web-1", "")), "shop", "web-1") is None
 
 
 def test_views_of_services_that_are_gone_are_forgotten() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from weft.xds import wire
 from weft.xds.channel import Send
 from weft.xds.resource import CLUSTER, Resource
+from weft.xds.sotw import FullRequest, FullSend
 from weft.xds.wire import Encoder, WireError
 
 MESSAGES: Any = discovery_pb2  # its classes are made at import
@@ -29,6 +30,24 @@ def test_a_joined_response_is_what_protobuf_reads(added: list[Resource], removed
         assert list(read.removed_resources) == removed
         got = [(one.name, one.version, one.resource.type_url, one.resource.value) for one in read.resources]
         assert got == [(one.name, one.version, CLUSTER, one.body) for one in added]
+
+
+@given(st.lists(resources, max_size=4), text.filter(bool))
+def test_a_whole_response_is_what_protobuf_reads(all_of_them: list[Resource], nonce: str) -> None:
+    read = MESSAGES.DiscoveryResponse.FromString(wire.full(FullSend(CLUSTER, tuple(all_of_them), nonce)))
+    assert (read.type_url, read.nonce, read.version_info) == (CLUSTER, nonce, nonce)
+    assert [(one.type_url, one.value) for one in read.resources] == [(CLUSTER, one.body) for one in all_of_them]
+
+
+def test_a_whole_request_is_read_with_its_subscription() -> None:
+    raw = MESSAGES.DiscoveryRequest(type_url=CLUSTER, response_nonce="7", resource_names=["a", "b"])
+    raw.node.id = "n"
+    request, node = wire.decode_full(raw.SerializeToString())
+    assert request == FullRequest(CLUSTER, frozenset({"a", "b"}), "7")
+    assert node is not None
+    assert node.id == "n"
+    with pytest.raises(WireError, match="DiscoveryRequest"):
+        wire.decode_full(b"\xff\xff\xff")
 
 
 def test_a_request_is_read_with_its_node_and_its_rejection() -> None:

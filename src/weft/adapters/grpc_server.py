@@ -104,10 +104,13 @@ class Server:
         self._methods.setdefault(service, {})[method] = _factories.unary_unary_rpc_method_handler(call)
 
     def listen(self, address: str, pair: KeyPair | None = None) -> int:
-        """Listen on `ip:port` (port 0 picks one), with TLS if a pair is given. Returns the port."""
-        if pair is None:
-            return int(self._server.add_insecure_port(address))
-        return int(self._server.add_secure_port(address, pair.credentials()))
+        """Listen on `ip:port` (port 0 picks one), with TLS where a pair is given; the port. OSError if taken."""
+        try:
+            if pair is None:
+                return int(self._server.add_insecure_port(address))
+            return int(self._server.add_secure_port(address, pair.credentials()))
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
 
     async def start(self) -> None:
         """Begin to serve what was registered."""

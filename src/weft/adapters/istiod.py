@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from weft.adapters import istio_ca
+from weft.pki import messages
 
 _grpc: Any = grpc  # what makes credentials has no types
 
+_CREATE = f"/{messages.SERVICE}/{messages.METHOD}"
 _OPTIONS = (
     # a restarted istiod should be found again soon
     ("grpc.initial_reconnect_backoff_ms", 200),
@@ -75,15 +77,17 @@ class Istiod:
             self._root = root
         return root
 
-    async def certificate(self, csr: str, *, seconds: int) -> tuple[str, ...]:
+    async def certificate(self, csr: str, *, lifetime: timedelta) -> tuple[str, ...]:
         """The certificates that istiod issues for a request: PEM texts, leaf first, root last."""
-        call: Any = (await self._open()).unary_unary(istio_ca.METHOD)
-        request = istio_ca.encode_request(csr, seconds)
+        call: Any = (await self._open()).unary_unary(_CREATE)
+        request = messages.encode_request(messages.CertificateRequest(csr, lifetime))
         try:
             answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
+            chain = messages.decode_response(answer)
+        except messages.MessageError as error:
+            raise TroubleError(f"istiod ({self._credentials.address}) answered nonsense: {error}") from error
         except grpc.aio.AioRpcError as error:
             raise TroubleError(self._explained(error)) from error
-        chain = istio_ca.decode_chain(answer)
         if not chain:
             raise TroubleError(f"istiod ({self._credentials.address}) answered with no certificate: see its log")
         return chain

@@ -15,7 +15,7 @@ from weft.xds.resource import SECRET
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weft.agent.sds")
 _tls: Any = secret_pb2
 _xds: Any = discovery_pb2
 

@@ -29,7 +29,6 @@ def down(home: Home = DEFAULT_HOME) -> None:
     if geteuid():
         fail("weft down must run as root.", "Try: sudo weft down")
     layout = chosen(Layout(place), record.load(place))
-    existed = place.is_dir()
     try:
         with files.locked(place / removal.LOCK):
             removed = removal.remove(layout, data=True)
@@ -37,8 +36,7 @@ def down(home: Home = DEFAULT_HOME) -> None:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
     except (OSError, NetlinkError) as error:
         fail(f"not everything could be removed: {error}.", "Try again: weft down")
-    if not existed or not any(place.iterdir() if place.is_dir() else ()):
-        files.remove(place)
+    removal.forsake(place)
     _tell(str(place), removed.counts)
 
 

@@ -44,11 +44,14 @@ def up(
     and service ranges. Safe to repeat: what runs stays as it is, what has died is started again. `weft down`
     takes everything away.
     """
+    from os import geteuid
+
     from rich.console import Console
 
     from weft.adapters import files
     from weft.cluster.machine import record
     from weft.cluster.machine.layout import API_PORT, LAN, PODS, SERVICES, Layout
+    from weft.cluster.machine.preflight import Facts, check
     from weft.cluster.machine.up import chosen
 
     place = absolute(home)
@@ -62,6 +65,11 @@ def up(
         lan=_range("--node-cidr", node_cidr, known.lan or LAN),
         api_port=api_port or known.api_port or API_PORT,
     )
+    # what needs no look at the machine is said before anything is written
+    for trouble in (troubles := check(layout, Facts(root=not geteuid()))):
+        say_error(trouble.what, trouble.way_out)
+    if troubles:
+        raise typer.Exit(1)
     console = Console()
     try:
         with files.locked(place / ".lock"):

@@ -35,7 +35,7 @@ def version(
         return
     planes = ask(kubeconfig, lambda kube: control_planes(kube, istio_namespace, "/version"))
     syncz = ask(kubeconfig, lambda kube: control_planes(kube, istio_namespace, "/debug/syncz"))
-    control = sorted({body.decode().strip() for _, body in planes})
+    control = sorted({str(json.loads(body)["version"]) for _, body in planes})
     proxies = Counter(str(entry.get("istio_version", "")) for _, body in syncz for entry in json.loads(body))
     if output == "json":
         told = {"clientVersion": mine, "meshVersion": control, "dataPlaneVersion": dict(proxies)}

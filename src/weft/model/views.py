@@ -24,9 +24,9 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
-    """The proxy of a pod as the cluster knows it; None if there is no such pod (yet)."""
+    """The proxy of a pod as the cluster knows it; None before there is one with an address."""
     found = snapshot.workloads.get((namespace, pod))
-    if found is None:
+    if found is None or not found.address:
         return None
     return Proxy(pod, namespace, found.address, found.labels, found.service_account)
 

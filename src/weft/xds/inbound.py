@@ -77,10 +77,10 @@ def virtual_inbound(config: Inbound) -> Resource:
 
 def first_of_each_port(ports: tuple[InboundPort, ...]) -> tuple[InboundPort, ...]:
     """One entry for each number, the first: two services may point to the same port of a pod."""
-    return tuple(
-        {port.number: port for port in reversed(ports)}[number]
-        for number in dict.fromkeys(p.number for p in ports)
-    )
+    first: dict[int, InboundPort] = {}
+    for port in ports:
+        first.setdefault(port.number, port)
+    return tuple(first.values())
 
 
 def _of_port(target: _Target, protocol: Protocol, trust_domain: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The delta xDS messages on the wire. Responses are joined from cached bytes: protobuf concatenation merges."""
+"""The xDS messages on the wire, both kinds. Responses are joined from bytes: protobuf concatenation merges."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from weft.xds import protobuf
 from weft.xds.channel import Send
 from weft.xds.resource import Resource
+from weft.xds.sotw import FullRequest, FullSend
 from weft.xds.stream import Request
 
 _LARGEST_CACHE = 50_000
@@ -40,15 +41,42 @@ def decode(message: bytes) -> tuple[Request, Node | None]:
         unsubscribe=tuple(raw.resource_names_unsubscribe),
         versions=dict(raw.initial_resource_versions),
         nonce=raw.response_nonce,
-        error=raw.error_detail.message or "rejected" if raw.HasField("error_detail") else None,
+        error=_error(raw),
     )
+    return request, _node(raw)
+
+
+def decode_full(message: bytes) -> tuple[FullRequest, Node | None]:
+    """A DiscoveryRequest, of the state-of-the-world kind. The node is there in a stream's first message only."""
+    try:
+        raw = discovery_pb2.DiscoveryRequest.FromString(message)  # type: ignore[attr-defined]  # made at import
+    except DecodeError as error:
+        raise WireError(f"not a DiscoveryRequest: {error}") from error
+    return FullRequest(raw.type_url, frozenset(raw.resource_names), raw.response_nonce, _error(raw)), _node(raw)
+
+
+def full(send: FullSend) -> bytes:
+    """A DiscoveryResponse. The nonce is the version too: a response is made of whatever was newest."""
+    parts: list[bytes] = [protobuf.text(1, send.nonce)]
+    for one in send.resources:
+        any_head = protobuf.text(1, one.type_url) + protobuf.head(2, len(one.body))
+        parts += (protobuf.head(2, len(any_head) + len(one.body)), any_head, one.body)
+    parts += (protobuf.text(4, send.type_url), protobuf.text(5, send.nonce))
+    return b"".join(parts)
+
+
+def _error(raw: Any) -> str | None:
+    return (raw.error_detail.message or "rejected") if raw.HasField("error_detail") else None
+
+
+def _node(raw: Any) -> Node | None:
     if not raw.HasField("node"):
-        return request, None
-    return request, Node(raw.node.id, raw.node.cluster, MessageToDict(raw.node.metadata))
+        return None
+    return Node(raw.node.id, raw.node.cluster, MessageToDict(raw.node.metadata))
 
 
 class Encoder:
-    """Encodes responses. What precedes a resource's body is kept, for it is the same for every proxy."""
+    """Encodes delta responses. What precedes a resource's body is kept, for it is the same for every proxy."""
 
     def __init__(self) -> None:
         self._heads: dict[tuple[str, str, str, int], bytes] = {}

@@ -15,7 +15,7 @@ import pytest
 from tests.cluster.kubelet.support import Containerd, Memory, Node
 
 from weft.adapters.cri import descriptors
-from weft.adapters.cri.client import Runtime
+from weft.adapters.cri.client import CriError, Runtime
 from weft.cluster.kubelet import runtime_config
 from weft.cluster.kubelet.environment import NodeFacts
 from weft.cluster.kubelet.images import Images
@@ -96,6 +96,20 @@ def inside(containerd: Containerd) -> Iterator[None]:
         os.close(own)
 
 
+async def _remove_all(runtime: Runtime) -> None:
+    for _ in range(20):
+        try:
+            for sandbox in await runtime.sandboxes():
+                await runtime.stop_sandbox(sandbox.id)
+                await runtime.remove_sandbox(sandbox.id)
+        except CriError:
+            # a container was just being started when its kubelet was cancelled
+            await asyncio.sleep(0.1)
+        else:
+            return
+    pytest.fail("sandboxes cannot be removed")
+
+
 @pytest.fixture
 async def start(inside: None, containerd: Containerd) -> AsyncIterator[Callable[[], Awaitable[Node]]]:
     """Starts a kubelet on the node; called again, it starts another in the place of the first."""
@@ -133,9 +147,7 @@ async def start(inside: None, containerd: Containerd) -> AsyncIterator[Callable[
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            for sandbox in await runtime.sandboxes():
-                await runtime.stop_sandbox(sandbox.id)
-                await runtime.remove_sandbox(sandbox.id)
+            await _remove_all(runtime)
             users_file.unlink(missing_ok=True)
 
 

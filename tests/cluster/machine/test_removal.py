@@ -123,6 +123,9 @@ def test_only_processes_that_name_this_home_are_ours() -> None:
     assert commands.is_ours(
         ("/usr/bin/containerd-shim-runc-v2", "-address", f"/run/weft/{layout.id}/weft/containerd.sock"), layout
     )
+    socket = f"/run/weft/{layout.id}/weft/containerd.sock"
+    assert commands.is_ours(("ctr", "--address", socket, "images", "import", "-"), layout)
+    assert not commands.is_ours(("ctr", "--address", "/run/containerd/containerd.sock", "images"), layout)
     assert not commands.is_ours(("/usr/bin/containerd",), layout)
     assert not commands.is_ours((python, "-m", "weft", "node", "--home", "/srv/weft-2"), layout)
     assert not commands.is_ours((python, "-m", "weft", "up", "--home", "/srv/weft"), layout)

@@ -17,9 +17,9 @@ from envoy.extensions.transport_sockets.tls.v3 import tls_pb2 as _tls_pb2  # noq
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, json_format
 
-from weft.adapters import istio_ca, keys
+from weft.adapters import keys
 from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server, Write
-from weft.pki import authority, pem
+from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
 from weft.xds.resource import CLUSTER, LISTENER
 
@@ -67,8 +67,7 @@ class Istiod:
             serial=keys.new_serial(),
             lifetime=timedelta(hours=1),
         )
-        _, service, method = istio_ca.METHOD.split("/")
-        self._server.unary(service, method, self._issue)
+        self._server.unary(messages.SERVICE, messages.METHOD, self._issue)
         discovery = "envoy.service.discovery.v3.AggregatedDiscoveryService"
         self._server.stream(discovery, "DeltaAggregatedResources", self._discover)
         pair = KeyPair(pem.key(key), pem.certificates((own, *self.signer.chain)))
@@ -82,18 +81,17 @@ class Istiod:
         self.asked.append(peer)
         if peer.bearer != TOKEN:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "no such token")
-        asked = istio_ca._REQUEST.FromString(request)
+        asked = messages.decode_request(request)
         chain = authority.issue_workload(
             self.signer,
-            asked.csr,
+            asked.csr_pem,
             spiffe_id=WORKLOAD,
-            lifetime=timedelta(seconds=asked.validity_duration),
+            lifetime=asked.lifetime,
             now=datetime.now(UTC),
             serial=keys.new_serial(),
         )
         self.issued.append(pem.certificate(chain[0]))
-        body: bytes = istio_ca._RESPONSE(cert_chain=[pem.certificate(one) for one in chain]).SerializeToString()
-        return body
+        return messages.encode_response(tuple(pem.certificate(one) for one in chain))
 
     async def _discover(self, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
         assert peer.bearer == TOKEN

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from weft.inject.bootstrap import ProxyPorts
@@ -19,9 +20,9 @@ def main() -> int:
     ports = ProxyPorts(**json.loads(os.environ["PORTS"]))
     sidecar._log_to_stderr()
     read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths)
-    lifetime = int(os.environ.get("CERTIFICATE_SECONDS", "86400"))
+    lifetime = timedelta(seconds=int(os.environ.get("CERTIFICATE_SECONDS", "86400")))
     return asyncio.run(
-        sidecar.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_seconds=lifetime))
+        sidecar.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_lifetime=lifetime))
     )
 
 

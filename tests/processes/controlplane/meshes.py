@@ -163,12 +163,14 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def delta_envoy(xds: Path, *, sds: Path | None = None, node: str = "") -> Iterator[Running]:
-    """An Envoy that asks for its configuration by one delta stream, and for secrets at `sds` if that is given."""
+def asking_envoy(
+    xds: Path, kind: str = "DELTA_GRPC", *, sds: Path | None = None, node: str = ""
+) -> Iterator[Running]:
+    """An Envoy that asks for its configuration by one stream, and for secrets at `sds` if that is given."""
     with scratch() as folder:
         admin, log, file = folder / "admin", folder / "log", folder / "envoy.json"
         config = bootstrap(xds, admin)
-        config["dynamic_resources"]["ads_config"]["api_type"] = "DELTA_GRPC"
+        config["dynamic_resources"]["ads_config"]["api_type"] = kind
         config["node"]["id"] = node or config["node"]["id"]
         if sds is not None:
             (secrets,) = (one for one in config["static_resources"]["clusters"] if one["name"] == "sds-grpc")

@@ -128,13 +128,13 @@ class Istiod:
 
 
 @contextlib.asynccontextmanager
-async def running(cluster: Cluster, folder: Path, *, plaintext: str = "") -> AsyncIterator[Istiod]:
+async def running(config: Path, folder: Path, *, plaintext: str = "") -> AsyncIterator[Istiod]:
     """istiod on free ports, ready; `plaintext` is another address for plaintext xDS."""
     names = ("grpcAddr", "secureGRPCAddr", "httpsAddr", "monitoringAddr", "httpAddr")
     ports = {name: free_port() for name in names}
     arguments = [f"--{name}=127.0.0.1:{port}" for name, port in ports.items()]
     arguments += [f"--grpcAddr={plaintext}"] if plaintext else []
-    config, log = cluster.kubeconfig(folder / "kubeconfig"), folder / "log"
+    log = folder / "istiod.log"
     with log.open("ab") as output:
         command = (sys.executable, "-m", "weft", "controlplane", "discovery", f"--kubeconfig={config}", *arguments)
         process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
@@ -176,7 +176,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def istiod(cluster: Cluster, tmp_path: Path) -> AsyncIterator[Istiod]:
-    async with running(cluster, tmp_path) as them:
+    async with running(cluster.kubeconfig(tmp_path / "kubeconfig"), tmp_path) as them:
         yield them
 
 
@@ -294,7 +294,7 @@ async def test_a_proxy_with_a_good_token_is_served_over_tls_and_follows_a_rule(
                 await proxy.got.wait_for(partial(_differs, proxy.has[ROUTE], before))
             times.append(time.perf_counter() - began)
             await asyncio.sleep(0.02)
-        assert sorted(times)[5] < 0.05, [f"{one * 1000:.1f} ms" for one in times]
+        assert sorted(times)[2] < 0.02, [f"{one * 1000:.1f} ms" for one in times]
         rows = proxy_status.rows(await istiod.get("/debug/syncz"))
         (row,) = rows
         assert (row.name, row.cds, row.lds, row.eds, row.rds, row.ecds) == (
@@ -309,6 +309,25 @@ async def test_a_proxy_with_a_good_token_is_served_over_tls_and_follows_a_rule(
 
 def _differs(now: dict[str, str], before: dict[str, str]) -> bool:
     return now != before
+
+
+async def test_a_proxy_of_no_known_pod_is_served_as_it_introduced_itself(cluster: Cluster, istiod: Istiod) -> None:
+    metadata = {"NAMESPACE": "shop", "LABELS": {"app": "web"}}
+    async with proxies(f"127.0.0.1:{istiod.ports['grpcAddr']}", ["vm.shop"], metadata=metadata) as (proxy,):
+        async with asyncio.timeout(10), proxy.got:
+            await proxy.got.wait_for(lambda: ROUTE in proxy.has)
+        assert "inbound|80||" in proxy.has[CLUSTER] or "virtualInbound" in proxy.has[LISTENER]
+
+
+async def test_a_port_that_is_taken_ends_istiod_with_a_sentence(cluster: Cluster, istiod: Istiod) -> None:
+    config = cluster.kubeconfig(istiod.log.parent / "second")
+    taken = f"127.0.0.1:{istiod.ports['grpcAddr']}"
+    arguments = ("-m", "weft", "controlplane", "discovery", f"--kubeconfig={config}", f"--grpcAddr={taken}")
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert f"weft controlplane: cannot listen on {taken}" in said.decode()
+    assert "Traceback" not in said.decode()
 
 
 @pytest.mark.parametrize("token", ["", "bad"])
@@ -382,10 +401,10 @@ async def test_a_problem_is_logged_once_when_it_appears_and_when_it_is_gone(
 
 
 async def test_a_restarted_istiod_keeps_its_authority(cluster: Cluster, tmp_path: Path) -> None:
-    async with running(cluster, tmp_path):
+    async with running(cluster.kubeconfig(tmp_path / "kubeconfig"), tmp_path):
         before = await rooted(cluster)
     cluster.remove(ROOT)
-    async with running(cluster, tmp_path) as again:
+    async with running(cluster.kubeconfig(tmp_path / "kubeconfig"), tmp_path) as again:
         assert await rooted(cluster) == before
         text = await text_of(again.url("monitoringAddr", "/metrics"))
         assert "pilot_xds{" in text

@@ -277,6 +277,8 @@ class Store:
     async def _flush(self) -> None:
         batch, self._waiting = self._waiting, []
         if not batch:
+            return  # a write that came between waking and taking went along with the last batch
+        if not batch:
             return  # the flush before took what had rung for this one
         records = [(p.change.row.revision, *p.change.row.key, p.change.deleted, p.change.row.raw) for p in batch]
         try:

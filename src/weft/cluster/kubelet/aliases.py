@@ -120,7 +120,8 @@ def familiar(name: str) -> str:
 
 
 def resolved(alias: Alias, weft: Installation) -> Alias:
-    """The alias with `$WEFT` and `$PYTHON` filled in."""
+    """The alias with `$WEFT`, `$PYTHON` and `$PROGRAMS` filled in."""
+    programs = str(PurePosixPath(weft.python).parent)
 
     def spread(binds: Iterable[str]) -> Iterator[str]:
         for each in binds:
@@ -134,6 +135,7 @@ def resolved(alias: Alias, weft: Installation) -> Alias:
         binds=tuple(dict.fromkeys(spread(alias.binds))),
         entrypoint=named(alias.entrypoint),
         command=named(alias.command),
+        env={name: value.replace("$PROGRAMS", programs) for name, value in alias.env.items()},
     )
 
 

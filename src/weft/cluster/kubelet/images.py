@@ -1,11 +1,12 @@
 """Images on one node: aliases made and brought in, others found or pulled."""
 
 import asyncio
+import contextlib
 import os
 import platform
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,15 @@ class Images:
                 raise ImageError("ErrImageNeverPull", message)
             pulling()
             return await self._pulled(name)
+
+    async def prepare(self, names: Iterable[str]) -> None:
+        """Make the images of those names that are aliases, ahead of their use. What fails now fails again then."""
+        for name in names:
+            with contextlib.suppress(ImageError, CriError):
+                alias = self._alias(name)
+                if alias is not None:
+                    async with self._locks[name]:
+                        await self._aliased(name, alias)
 
     def _alias(self, name: str) -> Alias | None:
         try:

@@ -159,7 +159,7 @@ class Operations:
         now = self._station.clock()
         backoff = lifecycle.next_backoff(self._pull_backoffs.get(name), now)
         self._pull_backoffs[name] = backoff
-        full = f"{error.message} {error.hint}".strip()
+        full = f"{error.message}. {error.hint}" if error.hint else error.message
         worker.tell(Event("Failed", full, warning=True, container=name))
         worker.tell(Event("Failed", f"Error: {error.reason}", warning=True, container=name))
         retry = now + backoff.delay

@@ -13,9 +13,10 @@ from weft.cluster.kubelet.station import Pod, Station
 from weft.cluster.kubelet.worker import Worker
 
 _log = logging.getLogger(__name__)
+_ORPHAN_RETRIES = (0.2, 1.0, 5.0, 30.0)  # seconds
 _RELIST = 10.0  # seconds between looks at everything, should an event ever be missed
 # CRI hears of an exit by the same event as we do, and may take a moment longer to note it
-_AGAIN = (0.1, 1.0)
+_AGAIN = (0.02, 0.1, 1.0)
 
 
 class Pods:
@@ -63,7 +64,9 @@ class Pods:
         for uid, worker in list(self._workers.items()):
             if uid not in wanted:
                 worker.end(worker.notes.grace)
-        for sandbox in await self._station.runtime.sandboxes():
+        sandboxes = await self._station.runtime.sandboxes()
+        self._sweep({*self._workers, *(sandbox.uid for sandbox in sandboxes)})
+        for sandbox in sandboxes:
             if sandbox.uid not in self._workers:
                 task = asyncio.create_task(self._remove_orphan(sandbox))
                 self._orphans.add(task)
@@ -137,12 +140,26 @@ class Pods:
                     with contextlib.suppress(CriError):
                         await self._station.runtime.reopen_log(container.id)
 
+    def _sweep(self, known: set[str]) -> None:
+        """Remove the files of pods that are neither wanted nor running: a machine that stopped left them."""
+        for folder in self._station.pod_folder("x").parent.glob("*"):
+            if folder.name not in known:
+                for of_pod in self._station.logs.glob(f"*_{folder.name}"):
+                    clean(self._station, folder.name, of_pod)
+                clean(self._station, folder.name, folder)
+
     async def _remove_orphan(self, sandbox: Sandbox) -> None:
-        try:
-            await self._station.runtime.stop_sandbox(sandbox.id)
-            await self._station.runtime.remove_sandbox(sandbox.id)
-        except CriError as error:
-            _log.warning("removing what is left of pod %s/%s: %s", sandbox.namespace, sandbox.name, error)
+        runtime = self._station.runtime
+        for wait in _ORPHAN_RETRIES:
+            try:
+                await runtime.stop_sandbox(sandbox.id)
+                await runtime.remove_sandbox(sandbox.id)
+                break
+            except CriError as error:
+                # such as a container that was just being started when the kubelet before us ended
+                _log.warning("removing what is left of pod %s/%s: %s", sandbox.namespace, sandbox.name, error)
+            await asyncio.sleep(wait)
+        else:
             return
         logs = self._station.logs / f"{sandbox.namespace}_{sandbox.name}_{sandbox.uid}"
         clean(self._station, sandbox.uid, logs)

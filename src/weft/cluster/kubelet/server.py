@@ -1,5 +1,6 @@
 """The kubelet's HTTPS server: logs and streams of this node's containers, for the API server."""
 
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -81,9 +82,11 @@ class Handlers:
 
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
         await response.prepare(request)
-        async for piece in logs.read(path, options, ended):
-            await response.write(piece)
-        await response.write_eof()
+        # whoever follows a log ends it by hanging up
+        with contextlib.suppress(ConnectionResetError):
+            async for piece in logs.read(path, options, ended):
+                await response.write(piece)
+            await response.write_eof()
         return response
 
     async def exec(self, request: web.Request) -> web.StreamResponse:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from weft.adapters.cri.client import CriError
@@ -126,6 +127,9 @@ class Worker:
         if self.pod["metadata"].get("deletionTimestamp"):
             self.end(_deletion_grace(self.pod))
         self._follow(references(self.pod))
+        # while the sandbox is made, so are the images
+        wanted = dict.fromkeys(spec["image"] for spec in (*self.init_containers, *self.pod["spec"]["containers"]))
+        preparing = asyncio.create_task(self._station.images.prepare(wanted))
         try:
             while not self._finished:
                 self._wake.clear()
@@ -135,7 +139,7 @@ class Worker:
                         await self._wake.wait()
         finally:
             self._follow(frozenset())
-            running = [*self._tasks.values(), *self._probers.values()]
+            running = [preparing, *self._tasks.values(), *self._probers.values()]
             for task in running:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
@@ -148,7 +152,7 @@ class Worker:
             self._watch_health()
             if self._stale_volumes and self.ip:
                 self._stale_volumes = False
-                self._begin("volumes", self._operations.refresh_volumes())
+                self._begin("volumes", self._operations.refresh_volumes)
             plan = lifecycle.decide(self.pod, self.seen, self.notes, clock())
             for action in plan.actions:
                 self._act(action)
@@ -157,6 +161,9 @@ class Worker:
                 await self._publish()
         except (CriError, ClusterError) as error:
             _log.warning("pod %s: %s", podspec.pod_key(self.pod), error)
+            return _RETRY
+        except Exception:  # noqa: BLE001, as below: tried again, for the pod may be mended
+            _log.exception("pod %s", podspec.pod_key(self.pod))
             return _RETRY
         times = [plan.wake_at, self.maker.rotate_at()]
         rotate = times[1]
@@ -168,35 +175,37 @@ class Worker:
         operations = self._operations
         match action:
             case RunSandbox(attempt):
-                self._begin(SANDBOX, operations.run_sandbox(attempt))
+                self._begin(SANDBOX, partial(operations.run_sandbox, attempt))
             case StopSandbox(sandbox):
-                self._begin(SANDBOX, operations.stop_sandbox(sandbox))
+                self._begin(SANDBOX, partial(operations.stop_sandbox, sandbox))
             case RemoveSandbox(sandbox):
-                self._begin(SANDBOX, operations.remove_sandbox(sandbox))
+                self._begin(SANDBOX, partial(operations.remove_sandbox, sandbox))
             case Start():
-                self._begin(action.name, operations.start(action))
+                self._begin(action.name, partial(operations.start, action))
             case Kill():
-                self._begin(action.name, operations.kill(action))
+                self._begin(action.name, partial(operations.kill, action))
             case Remove(container):
-                self._begin(f"remove {container}", operations.remove(container))
+                self._begin(f"remove {container}", partial(operations.remove, container))
             case Finish():
-                self._begin(SANDBOX, self._finish())
+                self._begin(SANDBOX, self._finish)
 
-    def _begin(self, key: str, operation: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, key: str, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Carry out an operation, one at a time for each key."""
         if key in self._tasks:
-            operation.close()
             return
         self.note(busy=self.notes.busy | {key})
         task = asyncio.create_task(self._carry_out(key, operation))
         self._tasks[key] = task
         task.add_done_callback(lambda _: self._done(key))
 
-    async def _carry_out(self, key: str, operation: Coroutine[Any, Any, None]) -> None:
+    async def _carry_out(self, key: str, operation: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await operation
+            await operation()
         except (CriError, ClusterError, OSError) as error:
             _log.warning("pod %s: %s: %s", podspec.pod_key(self.pod), key or "sandbox", error)
+            await asyncio.sleep(_RETRY)
+        except Exception:  # noqa: BLE001, a fault of ours with one pod must not become one with its neighbours
+            _log.exception("pod %s: %s", podspec.pod_key(self.pod), key or "sandbox")
             await asyncio.sleep(_RETRY)
 
     def _done(self, key: str) -> None:

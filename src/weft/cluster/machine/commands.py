@@ -68,11 +68,22 @@ def is_ours(command: Sequence[str], layout: Layout) -> bool:
         case "containerd":
             return _value(words, "--config").startswith(f"{layout.home}/nodes/")
         case "containerd-shim-runc-v2":
-            return _value(words, "-address").startswith(f"{layout.run}/")
+            return is_shim(command, layout)
+        case "ctr" | "runc":
+            # short-lived helpers, of the node process and of shims, that may outlive who started them
+            return any(word.startswith(f"{layout.run}/") for word in words)
     for role in _PYTHON_ROLES:
         if ["-m", "weft", role] in (words[index : index + 3] for index in range(len(words))):
             return _value(words, "--home") == str(layout.home)
     return False
+
+
+def is_shim(command: Sequence[str], layout: Layout) -> bool:
+    """Whether a command line is that of a shim, which holds one pod's containers, of this cluster."""
+    words = list(command)
+    if not words or Path(words[0]).name != "containerd-shim-runc-v2":
+        return False
+    return _value(words, "-address").startswith(f"{layout.run}/")
 
 
 def _value(words: list[str], option: str) -> str:

@@ -8,10 +8,12 @@ import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind, kind_of
-from weft.cluster.machine.layout import Layout
+from weft.cluster.machine.layout import Layout, Node
 
 MANAGER = "weft-up"
 _DNS = {"name": "kube-dns", "namespace": "kube-system"}
+_KUBELET, _XDS = 10250, 15012
+_CONNECT_SECONDS = 0.5
 _DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 9153))
 
 
@@ -100,14 +102,30 @@ def condition(obj: dict[str, Any], name: str) -> bool:
     )
 
 
-async def node_ready(kube: Kube, name: str) -> None:
-    """Return when a node is Ready."""
-    await _until(kube, NODES, name, "", lambda obj: condition(obj, "Ready"))
+async def node_ready(kube: Kube, node: Node) -> None:
+    """Return when a node is Ready, and its kubelet answers: after a crash the stored word is old."""
+    await answers(str(node.ip), _KUBELET)
+    await _until(kube, NODES, node.name, "", lambda obj: condition(obj, "Ready"))
 
 
-async def available(kube: Kube, name: str, namespace: str) -> None:
-    """Return when a Deployment is Available."""
+async def control_plane_available(kube: Kube, name: str, namespace: str) -> None:
+    """Return when the mesh's Deployment is Available, and its service answers from here, all the way."""
     await _until(kube, DEPLOYMENTS, name, namespace, lambda obj: condition(obj, "Available"))
+    service = await kube.get(SERVICES, name, namespace)
+    await answers(str(service["spec"]["clusterIP"]), _XDS)
+
+
+async def answers(ip: str, port: int) -> None:
+    """Return when something accepts connections there; try until then."""
+    while True:
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(ip, port)
+        except (OSError, TimeoutError):
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
 
 
 async def _until(kube: Kube, kind: Kind, name: str, namespace: str, done: Any) -> None:

@@ -77,7 +77,7 @@ def _processes(layout: Layout, removed: Removed) -> None:
     groups = files.cgroups(layout.tag)
     for _ in range(5):
         found = processes.find(lambda command: commands.is_ours(command, layout))
-        shims = [one for one in found if "shim" in Path(one.command[0]).name]
+        shims = [one for one in found if commands.is_shim(one.command, layout)]
         processes.end([one.identity for one in found if one not in shims], patience=2.0)
         contained = [processes.identify(pid) for group in groups for pid in files.cgroup_pids(group)]
         rest: list[Identity] = [*(one for one in contained if one), *(one.identity for one in shims)]
@@ -181,8 +181,13 @@ def _home(layout: Layout, keep: frozenset[str], removed: Removed) -> None:
     entries = [layout.home / name for name in OWNED if name not in keep and (layout.home / name).exists()]
     _with_retry(lambda: _remove_all(entries))
     removed.note("files and folders of the home", len(entries))
-    if {entry.name for entry in layout.home.iterdir()} <= {LOCK}:
-        files.remove(layout.home)
+    forsake(layout.home)
+
+
+def forsake(home: Path) -> None:
+    """Remove a home that nothing is left in, or nothing was put into."""
+    if home.is_dir() and {entry.name for entry in home.iterdir()} <= {LOCK}:
+        files.remove(home)
 
 
 def foreign(home: Path) -> list[str]:

@@ -14,7 +14,7 @@ from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
 from weft.adapters.processes import Memory
-from weft.cluster.machine import installation
+from weft.cluster.machine import commands, installation
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
 from weft.cluster.network import dns_messages
@@ -61,8 +61,7 @@ class Status:
 async def look(layout: Layout, held: Record) -> Status:
     """Look at processes, the API and DNS; a few seconds at most, whatever hangs."""
     parts = [_process(name, held) for name in sorted(held.processes)]
-    if pods := _containers(layout):
-        parts.append(pods)
+    parts += _containers(layout)
     dns = await asyncio.to_thread(_dns, layout)
     api, versions = await _api(layout)
     return Status((*parts, *api, dns), versions)
@@ -75,12 +74,15 @@ def _process(name: str, held: Record) -> Part:
     return Part(name, runs=True, detail="running", pid=identity.pid, memory=processes.memory(identity.pid))
 
 
-def _containers(layout: Layout) -> Part | None:
-    pids = {pid for group in files.cgroups(layout.tag) for pid in files.cgroup_pids(group)}
-    weighed = [one for one in map(processes.memory, sorted(pids)) if one]
-    if not weighed:
-        return None
-    return Part("pods' processes", runs=True, detail=f"{len(weighed)} processes", memory=total(weighed))
+def _containers(layout: Layout) -> list[Part]:
+    contained = {pid for group in files.cgroups(layout.tag) for pid in files.cgroup_pids(group)}
+    shims = {one.identity.pid for one in processes.find(lambda command: commands.is_shim(command, layout))}
+    parts = []
+    for name, pids in (("in pods", contained), ("containerd's shims", shims)):
+        weighed = [one for one in map(processes.memory, sorted(pids)) if one]
+        if weighed:
+            parts.append(Part(name, runs=True, detail=f"{len(weighed)} processes", memory=total(weighed)))
+    return parts
 
 
 def total(weights: Iterable[Memory]) -> Memory:
@@ -94,8 +96,10 @@ async def _api(layout: Layout) -> tuple[list[Part], tuple[tuple[str, str], ...]]
         access = Access.from_kubeconfig(layout.kubeconfig)
         async with Kube(access) as kube, asyncio.timeout(_PATIENCE):
             return await _objects(kube), await _versions(kube)
+    except (aiohttp.ClientConnectionError, TimeoutError):
+        return [Part("API", runs=False, detail=f"{layout.server} does not answer")], ()
     except (AccessError, ApiError, aiohttp.ClientError, OSError) as error:
-        detail = str(error) or "no answer"
+        detail = str(error)
         return [Part("API", runs=False, detail=detail)], ()
 
 
@@ -138,5 +142,6 @@ def _dns(layout: Layout) -> Part:
             asking.send(question)
             said, found = dns_messages.outcome(asking.recv(4096))
         except (OSError, ValueError) as error:
-            return Part("DNS", runs=False, detail=f"{layout.dns_ip}:53: {error}")
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            return Part("DNS", runs=False, detail=f"{layout.dns_ip}:53: {reason}")
     return Part("DNS", runs=bool(found), detail=f"{layout.dns_ip}:53{'' if found else f': {said}'}")

@@ -32,8 +32,8 @@ class Supervisor:
 
     def check(self) -> None:
         """UpError where one of the processes has ended."""
-        for name, identity in self.running.items():
-            if not processes.alive(identity):
+        for name in self._logs:
+            if not processes.alive(self.running[name]):
                 raise UpError(self._death(name))
 
     async def guard(self) -> None:

@@ -78,6 +78,7 @@ class Up:
     def undo(self) -> None:
         """After a failure: a new cluster goes whole but for its logs; of an old one, what this run started."""
         if not self._touched:
+            removal.forsake(self.layout.home)
             return
         if self.fresh:
             removal.remove(self.layout, data=True, keep={"log"})
@@ -131,7 +132,7 @@ class Up:
     async def _node(self, kube: Kube, node: Node) -> None:
         with self.steps.step(f"node {node.name}"):
             await self._patiently(
-                installation.node_ready(kube, node.name), f"node {node.name}", kube, log=f"node-{node.name}"
+                installation.node_ready(kube, node), f"node {node.name}", kube, log=f"node-{node.name}"
             )
 
     async def _mesh(self, kube: Kube) -> None:
@@ -149,7 +150,7 @@ class Up:
                 self._save(installed=self.mesh.version)
         with self.steps.step("istiod"):
             await self._patiently(
-                installation.available(kube, CONTROL_PLANE, MESH_NAMESPACE),
+                installation.control_plane_available(kube, CONTROL_PLANE, MESH_NAMESPACE),
                 "deployment istiod",
                 kube,
                 log=f"node-{self.layout.nodes[0].name}",

@@ -1,5 +1,6 @@
 """`weft agent`: what runs in a meshed pod besides the application, with the verbs of Istio's `pilot-agent`."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +11,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit code. Each verb imports only what it needs."""
     match argv:
         case ["proxy", "sidecar", *rest]:
+            # gRPC's core tells of every lost connection; we tell it once, and what to do
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
             from weft.processes.agent import sidecar
 
             return sidecar.main(rest)

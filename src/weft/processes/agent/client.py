@@ -13,16 +13,20 @@ _STATUS_PORT = 15020
 
 def request(method: str, path: str, environment: Mapping[str, str] = os.environ) -> int:
     """Send one request to Envoy's admin interface and print the body. 1 when there is no good answer."""
-    port = int(environment.get("ENVOY_ADMIN_PORT", _ADMIN_PORT))
+    return send(int(environment.get("ENVOY_ADMIN_PORT", _ADMIN_PORT)), method, path)
+
+
+def send(port: int, method: str, path: str) -> int:
+    """Send one request to a port of this pod and print the body. 1 when there is no good answer."""
     try:
         status, body = _exchange(port, method, path)
     except OSError as error:
-        sys.stderr.write(f"agent: Envoy's admin interface (127.0.0.1:{port}) is out of reach: {error}\n")
+        sys.stderr.write(f"weft: nothing answers on 127.0.0.1:{port}: {error}\n")
         return 1
     sys.stdout.buffer.write(body)
     sys.stdout.flush()
     if status >= 400:
-        sys.stderr.write(f"agent: Envoy answered {status} to {method} {path}\n")
+        sys.stderr.write(f"weft: 127.0.0.1:{port} answered {status} to {method} {path}\n")
         return 1
     return 0
 

@@ -11,7 +11,7 @@ from weft.adapters import clock, keys, sds_server
 from weft.adapters.istiod import Istiod, TroubleError
 from weft.pki import pem, request, rotation
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weft.agent.identity")
 
 WORKLOAD = "default"
 ROOTS = "ROOTCA"
@@ -39,7 +39,7 @@ def pause(failures: int, chance: float) -> float:
 class Identity:
     """Keeps the secrets of one Envoy fresh."""
 
-    def __init__(self, istiod: Istiod, secrets: sds_server.Secrets, *, lifetime: int) -> None:
+    def __init__(self, istiod: Istiod, secrets: sds_server.Secrets, *, lifetime: timedelta) -> None:
         self._istiod = istiod
         self._secrets = secrets
         self._lifetime = lifetime
@@ -68,7 +68,7 @@ class Identity:
 
     async def _ask(self) -> Held:
         key = keys.new_key()
-        chain = await self._istiod.certificate(request.sign(key), seconds=self._lifetime)
+        chain = await self._istiod.certificate(request.sign(key), lifetime=self._lifetime)
         try:
             leaf = pem.load_certificate(chain[0])
         except pem.PemError as error:

@@ -8,7 +8,7 @@ import grpc
 from weft.adapters.grpc_server import Peer, RefusedError, Server, Streaming, Write
 from weft.adapters.istiod import Istiod, TroubleError
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weft.agent.relay")
 
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _METHODS = ("DeltaAggregatedResources", "StreamAggregatedResources")

@@ -69,7 +69,7 @@ class Settings:
     drain: Drain = field(default_factory=Drain)
     probers: Mapping[str, Any] = field(default_factory=dict)
     scrape: Mapping[str, str] = field(default_factory=dict)
-    certificate_seconds: int = 24 * 3600
+    certificate_lifetime: timedelta = timedelta(days=1)
     ignored: tuple[str, ...] = ()
 
 

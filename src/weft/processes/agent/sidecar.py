@@ -43,7 +43,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     paths = settings.paths
     istiod = Istiod(Credentials(settings.istiod, paths.token, paths.root, settings.cluster_id))
     secrets = sds_server.Secrets()
-    identity = Identity(istiod, secrets, lifetime=settings.certificate_seconds)
+    identity = Identity(istiod, secrets, lifetime=settings.certificate_lifetime)
     supervisor = Supervisor(_command(settings), settings.ports)
     status = Status(settings, stop.set, lambda: _metrics(identity, supervisor))
     server = await _serve_envoy(settings, secrets, istiod)

@@ -8,7 +8,7 @@ from weft.inject import readiness
 from weft.processes.agent import probing
 from weft.processes.agent.settings import Settings
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weft.agent.status")
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 _NOT_FOUND = http.Response(404, b"not found\n")

@@ -10,7 +10,7 @@ from weft.adapters.envoy_process import Command, Envoy
 from weft.inject.bootstrap import ProxyPorts
 from weft.processes.agent.settings import Drain
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weft.agent.envoy")
 
 _STABLE_SECONDS = 10.0
 _LONGEST_PAUSE = 5.0

@@ -4,13 +4,15 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds.channel import Acked, Rejected, Send
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
-from weft.xds.stream import Effect, Request, Stream, TypeStatus, Update
-from weft.xds.wire import Encoder, Node
+from weft.xds.sotw import FullSend
+from weft.xds.stream import TypeStatus, Update
+from weft.xds.wire import Node
 
 SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds"}
 
@@ -30,6 +32,32 @@ class Client:
         return parts[2] if len(parts) == 4 else self.node.id
 
 
+class Machine(Protocol):
+    """What both kinds of stream have in common."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the proxy has confirmed everything it asked for."""
+        ...
+
+    def status(self) -> dict[str, TypeStatus]:
+        """How each type stands."""
+        ...
+
+    def handle(self, event: Any) -> tuple[Any, ...]:
+        """What follows from a request or an update."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One of the two kinds of xDS: its machine, and its messages both ways."""
+
+    machine: Callable[[], Machine]
+    decode: Callable[[bytes], tuple[Any, Node | None]]
+    encode: Callable[[Any], bytes]
+
+
 class Connection:
     """Takes requests and configurations, keeps encoded responses until the writer fetches them.
 
@@ -40,15 +68,15 @@ class Connection:
         self,
         client: Client,
         *,
-        encoder: Encoder,
+        dialect: Dialect,
         metrics: Metrics,
         monotonic: Callable[[], float],
         rejected: Callable[[Client, Rejected], None],
     ) -> None:
         self.client = client
         self.closed = False
-        self._stream = Stream()
-        self._encoder, self._metrics, self._monotonic = encoder, metrics, monotonic
+        self._stream = dialect.machine()
+        self._dialect, self._metrics, self._monotonic = dialect, metrics, monotonic
         self._rejected = rejected
         self._outbox: deque[bytes] = deque()
         self._wake = asyncio.Event()
@@ -63,8 +91,9 @@ class Connection:
             self._changed_at = changed_at
         return True
 
-    def receive(self, request: Request) -> None:
-        """A message of the proxy."""
+    def receive(self, message: bytes) -> None:
+        """A message of the proxy; WireError where it is none."""
+        request, _ = self._dialect.decode(message)
         self._take(self._stream.handle(request))
         if self._changed_at is not None and self._stream.settled:
             self._metrics.converged(self._monotonic() - self._changed_at)
@@ -91,11 +120,11 @@ class Connection:
         """How each type stands."""
         return self._stream.status()
 
-    def _take(self, effects: tuple[Effect, ...]) -> None:
+    def _take(self, effects: tuple[Any, ...]) -> None:
         for effect in effects:
             match effect:
-                case Send():
-                    self._outbox.append(self._encoder.delta(effect))
+                case Send() | FullSend():
+                    self._outbox.append(self._dialect.encode(effect))
                     self._wake.set()
                     self._metrics.pushes[SHORT.get(effect.type_url, "other")] += 1
                 case Rejected():

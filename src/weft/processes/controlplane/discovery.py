@@ -3,17 +3,20 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 import grpc
 
 from weft.adapters.grpc_server import Peer, RefusedError, Server, Write
 from weft.pki.identity import SpiffeId
-from weft.processes.controlplane.connection import SHORT, Client, Connection
+from weft.processes.controlplane.connection import SHORT, Client, Connection, Dialect
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds import wire
 from weft.xds.channel import Rejected
 from weft.xds.resource import Resources
+from weft.xds.sotw import FullStream
+from weft.xds.stream import Stream
 from weft.xds.wire import Encoder, Node, WireError
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
@@ -49,7 +52,8 @@ class Discovery(Generic[S]):
     ) -> None:
         self._source, self._configure, self._identify = source, configure, identify
         self._metrics, self._monotonic = metrics, monotonic
-        self._encoder = Encoder()
+        self._delta = Dialect(Stream, wire.decode, Encoder().delta)
+        self._full = Dialect(FullStream, wire.decode_full, wire.full)
         self._snapshot: S | None = None
         self._dirty = asyncio.Event()
         self._changed_at = 0.0
@@ -57,7 +61,8 @@ class Discovery(Generic[S]):
 
     def serve(self, server: Server) -> None:
         """Register with a gRPC server."""
-        server.stream(SERVICE, "DeltaAggregatedResources", self._delta)
+        server.stream(SERVICE, "DeltaAggregatedResources", partial(self._serve, self._delta))
+        server.stream(SERVICE, "StreamAggregatedResources", partial(self._serve, self._full))
 
     def changed(self) -> None:
         """The source has something new."""
@@ -120,11 +125,12 @@ class Discovery(Generic[S]):
             log.exception("%s: the configuration failed to build; it keeps what it has", connection.client.name)
             return False
 
-    async def _delta(self, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
+    async def _serve(self, dialect: Dialect, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
         identity = await self._identify(peer)
         iterator = aiter(requests)
         try:
-            request, node = wire.decode(await anext(iterator))
+            first = await anext(iterator)
+            _, node = dialect.decode(first)
         except StopAsyncIteration:
             return
         except WireError as error:
@@ -132,7 +138,7 @@ class Discovery(Generic[S]):
         client = _client(node, identity, peer)
         connection = Connection(
             client,
-            encoder=self._encoder,
+            dialect=dialect,
             metrics=self._metrics,
             monotonic=self._monotonic,
             rejected=_log_rejection,
@@ -142,7 +148,7 @@ class Discovery(Generic[S]):
         reader = asyncio.create_task(self._read(iterator, connection))
         try:
             self._update(connection, self._monotonic())
-            connection.receive(request)
+            connection.receive(first)
             while (message := await connection.next_message()) is not None:
                 await write(message)
         finally:
@@ -155,7 +161,7 @@ class Discovery(Generic[S]):
     async def _read(requests: AsyncIterator[bytes], connection: Connection) -> None:
         try:
             async for message in requests:
-                connection.receive(wire.decode(message)[0])
+                connection.receive(message)
         except WireError as error:
             log.warning("%s is disconnected: %s", connection.client.name, error)
         except Exception:

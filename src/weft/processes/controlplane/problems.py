@@ -17,7 +17,12 @@ class ProblemLog:
 
     def look(self) -> None:
         """Compare with what was there before, and say what is new and what is gone."""
-        found = self._source()
+        try:
+            found = self._source()
+        except Exception:
+            # advice that cannot be worked out must not end the service
+            log.exception("the problems could not be worked out")
+            return
         before, after = set(self.current), set(found)
         for one in found:
             if one not in before:

@@ -140,7 +140,7 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     message = f"{prefix}: {why}" if why else f"{prefix} without explanation"
     code = int(status.get("code") or 400)
     return errors.StatusError(
-        code if code >= 400 else 400,
+        max(code, 400),
         str(status.get("reason") or "BadRequest"),
         message,
         status.get("details") or {},

@@ -11,8 +11,8 @@ from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.patches import fields
 from weft.cluster.apiserver.patches.fields import Path
-from weft.cluster.apiserver.scheme import Scheme
 from weft.cluster.apiserver.schemas import Schema, Schemas
+from weft.cluster.apiserver.scheme import Scheme
 
 Obj = dict[str, Any]
 

@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast, get_args
 
-from aiohttp import web
 import msgspec
+from aiohttp import web
 
 from weft.cluster.apiserver import errors, reading, tables, versions, watching
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj, Validation
 from weft.cluster.apiserver.deleting import Deleting, Options
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.patching import Patching
+from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.reading import Selection
 from weft.cluster.apiserver.rest import bodies
 from weft.cluster.apiserver.selectors import parse_fields, parse_labels

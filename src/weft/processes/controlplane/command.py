@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
             stream=sys.stderr,
         )
         asyncio.run(run(chosen))
-    except (AccessError, PemError, settings.SettingsError) as error:
+    except (AccessError, PemError, settings.SettingsError, OSError) as error:
         sys.stderr.write(f"weft controlplane: {error}\n")
         return 1
     return 0
