@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.cluster import Cluster, logs, machine, machine_state
+from tests.support.cluster import Cluster, leftovers, logs, machine
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    before = machine_state()
     with machine("weft-e2e") as namespace:
         cluster = Cluster(tmp_path_factory.mktemp("home"), namespace)
         try:
@@ -18,4 +17,4 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             down = cluster.weft("down", "--home", str(cluster.home), seconds=120)
         assert down.returncode == 0, down.stdout + down.stderr
-    assert machine_state() == before
+        assert leftovers(cluster.home) == []

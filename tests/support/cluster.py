@@ -1,12 +1,13 @@
 """A cluster on a machine of its own: a network namespace without a way out."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -95,16 +96,20 @@ def eventually(check: Callable[[], T], *, seconds: float = 30) -> T:
         time.sleep(0.1)
 
 
-def machine_state() -> dict[str, set[str]]:
-    """What a cluster could leave behind on a machine."""
-    links = run("ip", "-o", "link").stdout.splitlines()
-    return {
-        "namespaces": {line.split()[0] for line in run("ip", "netns", "list").stdout.splitlines()},
-        "links": {line.split(": ")[1].partition("@")[0] for line in links},
-        "mounts": {line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()},
-        "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("*/weft-*")},
-        "tables": set(run("nft", "list", "tables").stdout.splitlines()),
-    }
+def leftovers(home: Path) -> list[str]:
+    """Whatever on the machine still bears the cluster's name: the home's path or the ID made of it."""
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:6]
+    found = [line for line in Path("/proc/mounts").read_text().splitlines() if name in line or f"{home}/" in line]
+    for listing in (("ip", "netns", "list"), ("ip", "-o", "link"), ("nft", "list", "tables")):
+        found += [line for line in run(*listing).stdout.splitlines() if name in line]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/*{name}*")]
+    found += [str(path) for path in Path("/run/weft").glob(f"*{name}*")]
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it ended between the look and the read
+            command = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if f"{home} " in f"{command} " or f"/{name}/" in command:
+                found.append(command)
+    return found
 
 
 @contextmanager

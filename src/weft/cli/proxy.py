@@ -32,9 +32,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the app, under istioctl's names and short names."""
     for name, hidden in (("proxy-status", False), ("ps", True)):
         app.command(name, hidden=hidden)(proxy_status)
-    config = typer.Typer(
-        no_args_is_help=True, help="Show what one proxy is configured with, as its Envoy tells it."
-    )
+    config = typer.Typer(no_args_is_help=True)
+    config.callback()(proxy_config)
     commands: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
         "listener": (listener, ("listeners", "l")),
         "route": (route, ("routes", "r")),
@@ -47,6 +46,12 @@ def register(app: typer.Typer) -> None:
             config.command(other, hidden=True)(command)
     app.add_typer(config, name="proxy-config")
     app.add_typer(config, name="pc", hidden=True)
+
+
+def proxy_config(context: typer.Context, namespace: Namespace = "", kubeconfig: Kubeconfig = "") -> None:
+    """Show what one proxy is configured with, as its Envoy tells it."""
+    # istioctl takes these before the command's name as well as after it
+    context.obj = (namespace, kubeconfig)
 
 
 def proxy_status(
@@ -67,6 +72,7 @@ def proxy_status(
 
 
 def listener(
+    context: typer.Context,
     proxy: Proxy,
     namespace: Namespace = "",
     output: How = Output.SHORT,
@@ -77,12 +83,13 @@ def listener(
 ) -> None:
     """Show the listeners: which addresses and ports are handled, and where what matches goes."""
     chosen = ListenerFilter(address=address, port=port, type=kind)
-    dump = _fetch(kubeconfig, proxy, namespace, _DUMP)
+    dump = _fetch(context, kubeconfig, proxy, namespace, _DUMP)
     rows = proxy_tables.listener_table(config_dump_rows.listener_rows(dump, chosen))
     _print(rows, config_dump.listener_objects(dump, chosen), output)
 
 
 def route(
+    context: typer.Context,
     proxy: Proxy,
     namespace: Namespace = "",
     output: How = Output.SHORT,
@@ -90,12 +97,13 @@ def route(
     kubeconfig: Kubeconfig = "",
 ) -> None:
     """Show the routes: which hosts and paths go where, and which VirtualService says so."""
-    dump = _fetch(kubeconfig, proxy, namespace, _DUMP)
+    dump = _fetch(context, kubeconfig, proxy, namespace, _DUMP)
     rows = proxy_tables.route_table(config_dump_rows.route_rows(dump, name))
     _print(rows, config_dump.route_objects(dump, name), output)
 
 
 def cluster(
+    context: typer.Context,
     proxy: Proxy,
     namespace: Namespace = "",
     output: How = Output.SHORT,
@@ -107,12 +115,13 @@ def cluster(
 ) -> None:
     """Show the clusters: the services and subsets that the proxy can send to."""
     chosen = ClusterFilter(fqdn=fqdn, port=port, subset=subset, direction=direction)
-    dump = _fetch(kubeconfig, proxy, namespace, _DUMP)
+    dump = _fetch(context, kubeconfig, proxy, namespace, _DUMP)
     rows = proxy_tables.cluster_table(config_dump_rows.cluster_rows(dump, chosen))
     _print(rows, config_dump.cluster_objects(dump, chosen), output)
 
 
 def endpoint(
+    context: typer.Context,
     proxy: Proxy,
     namespace: Namespace = "",
     output: How = Output.SHORT,
@@ -124,17 +133,19 @@ def endpoint(
 ) -> None:
     """Show the endpoints: the addresses behind each cluster, and how they are."""
     chosen = EndpointFilter(address=address, port=port, cluster=cluster_name, status=status)
-    found = _fetch(kubeconfig, proxy, namespace, "/clusters?format=json")
+    found = _fetch(context, kubeconfig, proxy, namespace, "/clusters?format=json")
     rows = proxy_tables.endpoint_table(config_dump_rows.endpoint_rows(found, chosen))
     _print(rows, config_dump.endpoint_objects(found, chosen), output)
 
 
-def _fetch(kubeconfig: str, proxy: str, namespace: str, path: str) -> dict[str, Any]:
+def _fetch(context: typer.Context, kubeconfig: str, proxy: str, namespace: str, path: str) -> dict[str, Any]:
+    before_namespace, before_kubeconfig = context.obj
+
     async def question(kube: Any) -> bytes:
-        target: Target = await find(kube, proxy, namespace)
+        target: Target = await find(kube, proxy, namespace or before_namespace)
         return await admin(kube, target, path)
 
-    answer: dict[str, Any] = json.loads(ask(kubeconfig, question))
+    answer: dict[str, Any] = json.loads(ask(kubeconfig or before_kubeconfig, question))
     return answer
 
 

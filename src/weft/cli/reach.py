@@ -150,4 +150,3 @@ async def _printed(kube: Kube, target: Target, container: str, command: list[str
         said = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.code}"]
         raise NotThereError(f"{target.namespace}/{target.name}: {said[0]}")
     return ran.stdout
-

@@ -101,7 +101,10 @@ class Stream:
             channel = Channel(request.type_url)
             channel.desire(self._resources.get(request.type_url, {}))
             self._channels[request.type_url] = channel
-            channel.open(request.subscribe, request.unsubscribe, request.versions)
+            # endpoints go again on a resumed stream: it may have broken between a cluster and its endpoints, and
+            # the proxy, which says it has them (of the cluster before), would wait for them until its timeout
+            kept = {} if request.type_url == ENDPOINT else request.versions
+            channel.open(request.subscribe, request.unsubscribe, kept)
             return
         channel.subscribe(request.subscribe)
         channel.unsubscribe(request.unsubscribe)

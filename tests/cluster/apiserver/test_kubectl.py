@@ -142,7 +142,7 @@ async def test_a_definition_serves_its_kind_at_once(kubectl: Kubectl) -> None:
     unknown = await kubectl("apply", "-f", "-", stdin=WIDGET.replace("size: 3", "size: 3, sise: 4"), ok=False)
     assert 'unknown field "spec.sise"' in unknown.err
     await kubectl("delete", "crd", "widgets.example.com", "--timeout=10s")
-    assert "the server doesn't have a resource type" in (await kubectl("get", "wd", ok=False)).err
+    assert "could not find the requested resource" in (await kubectl("get", "wd", ok=False)).err
 
 
 async def test_a_watch_shows_what_happens(kubectl: Kubectl, home: Home) -> None:

@@ -23,12 +23,16 @@ def machine(tmp_path: Path) -> Iterator[tuple[Layout, str]]:
     netns.remove(outer)
 
 
-def snapshot(outer: str) -> tuple[object, ...]:
-    """What the kernel shows: namespaces, mounts, control groups, and the machine's links and routes."""
+def snapshot(layout: Layout, outer: str) -> tuple[object, ...]:
+    """What the kernel shows of a cluster: namespaces, mounts, control groups, and the machine's links and routes.
+
+    Other clusters may come and go beside it, so only what bears its names is looked at.
+    """
+    words = (layout.tag, str(layout.home), str(layout.run))
     return (
-        netns.names(),
-        sorted(map(str, files.mounts())),
-        sorted(path.name for path in Path("/sys/fs/cgroup").glob("*/weft-*")),
+        sorted(name for name in netns.names() if name.startswith(layout.tag)),
+        sorted(str(path) for path in files.mounts() if any(word in str(path) for word in words)),
+        files.cgroups(layout.tag),
         sorted(link["ifname"] for link in netlink.show(["link"], namespace=outer)),
         netlink.show(["-4", "route"], namespace=outer),
     )
@@ -56,10 +60,10 @@ def test_machine_and_nodes_reach_each_other_and_nothing_else(machine: tuple[Layo
 def test_a_second_time_changes_nothing(machine: tuple[Layout, str]) -> None:
     layout, outer = machine
     netns.inside(outer, lambda: network.ensure(layout))
-    before = snapshot(outer)
+    before = snapshot(layout, outer)
     netns.inside(outer, lambda: network.ensure(layout))
 
-    assert snapshot(outer) == before
+    assert snapshot(layout, outer) == before
 
 
 def test_a_node_that_was_taken_away_is_made_again(machine: tuple[Layout, str]) -> None:
@@ -81,12 +85,12 @@ def test_more_nodes_join_those_that_there_are(machine: tuple[Layout, str]) -> No
 
 def test_removal_leaves_what_was_before_and_can_be_repeated(machine: tuple[Layout, str]) -> None:
     layout, outer = machine
-    before = snapshot(outer)
+    before = snapshot(layout, outer)
     netns.inside(outer, lambda: network.ensure(layout))
-    assert snapshot(outer) != before
+    assert snapshot(layout, outer) != before
 
     assert removal.remove(layout, data=True).counts["namespaces"] == 3
-    assert snapshot(outer) == before
+    assert snapshot(layout, outer) == before
     assert removal.remove(layout, data=True).counts == {}
 
 

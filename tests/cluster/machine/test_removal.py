@@ -65,9 +65,18 @@ async def start_with_pod(layout: Layout, outer: str) -> Supervisor:
     return supervisor
 
 
-def shared_names() -> set[str]:
-    """What containerds and libcni keep for all clusters in one place."""
-    return {path.name for folder in (Path("/run/containerd/s"), CNI_CACHE) for path in folder.glob("*")}
+def shared(layout: Layout) -> list[Path]:
+    """What the cluster's sandboxes have in places that all containerds and libcni share."""
+    found = []
+    for bundle in removal._bundles(layout):
+        cached = [CNI_CACHE / f"weft-{bundle.id}-eth0", CNI_CACHE / f"cni-loopback-{bundle.id}-lo"]
+        found += [*cached, Path("/run/containerd/runc/k8s.io") / bundle.id]
+        found += [path for path in (bundle.socket, bundle.netns) if path]
+    return found
+
+
+def exists(path: Path) -> bool:
+    return path.exists()
 
 
 def leftovers(layout: Layout) -> list[str]:
@@ -82,11 +91,12 @@ def leftovers(layout: Layout) -> list[str]:
 @pytest.mark.parametrize("loss", ["nothing", "the record", "the namespaces"])
 async def test_after_a_crash_everything_goes(machine: tuple[Layout, str], loss: str) -> None:
     layout, outer = machine
-    before = snapshot(outer)
-    shared_before = shared_names()
+    before = snapshot(layout, outer)
     supervisor = await start_with_pod(layout, outer)
-    assert snapshot(outer) != before
-    assert [name for name in netns.names() if name.startswith("cni-")]
+    assert snapshot(layout, outer) != before
+    elsewhere = shared(layout)
+    assert len(elsewhere) == 5
+    assert all(map(exists, elsewhere))
     for identity in supervisor.started:
         os.kill(identity.pid, signal.SIGKILL)
     if loss == "the record":
@@ -99,18 +109,18 @@ async def test_after_a_crash_everything_goes(machine: tuple[Layout, str], loss: 
 
     assert removed.counts["container processes"] == 1
     assert removed.counts["pod namespaces"] == 1
-    settle(outer, before)
-    assert snapshot(outer) == before
+    settle(layout, outer, before)
+    assert snapshot(layout, outer) == before
     assert leftovers(layout) == []
-    assert shared_names() <= shared_before
+    assert not any(map(exists, elsewhere))
     assert not layout.home.exists()
     assert removal.remove(layout, data=True).counts == {}
 
 
-def settle(outer: str, before: tuple[object, ...]) -> None:
+def settle(layout: Layout, outer: str, before: tuple[object, ...]) -> None:
     """Namespaces that were unlinked under their processes end a moment after them."""
     deadline = time.monotonic() + 3
-    while snapshot(outer) != before and time.monotonic() < deadline:
+    while snapshot(layout, outer) != before and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

@@ -1,5 +1,7 @@
 """The built-in kinds, as a table: what discovery lists and which paths the server serves."""
 
+# ruff: noqa: E501 - a table is read by its columns
+
 from weft.cluster.apiserver.kinds import ALL_VERBS, Kind
 
 # group version | Kind plural | short names | categories | scope | subresources

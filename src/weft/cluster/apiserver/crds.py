@@ -88,6 +88,16 @@ def _set(status: Obj, name: str, outcome: tuple[str, str, str], stamp: str) -> N
     conditions.append(new)
 
 
+def sound(crd: Obj) -> bool:
+    """Whether the definition has what `versions` and `accept` read; validation says what else is wrong."""
+    spec = crd.get("spec") or {}
+    names = spec.get("names") or {}
+    named = all(
+        isinstance(value, str) and value for value in (spec.get("group"), names.get("plural"), names.get("kind"))
+    )
+    return named and sum(bool(version.get("storage")) for version in spec.get("versions") or ()) == 1
+
+
 def established(crd: Obj) -> bool:
     """Whether the kinds of the definition are served."""
     conditions = (crd.get("status") or {}).get("conditions") or ()

@@ -33,8 +33,8 @@ FROM revision AS r WHERE r.resource = ? AND r.revision > ? AND r.revision <= ? O
 """
 _COMPACT = """
 DELETE FROM revision WHERE revision <= :floor AND (deleted = 1 OR EXISTS (SELECT 1 FROM revision AS later
-    WHERE later.resource = revision.resource AND later.namespace = revision.namespace AND later.name = revision.name
-      AND later.revision > revision.revision AND later.revision <= :floor))
+    WHERE later.resource = revision.resource AND later.namespace = revision.namespace
+      AND later.name = revision.name AND later.revision > revision.revision AND later.revision <= :floor))
 """
 
 Record = tuple[str, str, str, int, bytes]

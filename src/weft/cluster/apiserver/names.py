@@ -1,4 +1,4 @@
-"""The names that Kubernetes accepts, and the sentences it refuses others with (`apimachinery/pkg/util/validation`)."""
+"""The names that Kubernetes accepts, and what it says of others (`apimachinery/pkg/util/validation`)."""
 
 import re
 

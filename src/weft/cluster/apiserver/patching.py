@@ -44,8 +44,10 @@ class Patching:
 
     @staticmethod
     def _unsupported() -> errors.StatusError:
-        known = ", ".join((JSON, MERGE, APPLY))
-        message = f"the body of the request was in an unknown format - accepted media types include: {known}"
+        message = (
+            "the body of the request was in an unknown format - accepted media types include:"
+            f" {JSON}, {MERGE}, {APPLY}"
+        )
         return errors.StatusError(415, "UnsupportedMediaType", message)
 
     async def _apply(self, call: Call, patch: Any) -> tuple[Obj, bool]:

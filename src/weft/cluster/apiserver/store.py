@@ -91,7 +91,7 @@ class _Pending:
 
 
 class Subscription:
-    """The changes of one resource from a revision on, in order. A reader too slow for `QUEUE` gets CompactedError."""
+    """The changes of one resource from a revision on, in order; CompactedError for a reader too slow for `QUEUE`."""
 
     def __init__(self, resource: str, namespace: str, backlog: list[Change]) -> None:
         self.resource = resource

@@ -50,6 +50,15 @@ def prepare_create(kind: Kind, obj: Obj, scheme: Scheme, stamp: str) -> None:
         obj.pop("status", None)
     if counts_generations(kind, scheme):
         obj["metadata"]["generation"] = 1
+    _begin(kind, obj)
+    if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition"):
+        obj["metadata"].setdefault("finalizers", []).append(crds.CLEANUP)
+        if crds.sound(obj):
+            crds.accept(obj, scheme, stamp)
+
+
+def _begin(kind: Kind, obj: Obj) -> None:
+    """The first status, and what else a kind starts with."""
     match kind.group, kind.kind:
         case "", "Pod":
             obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
@@ -63,16 +72,10 @@ def prepare_create(kind: Kind, obj: Obj, scheme: Scheme, stamp: str) -> None:
         case "batch", "Job":
             _own_pods(obj)
             obj["status"] = {}
-        case "apiextensions.k8s.io", "CustomResourceDefinition":
-            obj["metadata"].setdefault("finalizers", []).append(crds.CLEANUP)
         case "apps", "ReplicaSet" | "StatefulSet":
             obj["status"] = {"replicas": 0}
         case "apps", _ if has_status(kind):
             obj["status"] = {}
-    if (kind.group, kind.kind) == ("apiextensions.k8s.io", "CustomResourceDefinition") and obj["spec"].get(
-        "versions"
-    ):
-        crds.accept(obj, scheme, stamp)
 
 
 def _own_pods(job: Obj) -> None:

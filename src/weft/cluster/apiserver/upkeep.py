@@ -1,4 +1,4 @@
-"""What the server does by itself: events are forgotten after an hour, definitions that go take their objects along."""
+"""What the server does by itself: events are forgotten after an hour, definitions take their objects along."""
 
 import asyncio
 import logging

@@ -23,7 +23,7 @@ Show = Callable[[Row], bytes]
 
 @dataclass(frozen=True, slots=True)
 class WatchOptions:
-    """How to watch. `since` is a revision; None means: begin with what is there now (or, `latest`, with nothing)."""
+    """How to watch. `since` is a revision; None means: begin with what is there."""
 
     since: int | None = None
     initial: bool = False

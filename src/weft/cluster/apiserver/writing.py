@@ -29,7 +29,7 @@ class Writing:
         self._named(call, obj)
         meta = obj["metadata"]
         self.admission.namespace(call, meta["name"])
-        self._born(call, obj)
+        self._born(obj)
         forms.fill(call.kind, obj, self.cluster.scheme)
         attributes = Attributes(call, "CREATE", obj)
         await self.admission.mutate(attributes)
@@ -63,7 +63,7 @@ class Writing:
         if meta.get("resourceVersion"):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
 
-    def _born(self, call: Call, obj: Obj) -> None:
+    def _born(self, obj: Obj) -> None:
         meta = obj["metadata"]
         for name in (
             "deletionTimestamp",
@@ -92,7 +92,7 @@ class Writing:
             row = await self.cluster.store.create(key, to_stored(call.kind, obj, self.cluster.scheme))
         except ExistsError:
             raise errors.already_exists(call.kind, name) from None
-        self._stored(call, row)
+        self._stored(row)
         return from_stored(call.kind, row.decode())
 
     async def update(self, call: Call, change: Change, *, owned: bool = False) -> Obj:
@@ -191,17 +191,17 @@ class Writing:
         stored = to_stored(call.kind, obj, self.cluster.scheme)
         if _may_go(call, obj):
             gone = await self.cluster.store.delete(call.key(), stored, row.revision)
-            self._removed(call, gone)
+            self._removed(gone)
             return from_stored(call.kind, gone.decode())
         new = await self.cluster.store.update(call.key(), stored, row.revision)
-        self._stored(call, new)
+        self._stored(new)
         return from_stored(call.kind, new.decode())
 
     def _writer(self, call: Call) -> Writer:
         below = call.subresource if call.subresource in {"status", "scale"} else ""
         return Writer(call.manager, call.kind.api_version, below, self.cluster.world.stamp())
 
-    def _stored(self, call: Call, row: Row) -> None:
+    def _stored(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
             self.serve(row.decode())
@@ -211,7 +211,7 @@ class Writing:
         versions = crds.versions(crd) if crds.established(crd) else []
         self.cluster.scheme.set_custom(crd["metadata"]["name"], versions)
 
-    def _removed(self, call: Call, row: Row) -> None:
+    def _removed(self, row: Row) -> None:
         if row.key.resource == "/services":
             self.cluster.addresses.release(row.decode())
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
@@ -222,7 +222,7 @@ class Writing:
         gone = await self.cluster.store.delete(
             call.key(), to_stored(call.kind, obj, self.cluster.scheme), row.revision
         )
-        self._removed(call, gone)
+        self._removed(gone)
         return from_stored(call.kind, gone.decode())
 
 

@@ -294,10 +294,11 @@ class Worker:
     # -- telling
 
     def _tell_held(self) -> None:
+        now = self._station.clock()
         for name, container in self.seen.latest().items():
             backoff = self.notes.backoffs.get(name)
             held = container.state == State.EXITED and backoff is not None and container.id not in self._held
-            if held and not self.notes.terminating and lifecycle.held_until(backoff, container.finished) > 0:
+            if held and not self.notes.terminating and lifecycle.held_until(backoff, container.finished) > now:
                 self._held.add(container.id)
                 key = podspec.pod_key(self.pod)
                 message = f"Back-off restarting failed container {name} in pod {key}"

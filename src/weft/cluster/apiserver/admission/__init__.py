@@ -1,1 +1,1 @@
-"""What happens to an object between the client and the store: what the server adds, what webhooks change and refuse."""
+"""What happens to an object between the client and the store: what is added, changed and refused."""

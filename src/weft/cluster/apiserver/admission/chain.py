@@ -1,4 +1,4 @@
-"""The order of admission: what the server adds, mutating webhooks, what the server adds to their work; then checks."""
+"""The order of admission: what the server adds, webhooks, what the server adds to their work; then checks."""
 
 from dataclasses import dataclass
 

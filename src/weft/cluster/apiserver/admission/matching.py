@@ -31,9 +31,8 @@ def hooks(attributes: Attributes, cluster: Cluster, sort: Sort) -> list[Hook]:
         return []  # a webhook cannot guard the webhooks, or nobody could mend a broken one
     found = []
     for row in cluster.store.rows(f"{_GROUP}/{sort}webhookconfigurations"):
-        for webhook in row.decode().get("webhooks") or ():
-            if _concerns(webhook, attributes, cluster):
-                found.append(Hook(row.key.name, webhook))
+        webhooks = row.decode().get("webhooks") or ()
+        found += [Hook(row.key.name, webhook) for webhook in webhooks if _concerns(webhook, attributes, cluster)]
     return found
 
 

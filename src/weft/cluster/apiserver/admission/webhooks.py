@@ -14,7 +14,7 @@ import msgspec
 
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.admission.attributes import Attributes
-from weft.cluster.apiserver.admission.matching import Hook, Sort, hooks
+from weft.cluster.apiserver.admission.matching import Hook, hooks
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.patches import json as json_patch
 
@@ -46,7 +46,7 @@ class Webhooks:
         """Let each mutating webhook in turn change `attributes.obj`; says whether one did."""
         changed = False
         for hook in hooks(attributes, self.cluster, "mutating"):
-            response = await self._ask(hook, attributes, "mutating")
+            response = await self._ask(hook, attributes)
             if response and response.get("patch") and attributes.obj is not None:
                 attributes.obj = self._patched(hook, attributes.obj, response)
                 changed = True
@@ -61,7 +61,7 @@ class Webhooks:
             if isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _ask(self, hook: Hook, attributes: Attributes, sort: Sort) -> Obj | None:
+    async def _ask(self, hook: Hook, attributes: Attributes) -> Obj | None:
         """The response of a webhook that allows the request; None where it could not be asked and may be ignored."""
         try:
             response = await self._call(hook, attributes)
@@ -90,7 +90,7 @@ class Webhooks:
         uid = self.cluster.world.uid()
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._post(target, config, review(attributes, self.cluster, uid))
+                answer = await self._post(target, config, review(attributes, uid))
         except TimeoutError as error:
             raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError) as error:
@@ -147,7 +147,7 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     )
 
 
-def review(attributes: Attributes, cluster: Cluster, uid: str) -> Obj:
+def review(attributes: Attributes, uid: str) -> Obj:
     """The `AdmissionReview` to send."""
     call = attributes.call
     kind = {"group": call.kind.group, "version": call.kind.version, "kind": call.kind.kind}

@@ -122,8 +122,10 @@ class About:
 
     def _metrics(self) -> str:
         lines = ["# TYPE apiserver_request_total counter"]
-        for (verb, code), count in sorted(self.requests.items()):
-            lines.append(f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}')
+        lines += [
+            f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}'
+            for (verb, code), count in sorted(self.requests.items())
+        ]
         lines.append("# TYPE apiserver_storage_revision gauge")
         lines.append(f"apiserver_storage_revision {self.cluster.store.revision}")
         lines.append("# TYPE apiserver_storage_objects gauge")

@@ -59,7 +59,7 @@ class Server:
                 response.headers["Retry-After"] = str(error.retry_after)
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
-        except Exception:  # the request's trouble must not become the server's
+        except Exception:  # noqa: BLE001 - a request's trouble must not become the server's
             _log.exception("%s %s failed", request.method, request.path)
             response = bodies.answer(
                 errors.internal("the server could not answer; its log says why").status(), 500
