@@ -106,8 +106,11 @@ def remove_cgroup(group: Path, *, patience: float = 3.0) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with all it holds, if it is there. Mounts below it must be gone before."""
+    """Remove a file or a folder with all it holds, if it is there; OSError while anything is mounted below it."""
     if path.is_dir() and not path.is_symlink():
+        # what is mounted there may be the machine's own files
+        if mounted := [point for point in mounts() if point.is_relative_to(path.absolute())]:
+            raise OSError(errno.EBUSY, f"still mounted: {mounted[0]}")
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -147,7 +147,7 @@ async def test_a_webhook_that_hangs_fails_only_what_it_guards(kube: Kube, inject
     waiting = asyncio.create_task(kube.create(PODS, POD))
     await asyncio.sleep(0.1)
     assert (await kube.get(NAMESPACES, "in"))["status"]["phase"] == "Active"
-    with pytest.raises(ApiError, match='failed calling webhook "inject.example.com"'):
+    with pytest.raises(ApiError, match=r'failed calling webhook "inject\.example\.com"'):
         await waiting
     hooks = await kube.get(MUTATINGWEBHOOKS, "injector")
     hooks["webhooks"][0]["failurePolicy"] = "Ignore"

@@ -43,7 +43,9 @@ def obj(name: str, value: int = 0) -> dict[str, Any]:
 
 async def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs in this test
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         acknowledged = [process.stdout.readline().split() for _ in range(300)]
@@ -76,6 +78,25 @@ async def test_of_many_writers_at_once_exactly_one_wins() -> None:
         tries = [store.update(key("a"), obj("a", n), row.revision) for n in range(20)]
         outcomes = await asyncio.gather(*tries, return_exceptions=True)
         assert sum(not isinstance(outcome, ConflictError) for outcome in outcomes) == 1
+
+
+async def test_writes_that_come_at_any_moment_are_all_written() -> None:
+    async with open_store(":memory:") as store, asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        for n in range(200):
+            tasks.create_task(store.create(key(f"k{n}"), obj("k")))
+            for _ in range(n % 4):
+                await asyncio.sleep(0)
+
+
+async def test_a_full_disk_fails_the_write_and_not_the_store(tmp_path: Path) -> None:
+    async with open_store(tmp_path / "store.db") as store:
+        limit = store._history._db.execute("PRAGMA page_count").fetchone()[0]
+        store._history._db.execute(f"PRAGMA max_page_count = {limit}")
+        with pytest.raises(OSError, match="cannot be written"):
+            await store.create(key("big"), obj("x" * 100_000))
+        assert store.get(key("big")) is None
+        store._history._db.execute("PRAGMA max_page_count = 100000")
+        await store.create(key("big"), obj("big"))
 
 
 async def test_a_watch_resumes_from_the_database_after_a_restart(tmp_path: Path) -> None:

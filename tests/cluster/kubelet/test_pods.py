@@ -146,7 +146,7 @@ async def test_an_image_that_cannot_be_had_is_explained(node: Node) -> None:
     message = status["containerStatuses"][0]["state"]["waiting"]["message"]
     assert 'Back-off pulling image "registry.invalid/nobody/nothing:1"' in message
     assert "images.yaml" in message
-    assert any(each.startswith("Failed: failed to pull image") for each in node.memory.told("lost"))
+    assert any(each.startswith("Failed: Failed to pull image") for each in node.memory.told("lost"))
 
 
 async def test_the_users_own_aliases_come_first_and_a_bad_file_gives_one_clear_error(

@@ -161,6 +161,20 @@ def test_a_process_that_ignores_the_polite_signal_is_ended_by_force(tmp_path: Pa
     assert not processes.alive(identity)
 
 
+def test_nothing_is_deleted_through_a_mount(tmp_path: Path) -> None:
+    precious, folder = tmp_path / "precious", tmp_path / "folder"
+    for path in (precious, folder / "view"):
+        path.mkdir(parents=True)
+    (precious / "letter").write_text("mine")
+    subprocess.run(["mount", "--bind", precious, folder / "view"], check=True)
+    try:
+        with pytest.raises(OSError, match="still mounted"):
+            files.remove(folder)
+    finally:
+        files.unmount(folder / "view")
+    assert (precious / "letter").read_text() == "mine"
+
+
 def test_mounts_under_the_home_go_last_mounted_first(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "home", run_root=tmp_path / "run")
     record.save(layout.home, record.of(layout, machine_namespace=1))

@@ -62,7 +62,10 @@ def refusal(user: User, action: Action) -> str:
     if action.path:
         return f'User "{user.name}" cannot {action.verb} path "{action.path}"'
     where = f' in the namespace "{action.namespace}"' if action.namespace else " at the cluster scope"
-    return f'User "{user.name}" cannot {action.verb} resource "{action.resource}" in API group "{action.group}"{where}'
+    return (
+        f'User "{user.name}" cannot {action.verb} resource "{action.resource}" in API'
+        f' group "{action.group}"{where}'
+    )
 
 
 def _binds(binding: Obj, user: User, namespace: str) -> bool:

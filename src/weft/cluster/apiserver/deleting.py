@@ -85,7 +85,7 @@ class Deleting:
         return from_stored(call.kind, new.decode())
 
     def _marked(self, call: Call, obj: Obj, options: Options) -> Obj | None:
-        """The object with its deletion marked; None where it is marked already and this asks for nothing sooner."""
+        """The object with its deletion marked; None if it is marked and this asks for nothing sooner."""
         meta: Obj = dict(obj["metadata"])
         grace = _grace(call, obj, options)
         now = self.cluster.world.now()
@@ -143,6 +143,7 @@ def _preconditions(call: Call, obj: Obj, options: Options) -> None:
         raise errors.conflict(
             call.kind,
             call.name,
-            f"the ResourceVersion in the precondition ({options.revision}) does not match the ResourceVersion in record"
+            f"the ResourceVersion in the precondition ({options.revision}) does not match the"
+            f" ResourceVersion in record"
             f" ({meta['resourceVersion']}). The object might have been modified",
         )

@@ -42,7 +42,7 @@ class StatusError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One field that is wrong. `reason` is a Kubernetes cause such as `FieldValueInvalid`; `text` follows the field."""
+    """One field that is wrong. `reason` is a cause such as `FieldValueInvalid`; `text` follows the field."""
 
     field: str
     reason: str

@@ -24,7 +24,8 @@ def typed(obj: Any, kind: Kind) -> Obj:
         )
     if said_version and said_version != kind.api_version:
         raise errors.bad_request(
-            f"the API version in the data ({said_version}) does not match the expected API version ({kind.api_version})"
+            f"the API version in the data ({said_version}) does not match the expected API"
+            f" version ({kind.api_version})"
         )
     metadata = obj.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):

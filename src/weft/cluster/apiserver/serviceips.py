@@ -64,7 +64,8 @@ class ServiceAddresses:
             return [
                 self._refused(
                     address,
-                    f"the provided IP ({address}) is not in the valid range. The range of valid IPs is {self.network}",
+                    f"the provided IP ({address}) is not in the valid range. The range of valid IPs"
+                    f" is {self.network}",
                 )
             ]
         if self._addresses.setdefault(address, owner) != owner:

@@ -6,7 +6,6 @@ seen survives a crash.
 """
 
 import asyncio
-import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -91,7 +90,7 @@ class _Pending:
 
 
 class Subscription:
-    """The changes of one resource from a revision on, in order; CompactedError for a reader too slow for `QUEUE`."""
+    """The changes of one resource from a revision on, in order; a reader too slow gets CompactedError."""
 
     def __init__(self, resource: str, namespace: str, backlog: list[Change]) -> None:
         self.resource = resource
@@ -283,7 +282,7 @@ class Store:
         records = [(p.change.row.revision, *p.change.row.key, p.change.deleted, p.change.row.raw) for p in batch]
         try:
             await self._in_thread(lambda: self._history.append(records))
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - a writer that died would leave every later write waiting
             self._give_up(batch, error)
             return
         for pending in batch:

@@ -12,7 +12,7 @@ from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.reading import Selection, page, raw
 from weft.cluster.apiserver.scheme import resource_of
-from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row
+from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row, Store, Subscription
 
 BOOKMARK_SECONDS = 50.0
 INITIAL_END = "k8s.io/initial-events-end"
@@ -87,26 +87,33 @@ async def watch(
     except FutureError:
         yield failure(errors.StatusError(504, "Timeout", f"Too large resource version: {since}", retry_after=1))
         return
-    loop = asyncio.get_running_loop()
-    end = loop.time() + options.seconds if options.seconds else float("inf")
     try:
         if initial:
             yield initial
-        while (left := end - loop.time()) > 0:
-            try:
-                async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
-                    changes = await subscription.take()
-            except TimeoutError:
-                if options.bookmarks:
-                    yield _bookmark(kind, store.revision, initial_end=False)
-                continue
-            except CompactedError:
-                yield failure(_too_old(since))
-                return
-            if lines := b"".join(_lines(selection, changes, shown)):
-                yield lines
+        async for lines in _live(subscription, selection, options, shown, store):
+            yield lines
+    except CompactedError:
+        yield failure(_too_old(since))
     finally:
         store.unsubscribe(subscription)
+
+
+async def _live(
+    subscription: Subscription, selection: Selection, options: WatchOptions, shown: Show, store: Store
+) -> AsyncIterator[bytes]:
+    """Changes as they come, bookmarks while none come. Raises CompactedError if the reader lags too far."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + options.seconds if options.seconds else float("inf")
+    while (left := end - loop.time()) > 0:
+        try:
+            async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
+                changes = await subscription.take()
+        except TimeoutError:
+            if options.bookmarks:
+                yield _bookmark(selection.kind, store.revision, initial_end=False)
+            continue
+        if lines := b"".join(_lines(selection, changes, shown)):
+            yield lines
 
 
 def _lines(selection: Selection, changes: list[Change], shown: Show) -> Iterator[bytes]:

@@ -24,7 +24,7 @@ class Writing:
     admission: Admission
 
     async def create(self, call: Call, body: Obj, *, owned: bool = False) -> Obj:
-        """Store a new object and return it. `owned` says that managedFields are set already (server-side apply)."""
+        """Store a new object and return it. `owned`: managedFields are set already (server-side apply)."""
         obj = forms.clean(call, forms.typed(copy.deepcopy(body), call.kind), self.cluster.scheme)
         self._named(call, obj)
         meta = obj["metadata"]

@@ -120,7 +120,7 @@ class Images:
         try:
             await self._runtime.pull(name)
         except CriError as error:
-            message = f'failed to pull image "{name}": {error.message}'
+            message = f'Failed to pull image "{name}": {error.message}'
             hint = f"To run it from this machine's own programs, give it an alias in {self._users_file}."
             raise ImageError("ErrImagePull", message, hint) from error
         found = await self._runtime.image(name)

@@ -67,6 +67,11 @@ class Seen:
         return sorted((each for each in self.containers if each.name == name), key=lambda each: -each.attempt)
 
 
+LEAVE = 0.3
+"""Seconds between the wish to end a pod and its first signal: the time in which its address leaves service rules and
+proxies, so that no request is sent to a server that has stopped listening. Pods without any grace get none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Notes:
     """What the kubelet remembers of a pod. Keys are container names, in `health` container ids.
@@ -322,6 +327,8 @@ def _terminate(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> 
     running = [each for each in seen.containers if each.state == State.RUNNING]
     others = [each for each in running if each.name not in sidecars]
     left = notes.grace - int(now - notes.terminating)
+    if others and notes.grace > 1 and now < notes.terminating + LEAVE:
+        return Plan((), notes.terminating + LEAVE)
     if others:
         victims, grace = others, notes.grace
     else:

@@ -54,15 +54,13 @@ class Webhooks:
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask all validating webhooks at once; the first refusal, by order of configuration, is raised."""
-        calls = [
-            self._ask(hook, attributes, "validating") for hook in hooks(attributes, self.cluster, "validating")
-        ]
+        calls = [self._ask(hook, attributes) for hook in hooks(attributes, self.cluster, "validating")]
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 
     async def _ask(self, hook: Hook, attributes: Attributes) -> Obj | None:
-        """The response of a webhook that allows the request; None where it could not be asked and may be ignored."""
+        """The response of a webhook that allows the request; None if it was out of reach and may be."""
         try:
             response = await self._call(hook, attributes)
         except CallError as error:

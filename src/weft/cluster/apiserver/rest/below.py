@@ -18,7 +18,7 @@ from weft.cluster.apiserver.rest.resources import Resources
 from weft.cluster.apiserver.tokens import Tokens
 from weft.cluster.apiserver.versions import from_stored
 
-_STREAMS = {"exec": "exec", "attach": "attach", "portforward": "portForward"}
+_STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +50,17 @@ class Subresources:
                 return await self._evict(request, call)
             case "POST", "token":
                 return await self._token(request, call)
-            case "GET", "log":
-                target = self.kubelets.target(
-                    self._object(call), "containerLogs", request.query.get("container", ""), request.query.items()
-                )
-                return await logs.relay(request, target)
-            case "GET" | "POST", "exec" | "attach" | "portforward":
-                verb = _STREAMS[call.subresource]
-                target = self.kubelets.target(
-                    self._object(call), verb, request.query.get("container", ""), request.query.items()
-                )
-                return await streams.handle(request, target)
             case _:
-                raise errors.method_not_allowed(call.kind, request.method)
+                return await self._stream(request, call)
+
+    async def _stream(self, request: web.Request, call: Call) -> web.StreamResponse:
+        """What the pod's kubelet answers."""
+        verb = _STREAMS.get(call.subresource)
+        if verb is None or request.method not in {"GET", "POST"}:
+            raise errors.method_not_allowed(call.kind, request.method)
+        query = request.query
+        target = self.kubelets.target(self._object(call), verb, query.get("container", ""), query.items())
+        return await (logs.relay if call.subresource == "log" else streams.handle)(request, target)
 
     def _object(self, call: Call) -> Obj:
         row = reading.get(self.cluster, call.kind, call.namespace, call.name)

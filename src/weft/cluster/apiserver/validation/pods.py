@@ -169,7 +169,9 @@ def changed(obj: Obj, before: Obj) -> list[FieldError]:
         forbidden_field(
             "spec",
             "pod updates may not change fields other than `spec.containers[*].image`,"
-            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing"
-            " tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+            "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations`"
+            " (only additions to existing"
+            " tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if"
+            " it was previously negative)",
         )
     ]

@@ -96,22 +96,11 @@ def stateful_set_changed(obj: Obj, before: Obj) -> list[FieldError]:
     old = {key: value for key, value in before["spec"].items() if key not in free}
     if new == old:
         return []
-    named = "', '".join(
-        (
-            "replicas",
-            "ordinals",
-            "template",
-            "updateStrategy",
-            "revisionHistoryLimit",
-            "persistentVolumeClaimRetentionPolicy",
-        )
+    named = (
+        "'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit',"
+        " 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds'"
     )
-    return [
-        forbidden_field(
-            "spec",
-            f"updates to statefulset spec for fields other than '{named}' and 'minReadySeconds' are forbidden",
-        )
-    ]
+    return [forbidden_field("spec", f"updates to statefulset spec for fields other than {named} are forbidden")]
 
 
 def job_changed(obj: Obj, before: Obj) -> list[FieldError]:
