@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from tests.cluster.apiserver.conftest import NEWEST, OLD, Kubectl, make_home
+from tests.cluster.apiserver.servers import NEWEST, OLD, Kubectl, make_home
 
 from weft.cluster.apiserver.serving import serve
 from weft.cluster.apiserver.world import World

@@ -84,6 +84,8 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     cluster.metadata.CopyFrom(_metadata(config))
     # an endpoint that is not ready is never a last resort
     cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
+    # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
+    cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
         protocols.http_options(config.protocol)
     )

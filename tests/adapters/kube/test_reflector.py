@@ -19,6 +19,15 @@ class Pod(msgspec.Struct):
     metadata: dict[str, Any]
 
 
+class Names(msgspec.Struct):
+    name: str
+    labels: dict[str, str] = {}
+
+
+class Labelled(msgspec.Struct):
+    metadata: Names
+
+
 def pod(name: str, revision: int) -> dict[str, Any]:
     return {"metadata": {"name": name, "resourceVersion": str(revision)}}
 
@@ -124,3 +133,16 @@ async def test_an_event_that_comes_in_pieces_is_put_together() -> None:
     server = Server([], [whole[:9], whole[9:70], whole[70:]])
     async with serving(server) as kube:
         assert [type(change) for change in await first(kube, 3)] == [Replaced, Applied, Applied]
+
+
+async def test_an_object_that_cannot_be_read_is_passed_over_and_the_rest_goes_on() -> None:
+    broken = {"metadata": {"name": "odd", "resourceVersion": "6", "labels": 7}}
+    server = Server([broken, pod("a", 5)], [event("ADDED", broken), event("ADDED", pod("b", 11))])
+    async with serving(server) as kube:
+        seen = []
+        async with asyncio.timeout(5):
+            async for change in kube.reflect(PODS, decode=Labelled):
+                seen.append(change)
+                if len(seen) == 2:
+                    break
+    assert seen == [Replaced((Labelled(Names("a")),)), Applied(Labelled(Names("b")))]

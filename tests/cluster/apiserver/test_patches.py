@@ -7,8 +7,8 @@ import pytest
 from weft.cluster.apiserver.errors import StatusError
 from weft.cluster.apiserver.patches import json, merge, ownership, strategic
 from weft.cluster.apiserver.patches.ownership import Grammar, Writer
-from weft.cluster.apiserver.scheme import Scheme
 from weft.cluster.apiserver.schemas import Schemas
+from weft.cluster.apiserver.scheme import Scheme
 
 SCHEME = Scheme(Schemas.bundled())
 PODS = SCHEME.find("", "v1", "pods")

@@ -1,6 +1,7 @@
 """List and watch for ever: the state of one kind as a stream of changes, through every interruption."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -12,6 +13,8 @@ from weft.adapters.kube.client import ApiError, Kube, error_of, selectors
 from weft.adapters.kube.kinds import Kind
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _FIRST_DELAY, _LAST_DELAY = 0.1, 5.0
 
@@ -66,7 +69,8 @@ async def reflect(
     """Yield the state, then its changes. Objects are decoded into `decode` (a msgspec struct, or dict).
 
     Resumes where it was after a broken connection; after 410 it lists again (API concepts: efficient detection
-    of changes). Never ends by itself; the consumer's pace is the only buffer.
+    of changes). An object that does not decode is passed over. Never ends by itself;
+    the consumer's pace is the only buffer.
     """
     path, query = kind.path(namespace), selectors(labels, fields)
     decoder = msgspec.json.Decoder(decode)
@@ -96,7 +100,17 @@ async def _list(
     kube: Kube, path: str, query: dict[str, str], decoder: msgspec.json.Decoder[Any]
 ) -> tuple[str, tuple[Any, ...]]:
     answer = msgspec.json.decode(await kube.fetch(path, query), type=_List)
-    return str(answer.metadata["resourceVersion"]), tuple(decoder.decode(item) for item in answer.items or ())
+    objects = [_read(decoder, item, path) for item in answer.items or ()]
+    return str(answer.metadata["resourceVersion"]), tuple(obj for obj in objects if obj is not None)
+
+
+def _read(decoder: msgspec.json.Decoder[Any], raw: msgspec.Raw, path: str) -> Any:
+    """The object; None, and a line in the log, for one that we cannot read: the others are not its fault."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        log.warning("%s: an object is passed over, since it cannot be read: %s", path, error)
+        return None
 
 
 async def _watch(
@@ -108,10 +122,8 @@ async def _watch(
         if event.type == "ERROR":
             raise error_of(500, bytes(event.object))
         held = str(msgspec.json.decode(event.object, type=_Meta).metadata["resourceVersion"])
-        match event.type:
-            case "BOOKMARK":
-                yield held, None
-            case "DELETED":
-                yield held, Deleted(decoder.decode(event.object))
-            case _:
-                yield held, Applied(decoder.decode(event.object))
+        obj = None if event.type == "BOOKMARK" else _read(decoder, event.object, path)
+        if obj is None:
+            yield held, None
+        else:
+            yield held, Deleted(obj) if event.type == "DELETED" else Applied(obj)

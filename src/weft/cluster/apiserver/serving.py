@@ -32,7 +32,7 @@ from weft.cluster.apiserver.tokens import Tokens
 from weft.cluster.apiserver.world import World
 from weft.cluster.apiserver.writing import Writing
 
-_GRACE = 1.0
+_GRACE = 0.3
 """Seconds that requests under way get when the server ends."""
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from weft.cluster.apiserver import crds, errors
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
@@ -15,7 +15,7 @@ from weft.cluster.apiserver.world import read_stamp
 
 _log = logging.getLogger(__name__)
 EVENT_LIFE = timedelta(hours=1)
-_LOOK = 60.0
+_LOOK = 60.0  # seconds between looks at the events
 _RETRY = 0.5
 _DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
 _SERVER = User("system:apiserver", groups=(MASTERS,))
@@ -40,12 +40,19 @@ async def forget_events(cluster: Cluster, deleting: Deleting) -> None:
     oldest = cluster.world.now() - EVENT_LIFE
     for row in cluster.store.rows("/events"):
         event = row.decode()
-        latest = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-        if kind and read_stamp(latest) < oldest:
+        if kind and _latest(event) < oldest:
             try:
                 await deleting.delete(Call(kind, row.key.namespace, row.key.name, _SERVER), Options())
             except errors.StatusError as error:
                 _log.info("event %s/%s stays for now: %s", row.key.namespace, row.key.name, error)
+
+
+def _latest(event: Obj) -> datetime:
+    """When the event was last seen; when it was written, where what it says of itself is no time."""
+    try:
+        return read_stamp(event.get("lastTimestamp") or event.get("eventTime") or "")
+    except (TypeError, ValueError):
+        return read_stamp(event["metadata"]["creationTimestamp"])
 
 
 async def _definitions(cluster: Cluster, deleting: Deleting) -> None:

@@ -17,7 +17,8 @@ def stamp(moment: datetime) -> str:
 
 def read_stamp(text: str) -> datetime:
     """The moment that a `Time` or `MicroTime` stands for; ValueError where it is none."""
-    return datetime.fromisoformat(text)
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,8 @@ class Seen:
 
 
 LEAVE = 0.3
-"""Seconds between the wish to end a pod and its first signal: the time in which its address leaves service rules and
-proxies, so that no request is sent to a server that has stopped listening. Pods without any grace get none."""
+"""Seconds between the wish to end a pod and its first signal: the time in which its address leaves service rules
+and proxies, so that no request is sent to a server that has stopped listening. Pods without grace get none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 PAUSE_IMAGE = "weft.local/pause:1"
 CNI_BIN = Path("/usr/lib/cni")
+MIGRATE = "net.ipv4.tcp_migrate_req"
 _LINE = 16 * 1024  # bytes: the longest log line before it is split into partial ones, as elsewhere
 _SNAPSHOTTERS = ("btrfs", "zfs", "devmapper", "aufs")
 
@@ -97,10 +98,11 @@ def containerd_config(paths: RuntimePaths) -> str:
     )
 
 
-def cni_conflist(cidr: str, state: Path | None = None) -> dict[str, Any]:
+def cni_conflist(cidr: str, state: Path | None = None, *, migrate: bool = True) -> dict[str, Any]:
     """The network of a node's pods: a pair of links each, routed, addresses of `cidr` in order, host ports.
 
-    `state` is the folder where host-local notes who has which address (its own default if None).
+    `state` is the folder where host-local notes who has which address (its own default if None). `migrate` lets
+    connections that wait for a proxy which is started again go over to the new one (Linux 5.14 and later can).
     """
     ipam: dict[str, Any] = {
         "type": "host-local",
@@ -109,15 +111,14 @@ def cni_conflist(cidr: str, state: Path | None = None) -> dict[str, Any]:
     }
     if state is not None:
         ipam["dataDir"] = str(state)
-    return {
-        "cniVersion": "1.0.0",
-        "name": "weft",
-        "plugins": [
-            # no masquerade: pods see each other's true addresses, and what leaves is the node's decision
-            {"type": "ptp", "ipMasq": False, "mtu": 1500, "ipam": ipam},
-            {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
-        ],
-    }
+    plugins: list[dict[str, Any]] = [
+        # no masquerade: pods see each other's true addresses, and what leaves is the node's decision
+        {"type": "ptp", "ipMasq": False, "mtu": 1500, "ipam": ipam},
+        {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+    ]
+    if migrate:
+        plugins.append({"type": "tuning", "sysctl": {MIGRATE: "1"}})
+    return {"cniVersion": "1.0.0", "name": "weft", "plugins": plugins}
 
 
 def _quoted(value: object) -> str:

@@ -61,6 +61,11 @@ def gather(layout: Layout, *, fresh: bool) -> Facts:
     )
 
 
+def knows_sysctl(name: str) -> bool:
+    """Whether the kernel has this setting (`net.ipv4.ip_forward`)."""
+    return Path("/proc/sys", *name.split(".")).exists()
+
+
 def _features(home: Path) -> dict[str, str]:
     parent = next(folder for folder in (home, *home.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".weft-probe-", dir=parent) as scratch:

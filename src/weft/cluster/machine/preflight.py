@@ -19,6 +19,7 @@ PACKAGES: Mapping[str, str] = {
     "/usr/lib/cni/host-local": "containernetworking-plugins",
     "/usr/lib/cni/portmap": "containernetworking-plugins",
     "/usr/lib/cni/loopback": "containernetworking-plugins",
+    "/usr/lib/cni/tuning": "containernetworking-plugins",
 }
 """Each program that the cluster runs, and the Debian package that brings it."""
 

@@ -254,7 +254,9 @@ def _own_home(layout: Layout) -> None:
 
 def _configure(node: Node) -> None:
     paths = commands.paths(node)
-    conflist = runtime_config.cni_conflist(str(node.pods), paths.cni_state)
+    conflist = runtime_config.cni_conflist(
+        str(node.pods), paths.cni_state, migrate=facts.knows_sysctl(runtime_config.MIGRATE)
+    )
     wanted = {
         paths.config: runtime_config.containerd_config(paths),
         paths.cni_conf / "10-weft.conflist": json.dumps(conflist, indent=2) + "\n",

@@ -5,14 +5,19 @@ import logging
 import re
 import time
 
-from weft.adapters import http
+from weft.adapters import http, parking
 from weft.adapters.envoy_process import Command, Envoy
 from weft.inject.bootstrap import ProxyPorts
 from weft.processes.agent.settings import Drain
 
 _log = logging.getLogger("weft.agent.envoy")
 
+CAPTURED = (15001, 15006)
+"""The ports that the pod's traffic is redirected to."""
+
 _STABLE_SECONDS = 10.0
+_LONGEST_PARKING_SECONDS = 10.0
+_POLL_SECONDS = 0.02
 _LONGEST_PAUSE = 5.0
 _STOP_SECONDS = 3.0
 _LONGEST_DRAIN_SECONDS = 3600.0
@@ -32,10 +37,12 @@ class CannotStartError(RuntimeError):
 class Supervisor:
     """One Envoy at a time."""
 
-    def __init__(self, command: Command, ports: ProxyPorts) -> None:
+    def __init__(self, command: Command, ports: ProxyPorts, captured: tuple[int, ...] = CAPTURED) -> None:
         self._command = command
         self._admin = http.Target("127.0.0.1", ports.admin)
         self._own = tuple(f"0.0.0.0_{port}" for port in (ports.readiness, ports.metrics))
+        self._captured = captured
+        self._parking: parking.Parking | None = None
         self._envoy: Envoy | None = None
         self._lived = False
         self.restarts = 0
@@ -51,12 +58,14 @@ class Supervisor:
         while True:
             started = time.monotonic()
             self._envoy = envoy = await Envoy.start(self._command)
-            watch = asyncio.ensure_future(self._watch_birth())
+            watches = [asyncio.ensure_future(self._watch_birth()), asyncio.ensure_future(self._unpark())]
             try:
                 code = await envoy.wait()
             finally:
-                watch.cancel()
+                for watch in watches:
+                    watch.cancel()
             self._envoy = None
+            self._park()
             if code > 0 and not self._lived:
                 raise CannotStartError(code)
             quick_deaths = quick_deaths + 1 if time.monotonic() - started < _STABLE_SECONDS else 0
@@ -80,6 +89,28 @@ class Supervisor:
         """End Envoy."""
         if self._envoy:
             await self._envoy.stop(_STOP_SECONDS)
+
+    def _park(self) -> None:
+        # the application's connections wait in the kernel until the next Envoy listens
+        if self._parking is None and self._lived and parking.kernel_migrates():
+            self._parking = parking.Parking(self._captured)
+
+    async def _unpark(self) -> None:
+        deadline = time.monotonic() + _LONGEST_PARKING_SECONDS
+        while self._parking and time.monotonic() < deadline and not await self._is_ready():  # noqa: ASYNC110
+            await asyncio.sleep(
+                _POLL_SECONDS
+            )  # Envoy tells nobody when its listeners are there: it has to be asked
+        if self._parking:
+            self._parking.close()
+            self._parking = None
+
+    async def _is_ready(self) -> bool:
+        try:
+            answer = await http.fetch(self._admin, "GET", "/ready", timeout=2)
+        except http.HttpError:
+            return False
+        return answer.status == 200
 
     async def _watch_birth(self) -> None:
         while not self._lived:

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from weft.adapters.kube import kinds
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import Kind
@@ -23,7 +21,6 @@ FOLLOWED: tuple[Kind, ...] = (
 )
 
 _PATIENCE = 10.0
-_RETRY = 5.0
 
 log = logging.getLogger("weft.watch")
 
@@ -59,14 +56,9 @@ class Watching:
     async def _follow(self, kind: Kind) -> None:
         # of Kubernetes' objects we read some fields; users' rules stay as written until they are checked
         shape: Any = KUBERNETES.get(kind.kind, dict)
-        while True:
-            changes: Any = self._kube.reflect(kind, decode=shape)
-            try:
-                async for change in changes:
-                    self._take(kind.kind, change)
-            except msgspec.ValidationError as error:
-                log.warning("a %s cannot be read, reading them all again: %s", kind.kind, error)
-                await asyncio.sleep(_RETRY)
+        changes: Any = self._kube.reflect(kind, decode=shape)
+        async for change in changes:
+            self._take(kind.kind, change)
 
     def _take(self, kind: str, change: Change[Any]) -> None:
         try:

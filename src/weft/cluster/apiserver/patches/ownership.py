@@ -121,13 +121,21 @@ def apply(live: Obj | None, applied: Obj, writer: Writer, grammar: Grammar, *, f
     others = _without(entries, taken, mine)
     held = {path for entry in others for path in fields.from_v1(entry.get("fieldsV1") or {})}
     result: Obj = _merge(live, applied, grammar.schema, grammar.schemas)
-    for path in sorted(before - set(wanted) - held, key=len, reverse=True):
-        _remove(result, path, grammar.schema, grammar.schemas)
+    # whole items first: without its key, an item could not be found any more
+    for path in sorted(before - set(wanted) - held, key=lambda path: (path[-1] != ".", -len(path))):
+        if not _holds_below(held | set(wanted), path):
+            _remove(result, path, grammar.schema, grammar.schemas)
     entry = _entry(writer, "Apply", set(wanted))
     if mine and mine["fieldsV1"] == entry["fieldsV1"]:
         entry["time"] = mine.get("time", writer.stamp)
     result["metadata"]["managedFields"] = [entry, *others]
     return result
+
+
+def _holds_below(held: set[Path], path: Path) -> bool:
+    """Whether something in an item or container is held, so that it must stay."""
+    stem = path[:-1] if path[-1] == "." else path
+    return any(other[: len(stem)] == stem and other != path for other in held)
 
 
 def _conflicts(entries: list[Obj], mine: Obj | None, taken: set[Path]) -> list[tuple[Obj, Path]]:
@@ -164,7 +172,8 @@ def _merge(live: Any, applied: Any, schema: Schema, schemas: Schemas) -> Any:
             inner = fields.child(schema, name, schemas)
             result[name] = _merge(live[name], value, inner, schemas) if name in live else copy.deepcopy(value)
         return result
-    if isinstance(live, list) and isinstance(applied, list) and not fields.atomic(applied, schema):
+    keyed = schema.get("x-kubernetes-list-type") in {"map", "set"}
+    if isinstance(live, list) and isinstance(applied, list) and keyed:
         return _merge_items(live, applied, schema, schemas)
     return copy.deepcopy(applied)
 
