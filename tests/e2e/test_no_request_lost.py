@@ -105,6 +105,6 @@ def test_killing_an_envoy_loses_at_most_what_it_held(steady: Cluster) -> None:
     seen = load.result()
     lost = seen.total() - seen["200"]
     assert seen.total() == 500
-    # while no Envoy listens, the kernel refuses: that is the time of its restart, and no more
-    assert lost <= 50, seen
+    # those that it held, and those of the few milliseconds until the agent holds its ports
+    assert lost <= 3, seen
     assert "2/2" in steady.kubectl("get", "pod", "-n", "steady", toolbox)

@@ -100,13 +100,36 @@ def test_a_delay_holds_requests_for_its_time(canary: Cluster) -> None:
     assert eventually(lambda: 0.4 <= seconds() < 2)
 
 
-def test_a_timeout_gives_up(canary: Cluster) -> None:
-    slow = {"timeout": "100ms", "retries": {"attempts": 0}}
-    nobody = {"fault": {"delay": {"fixedDelay": "300ms", "percentage": {"value": 100}}}}
-    canary.apply("canary", virtual_service("canary", to("canary", "v1", **slow, **nobody)))
-    eventually(lambda: codes(canary, 100)["504"] == 0)
-    canary.apply("canary", virtual_service("canary", to("canary", "v1", match=[{"uri": {"prefix": "/"}}], **slow)))
-    eventually(lambda: codes(canary, 100)["200"] == 100)
+SLOW = """
+import http.server, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    seen = 0
+    def do_GET(self):
+        Slow.seen += 1
+        time.sleep(1 if self.path == "/slow" else 0)
+        fails = self.path == "/flaky" and Slow.seen % 3
+        self.send_response(503 if fails else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+http.server.ThreadingHTTPServer(("", 80), Slow).serve_forever()
+"""
+
+
+def test_a_timeout_gives_up_and_retries_try_again(canary: Cluster) -> None:
+    server = deployment("slow", "slow", "python:3.11", command=["python3", "-c", SLOW])
+    canary.apply("canary", server, service("slow", "slow"))
+    canary.roll_out("canary", "slow")
+    code = "curl -s -o /dev/null -w '%{http_code} ' slow"
+    assert canary.shell("canary", "toolbox", f"{code}/slow") == "200 "
+    here = {"route": [{"destination": {"host": "slow"}}], "timeout": "300ms", "retries": {"attempts": 0}}
+    canary.apply("canary", virtual_service("slow", here))
+    assert eventually(lambda: canary.shell("canary", "toolbox", f"{code}/slow; {code}/").split() == ["504", "200"])
+    # two of three answers are failures, so without retries some get through to the client, with two none
+    flaky = "; ".join([f"{code}/flaky"] * 12)
+    assert "503" in canary.shell("canary", "toolbox", flaky)
+    again = here | {"timeout": "5s", "retries": {"attempts": 3, "perTryTimeout": "2s", "retryOn": "5xx"}}
+    canary.apply("canary", virtual_service("slow", again))
+    assert eventually(lambda: set(canary.shell("canary", "toolbox", flaky).split()) == {"200"})
 
 
 def test_methods_and_uris_decide_too(canary: Cluster) -> None:
