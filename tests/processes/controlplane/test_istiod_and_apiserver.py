@@ -146,6 +146,7 @@ async def test_istiod_and_the_api_server_of_one_machine(tmp_path: Path) -> None:
             async with asyncio.timeout(10), proxy.got:
                 await proxy.got.wait_for(lambda: ROUTE in proxy.has)
             await follow(kube, proxy, "6s")
+            await asyncio.sleep(0.3)  # what is still on its way arrives
             messages = proxy.messages
         # without an API server, proxies keep what they have, and are told of changes once it is back
         async with server.serving():
