@@ -44,7 +44,7 @@ lint: .venv/.synced
 	@.venv/bin/lint-imports --no-cache > /dev/null || .venv/bin/lint-imports --no-cache
 
 bench: packages .venv/.synced .tools/kubectl-newest/kubectl
-	@$(PYTHON) bench/run.py
+	@$(PYTHON) -m bench.run
 
 clean:
 	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from bench import apiserver
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.manifests import NGINX, TOOLBOX, service, virtual_service
@@ -38,6 +39,8 @@ def main() -> None:
         shown = [f"{number:.4g} {figure.unit}" for number in (figure.value, figure.goal)]
         table.add_row(figure.what, *shown, f"{figure.value / figure.goal:.2f}")
     console.print(table)
+    with tempfile.TemporaryDirectory() as folder:
+        apiserver.main(Path(folder), console)
 
 
 def bring_up(cluster: Cluster) -> list[Figure]:
@@ -107,4 +110,5 @@ def convergence(cluster: Cluster) -> tuple[float, int]:
     return float(found["sum"]), int(found["count"])
 
 
-main()
+if __name__ == "__main__":
+    main()

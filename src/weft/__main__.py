@@ -18,7 +18,9 @@ PROCESSES = {
 def main() -> None:
     """Run what the first argument names."""
     name, rest = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
-    if module := PROCESSES.get(name):
+    # `weft node list` is for people; the process of that name is only ever given options
+    for_people = name == "node" and (not rest or not rest[0].startswith("--") or rest[0] == "--help")
+    if (module := PROCESSES.get(name)) and not for_people:
         sys.exit(importlib.import_module(module).main(rest))
     from weft.cli.main import app
 

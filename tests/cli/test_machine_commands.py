@@ -1,6 +1,7 @@
 """`weft up`, `down` and `status` as a user meets them when something is in the way."""
 
 import fcntl
+import json
 import os
 import socket
 import subprocess
@@ -48,6 +49,46 @@ def test_status_without_a_cluster_is_code_3_and_names_the_next_command(machine: 
     assert done.returncode == 3
     assert "weft up" in done.stderr
     assert not (tmp_path / "none").exists()
+
+
+def test_status_for_scripts_says_the_same_as_its_code(machine: str, tmp_path: Path) -> None:
+    done = weft(machine, "status", "-o", "json", "--home", str(tmp_path / "none"))
+
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["health"] == "ABSENT"
+
+
+def test_a_full_disk_behind_standard_output_stops_nothing(machine: str, tmp_path: Path) -> None:
+    words = [*netns.enter(machine), sys.executable, "-m", "weft", "down", "--home", str(tmp_path / "none")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("options", "said"), [("ro", "Read-only file system"), ("size=1M", "MiB left")])
+def test_a_disk_that_takes_nothing_is_one_line_with_a_way_out(
+    machine: str, tmp_path: Path, options: str, said: str
+) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path)], check=True)
+    try:
+        done = weft(machine, "up", "--home", str(tmp_path / "home"))
+        left = list(tmp_path.iterdir())
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "weft up --home DIR" in done.stderr
+    assert left == []
+
+
+def test_node_without_a_cluster_names_the_next_command(machine: str, tmp_path: Path) -> None:
+    for words in (("list",), ("stop", "weft"), ("start", "weft")):
+        done = weft(machine, "node", *words, "--home", str(tmp_path / "none"))
+        assert done.returncode == 1
+        assert "weft up" in done.stderr
 
 
 def test_down_without_a_cluster_says_so_and_makes_nothing(machine: str, tmp_path: Path) -> None:

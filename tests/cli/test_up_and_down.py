@@ -7,14 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from weft.adapters import files, netlink, netns, processes
-from weft.cluster.machine import record, removal
+from weft.cluster.machine import commands, record, removal
 from weft.cluster.machine.layout import Layout
 
 SECONDS = 110
@@ -84,7 +84,7 @@ class Machine:
 
     def pod_namespaces(self) -> set[str]:
         """The pods' namespaces, as containerd wrote them down."""
-        return {bundle.netns.name for bundle in removal._bundles(self.layout) if bundle.netns}
+        return {bundle.netns.name for bundle in removal._bundles(removal._whole(self.layout)) if bundle.netns}
 
     def processes(self) -> dict[str, record.Started]:
         held = record.load(self.home)
@@ -186,6 +186,62 @@ def test_ctrl_c_leaves_nothing_half_started(machine: Machine, step: str) -> None
     assert "interrupted" in said
     assert machine.traces() == []
     assert not (machine.home / "store.db").exists()
+
+
+@pytest.mark.timeout(300)
+def test_nodes_stop_start_come_and_go(machine: Machine) -> None:
+    assert machine.weft("up", "--nodes", "2").returncode == 0
+    layout = replace(machine.layout, node_count=3)
+    one, two, three = layout.nodes
+    machine.create_pod(two.name)
+    machine.pod_ip(f"on-{two.name}")
+    pods = set(removal._bundles(removal._whole(layout)))
+
+    stopped = machine.weft("node", "stop", two.name)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "weft node start weft-2" in stopped.stdout
+    assert two.namespace not in netns.names()
+    assert not processes.find(lambda command: commands.is_of_node(command, layout, two))
+    assert not files.cgroups(f"{layout.tag}/{two.name}")
+    assert not [path for path in files.mounts() if path.is_relative_to(two.home) or path.is_relative_to(two.run)]
+    gone = pods - set(removal._bundles(removal._whole(layout)))
+    assert gone
+    assert not {bundle.netns.name for bundle in gone if bundle.netns} & netns.names()
+    listed = machine.weft("node", "list").stdout
+    assert ["weft-2", "stopped", str(two.ip), str(two.pods)] in [line.split() for line in listed.splitlines()]
+    status = machine.weft("status", "-o", "json")
+    assert status.returncode == 1
+    parts = {part["name"]: part for part in json.loads(status.stdout)["parts"]}
+    assert not parts["weft-2"]["runs"]
+    assert parts["DNS"]["runs"], "service addresses are reached through the other node"
+    unknown = machine.weft("node", "stop", "weft-9")
+    assert unknown.returncode == 1
+    assert "There are: weft, weft-2" in unknown.stderr
+
+    started = machine.weft("node", "start", two.name)
+    assert started.returncode == 0, started.stderr
+    assert "is Ready" in started.stdout
+    assert machine.weft("status").returncode == 0
+    deadline = time.monotonic() + 20
+    while (
+        machine.get("/api/v1/namespaces/default/pods/on-weft-2")["status"]["containerStatuses"][0]["restartCount"]
+        != 1
+    ):
+        assert time.monotonic() < deadline, "its pod comes back"
+        time.sleep(0.2)
+
+    more = machine.weft("up", "--nodes", "3")
+    assert more.returncode == 0, more.stderr
+    assert "started containerd-weft-3, node-weft-3" in more.stdout
+    fewer = machine.weft("up", "--nodes", "1")
+    assert fewer.returncode == 0, fewer.stderr
+    assert [node["metadata"]["name"] for node in machine.get("/api/v1/nodes")["items"]] == [one.name]
+    assert {pod["spec"]["nodeName"] for pod in machine.get("/api/v1/pods")["items"]} == {one.name}
+    assert not two.home.exists()
+    assert not three.home.exists()
+    routes = netlink.show(["-4", "route"], namespace=machine.namespace)
+    assert str(two.pods) not in [route["dst"] for route in routes]
+    assert machine.weft("status").returncode == 0
 
 
 @pytest.mark.timeout(200)

@@ -5,6 +5,7 @@ Runs inside a pod: `python3 - URL SECONDS`.
 
 import collections
 import concurrent.futures
+import http.client
 import json
 import sys
 import time
@@ -21,7 +22,7 @@ def ask(url: str) -> str:
             return str(answer.status)
     except urllib.error.HTTPError as error:
         return str(error.code)
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         return f"{type(error).__name__}: {error}"
 
 

@@ -1,6 +1,7 @@
 """What users get wrong: refused or reported with the field and the way out; everything else keeps working."""
 
 import json
+import re
 
 import pytest
 from tests.e2e.manifests import NGINX, TOOLBOX, deployment, service, to, versions, virtual_service
@@ -57,6 +58,9 @@ def test_an_unknown_host_is_warned_of_and_answers_503(bad: Cluster) -> None:
     assert 'host not found "nobody' in done.stderr
     code = "curl -s -m 5 -o /dev/null -w %{http_code} nginx"
     eventually(lambda: bad.shell("bad", "toolbox", code) == "503")
+    # whoever did not see the warning finds it at the object
+    describe = ("describe", "virtualservice", "-n", "bad", "nginx")
+    eventually(lambda: re.search(r"Warning +IST0101 .*host not found \"nobody\"", bad.kubectl(*describe)))
     bad.kubectl("delete", "virtualservice", "-n", "bad", "nginx")
     assert eventually(lambda: still_works(bad))
 

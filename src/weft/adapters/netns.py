@@ -36,7 +36,10 @@ def enter(name: str) -> list[str]:
 
 
 def inside(name: str, work: Callable[[], T]) -> T:
-    """Run `work` in a namespace, in a thread that ends with it. The process itself stays where it is."""
+    """Run `work` in a namespace, in a thread that ends with it. The process itself stays where it is.
+
+    `name` may be the path of a namespace too (`/proc/PID/ns/net`).
+    """
     result: list[T] = []
     failure: list[BaseException] = []
 

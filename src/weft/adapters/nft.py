@@ -19,9 +19,12 @@ async def apply(text: str) -> None:
 async def forget_udp(address: str, port: int, target: str) -> None:
     """Forget UDP flows to `address:port` that were translated to `target`: their next packet chooses anew.
 
+    No address means any.
+
     Without conntrack(8) on the machine they last until they are silent for their timeout (30 to 120 s).
     """
-    command = ["conntrack", "-D", "-p", "udp", "--orig-dst", address, "--dport", str(port), "--dst-nat", target]
+    to = ["--orig-dst", address] if address else []
+    command = ["conntrack", "-D", "-p", "udp", *to, "--dport", str(port), "--dst-nat", target]
     with contextlib.suppress(FileNotFoundError):
         await _run(command, "")
 

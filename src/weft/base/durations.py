@@ -18,18 +18,3 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
     except OverflowError:
         raise ValueError(f'"{text}" is too long a duration') from None
-
-
-def format_duration(duration: timedelta) -> str:
-    """Write a duration the shortest way that people use: `1h30m`, `2s`, `1.5s`, `250ms`."""
-    micros = duration // timedelta(microseconds=1)
-    if 0 < micros < 1_000_000:
-        return f"{micros / 1000:g}ms"
-    minutes, rest = divmod(micros, 60_000_000)
-    hours, minutes = divmod(minutes, 60)
-    parts = (f"{hours}h" if hours else "", f"{minutes}m" if minutes else "", _seconds(rest) if rest else "")
-    return "".join(parts) or "0s"
-
-
-def _seconds(micros: int) -> str:
-    return f"{micros / 1_000_000:.6f}".rstrip("0").rstrip(".") + "s"

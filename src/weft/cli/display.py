@@ -1,10 +1,31 @@
 """The progress of `weft up`: live on a terminal, one line per step elsewhere."""
 
+import os
+import sys
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+
+class Steady(Console):
+    """Standard output that may end before we do (`weft up | head -1`, a full disk): what was begun goes on."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich prints; what cannot be written is dropped, and all that follows."""
+        try:
+            super().print(*objects, **how)
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Rich's own ends the program here."""
+        self.quiet = True
+        # Python flushes at its end, and would complain then
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Display(Protocol):

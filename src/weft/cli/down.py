@@ -41,9 +41,9 @@ def down(home: Home = DEFAULT_HOME) -> None:
 
 
 def _tell(place: str, counts: dict[str, int]) -> None:
+    from weft.cli.display import Steady
+
+    lines = [f"removed the cluster of {place}:", *(f"  {count:4} {what}" for what, count in counts.items())]
     if not counts:
-        print(f"nothing to remove: no cluster of {place} is on this machine.")
-        return
-    print(f"removed the cluster of {place}:")
-    for what, count in counts.items():
-        print(f"  {count:4} {what}")
+        lines = [f"nothing to remove: no cluster of {place} is on this machine."]
+    Steady(highlight=False, markup=False, soft_wrap=True).print("\n".join(lines))

@@ -5,7 +5,7 @@ import importlib.util
 
 import typer
 
-COMMANDS = ("weft.cli.up", "weft.cli.down", "weft.cli.status", "weft.cli.proxy", "weft.cli.version")
+COMMANDS = tuple(f"weft.cli.{name}" for name in ("up", "down", "status", "node", "image", "proxy", "version"))
 """Modules with a `register(app)`; one that a distribution leaves out is left out of the app."""
 
 

@@ -13,10 +13,12 @@ import typer
 from weft.adapters.kube import remote
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Json, Kube
-from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS
+from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS, Kind
 from weft.cli.options import fail
 
 T = TypeVar("T")
+
+_PROXY = "istio-proxy"
 
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="The namespace of the pod.", show_default="of the kubeconfig")
@@ -69,49 +71,64 @@ def _access(kubeconfig: str) -> Access:
 
 
 async def find(kube: Kube, name: str, namespace: str) -> Target:
-    """The pod that `POD`, `POD.NS`, `pod/POD` or `deployment/NAME` stands for."""
+    """The meshed pod that `POD`, `POD.NS`, `pod/POD`, `deployment/NAME` or `deployment/NAME.NS` stands for."""
     kind, _, bare = name.rpartition("/")
-    chosen = namespace or kube.access.namespace
     match kind:
         case "" | "pod" | "pods" | "po":
-            return await _pod(kube, bare, chosen, given=bool(namespace))
+            pod = await _named(kube, PODS, bare, namespace)
         case "deploy" | "deployment" | "deployments":
-            return await _of_deployment(kube, bare, chosen)
+            pod = await _of_deployment(kube, await _named(kube, DEPLOYMENTS, bare, namespace))
         case _:
             raise NotThereError(f'"{name}": proxies are in pods. Write POD[.NAMESPACE] or deployment/NAME.')
+    if trouble := unmeshed(pod):
+        raise NotThereError(trouble)
+    return Target(pod["metadata"]["namespace"], pod["metadata"]["name"])
 
 
-async def _pod(kube: Kube, name: str, namespace: str, *, given: bool) -> Target:
-    # a pod's name may hold dots itself, so the longest name that exists is meant
+def unmeshed(pod: Json) -> str:
+    """Why there is no proxy to ask in a pod, and the way out; empty where one runs."""
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    spec, status = pod.get("spec", {}), pod.get("status", {})
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    if all(one["name"] != _PROXY for one in containers):
+        return (
+            f'pod "{name}" in namespace "{namespace}" has no container {_PROXY}: it is not in the mesh. '
+            f"Label the namespace (kubectl label namespace {namespace} istio-injection=enabled) "
+            "and have the pod made anew."
+        )
+    states = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    (state,) = [one.get("state") or {} for one in states if one["name"] == _PROXY] or [{}]
+    if "running" in state:
+        return ""
+    reason = next((str(how.get("reason", "")) for how in state.values()), "") or status.get("phase", "Pending")
+    see = f"kubectl describe pod {name} -n {namespace}"
+    return f'the {_PROXY} of pod "{name}" does not run ({reason}). See why: {see}'
+
+
+async def _named(kube: Kube, kind: Kind, name: str, namespace: str) -> Json:
+    # a name may hold dots itself, so with a namespace given it is taken whole
     first, _, last = name.rpartition(".")
-    tries = [(namespace, name)] if given or not first else [(last, first), (namespace, name)]
+    whole = (namespace or kube.access.namespace, name)
+    tries = [whole] if namespace or not first else [(last, first), whole]
     for where, what in tries:
         try:
-            await kube.get(PODS, what, where)
+            return await kube.get(kind, what, where)
         except ApiError as error:
             if error.code != 404:
                 raise
-        else:
-            return Target(where, what)
     where, what = tries[0]
-    raise NotThereError(
-        f'no pod "{what}" in namespace "{where}". See which there are: kubectl get pods -n {where}'
-    )
+    see = f"See which there are: kubectl get {kind.plural} -n {where}"
+    raise NotThereError(f'no {kind.kind.lower()} "{what}" in namespace "{where}". {see}')
 
 
-async def _of_deployment(kube: Kube, name: str, namespace: str) -> Target:
-    try:
-        deployment = await kube.get(DEPLOYMENTS, name, namespace)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        way_out = f"kubectl get deployments -n {namespace}"
-        raise NotThereError(f'no deployment "{name}" in namespace "{namespace}". See: {way_out}') from error
+async def _of_deployment(kube: Kube, deployment: Json) -> Json:
+    name, namespace = deployment["metadata"]["name"], deployment["metadata"]["namespace"]
     sets = {obj["metadata"]["uid"] for obj in await kube.list(REPLICASETS, namespace) if _owned(obj, deployment)}
     pods = [pod for pod in await kube.list(PODS, namespace) if _owner(pod) in sets and _runs(pod)]
     if not pods:
-        raise NotThereError(f'deployment "{name}" has no running pod. See: kubectl describe deployment {name}')
-    return Target(namespace, pods[0]["metadata"]["name"])
+        see = f"kubectl describe deployment {name} -n {namespace}"
+        raise NotThereError(f'deployment "{name}" has no running pod. See: {see}')
+    return pods[0]
 
 
 def _owner(obj: Json) -> str:
@@ -130,7 +147,7 @@ def _runs(pod: Json) -> bool:
 async def admin(kube: Kube, target: Target, path: str) -> bytes:
     """What the Envoy of a pod answers on its admin interface."""
     command = ["weft", "agent", "request", "GET", path]
-    return await _printed(kube, target, "istio-proxy", command)
+    return await _printed(kube, target, _PROXY, command)
 
 
 async def control_planes(kube: Kube, system: str, path: str) -> list[tuple[str, bytes]]:
@@ -148,5 +165,6 @@ async def _printed(kube: Kube, target: Target, container: str, command: list[str
     ran = await remote.run(kube, target.namespace, target.name, container, command)
     if ran.code:
         said = ran.stderr.strip().splitlines()[-1:] or [f"exit code {ran.code}"]
-        raise NotThereError(f"{target.namespace}/{target.name}: {said[0]}")
+        see = f"kubectl logs {target.name} -n {target.namespace} -c {container}"
+        raise NotThereError(f"{target.namespace}/{target.name}: {said[0]}. See why: {see}")
     return ran.stdout

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from weft.cluster.machine.layout import Layout
+    from weft.cluster.machine.trouble import Trouble
     from weft.cluster.machine.up import Mesh, Up
 
 
@@ -22,20 +23,43 @@ def register(app: typer.Typer) -> None:
 def up(
     home: Home = DEFAULT_HOME,
     nodes: Annotated[
-        int | None, typer.Option(min=1, max=50, help="Number of nodes.", show_default="1, or as many as there are")
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            max=50,
+            help="Number of nodes. More than there are: new ones join. Fewer: those with the highest numbers are "
+            "drained and removed.",
+            show_default="1, or as many as there are",
+        ),
     ] = None,
     pod_cidr: Annotated[
-        str | None, typer.Option(help="Addresses of pods, a /24 for each node.", show_default="10.244.0.0/16")
+        str | None,
+        typer.Option(metavar="CIDR", help="Addresses of pods, a /24 for each node.", show_default="10.244.0.0/16"),
     ] = None,
     service_cidr: Annotated[
-        str | None, typer.Option(help="Addresses of services.", show_default="10.96.0.0/12")
+        str | None, typer.Option(metavar="CIDR", help="Addresses of services.", show_default="10.96.0.0/12")
     ] = None,
     node_cidr: Annotated[
-        str | None, typer.Option(help="Addresses of the nodes and this machine.", show_default="192.168.49.0/24")
+        str | None,
+        typer.Option(
+            metavar="CIDR", help="Addresses of the nodes and this machine.", show_default="192.168.49.0/24"
+        ),
     ] = None,
     api_port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="The API server's port on 127.0.0.1.", show_default="6443"),
+        typer.Option(
+            min=1, max=65535, metavar="PORT", help="The API server's port on 127.0.0.1.", show_default="6443"
+        ),
+    ] = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IP",
+            help="A resolver (IPv4 address) for names outside of the cluster, asked from this machine; `none` for "
+            "none. May be given again.",
+            show_default="those of /etc/resolv.conf where this machine has a default route",
+        ),
     ] = None,
 ) -> None:
     """Bring up a Kubernetes cluster with a service mesh on this machine, or complete the one that is there.
@@ -46,9 +70,8 @@ def up(
     """
     from os import geteuid
 
-    from rich.console import Console
-
     from weft.adapters import files
+    from weft.cli.display import Steady
     from weft.cluster.machine import record
     from weft.cluster.machine.layout import API_PORT, LAN, PODS, SERVICES, Layout
     from weft.cluster.machine.preflight import Facts, check
@@ -64,20 +87,22 @@ def up(
         services=_range("--service-cidr", service_cidr, known.services or SERVICES),
         lan=_range("--node-cidr", node_cidr, known.lan or LAN),
         api_port=api_port or known.api_port or API_PORT,
+        upstreams=_upstreams(upstream, None if held is None else known.upstreams),
     )
     # what needs no look at the machine is said before anything is written
     for trouble in (troubles := check(layout, Facts(root=not geteuid()))):
         say_error(trouble.what, trouble.way_out)
     if troubles:
         raise typer.Exit(1)
-    console = Console()
+    console = Steady()
     try:
         with files.locked(place / ".lock"):
             _run(layout, console)
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
-    except PermissionError as error:
-        fail(f"{error.filename or place}: permission denied.", "Try: sudo weft up")
+    except OSError as error:
+        trouble = _world(error, str(place))
+        fail(trouble.what, trouble.way_out)
 
 
 def _run(layout: "Layout", console: "Console") -> None:
@@ -136,17 +161,29 @@ def _fail(run: "Up", failure: BaseException | None) -> None:
     raise failure
 
 
-def _troubles(failure: BaseException | None) -> list[Any]:
+def _troubles(failure: BaseException | None) -> "list[Trouble]":
     """The troubles within a failure, each once; none where something else (a bug of ours) is in it alone."""
     from weft.cluster.machine.trouble import UpError
 
     match failure:
         case UpError():
             return list(failure.troubles)
+        case OSError() if failure.filename:
+            return [_world(failure, str(failure.filename))]
         case BaseExceptionGroup():
             found = [trouble for one in failure.exceptions for trouble in _troubles(one)]
             return list(dict.fromkeys(found))
     return []
+
+
+def _world(error: OSError, place: str) -> "Trouble":
+    """What a file system said: read-only, full, not allowed."""
+    from weft.cluster.machine.trouble import Trouble
+
+    return Trouble(
+        f"{error.filename or place}: {error.strerror or error}.",
+        "Choose a folder on another disk: weft up --home DIR",
+    )
 
 
 def _mesh() -> "Mesh":
@@ -170,12 +207,28 @@ def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network
         fail(f"{option}: {error}.", f"Give a range such as {otherwise}")
 
 
+def _upstreams(given: list[str] | None, held: tuple[str, ...] | None) -> tuple[str, ...]:
+    """What was asked for, else what the cluster has, else the machine's own where it can reach them."""
+    from ipaddress import IPv4Address
+
+    from weft.cluster.machine import facts
+
+    if given is None:
+        return facts.resolvers() if held is None else held
+    try:
+        return tuple(str(IPv4Address(one)) for one in given if one != "none")
+    except ValueError as error:
+        fail(f"--upstream: {error}.", "Give a resolver's IPv4 address, or none")
+
+
 def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: bool) -> None:
+    import shlex
+
     verb = "is up" if fresh else "runs"
     nodes = f"{layout.node_count} node{'s' if layout.node_count > 1 else ''}"
     console.print(
         f"\n[bold]weft {verb}[/] ({seconds:.1f} s, {nodes}). Next:\n\n"
-        f"  export KUBECONFIG={layout.kubeconfig}\n"
+        f"  export KUBECONFIG={shlex.quote(str(layout.kubeconfig))}\n"
         "  kubectl get pods -A\n"
         "  kubectl create namespace demo\n"
         "  kubectl label namespace demo istio-injection=enabled\n"

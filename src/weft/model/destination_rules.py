@@ -8,6 +8,7 @@ from weft.api import destination_rule as api
 from weft.api import traffic_policy as api_policy
 from weft.base.names import full_host, host_matches
 from weft.model.clients import Client, exported_to, is_visible, sorted_labels
+from weft.model.rule import Rule
 from weft.model.services import Labels
 from weft.model.traffic import HostTraffic, LoadBalancer, Subset, TlsMode, TrafficPolicy
 
@@ -29,28 +30,15 @@ _TLS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TrafficRule:
+class TrafficRule(Rule):
     """A DestinationRule with its host's full name; subsets have their whole policy, overrides included."""
 
-    name: str
-    namespace: str
-    created: str
     host: str
     written_host: str
     export_to: frozenset[str]
     selector: Labels
     policy: TrafficPolicy | None
     subsets: tuple[Subset, ...]
-
-    @property
-    def full_name(self) -> str:
-        """`name.namespace`."""
-        return f"{self.name}.{self.namespace}"
-
-    @property
-    def precedence(self) -> tuple[str, str, str]:
-        """The oldest rule wins; rules of the same second go by namespace and name."""
-        return (self.created, self.namespace, self.name)
 
 
 def traffic_rule(source: api.DestinationRule, domain: str) -> TrafficRule:

@@ -10,6 +10,7 @@ from weft.base.durations import parse_duration
 from weft.base.names import full_host, host_matches
 from weft.model.clients import Client, exported_to, is_visible, sorted_labels
 from weft.model.routing import Abort, Delay, HttpRoute, MatchKind, RequestMatch, Retries, StringMatch
+from weft.model.rule import Rule
 from weft.model.services import Labels
 
 
@@ -59,15 +60,12 @@ class RouteRule:
 
 
 @dataclass(frozen=True, slots=True)
-class RoutingRule:
-    """A VirtualService with full host names. `created` is the API server's time stamp, for precedence.
+class RoutingRule(Rule):
+    """A VirtualService with full host names.
 
     `label_keys` are the labels that it asks of clients, `targets` the hosts that its routes lead to.
     """
 
-    name: str
-    namespace: str
-    created: str
     hosts: tuple[str, ...]
     written_hosts: tuple[str, ...]
     export_to: frozenset[str]
@@ -75,16 +73,6 @@ class RoutingRule:
     routes: tuple[RouteRule, ...]
     label_keys: frozenset[str]
     targets: frozenset[str]
-
-    @property
-    def full_name(self) -> str:
-        """`name.namespace`."""
-        return f"{self.name}.{self.namespace}"
-
-    @property
-    def precedence(self) -> tuple[str, str, str]:
-        """The oldest rule wins; rules of the same second go by namespace and name."""
-        return (self.created, self.namespace, self.name)
 
 
 def routing_rule(source: api.VirtualService, domain: str) -> RoutingRule:

@@ -9,12 +9,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.cluster import controllers
+from weft.cluster.apiserver.loadbalancers import Range
 from weft.cluster.apiserver.serving import Settings, serve
 from weft.cluster.apiserver.world import World
 
@@ -28,6 +29,23 @@ def _bind(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def _range(text: str) -> Range:
+    try:
+        return Range.read(text)
+    except ValueError as error:
+        example = "192.168.49.200-192.168.49.250"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no range of addresses, such as {example}: {error}"
+        ) from error
+
+
+def _usual_range(binds: Sequence[tuple[str, int]]) -> Range | None:
+    """The end of the /24 that the nodes' side of the server is in: `weft up` counts nodes from its beginning."""
+    outside = (address for host, _ in binds if not (address := IPv4Address(host)).is_loopback)
+    network = next((IPv4Network((address, 24), strict=False) for address in outside), None)
+    return Range(network[200], network[250]) if network else None
+
+
 def _settings(argv: Sequence[str]) -> tuple[Settings, bool]:
     parser = argparse.ArgumentParser(prog="weft apiserver", description="Serve the Kubernetes API of one cluster.")
     parser.add_argument("--home", type=Path, required=True, help="the cluster's folder, with pki/ in it")
@@ -35,8 +53,16 @@ def _settings(argv: Sequence[str]) -> tuple[Settings, bool]:
     parser.add_argument("--service-cidr", type=IPv4Network, default=IPv4Network("10.96.0.0/12"))
     parser.add_argument("--pod-cidr", type=IPv4Network, default=IPv4Network("10.244.0.0/16"))
     parser.add_argument("--without-controllers", action="store_true", help="serve only; nothing acts on objects")
+    parser.add_argument(
+        "--load-balancers",
+        type=_range,
+        metavar="FIRST-LAST",
+        help="addresses for Services of type LoadBalancer (default: .200-.250 beside --bind)",
+    )
     given = parser.parse_args(argv)
-    return Settings(given.home, tuple(given.bind), given.service_cidr), not given.without_controllers
+    binds = tuple(given.bind)
+    balanced = given.load_balancers or _usual_range(binds)
+    return Settings(given.home, binds, given.service_cidr, balanced), not given.without_controllers
 
 
 def _now() -> datetime:
@@ -53,7 +79,7 @@ async def _control(settings: Settings) -> None:
         client_key=settings.pki("apiserver-client.key").read_text(),
     )
     async with Kube(access) as kube:
-        await controllers.run(kube, clock=_now)
+        await controllers.run(kube, clock=_now, volumes=settings.home.resolve() / "volumes")
 
 
 async def _run(settings: Settings, *, control: bool) -> None:

@@ -75,7 +75,7 @@ async def _run(options: argparse.Namespace) -> None:
         ip=options.ip,
         pod_cidr=options.pod_cidr,
         paths=RuntimePaths(home=folder, run=layout.run / options.name),
-        cgroup_parent=f"/{layout.tag}",
+        cgroup_parent=f"/{layout.tag}/{options.name}",
         dns=ClusterDns(str(layout.dns_ip), CLUSTER_DOMAIN),
         api=(str(layout.api_service_ip), 443),
     )
@@ -85,7 +85,16 @@ async def _run(options: argparse.Namespace) -> None:
         group.create_task(
             service_proxy.run(kube, options.name, service_range=str(layout.services), directory=directory)
         )
-        group.create_task(dns.run(kube, options.ip, options.upstream, directory=directory, domain=CLUSTER_DOMAIN))
+        group.create_task(
+            dns.run(
+                kube,
+                options.ip,
+                options.upstream,
+                place=lambda: record.machine(home),
+                directory=directory,
+                domain=CLUSTER_DOMAIN,
+            )
+        )
         group.create_task(kubelet.run(kube, settings, time.time))
 
 

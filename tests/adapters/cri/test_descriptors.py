@@ -4,7 +4,7 @@ import pytest
 
 from weft.adapters.cri import descriptors
 from weft.adapters.cri.encode import container_config, sandbox_config
-from weft.adapters.cri.types import ContainerSpec, Dns, Mount, SandboxSpec, Security
+from weft.adapters.cri.types import ContainerSpec, Dns, Mount, Namespaces, SandboxSpec, Security, Space
 
 
 def test_messages_come_out_of_containerd_itself_and_are_kept(tmp_path: Path) -> None:
@@ -33,7 +33,15 @@ def test_values_become_messages_field_by_field() -> None:
     sandbox = sandbox_config(
         messages,
         SandboxSpec(
-            "web", "u", "ns", 1, "web", "/logs", "/weft-x/podu", dns=Dns(("10.96.0.10",)), host_network=True
+            "web",
+            "u",
+            "ns",
+            1,
+            "web",
+            "/logs",
+            "/weft-x/podu",
+            dns=Dns(("10.96.0.10",)),
+            namespaces=Namespaces(network=Space.NODE),
         ),
     )
     assert sandbox.linux.cgroup_parent == "/weft-x/podu"

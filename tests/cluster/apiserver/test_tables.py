@@ -399,6 +399,11 @@ def test_every_kind_shows_an_object_that_has_nothing_but_a_name() -> None:
         assert all(cell is not None for cell in cells(name, {"metadata": {"name": "x"}}, group).values()), name
 
 
+def test_a_storage_driver_shows_what_it_asks_of_kubelets() -> None:
+    shown = cells("CSIDriver", {"metadata": {"name": "disk"}, "spec": {"attachRequired": False}}, "storage.k8s.io")
+    assert (shown["AttachRequired"], shown["TokenRequests"], shown["Modes"]) == (False, "<unset>", "Persistent")
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -4,9 +4,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind
+from weft.adapters.kube.kinds import (
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    SERVICES,
+    STORAGECLASSES,
+    Kind,
+)
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Create, Patch, Post, Put, Tell
+from weft.cluster.controllers.changes import Bind, Create, Patch, Put, Tell
 from weft.cluster.controllers.endpoints import EndpointsController
 from weft.cluster.controllers.loop import World
 from weft.cluster.controllers.scheduler import Scheduler
@@ -21,6 +32,10 @@ def world(**objects: list[Json]) -> World:
         "services": SERVICES,
         "slices": ENDPOINTSLICES,
         "endpoints": ENDPOINTS,
+        "namespaces": NAMESPACES,
+        "claims": PERSISTENTVOLUMECLAIMS,
+        "volumes": PERSISTENTVOLUMES,
+        "classes": STORAGECLASSES,
     }
     caches = {kind: Cache(kind, lambda _kind, _obj: None) for kind in kinds.values()}
     for name, items in objects.items():
@@ -62,9 +77,8 @@ def service(**spec: Any) -> Json:
 def test_a_pod_goes_to_the_ready_node_with_the_fewest_pods() -> None:
     there = pod("old", nodeName="a")
     plan = Scheduler().plan(("default", "new"), world(nodes=[node("a"), node("b")], pods=[there, pod("new")]))
-    (binding,) = [change for change in plan.changes if isinstance(change, Post)]
-    assert binding.path == "/api/v1/namespaces/default/pods/new/binding"
-    assert binding.body["target"]["name"] == "b"
+    (binding,) = [change for change in plan.changes if isinstance(change, Bind)]
+    assert binding.node == "b"
 
 
 def test_a_pod_that_fits_nowhere_is_told_why_once() -> None:
@@ -74,7 +88,8 @@ def test_a_pod_that_fits_nowhere_is_told_why_once() -> None:
     (tell,) = [change for change in plan.changes if isinstance(change, Tell)]
     assert tell.message == (
         "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint {gpu: }, "
-        "1 node(s) were unschedulable."
+        "1 node(s) were unschedulable. "
+        "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling."
     )
     (patch,) = [change for change in plan.changes if isinstance(change, Patch)]
     again = big | {"status": patch.patch["status"]}
@@ -116,7 +131,7 @@ def test_a_slice_is_rewritten_in_place_and_an_unchanged_one_left_alone() -> None
     )
     written = {change.kind: change.object for change in first.changes if isinstance(change, Create)}
     piece = written[ENDPOINTSLICES] | {"metadata": written[ENDPOINTSLICES]["metadata"] | meta("web-x")}
-    held = written[ENDPOINTS] | {"metadata": meta("web")}
+    held = written[ENDPOINTS] | {"metadata": written[ENDPOINTS]["metadata"] | meta("web")}
     same = world(services=[service()], pods=[running("p", "10.0.0.1")], slices=[piece], endpoints=[held])
     assert not EndpointsController().plan(("default", "web"), same).changes
     moved = world(services=[service()], pods=[running("p", "10.0.0.9")], slices=[piece], endpoints=[held])

@@ -1,92 +1,15 @@
 """Deployments and ReplicaSets, played against a small model of the API: what is created, scaled and told."""
 
-from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
+from tests.cluster.controllers.stage import Stage, merged
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS, Kind
-from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Create, Delete, Patch, Plan, Put, Tell
+from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS
 from weft.cluster.controllers.deployments import Deployments
-from weft.cluster.controllers.loop import World
-from weft.cluster.controllers.objects import condition, is_ready, timestamp
+from weft.cluster.controllers.objects import condition, is_ready
 from weft.cluster.controllers.replicasets import ReplicaSets
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def merged(old: Any, patch: Any) -> Any:
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(old) if isinstance(old, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
-
-
-class Stage:
-    """Performs plans the way the API server would, without one."""
-
-    def __init__(self) -> None:
-        self.caches = {kind: Cache(kind, lambda _kind, _obj: None) for kind in (DEPLOYMENTS, REPLICASETS, PODS)}
-        self.now = START
-        self.revisions = count(1)
-        self.events: list[str] = []
-
-    @property
-    def world(self) -> World:
-        return World(self.caches, self.now)
-
-    def put(self, kind: Kind, obj: Json) -> Json:
-        number = str(next(self.revisions))
-        meta = {"namespace": "default", "uid": number, "creationTimestamp": timestamp(self.now), "generation": 1}
-        meta |= obj["metadata"] | {"resourceVersion": number}
-        meta.setdefault("name", f"{meta.get('generateName')}{number}")
-        obj = obj | {"metadata": meta}
-        self.caches[kind].put(obj)
-        return obj
-
-    def perform(self, plan: Plan) -> None:
-        for change in plan.changes:
-            match change:
-                case Create(kind, obj):
-                    self.put(kind, obj)
-                case Patch(kind, of, patch):
-                    held = self.caches[kind].get(("default", of["metadata"]["name"]))
-                    assert held
-                    self.put(kind, merged(held, patch))
-                case Put(kind, obj):
-                    self.put(kind, obj)
-                case Delete(kind, of):
-                    self.caches[kind]._remove(of)
-                case Tell():
-                    self.events.append(change.message)
-
-    def settle(self) -> None:
-        """Let both controllers look at everything, as long as they change something."""
-        for _ in range(200):
-            before = str(list(map(list, self.caches.values())))
-            for key in [("default", dep["metadata"]["name"]) for dep in self.caches[DEPLOYMENTS]]:
-                self.perform(Deployments().plan(key, self.world))
-            for key in [("default", rs["metadata"]["name"]) for rs in list(self.caches[REPLICASETS])]:
-                self.perform(ReplicaSets().plan(key, self.world))
-            if before == str(list(map(list, self.caches.values()))):
-                return
-        raise AssertionError("the controllers never come to rest")
-
-    def make_ready(self, pod: Json) -> None:
-        ready = {"type": "Ready", "status": "True", "lastTransitionTime": timestamp(self.now)}
-        status = {"phase": "Running", "conditions": [ready]}
-        self.put(PODS, pod | {"spec": pod["spec"] | {"nodeName": "n"}, "status": status})
-
-    def pods(self) -> list[Json]:
-        return list(self.caches[PODS])
 
 
 def deployment(replicas: int, image: str = "nginx:1", **spec: Any) -> Json:
@@ -100,7 +23,7 @@ def deployment(replicas: int, image: str = "nginx:1", **spec: Any) -> Json:
 
 @pytest.fixture
 def stage() -> Stage:
-    return Stage()
+    return Stage([Deployments(), ReplicaSets()])
 
 
 def test_a_deployment_gets_its_pods_through_a_replicaset_named_by_its_template(stage: Stage) -> None:
@@ -160,8 +83,7 @@ def test_a_broken_new_version_never_takes_the_old_one_down(stage: Stage) -> None
     stage.put(DEPLOYMENTS, merged(next(iter(stage.caches[DEPLOYMENTS])), deployment(4, "broken:1")))
     stage.settle()
     assert sum(map(is_ready, stage.pods())) == 3
-    stage.now += timedelta(seconds=700)
-    stage.settle()
+    stage.wait(700)
     (held,) = stage.caches[DEPLOYMENTS]
     assert condition(held, "Progressing")["reason"] == "ProgressDeadlineExceeded"
 
@@ -211,3 +133,62 @@ def test_a_pod_without_owner_is_adopted_instead_of_a_new_one_created(stage: Stag
     stage.settle()
     assert [pod["metadata"]["name"] for pod in stage.pods()] == ["stray"]
     assert stage.pods()[0]["metadata"]["ownerReferences"][0]["name"] == "web"
+
+
+def begin(stage: Stage, size: int, **spec: Any) -> None:
+    stage.put(DEPLOYMENTS, deployment(size, **spec))
+    stage.settle()
+    stage.make_all_ready()
+    stage.settle()
+
+
+def test_scaling_in_mid_rollout_divides_the_new_size_among_old_and_new(stage: Stage) -> None:
+    begin(stage, 10)
+    stage.change(DEPLOYMENTS, "web", {"spec": deployment(10, "broken:1")["spec"]})
+    stage.settle()
+    before = {image: rs["spec"]["replicas"] for rs in stage.caches[REPLICASETS] if (image := image_of(rs))}
+    assert before == {"nginx:1": 8, "broken:1": 5}
+    stage.change(DEPLOYMENTS, "web", {"spec": {"replicas": 20}})
+    stage.settle()
+    assert {image_of(rs): rs["spec"]["replicas"] for rs in stage.caches[REPLICASETS]} == {
+        "nginx:1": 15,
+        "broken:1": 10,
+    }
+
+
+def image_of(replicaset: Json) -> str:
+    return str(replicaset["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_a_paused_deployment_scales_but_does_not_roll(stage: Stage) -> None:
+    begin(stage, 2)
+    paused = deployment(4, "nginx:2", paused=True)["spec"]
+    stage.change(DEPLOYMENTS, "web", {"spec": paused})
+    stage.settle()
+    assert len(stage.pods()) == 4
+    assert {pod["spec"]["containers"][0]["image"] for pod in stage.pods()} == {"nginx:1"}
+    assert condition(stage.get(DEPLOYMENTS, "web"), "Progressing")["reason"] == "DeploymentPaused"
+    stage.change(DEPLOYMENTS, "web", {"spec": {"paused": None}})
+    stage.settle()
+    assert "nginx:2" in {pod["spec"]["containers"][0]["image"] for pod in stage.pods()}
+
+
+def test_a_change_cause_written_later_reaches_the_current_replicaset(stage: Stage) -> None:
+    begin(stage, 1)
+    stage.change(DEPLOYMENTS, "web", {"metadata": {"annotations": {"kubernetes.io/change-cause": "a fix"}}})
+    stage.settle()
+    (replicaset,) = stage.caches[REPLICASETS]
+    assert replicaset["metadata"]["annotations"]["kubernetes.io/change-cause"] == "a fix"
+
+
+def test_a_deployment_that_is_made_again_takes_its_orphaned_replicasets_over(stage: Stage) -> None:
+    begin(stage, 2)
+    before = stage.names()
+    stage.caches[DEPLOYMENTS]._remove(stage.get(DEPLOYMENTS, "web"))
+    (replicaset,) = stage.caches[REPLICASETS]
+    stage.change(REPLICASETS, replicaset["metadata"]["name"], {"metadata": {"ownerReferences": None}})
+    stage.put(DEPLOYMENTS, deployment(2) | {"metadata": {"name": "web", "uid": "another"}})
+    stage.settle()
+    (adopted,) = stage.caches[REPLICASETS]
+    assert adopted["metadata"]["ownerReferences"][0]["uid"] == "another"
+    assert stage.names() == before

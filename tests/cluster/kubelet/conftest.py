@@ -50,19 +50,13 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     subprocess.run(["ip", "netns", "add", name], check=True)
     inside = ["nsenter", f"--net=/run/netns/{name}"]
     subprocess.run([*inside, "ip", "link", "set", "lo", "up"], check=True)
-    with (paths.home / "containerd.log").open("wb") as log:
-        daemon = subprocess.Popen(
-            [*inside, "containerd", "--config", str(paths.config)], stdout=log, stderr=log, start_new_session=True
-        )
+    daemon = Containerd(paths, name, f"/{name}")
+    daemon.start()
     try:
-        deadline = time.monotonic() + 20
-        while not paths.socket.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        yield Containerd(paths, name, f"/{name}")
+        yield daemon
     finally:
         _end_shims(str(paths.socket))
-        daemon.send_signal(signal.SIGTERM)
-        daemon.wait(20)
+        daemon.stop(signal.SIGTERM)
         mounts = [line.split(" ")[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for mount in reversed([each for each in mounts if each.startswith((f"{run}/", f"{paths.home}/"))]):
             subprocess.run(["umount", "-l", mount], check=False)

@@ -1,6 +1,8 @@
 """What the tests of the kubelet share: a cluster's API in memory, and pods to run."""
 
 import asyncio
+import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from weft.cluster.kubelet.objects import Objects, Reference
+from weft.cluster.kubelet.objects import CLAIM, VOLUME, Objects, Reference
 from weft.cluster.kubelet.pods import Pods
 from weft.cluster.kubelet.runtime_config import RuntimePaths
 from weft.cluster.kubelet.station import Issued, Pod, Station
@@ -22,6 +24,23 @@ class Containerd:
     paths: RuntimePaths
     namespace: str
     cgroup: str
+    daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start the daemon in its namespace, and wait for its socket."""
+        self.paths.socket.unlink(missing_ok=True)
+        words = ["nsenter", f"--net=/run/netns/{self.namespace}", "containerd", "--config", str(self.paths.config)]
+        with (self.paths.home / "containerd.log").open("ab") as log:
+            self.daemons.append(subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True))
+        deadline = time.monotonic() + 20
+        while not self.paths.socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def stop(self, number: signal.Signals) -> None:
+        """End the daemon; what it runs goes on."""
+        daemon = self.daemons.pop()
+        daemon.send_signal(number)
+        daemon.wait(20)
 
 
 @dataclass
@@ -62,7 +81,11 @@ class Memory:
         self.followers[reference].remove(changed)
 
     async def objects(self, references: frozenset[Reference]) -> Objects:
-        return Objects({each: self.objects_[each] for each in references if each in self.objects_})
+        found = {each: self.objects_[each] for each in references if each in self.objects_}
+        for claim in [value for each, value in found.items() if each.kind == CLAIM]:
+            volume = Reference(VOLUME, "", claim["spec"].get("volumeName", ""))
+            found |= {volume: self.objects_[volume]} if volume in self.objects_ else {}
+        return Objects(found)
 
     def put(self, kind: str, name: str, data: dict[str, str], namespace: str = "default") -> None:
         reference = Reference(kind, namespace, name)

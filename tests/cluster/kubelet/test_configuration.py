@@ -147,7 +147,9 @@ async def test_root_is_refused_where_the_pod_says_so(node: Node) -> None:
 
     status = await node.until("root", refused)
     message = status["containerStatuses"][0]["state"]["waiting"]["message"]
-    assert message == "container has runAsNonRoot and image will run as root"
+    assert message == (
+        'container has runAsNonRoot and image will run as root (pod: "root_default(uid-root)", container: main)'
+    )
 
 
 async def test_names_resolve_by_the_cluster_and_the_pod_knows_its_own(node: Node) -> None:

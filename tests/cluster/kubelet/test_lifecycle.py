@@ -27,7 +27,8 @@ from weft.cluster.kubelet.lifecycle import (
     next_backoff,
     outcome,
 )
-from weft.cluster.kubelet.status import difference, status
+from weft.cluster.kubelet.podspec import digest
+from weft.cluster.kubelet.status import difference, status, timestamp
 
 NOW = 1000.0
 UP = Sandbox("s0", "uid", "web", "default", 0, ready=True, created=1.0, ip="10.0.0.5")
@@ -74,7 +75,7 @@ def test_an_init_container_is_waited_for_and_a_failed_one_tried_again_or_not() -
     failed = seen(box("init", State.EXITED, code=1))
     assert decide(web, failed, Notes(), NOW) == Plan((Start("init", 1, NOW - 1),))
     never = pod("web", spec("main"), initContainers=[spec("init")], restartPolicy="Never")
-    assert outcome(never, failed) == "Failed"
+    assert outcome(never, failed, NOW) == "Failed"
     assert decide(never, failed, Notes(), NOW) == Plan((StopSandbox("s0"),))
 
 
@@ -228,3 +229,60 @@ def test_nothing_that_is_busy_is_touched_and_a_status_can_always_be_told(
     starts = [action for action in plan.actions if isinstance(action, Start)]
     assert not (ending and starts)
     assert status(web, there, notes, "n", NOW)["phase"] in {"Pending", "Running", "Succeeded", "Failed"}
+
+
+def waiting(result: Json, kind: str = "containerStatuses") -> list[str]:
+    return [each["state"].get("waiting", {}).get("reason", "") for each in result[kind]]
+
+
+def test_what_waits_for_init_containers_says_pod_initializing_as_kubectl_counts_by_it() -> None:
+    web = pod("web", spec("main"), initContainers=[spec("init"), spec("second")])
+    first = status(web, seen(), Notes(), "n", NOW)
+    assert waiting(first) == ["PodInitializing"]
+    assert waiting(first, "initContainerStatuses") == ["PodInitializing"] * 2
+    between = status(web, seen(box("init", State.EXITED)), Notes(), "n", NOW)
+    assert waiting(between, "initContainerStatuses") == ["", "PodInitializing"]
+    assert waiting(status(pod("web", spec("main")), seen(), Notes(), "n", NOW)) == ["ContainerCreating"]
+
+
+def test_a_debug_container_starts_beside_whatever_runs_and_is_never_started_again() -> None:
+    web = pod("web", spec("main"), initContainers=[spec("init")], ephemeralContainers=[spec("debug")])
+    running = seen(box("init", State.RUNNING))
+    assert decide(web, running, Notes(), NOW).actions == (Start("debug", 0),)
+    failed = seen(box("init", State.RUNNING), box("debug", State.EXITED, code=1))
+    assert decide(web, failed, Notes(), NOW) == Plan()
+    shown = status(web, failed, Notes(), "n", NOW)["ephemeralContainerStatuses"][0]
+    assert shown["state"]["terminated"]["exitCode"] == 1
+    assert "started" not in shown
+    # it neither makes the pod ready nor keeps it from ending
+    over = pod("web", spec("main"), ephemeralContainers=[spec("debug")], restartPolicy="Never")
+    done = seen(box("main", State.EXITED), box("debug", State.RUNNING))
+    assert decide(over, done, Notes(), NOW).actions == (Kill("debug-0", "debug", 30, "Stopping container debug"),)
+
+
+def test_another_image_ends_a_container_and_starts_it_whatever_its_policy() -> None:
+    web = pod("web", spec("main") | {"image": "nginx:2"}, restartPolicy="Never")
+    old = replace(box("main", State.RUNNING), made_from=digest(spec("main")))
+    kill = Kill("main-0", "main", 30, "Container main definition changed, will be restarted")
+    assert decide(web, seen(old), Notes(), NOW).actions == (kill,)
+    ended = replace(box("main", State.EXITED, code=137), made_from=digest(spec("main")))
+    assert outcome(web, seen(ended), NOW) == ""
+    assert decide(web, seen(ended), Notes(), NOW).actions == (Start("main", 1),)
+    same = replace(box("main", State.RUNNING), made_from=digest(web["spec"]["containers"][0]))
+    assert decide(web, seen(same), Notes(), NOW) == Plan()
+    # resources may change while it runs
+    assert digest(spec("main", resources={"limits": {"cpu": "1"}})) == digest(spec("main"))
+
+
+def test_a_deadline_is_kept_to_the_second_and_ends_what_runs() -> None:
+    web = pod("web", spec("main"), activeDeadlineSeconds=60)
+    web["status"] = {"startTime": timestamp(NOW - 59)}
+    assert decide(web, seen(box("main", State.RUNNING)), Notes(), NOW) == Plan((), NOW + 1)
+    late = seen(box("main", State.RUNNING))
+    assert decide(web, late, Notes(), NOW + 1).actions == (Kill("main-0", "main", 30, "Stopping container main"),)
+    shown = status(web, seen(box("main", State.EXITED, code=143)), Notes(), "n", NOW + 1)
+    assert (shown["phase"], shown["reason"]) == ("Failed", "DeadlineExceeded")
+    assert shown["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
+    # also where not even the sandbox came up
+    assert decide(web, Seen(), Notes(), NOW + 1) == Plan()
+    assert status(web, Seen(), Notes(), "n", NOW + 1)["phase"] == "Failed"

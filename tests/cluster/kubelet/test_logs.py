@@ -56,8 +56,8 @@ async def test_a_log_is_followed_across_a_turn_over(tmp_path: Path) -> None:
 
     task = asyncio.create_task(follow())
     await asyncio.sleep(0.05)
-    assert logs.turn_over(path, largest=1)
-    assert not logs.turn_over(path, largest=1)
+    assert logs.turn_over(path, 0.0, largest=1)
+    assert not logs.turn_over(path, 0.0, largest=1)
     path.write_bytes(written([(True, "two")]))
     await asyncio.sleep(0.25)
     over = True

@@ -57,6 +57,37 @@ def test_machine_and_nodes_reach_each_other_and_nothing_else(machine: tuple[Layo
         assert not any(route["dst"] == "default" for route in netlink.show(["-4", "route"], namespace=namespace))
 
 
+def test_the_nodes_second_links_join_a_lan_of_their_own(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(layout))
+    one, two = layout.nodes
+    for number, node in enumerate((one, two), 1):
+        (link,) = netlink.show(["addr", "show", "dev", links.UNDERLAY], namespace=node.namespace)
+        assert "UP" in link["flags"]
+        assert not link["addr_info"], "its addresses are for pods to choose"
+        netlink.batch([f"addr add 172.16.41.{number}/24 dev {links.UNDERLAY}"], namespace=node.namespace)
+
+    assert reach(one.namespace, "172.16.41.2")
+    assert not reach(outer, "172.16.41.2")
+
+
+def test_services_are_reached_through_a_node_that_runs(machine: tuple[Layout, str]) -> None:
+    layout, outer = machine
+    netns.inside(outer, lambda: network.ensure(layout))
+
+    def gateway() -> str:
+        (route,) = netlink.show(["-4", "route", "show", str(layout.services)], namespace=outer)
+        return str(route["gateway"])
+
+    assert gateway() == str(layout.nodes[0].ip)
+    removal.remove_node(layout, layout.nodes[0], data=False)
+    netns.inside(outer, lambda: network.ensure(layout, network.running(layout)))
+    assert gateway() == str(layout.nodes[1].ip)
+    assert network.running(layout) == (layout.nodes[1],)
+    netns.inside(outer, lambda: network.ensure(layout))
+    assert gateway() == str(layout.nodes[0].ip)
+
+
 def test_a_second_time_changes_nothing(machine: tuple[Layout, str]) -> None:
     layout, outer = machine
     netns.inside(outer, lambda: network.ensure(layout))

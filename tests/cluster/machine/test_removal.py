@@ -17,7 +17,7 @@ from weft.adapters.cri import descriptors
 from weft.adapters.cri.client import Runtime
 from weft.adapters.cri.types import SandboxSpec
 from weft.cluster.kubelet.images import Images
-from weft.cluster.machine import commands, network, record, removal, up
+from weft.cluster.machine import commands, network, nodes, record, removal
 from weft.cluster.machine.layout import Layout
 from weft.cluster.machine.supervision import Supervisor
 
@@ -40,7 +40,7 @@ async def start_with_pod(layout: Layout, outer: str) -> Supervisor:
     record.save(layout.home, record.of(layout, machine_namespace=1))
     netns.inside(outer, lambda: network.ensure(layout))
     (node,) = layout.nodes
-    up._configure(node)
+    nodes.configure(node)
     supervisor = Supervisor({})
     supervisor.ensure(commands.containerd(layout, node))
     socket = commands.paths(node).socket
@@ -68,9 +68,9 @@ async def start_with_pod(layout: Layout, outer: str) -> Supervisor:
 def shared(layout: Layout) -> list[Path]:
     """What the cluster's sandboxes have in places that all containerds and libcni share."""
     found = []
-    for bundle in removal._bundles(layout):
+    for bundle in removal._bundles(removal._whole(layout)):
         cached = [CNI_CACHE / f"weft-{bundle.id}-eth0", CNI_CACHE / f"cni-loopback-{bundle.id}-lo"]
-        found += [*cached, Path("/run/containerd/runc/k8s.io") / bundle.id]
+        found += cached
         found += [path for path in (bundle.socket, bundle.netns) if path]
     return found
 
@@ -84,7 +84,7 @@ def leftovers(layout: Layout) -> list[str]:
     found = processes.find(
         lambda command: any(str(layout.home) in word or str(layout.run) in word for word in command)
     )
-    cached = [str(path) for path in CNI_CACHE.glob("weft-*") if removal._is_of(path, layout)]
+    cached = [str(path) for path in CNI_CACHE.glob("weft-*") if removal._is_of(path, layout.home)]
     return [str(one) for one in found] + cached
 
 
@@ -95,7 +95,7 @@ async def test_after_a_crash_everything_goes(machine: tuple[Layout, str], loss: 
     supervisor = await start_with_pod(layout, outer)
     assert snapshot(layout, outer) != before
     elsewhere = shared(layout)
-    assert len(elsewhere) == 5
+    assert len(elsewhere) == 4
     assert all(map(exists, elsewhere))
     for identity in supervisor.started:
         os.kill(identity.pid, signal.SIGKILL)

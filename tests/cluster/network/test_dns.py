@@ -5,12 +5,14 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cluster.network.conftest import Lan
 
 from weft.cluster.network import dns, dns_messages
 from weft.cluster.network.directory import Directory, picture
@@ -217,6 +219,24 @@ async def test_other_names_are_asked_of_an_upstream(monkeypatch: pytest.MonkeyPa
         async with serving(dns.Resolver(outside, ["127.0.0.1"])) as port:
             reply = await ask_udp(port, dns_messages.ask("nginx.sidecar.svc.example.org", "A"))
             assert dns_messages.outcome(reply) == ("NOERROR", ("10.96.0.7",))
+
+
+async def test_an_upstream_is_asked_from_the_machines_network_by_udp_and_tcp(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = Directory()
+    outside.picture, outside.complete = picture([], []), True
+    name = "nginx.sidecar.svc.example.org"
+    async with serving(dns.Resolver(directory(), domain="example.org")) as upstream:
+        # the upstream listens in this network only; the resolver's own is the node's
+        monkeypatch.setattr(dns, "PORT", upstream)
+        node = f"/run/netns/{lan.nodes[0].namespace}"
+        for place, answer in (("/proc/self/ns/net", ("NOERROR", ("10.96.0.7",))), (node, ("SERVFAIL", ()))):
+            resolver = dns.Resolver(outside, ["127.0.0.1"], place=partial(str, place))
+            for protocol in ("udp", "tcp"):
+                reply = await resolver.resolve(dns_messages.ask(name, "A"), protocol)
+                assert reply
+                assert dns_messages.outcome(reply) == answer, (place, protocol)
 
 
 async def test_an_external_name_is_followed_to_the_upstream(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,86 @@ def test_a_client_with_affinity_keeps_its_endpoint(lan: Lan, servers: None) -> N
     assert len(names(call(lan.pods[0], count=20))) == 1
 
 
+def apply_change(lan: Lan, before: Picture, after: Picture) -> None:
+    for place, name in zip(lan.nodes, ("weft", "weft-2"), strict=True):
+        text = ruleset(balanced(after, name), service_range="10.96.0.0/12", held=balanced(before, name))
+        done = place.run("nft", "-f", "-", text=text)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_client_with_affinity_stays_while_other_endpoints_come_and_go(lan: Lan, servers: None) -> None:
+    sticky = service(sessionAffinity="ClientIP")
+    all_of_them = everywhere(lan)
+    state = picture([sticky], [slices(*all_of_them)])
+    apply(lan, state)
+    clients = (lan.pods[0], lan.pods[2], lan.machine)
+    mine = {client.namespace: call(client)[0].split()[0] for client in clients}
+    for client in clients:
+        own = int(mine[client.namespace].removeprefix("pod"))
+        for others in ([0], [1], [2], [3], [0, 1, 2, 3]):
+            kept = [pod for number, pod in enumerate(all_of_them) if number == own or number in others]
+            after = picture([sticky], [slices(*kept)])
+            apply_change(lan, state, after)
+            state = after
+            assert names(call(client, count=8)) == {mine[client.namespace]: 8}, (client, others)
+        rest = picture([sticky], [slices(*(pod for number, pod in enumerate(all_of_them) if number != own))])
+        apply_change(lan, state, rest)
+        assert len(names(call(client, count=8))) == 1, "its endpoint is gone: it gets another, and stays there"
+        state = picture([sticky], [slices(*all_of_them)])
+        apply_change(lan, rest, state)
+        mine = {one.namespace: call(one)[0].split()[0] for one in clients}
+
+
+def test_affinity_ends_after_its_timeout(lan: Lan, servers: None) -> None:
+    config = {"clientIP": {"timeoutSeconds": 1}}
+    sticky = service(sessionAffinity="ClientIP", sessionAffinityConfig=config)
+    apply(lan, picture([sticky], [slices(*everywhere(lan))]))
+
+    def remembered() -> bool:
+        return f"{lan.pods[0].ip} expires" in lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout
+
+    call(lan.pods[0])
+    assert remembered()
+    time.sleep(1.3)
+    assert not remembered()
+
+
+def test_the_outer_policy_is_not_about_a_nodes_own_pods(lan: Lan, servers: None) -> None:
+    local = service(type="NodePort", externalTrafficPolicy="Local")
+    apply(lan, picture([local], [slices((lan.pods[3], "weft-2"))]))
+
+    for place in (lan.pods[0], lan.nodes[0]):
+        assert set(names(call(place, lan.nodes[0].ip, port=30080))) == {"pod3"}, place
+    assert call(lan.machine, lan.nodes[0].ip, port=30080) == ["ConnectionRefusedError 0.0"]
+    assert call(lan.machine, lan.nodes[1].ip, port=30080) == [f"pod3 {lan.machine.ip}"], "its address is kept"
+
+
+def test_two_services_with_one_external_address_leave_the_rest_of_the_rules_alone(lan: Lan, servers: None) -> None:
+    both = [
+        service(name, clusterIP=f"10.96.4.{ip}", externalIPs=["192.168.49.240"]) for ip, name in enumerate("ab")
+    ]
+    parts = [slices((lan.pods[ip], "weft"), name=name) for ip, name in enumerate("ab")]
+    apply(lan, picture([*both, service()], [*parts, slices(*everywhere(lan))]))
+
+    assert names(call(lan.pods[2], "192.168.49.240", count=3)) == {"pod0": 3}, "the first of them by name"
+    assert names(call(lan.pods[2], "10.96.4.1", count=3)) == {"pod1": 3}
+    assert len(names(call(lan.pods[2], count=40))) == 4
+
+
+def test_a_change_takes_away_what_is_no_more(lan: Lan) -> None:
+    many = [
+        service(f"s{number}", clusterIP=f"10.96.3.{number}", sessionAffinity="ClientIP") for number in range(5)
+    ]
+    parts = [slices(*everywhere(lan), name=f"s{number}") for number in range(5)]
+    apply(lan, picture([], []))
+    empty = lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout
+    apply_change(lan, picture([], []), picture(many, parts))
+    assert lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout != empty
+    apply_change(lan, picture(many, parts), picture([], []))
+
+    assert lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout == empty
+
+
 def test_a_local_traffic_policy_keeps_to_the_node(lan: Lan, servers: None) -> None:
     policy = {"internalTrafficPolicy": "Local", "externalTrafficPolicy": "Local", "type": "NodePort"}
     apply(lan, picture([service(**policy)], [slices(*everywhere(lan))]))

@@ -75,6 +75,7 @@ class Cluster:
         self.revision += 1
         obj = json.loads(json.dumps(obj))
         obj["metadata"]["resourceVersion"] = str(self.revision)
+        obj["metadata"].setdefault("uid", path)
         event = "MODIFIED" if path in self.objects else "ADDED"
         self.objects[path] = obj
         self._record(event, path, obj)

@@ -9,8 +9,21 @@ import grpc
 import grpc.aio
 
 from weft.adapters.cri.descriptors import Message, Messages
-from weft.adapters.cri.encode import container_config, sandbox_config
-from weft.adapters.cri.types import UID_LABEL, Container, ContainerSpec, Image, Output, Sandbox, SandboxSpec, State
+from weft.adapters.cri.encode import container_config, fill_resources, sandbox_config
+from weft.adapters.cri.types import (
+    DIGEST,
+    UID_LABEL,
+    Container,
+    ContainerSpec,
+    Image,
+    Login,
+    Output,
+    Resources,
+    Sandbox,
+    SandboxSpec,
+    State,
+    Usage,
+)
 
 _STATES = (State.CREATED, State.RUNNING, State.EXITED, State.UNKNOWN)
 _NAMESPACE = (("containerd-namespace", "k8s.io"),)
@@ -133,6 +146,7 @@ class Runtime:
                 state=_STATES[each.state],
                 created=each.created_at / 1e9,
                 image_id=each.image_ref,
+                made_from=each.annotations.get(DIGEST, ""),
             )
             for each in answer.containers
         ]
@@ -156,7 +170,26 @@ class Runtime:
             message=status.message,
             image_id=status.image_ref,
             log=status.log_path,
+            made_from=listed.made_from,
         )
+
+    async def limit(self, container: str, resources: Resources) -> None:
+        """Give a running container other limits."""
+        request = self._new("UpdateContainerResourcesRequest", container_id=container)
+        fill_resources(request.linux, resources)
+        await self._runtime("UpdateContainerResources", request)
+
+    async def usages(self) -> dict[str, Usage]:
+        """What each running container uses, by its id."""
+        answer = await self._runtime("ListContainerStats", self._new("ListContainerStatsRequest"))
+        return {
+            each.attributes.id: Usage(
+                cpu=each.cpu.usage_core_nano_seconds.value / 1e9,
+                memory=each.memory.working_set_bytes.value,
+                at=each.cpu.timestamp / 1e9,
+            )
+            for each in answer.stats
+        }
 
     async def reopen_log(self, container: str) -> None:
         """Write on into a new file at the log's path, after the old one was moved away."""
@@ -200,14 +233,25 @@ class Runtime:
         answer = await self._call("ImageService", "ImageStatus", self._new("ImageStatusRequest", image=spec))
         if not answer.image.id:
             return None
-        found = answer.image
-        user = str(found.uid.value) if found.HasField("uid") else found.username
-        return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size)
+        return _image(answer.image)
 
-    async def pull(self, name: str) -> str:
+    async def images(self) -> list[Image]:
+        """All images that are there."""
+        answer = await self._call("ImageService", "ListImages", self._new("ListImagesRequest"))
+        return [_image(each) for each in answer.images]
+
+    async def pull(self, name: str, login: Login | None = None) -> str:
         """Fetch an image from its registry; its id."""
         request = self._new("PullImageRequest", image=self._new("ImageSpec", image=name))
+        if login is not None:
+            request.auth.username, request.auth.password = login.user, login.password
+            request.auth.identity_token = login.identity_token
         return str((await self._call("ImageService", "PullImage", request, deadline=_PULL)).image_ref)
+
+    async def remove_image(self, name: str) -> None:
+        """Forget an image; done already is no fault."""
+        spec = self._new("ImageSpec", image=name)
+        await self._call("ImageService", "RemoveImage", self._new("RemoveImageRequest", image=spec))
 
     # -- events
 
@@ -272,6 +316,11 @@ class Runtime:
         if self._channel is None:
             raise RuntimeError("Runtime is used before `async with`")
         return self._channel
+
+
+def _image(found: Message) -> Image:
+    user = str(found.uid.value) if found.HasField("uid") else found.username
+    return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size)
 
 
 def _fault(error: grpc.aio.AioRpcError) -> CriError:

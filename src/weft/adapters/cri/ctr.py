@@ -10,6 +10,15 @@ class ImportFailedError(Exception):
 
 async def import_image(socket: Path, tar: bytes) -> None:
     """Bring an OCI tar into the images that CRI sees. CRI itself learns of it a few milliseconds later."""
+    await _import(socket, "-", tar)
+
+
+async def import_file(socket: Path, archive: Path) -> None:
+    """Bring the images of a Docker or OCI archive into those that CRI sees."""
+    await _import(socket, str(archive), b"")
+
+
+async def _import(socket: Path, source: str, tar: bytes) -> None:
     process = await asyncio.create_subprocess_exec(
         "ctr",
         "--address",
@@ -18,7 +27,7 @@ async def import_image(socket: Path, tar: bytes) -> None:
         "k8s.io",
         "images",
         "import",
-        "-",
+        source,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

@@ -1,11 +1,9 @@
 """Our values as CRI messages."""
 
 from weft.adapters.cri.descriptors import Message, Messages
-from weft.adapters.cri.types import ContainerSpec, SandboxSpec
+from weft.adapters.cri.types import ContainerSpec, Namespaces, Resources, SandboxSpec
 
-_NODE = 2  # NamespaceMode NODE
-_CONTAINER = 1
-_UNCONFINED = 1  # SecurityProfile.ProfileType
+_RUNTIME_DEFAULT, _UNCONFINED = 0, 1  # SecurityProfile.ProfileType
 
 
 def sandbox_config(messages: Messages, spec: SandboxSpec) -> Message:
@@ -42,7 +40,7 @@ def sandbox_config(messages: Messages, spec: SandboxSpec) -> Message:
     security = linux.security_context
     security.privileged = spec.privileged
     security.seccomp.profile_type = _UNCONFINED
-    _namespaces(security.namespace_options, spec.host_network, spec.host_pid)
+    _namespaces(security.namespace_options, spec.namespaces)
     return config
 
 
@@ -75,14 +73,18 @@ def container_config(messages: Messages, spec: ContainerSpec) -> Message:
         stdin_once=spec.stdin_once,
         tty=spec.tty,
     )
-    resources = config.linux.resources
-    resources.cpu_shares = spec.resources.cpu_shares
-    resources.cpu_period = spec.resources.cpu_period
-    resources.cpu_quota = spec.resources.cpu_quota
-    resources.memory_limit_in_bytes = spec.resources.memory
-    resources.oom_score_adj = spec.resources.oom_score_adj
+    fill_resources(config.linux.resources, spec.resources)
     _security(config.linux.security_context, spec)
     return config
+
+
+def fill_resources(message: Message, resources: Resources) -> None:
+    """A container's limits, when it is created and when they change."""
+    message.cpu_shares = resources.cpu_shares
+    message.cpu_period = resources.cpu_period
+    message.cpu_quota = resources.cpu_quota
+    message.memory_limit_in_bytes = resources.memory
+    message.oom_score_adj = resources.oom_score_adj
 
 
 def _security(security: Message, spec: ContainerSpec) -> None:
@@ -93,15 +95,16 @@ def _security(security: Message, spec: ContainerSpec) -> None:
     security.readonly_rootfs = wanted.readonly_rootfs
     security.no_new_privs = wanted.no_new_privs
     security.supplemental_groups.extend(wanted.supplemental_groups)
-    security.seccomp.profile_type = _UNCONFINED
+    security.seccomp.profile_type = _RUNTIME_DEFAULT if wanted.seccomp else _UNCONFINED
     if wanted.user is not None:
         security.run_as_user.value = wanted.user
+    elif wanted.user_name:
+        security.run_as_username = wanted.user_name
     if wanted.group is not None:
         security.run_as_group.value = wanted.group
-    security.namespace_options.pid = _CONTAINER
+    _namespaces(security.namespace_options, spec.namespaces)
 
 
-def _namespaces(options: Message, host_network: bool, host_pid: bool) -> None:  # noqa: FBT001, two plain facts
-    options.pid = _NODE if host_pid else _CONTAINER
-    if host_network:
-        options.network = _NODE
+def _namespaces(options: Message, wanted: Namespaces) -> None:
+    options.network, options.pid, options.ipc = wanted.network, wanted.pid, wanted.ipc
+    options.target_id = wanted.target

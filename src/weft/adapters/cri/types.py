@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 UID_LABEL = "io.kubernetes.pod.uid"
 """The label by which sandboxes and containers are found again."""
+
+DIGEST = "io.kubernetes.container.hash"
+"""The annotation of a container that tells which version of its spec it was made from."""
 
 
 class State(StrEnum):
@@ -15,6 +18,25 @@ class State(StrEnum):
     RUNNING = "running"
     EXITED = "exited"
     UNKNOWN = "unknown"
+
+
+class Space(IntEnum):
+    """Whose namespace a container or sandbox is in (CRI NamespaceMode)."""
+
+    POD = 0
+    CONTAINER = 1
+    NODE = 2
+    TARGET = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """The namespaces of a sandbox or container. `target` is the container whose processes TARGET shares."""
+
+    network: Space = Space.POD
+    pid: Space = Space.CONTAINER
+    ipc: Space = Space.POD
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +58,7 @@ class Container:
     """A container as the runtime sees it. Times in seconds since the epoch, 0 where it has not come to that.
 
     `image_id` is the digest of its image; `exit_code`, `reason` and `message` speak only of an exited one.
+    `made_from` is the annotation DIGEST: which version of its spec it was made from.
     """
 
     id: str
@@ -52,6 +75,7 @@ class Container:
     message: str = ""
     image_id: str = ""
     log: str = ""
+    made_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +101,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Security:
-    """Who a container runs as, and what it may do."""
+    """Who a container runs as, and what it may do. `user_name` counts where `user` is None."""
 
     user: int | None = None
+    user_name: str = ""
     group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
     add_capabilities: tuple[str, ...] = ()
@@ -87,6 +112,8 @@ class Security:
     privileged: bool = False
     readonly_rootfs: bool = False
     no_new_privs: bool = False
+    seccomp: bool = False
+    """Whether the runtime's own filter of system calls is put on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +151,7 @@ class SandboxSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     sysctls: Mapping[str, str] = field(default_factory=dict)
-    host_network: bool = False
-    host_pid: bool = False
+    namespaces: Namespaces = field(default_factory=Namespaces)
     privileged: bool = False
 
 
@@ -149,6 +175,16 @@ class ContainerSpec:
     tty: bool = False
     security: Security = field(default_factory=Security)
     resources: Resources = field(default_factory=Resources)
+    namespaces: Namespaces = field(default_factory=Namespaces)
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """How to show a registry who asks."""
+
+    user: str = ""
+    password: str = ""
+    identity_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +196,15 @@ class Image:
     digests: tuple[str, ...]
     user: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a container uses: seconds of processor time, bytes of its working set, `at` in epoch seconds."""
+
+    cpu: float
+    memory: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
 
@@ -37,7 +38,12 @@ async def run(
                     channel = message.data[0]
                     printed[channel] = printed.get(channel, b"") + message.data[1:]
     except aiohttp.WSServerHandshakeError as error:
-        raise ApiError(error.status, "", f"cannot run a command in {namespace}/{pod}: {error.message}") from error
+        # aiohttp keeps the status of a refused WebSocket, but not what the server said about it
+        refused = f"{error.status} {HTTPStatus(error.status).phrase}"
+        where = f"{namespace}/{pod}"
+        raise ApiError(
+            error.status, "", f"the API server refuses to run a command in {where}: {refused}"
+        ) from error
     return Ran(_exit_code(printed[_RESULT]), printed[_STDOUT], printed[_STDERR].decode(errors="replace"))
 
 

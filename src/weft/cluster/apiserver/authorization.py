@@ -1,26 +1,17 @@
-"""Who may do what: RBAC over the stored roles (`plugin/pkg/auth/authorizer/rbac`), and the few who may do all."""
+"""Who may do what: administrators all, kubelets what their pods need, and everybody what RBAC grants.
+
+Source: `plugin/pkg/auth/authorizer/rbac`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from weft.cluster.apiserver import nodeauthorization
+from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.users import MASTERS, SERVICE_ACCOUNT, User
 
 _GROUP = "rbac.authorization.k8s.io"
-# Kubelets and service proxies of this machine's own nodes; the node authorizer's finer rules are not drawn.
-_TRUSTED = frozenset({MASTERS, "system:nodes"})
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What is asked for: a verb on a resource (`plural/subresource`) or, if `path` is set, on a plain path."""
-
-    verb: str
-    group: str = ""
-    resource: str = ""
-    namespace: str = ""
-    name: str = ""
-    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +22,18 @@ class Authorization:
 
     def allows(self, user: User, action: Action) -> bool:
         """Whether the user may do this."""
-        if _TRUSTED & set(user.groups):
+        if MASTERS in user.groups:
+            return True
+        node = nodeauthorization.node_of(user)
+        if node and not action.path and not nodeauthorization.refusal(self.cluster, node, action):
             return True
         return any(_permits(rule, action) for rule in self.rules(user, action.namespace))
+
+    def refused(self, user: User, action: Action) -> str:
+        """The sentence of a 403 after its subject, with the reason where one is known."""
+        node = nodeauthorization.node_of(user)
+        why = nodeauthorization.refusal(self.cluster, node, action) if node and not action.path else ""
+        return f"{refusal(user, action)}: {why}" if why else refusal(user, action)
 
     def rules(self, user: User, namespace: str) -> Iterator[Obj]:
         """Every rule that is granted to the user, cluster-wide and in a namespace."""

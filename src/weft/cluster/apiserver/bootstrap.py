@@ -1,4 +1,4 @@
-"""What is there from the start: namespaces, roles, the `kubernetes` Service and its endpoints."""
+"""What is there from the start: namespaces, roles, priorities, the `kubernetes` Service and its endpoints."""
 
 from collections.abc import Sequence
 from importlib.resources import files
@@ -16,6 +16,21 @@ NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _SERVER = User("system:apiserver", groups=(MASTERS,))
 _RBAC = "rbac.authorization.k8s.io"
 _LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+_PRIORITIES = (
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        (
+            "Used for system critical pods that must run in the cluster,"
+            " but can be moved to another node if necessary."
+        ),
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+)
 
 
 def _call(cluster: Cluster, group: str, plural: str, namespace: str = "", name: str = "") -> Call:
@@ -47,6 +62,7 @@ async def run(
             await writing.create(_call(cluster, "", "namespaces"), {"metadata": {"name": name}})
     for role in yaml.safe_load((files(__package__) / "roles.yaml").read_text()):
         await _role(cluster, writing, role)
+    await _priorities(cluster, writing)
     await _own_service(cluster, writing, network, addresses)
 
 
@@ -63,6 +79,16 @@ async def _role(cluster: Cluster, writing: Writing, role: dict[str, Any]) -> Non
             "subjects": [{"kind": "Group", "apiGroup": _RBAC, "name": group} for group in role["groups"]],
         }
         await writing.create(_call(cluster, _RBAC, "clusterrolebindings"), binding)
+
+
+async def _priorities(cluster: Cluster, writing: Writing) -> None:
+    call = _call(cluster, "scheduling.k8s.io", "priorityclasses")
+    for name, value, description in _PRIORITIES:
+        if cluster.row(call.kind, "", name) is None:
+            await writing.create(
+                _call(cluster, "scheduling.k8s.io", "priorityclasses"),
+                {"metadata": {"name": name}, "value": value, "description": description},
+            )
 
 
 async def _own_service(

@@ -37,6 +37,7 @@ authorization.k8s.io v1 | SelfSubjectAccessReview selfsubjectaccessreviews | - |
 authorization.k8s.io v1 | SelfSubjectRulesReview selfsubjectrulesreviews | - | - | Cluster | - | create
 authorization.k8s.io v1 | SubjectAccessReview subjectaccessreviews | - | - | Cluster | - | create
 autoscaling v2 | HorizontalPodAutoscaler horizontalpodautoscalers | hpa | all | Namespaced | status
+autoscaling v1 | HorizontalPodAutoscaler horizontalpodautoscalers | hpa | all | Namespaced | status
 batch v1 | CronJob cronjobs | cj | all | Namespaced | status
 batch v1 | Job jobs | - | all | Namespaced | status
 certificates.k8s.io v1 | CertificateSigningRequest certificatesigningrequests | csr | - | Cluster | status,approval

@@ -43,7 +43,7 @@ class _Walk:
         if wanted == "int32" and schema.get("format") == "int64":
             wanted = "int64"
         plain = ".".join(part.partition("[")[0] for part in path.split("."))
-        what = f"json: cannot unmarshal {_json_type(value)} into Go struct field {owner}.{plain} of type {wanted}"
+        what = f"json: cannot unmarshal {json_type(value)} into Go struct field {owner}.{plain} of type {wanted}"
         return self.refused(what)
 
     def refused(self, why: str) -> errors.StatusError:
@@ -127,7 +127,8 @@ def _whole(value: Any) -> bool:
     return isinstance(value, float) and value.is_integer()
 
 
-def _json_type(value: Any) -> str:
+def json_type(value: Any) -> str:
+    """What Go calls a value of JSON in its errors."""
     match value:
         case bool():
             return "bool"

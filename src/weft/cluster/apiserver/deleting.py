@@ -38,6 +38,8 @@ class Options:
                 f'propagationPolicy "{propagation}" is none of "Background", "Foreground", "Orphan"'
             )
         preconditions = given.get("preconditions") or {}
+        if not isinstance(preconditions, dict):
+            raise errors.bad_request("preconditions must be an object with uid or resourceVersion")
         return cls(
             grace,
             propagation,
@@ -62,7 +64,9 @@ class Deleting:
             obj = from_stored(call.kind, row.decode())
             _preconditions(call, obj, options)
             raw_options = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
-            await self.writing.admission.validate(Attributes(call, "DELETE", None, obj, raw_options))
+            attributes = Attributes(call, "DELETE", None, obj, raw_options)
+            await self.writing.admission.mutate(attributes)
+            await self.writing.admission.validate(attributes)
             going = self._marked(call, obj, options)
             if going is None:
                 return obj, False

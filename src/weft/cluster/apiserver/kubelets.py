@@ -58,6 +58,7 @@ def _container(pod: Obj, wanted: str) -> str:
         raise errors.bad_request(
             f"a container name must be specified for pod {name}, choose one of: [{' '.join(names)}]{more}"
         )
-    if wanted not in {*names, *initial}:
+    ephemeral = [item["name"] for item in spec.get("ephemeralContainers") or ()]
+    if wanted not in {*names, *initial, *ephemeral}:
         raise errors.bad_request(f"container {wanted} is not valid for pod {name}")
     return wanted

@@ -77,5 +77,7 @@ def storage_api_version(kind: Kind, scheme: Scheme) -> str:
     """The `apiVersion` that stored objects of a kind carry."""
     if kind.group == "events.k8s.io":
         return "v1"
+    if kind.group == "autoscaling":
+        return "autoscaling/v2"
     custom = scheme.custom(kind)
     return f"{kind.group}/{custom.storage_version}" if custom else kind.api_version

@@ -18,10 +18,13 @@ from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Cluster
 from weft.cluster.apiserver.deleting import Deleting
+from weft.cluster.apiserver.evictions import Evictions
 from weft.cluster.apiserver.kubelets import Kubelets
+from weft.cluster.apiserver.loadbalancers import Balancers, Range
 from weft.cluster.apiserver.patching import Patching
 from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
+from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources
 from weft.cluster.apiserver.rest.server import Server
 from weft.cluster.apiserver.schemas import Schemas
@@ -43,6 +46,8 @@ class Settings:
     home: Path
     binds: Sequence[tuple[str, int]]
     service_cidr: IPv4Network
+    load_balancers: Range | None = None
+    """Addresses for Services of type LoadBalancer; without it they stay pending."""
 
     def pki(self, name: str) -> Path:
         """A file of the cluster's keys and certificates."""
@@ -66,7 +71,8 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
             server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE, handle_signals=False
         )
         await runner.setup()
-        keeper = asyncio.create_task(upkeep.run(cluster, server.resources.deleting), name="upkeep")
+        balancers = Balancers(settings.load_balancers) if settings.load_balancers else None
+        keeper = asyncio.create_task(upkeep.run(cluster, server.resources.deleting, balancers), name="upkeep")
         try:
             context = server_context(
                 *(str(settings.pki(name)) for name in ("apiserver.crt", "apiserver.key", "ca.crt"))
@@ -91,14 +97,16 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())
     authorization = Authorization(cluster)
-    kubelets = Kubelets(cluster, _kubelet_context(settings))
+    to_kubelets = _kubelet_context(settings)
+    kubelets = Kubelets(cluster, to_kubelets)
     return Server(
         cluster=cluster,
         authentication=Authentication(tokens),
         authorization=authorization,
         resources=resources,
-        below=Subresources(cluster, resources, tokens, authorization, kubelets),
+        below=Subresources(cluster, resources, tokens, authorization, kubelets, Evictions(cluster, deleting)),
         about=About(cluster),
+        proxies=Proxies(cluster, to_kubelets),
     )
 
 

@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from weft.cluster.apiserver import crds, quantities
+from weft.cluster.apiserver import crds, quantities, servicechanges
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import Scheme
 
@@ -104,7 +104,7 @@ def prepare_update(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
     if (kind.group, kind.kind) == ("", "Namespace") and subresource != "finalize":
         obj.setdefault("spec", {})["finalizers"] = before.get("spec", {}).get("finalizers") or []
     if (kind.group, kind.kind) == ("", "Service"):
-        _keep_addresses(obj["spec"], before["spec"])
+        servicechanges.settle(obj, before)
     if (kind.group, kind.kind) == ("batch", "Job"):
         obj["spec"].setdefault("selector", before["spec"].get("selector"))
 
@@ -126,23 +126,6 @@ def _only_status(kind: Kind, obj: Obj, before: Obj) -> None:
         for name, value in (("managedFields", managed), ("resourceVersion", version)):
             if value is not None:
                 obj["metadata"][name] = value
-
-
-def _keep_addresses(spec: Obj, old: Obj) -> None:
-    if spec.get("type") == "ExternalName" or old.get("type") == "ExternalName":
-        return
-    for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-        if not spec.get(name) and old.get(name):
-            spec[name] = copy.deepcopy(old[name])
-    if spec.get("type") not in {"NodePort", "LoadBalancer"}:
-        return
-    ports = {
-        (port.get("port"), port.get("protocol", "TCP")): port.get("nodePort") for port in old.get("ports") or ()
-    }
-    for port in spec.get("ports") or ():
-        known = ports.get((port.get("port"), port.get("protocol", "TCP")))
-        if not port.get("nodePort") and known:
-            port["nodePort"] = known
 
 
 def wanted(obj: Obj) -> Obj:

@@ -1,13 +1,15 @@
-"""What the server does by itself: events are forgotten after an hour, definitions take their objects along."""
+"""What the server does by itself: old events go, definitions take their objects, load balancers get addresses."""
 
 import asyncio
 import logging
 from datetime import datetime, timedelta
 
 from weft.cluster.apiserver import crds, errors
+from weft.cluster.apiserver.balancing import Balancing
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.deleting import Deleting, Options
 from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.loadbalancers import Balancers
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.store import CompactedError
 from weft.cluster.apiserver.users import MASTERS, User
@@ -21,9 +23,11 @@ _DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
 _SERVER = User("system:apiserver", groups=(MASTERS,))
 
 
-async def run(cluster: Cluster, deleting: Deleting) -> None:
-    """Keep house for ever."""
+async def run(cluster: Cluster, deleting: Deleting, balancers: Balancers | None) -> None:
+    """Keep house for ever. Without `balancers`, Services of type LoadBalancer stay pending."""
     async with asyncio.TaskGroup() as tasks:
+        if balancers is not None:
+            tasks.create_task(Balancing(cluster, deleting.writing, balancers).run())
         tasks.create_task(_events(cluster, deleting))
         tasks.create_task(_definitions(cluster, deleting))
 

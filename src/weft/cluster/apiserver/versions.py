@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from weft.cluster.apiserver import autoscalers
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import Scheme, storage_api_version
 
@@ -23,6 +24,8 @@ def to_stored(kind: Kind, obj: Obj, scheme: Scheme) -> Obj:
     """The object as it is stored; `kind` is the version it was written in."""
     if kind.group == "events.k8s.io":
         obj = {_CORE_NAMES.get(key, key): value for key, value in obj.items()}
+    if kind.api_version == "autoscaling/v1":
+        obj = autoscalers.to_v2(obj)
     return {**obj, "apiVersion": storage_api_version(kind, scheme), "kind": kind.kind}
 
 
@@ -30,6 +33,8 @@ def from_stored(kind: Kind, obj: Obj) -> Obj:
     """The object as the version `kind` shows it."""
     if kind.group == "events.k8s.io":
         obj = {_EVENT_NAMES.get(key, key): value for key, value in obj.items()}
+    if kind.api_version == "autoscaling/v1":
+        obj = autoscalers.to_v1(obj)
     return {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
 
 

@@ -1,7 +1,8 @@
 """Creating and updating objects: from what a client sent to what is stored."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from weft.cluster.apiserver import crds, errors, forms, strategies
@@ -81,19 +82,32 @@ class Writing:
         key = call.key()._replace(name=name)
         if self.cluster.store.get(key):
             raise errors.already_exists(call.kind, name)
-        is_service = (call.kind.group, call.kind.plural) == ("", "services")
-        if is_service and (refused := self.cluster.addresses.allocate(obj)):
-            raise errors.invalid(call.kind, name, refused)
-        if call.dry_run:
-            if is_service:
-                self.cluster.addresses.release(obj)
-            return obj
-        try:
-            row = await self.cluster.store.create(key, to_stored(call.kind, obj, self.cluster.scheme))
-        except ExistsError:
-            raise errors.already_exists(call.kind, name) from None
+        async with self._addressed(call, obj):
+            if call.dry_run:
+                return obj
+            try:
+                row = await self.cluster.store.create(key, to_stored(call.kind, obj, self.cluster.scheme))
+            except ExistsError:
+                raise errors.already_exists(call.kind, name) from None
         self._stored(row)
         return from_stored(call.kind, row.decode())
+
+    @asynccontextmanager
+    async def _addressed(self, call: Call, obj: Obj) -> AsyncIterator[None]:
+        """Give a Service its addresses; whatever comes of the write, it holds in the end what is stored."""
+        if (call.kind.group, call.kind.plural) != ("", "services") or call.subresource:
+            yield
+            return
+        meta, addresses = obj["metadata"], self.cluster.addresses
+        try:
+            if refused := addresses.allocate(obj):
+                raise errors.invalid(call.kind, meta["name"], refused)
+            yield
+        finally:
+            # another write of this Service may be under way, with addresses of its own
+            await self.cluster.store.settled(call.key()._replace(name=meta["name"]))
+            stored = self.cluster.core("services", meta["namespace"], meta["name"])
+            addresses.settle((meta["namespace"], meta["name"]), stored)
 
     async def update(self, call: Call, change: Change, *, owned: bool = False) -> Obj:
         """Change an object and return it; `change` gets a copy of the present one, in the version of the request.
@@ -105,7 +119,7 @@ class Writing:
             if row is None:
                 raise errors.not_found(call.kind, call.name)
             before = from_stored(call.kind, row.decode())
-            body = change(copy.deepcopy(before))
+            body = forms.typed(change(copy.deepcopy(before)), call.kind)
             expected = str((body.get("metadata") or {}).get("resourceVersion") or "")
             if expected not in {"", str(row.revision), "0"}:
                 # A write of this object may be under way that the client has seen already.
@@ -181,19 +195,15 @@ class Writing:
             meta["namespace"] = call.namespace
 
     async def _store_changed(self, call: Call, obj: Obj, row: Row) -> Obj:
-        before = row.decode()
-        is_service = (call.kind.group, call.kind.plural) == ("", "services")
-        if is_service and not call.subresource and (refused := self.cluster.addresses.allocate(obj)):
-            self.cluster.addresses.restore([before])
-            raise errors.invalid(call.kind, call.name, refused)
-        if call.dry_run:
-            return obj
-        stored = to_stored(call.kind, obj, self.cluster.scheme)
-        if _may_go(call, obj):
-            gone = await self.cluster.store.delete(call.key(), stored, row.revision)
-            self._removed(gone)
-            return from_stored(call.kind, gone.decode())
-        new = await self.cluster.store.update(call.key(), stored, row.revision)
+        async with self._addressed(call, obj):
+            if call.dry_run:
+                return obj
+            stored = to_stored(call.kind, obj, self.cluster.scheme)
+            if _may_go(call, obj):
+                gone = await self.cluster.store.delete(call.key(), stored, row.revision)
+                self._removed(gone)
+                return from_stored(call.kind, gone.decode())
+            new = await self.cluster.store.update(call.key(), stored, row.revision)
         self._stored(new)
         return from_stored(call.kind, new.decode())
 
@@ -213,7 +223,7 @@ class Writing:
 
     def _removed(self, row: Row) -> None:
         if row.key.resource == "/services":
-            self.cluster.addresses.release(row.decode())
+            self.cluster.addresses.settle((row.key.namespace, row.key.name), None)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
             self.cluster.scheme.remove_custom(row.key.name)
 

@@ -1,14 +1,15 @@
 """What a controller wants done: changes to the API's objects, as values."""
 
 import asyncio
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from weft.adapters.kube.client import ApiError, Json, Kube
-from weft.adapters.kube.kinds import EVENTS, Kind
-from weft.cluster.controllers.objects import timestamp
+from weft.adapters.kube.kinds import EVENTS, PODS, Kind
+from weft.cluster.controllers.objects import key_of, timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,22 @@ class Delete:
     kind: Kind
     of: Json
     propagation: str = "Background"
+    grace: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """Create something that is not stored under its own name: a binding."""
+class Bind:
+    """Give a pod its node."""
 
-    path: str
-    body: Json
+    pod: Json
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Remove a folder of this machine and all that is in it."""
+
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,7 @@ class Tell:
     warning: bool = False
 
 
-Change = Create | Patch | Put | Delete | Post | Tell
+Change = Create | Patch | Put | Delete | Bind | Erase | Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +90,10 @@ class Plan:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a plan's changes: objects as the server wrote them, deletions, refusals."""
+    """What became of a plan's changes: objects as the server wrote them, or surely will; deletions; refusals."""
 
     written: list[tuple[Kind, Json]] = field(default_factory=list)
-    deleted: list[tuple[Kind, Json]] = field(default_factory=list)
+    assumed: list[tuple[Kind, Json]] = field(default_factory=list)
     refused: list[tuple[Change, ApiError]] = field(default_factory=list)
 
 
@@ -118,15 +127,29 @@ async def _do(kube: Kube, change: Change, now: datetime, outcome: Outcome) -> No
             outcome.written.append((kind, written))
         case Put(kind, obj, subresource):
             outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
-        case Delete(kind, of, propagation):
+        case Delete(kind, of, propagation, grace):
             meta = of["metadata"]
             name, namespace = meta["name"], meta.get("namespace", "")
-            await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation)
-            outcome.deleted.append((kind, of))
-        case Post(path, body):
-            await kube.post(path, body)
+            await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation, grace=grace)
+            going = {"deletionTimestamp": timestamp(now)} | meta
+            outcome.assumed.append((kind, of | {"metadata": going}))
+        case Bind(pod, node):
+            await kube.post(PODS.path(*key_of(pod), "binding"), _binding(pod, node))
+            outcome.assumed.append((PODS, pod | {"spec": pod["spec"] | {"nodeName": node}}))
+        case Erase(folder):
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         case Tell():
             await kube.create(EVENTS, event(change, now))
+
+
+def _binding(pod: Json, node: str) -> Json:
+    meta = pod["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
+        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+    }
 
 
 def event(tell: Tell, now: datetime) -> Json:

@@ -1,8 +1,5 @@
 """Deployments: one ReplicaSet for each version of the template, and the way from the old to the new."""
 
-import hashlib
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,13 +19,18 @@ from weft.cluster.controllers.objects import (
     owned_by,
     owner_of,
     owner_reference,
+    selects,
     with_condition,
 )
+from weft.cluster.controllers.pods import adopt, share
+from weft.cluster.controllers.proportions import Part, shares
+from weft.cluster.controllers.revisions import digest
 
 REVISION = "deployment.kubernetes.io/revision"
 _HASH = "pod-template-hash"
-_ALPHABET = "bcdf456789"  # a letter for each digit; no vowels, so that no word comes up
-_NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION}
+_DESIRED, _MOST = "deployment.kubernetes.io/desired-replicas", "deployment.kubernetes.io/max-replicas"
+_PAST = "deployment.kubernetes.io/revision-history"
+_NOT_COPIED = {"kubectl.kubernetes.io/last-applied-configuration", REVISION, _PAST, _DESIRED, _MOST}
 
 
 class Deployments(Controller):
@@ -38,10 +40,13 @@ class Deployments(Controller):
     watches: tuple[Kind, ...] = (DEPLOYMENTS, REPLICASETS, PODS)
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
-        """A Deployment, the one that owns a ReplicaSet, or (for Recreate) a pod of such a ReplicaSet."""
+        """A Deployment, that of a ReplicaSet or (for Recreate) of its pod, or those that might adopt one."""
         if kind == DEPLOYMENTS:
             return [key_of(obj)]
         owner = owner_of(obj)
+        if kind == REPLICASETS and owner is None:
+            inside = world.of(DEPLOYMENTS).within(obj["metadata"]["namespace"])
+            return [key_of(each) for each in inside if _adoptable(each, obj)]
         if kind == PODS and owner and owner["kind"] == "ReplicaSet":
             replicaset = world.of(REPLICASETS).get((obj["metadata"]["namespace"], owner["name"]))
             owner = owner_of(replicaset) if replicaset else None
@@ -52,12 +57,17 @@ class Deployments(Controller):
         deployment = world.of(DEPLOYMENTS).get(key)
         if deployment is None or is_going(deployment):
             return Plan()
+        strays = [rs for rs in world.of(REPLICASETS).within(key[0]) if _adoptable(deployment, rs)]
+        if strays:
+            return Plan([adopt(DEPLOYMENTS, deployment, REPLICASETS, rs) for rs in strays], timedelta())
         owned = [rs for rs in owned_by(deployment, world.of(REPLICASETS).within(key[0])) if not is_going(rs)]
         wanted = template_hash(deployment["spec"]["template"])
         new = next((rs for rs in owned if rs["metadata"]["labels"].get(_HASH) == wanted), None)
         old = [rs for rs in owned if rs is not new]
         changes: list[Change] = []
-        if not deployment["spec"].get("paused"):
+        if deployment["spec"].get("paused") or _is_rescaled(deployment, owned):
+            changes += self._rescale(deployment, new, old)
+        else:
             changes += self._roll(deployment, new, old, wanted, world)
         changes += _forget(deployment, old)
         status, again = _status(deployment, new, old, world)
@@ -87,8 +97,9 @@ class Deployments(Controller):
             tell = Tell(deployment, DEPLOYMENTS, "ScalingReplicaSet", message, self.name)
             return [Create(REPLICASETS, replicaset, tell), *_numbered(deployment, revision)]
         changes: list[Change] = []
-        if _revision(new) < int(revision):
-            changes.append(Patch(REPLICASETS, new, {"metadata": {"annotations": {REVISION: revision}}}))
+        told = _annotations(deployment, new, max(_revision(new), int(revision)))
+        if differs(new["metadata"].get("annotations") or {}, told):
+            changes.append(Patch(REPLICASETS, new, {"metadata": {"annotations": told}}))
         changes += _numbered(deployment, max(revision, str(_revision(new)), key=int))
         if goal.recreate and (_wanted(old) or _pods_left(old, world)):
             return changes + self._scale_all(deployment, old)
@@ -106,14 +117,34 @@ class Deployments(Controller):
             changes += self._scale(deployment, rs, _size(rs) - fewer)
         return changes
 
+    def _rescale(self, deployment: Json, new: Json | None, old: Sequence[Json]) -> list[Change]:
+        """Another size, in the midst of a rollout or while it is paused: every ReplicaSet gets its share."""
+        goal = _goal(deployment)
+        active = [rs for rs in (*old, *([new] if new else [])) if _size(rs)]
+        if len(active) <= 1:
+            only = active[0] if active else new
+            return self._scale(deployment, only, goal.replicas) if only else []
+        if goal.recreate:
+            return []
+        if new and _size(new) == goal.replicas == _available(new):
+            return self._scale_all(deployment, old)
+        parts = [
+            Part(rs["metadata"]["name"], _size(rs), _number(rs, _MOST), str(rs["metadata"]["creationTimestamp"]))
+            for rs in active
+        ]
+        sizes = shares(goal.replicas + goal.max_surge if goal.replicas else 0, goal.replicas, parts)
+        return [change for rs in active for change in self._scale(deployment, rs, sizes[rs["metadata"]["name"]])]
+
     def _scale(self, deployment: Json, replicaset: Json, size: int) -> list[Change]:
         before, name = _size(replicaset), replicaset["metadata"]["name"]
+        sizes = _sizes(deployment)
         if size == before:
-            return []
+            marked = not differs(replicaset["metadata"].get("annotations") or {}, sizes)
+            return [] if marked else [Patch(REPLICASETS, replicaset, {"metadata": {"annotations": sizes}})]
         way = "up" if size > before else "down"
         message = f"Scaled {way} replica set {name} from {before} to {size}"
         return [
-            Patch(REPLICASETS, replicaset, {"spec": {"replicas": size}}),
+            Patch(REPLICASETS, replicaset, {"metadata": {"annotations": sizes}, "spec": {"replicas": size}}),
             Tell(deployment, DEPLOYMENTS, "ScalingReplicaSet", message, self.name),
         ]
 
@@ -131,15 +162,11 @@ def _goal(deployment: Json) -> _Goal:
     replicas = spec.get("replicas", 1)
     strategy = spec.get("strategy") or {}
     rolling = strategy.get("rollingUpdate") or {}
-    surge = math.ceil(_share(rolling.get("maxSurge", "25%"), replicas))
-    unavailable = math.floor(_share(rolling.get("maxUnavailable", "25%"), replicas))
+    surge = share(rolling.get("maxSurge", "25%"), replicas, up=True)
+    unavailable = share(rolling.get("maxUnavailable", "25%"), replicas, up=False)
     if not surge and not unavailable:
         unavailable = 1  # otherwise no step could ever be taken
     return _Goal(replicas, surge, min(unavailable, replicas), strategy.get("type") == "Recreate")
-
-
-def _share(value: int | str, whole: int) -> float:
-    return value if isinstance(value, int) else int(value.removesuffix("%")) * whole / 100
 
 
 def _shrinking(goal: _Goal, new: Json, old: Sequence[Json]) -> list[tuple[Json, int]]:
@@ -166,10 +193,7 @@ def _surge(goal: _Goal, old: int, new: int) -> int:
 def template_hash(template: Json) -> str:
     """A short name for a pod template: equal templates, equal names."""
     labels = {k: v for k, v in (template["metadata"].get("labels") or {}).items() if k != _HASH}
-    bare = template | {"metadata": template["metadata"] | {"labels": labels}}
-    digest = hashlib.sha256(json.dumps(bare, sort_keys=True, separators=(",", ":")).encode()).digest()
-    number = int.from_bytes(digest[:4])
-    return "".join(_ALPHABET[int(digit)] for digit in str(number))
+    return digest(template | {"metadata": template["metadata"] | {"labels": labels}})
 
 
 def _replicaset(deployment: Json, wanted: str, size: int, revision: str) -> Json:
@@ -183,14 +207,7 @@ def _replicaset(deployment: Json, wanted: str, size: int, revision: str) -> Json
             "name": f"{meta['name']}-{wanted}",
             "namespace": meta["namespace"],
             "labels": labels,
-            "annotations": annotations
-            | {
-                REVISION: revision,
-                "deployment.kubernetes.io/desired-replicas": str(spec.get("replicas", 1)),
-                "deployment.kubernetes.io/max-replicas": str(
-                    _goal(deployment).replicas + _goal(deployment).max_surge
-                ),
-            },
+            "annotations": annotations | {REVISION: revision} | _sizes(deployment),
             "ownerReferences": [owner_reference(DEPLOYMENTS, deployment)],
         },
         "spec": {
@@ -200,6 +217,38 @@ def _replicaset(deployment: Json, wanted: str, size: int, revision: str) -> Json
             "template": template | {"metadata": template["metadata"] | {"labels": labels}},
         },
     }
+
+
+def _sizes(deployment: Json) -> dict[str, str]:
+    """What every ReplicaSet remembers of the Deployment's size, to notice that it has changed."""
+    goal = _goal(deployment)
+    return {_DESIRED: str(goal.replicas), _MOST: str(goal.replicas + goal.max_surge)}
+
+
+def _annotations(deployment: Json, new: Json, revision: int) -> dict[str, str]:
+    """What the current ReplicaSet is to tell: the Deployment's annotations, its revision, those it had before."""
+    held = deployment["metadata"].get("annotations") or {}
+    told = {key: value for key, value in held.items() if key not in _NOT_COPIED} | {REVISION: str(revision)}
+    before = _revision(new)
+    if before and before != revision:
+        past = (new["metadata"].get("annotations") or {}).get(_PAST)
+        told[_PAST] = f"{past},{before}" if past else str(before)
+    return told
+
+
+def _adoptable(deployment: Json, replicaset: Json) -> bool:
+    loose = not owner_of(replicaset) and not is_going(replicaset) and not is_going(deployment)
+    return loose and selects(deployment["spec"]["selector"], replicaset["metadata"].get("labels"))
+
+
+def _is_rescaled(deployment: Json, owned: Iterable[Json]) -> bool:
+    wanted = str(_goal(deployment).replicas)
+    marks = [(rs["metadata"].get("annotations") or {}).get(_DESIRED) for rs in owned if _size(rs)]
+    return any(mark is not None and mark != wanted for mark in marks)
+
+
+def _number(replicaset: Json, name: str) -> int:
+    return int((replicaset["metadata"].get("annotations") or {}).get(name) or _size(replicaset))
 
 
 def _numbered(deployment: Json, revision: str) -> list[Change]:
@@ -255,14 +304,27 @@ def _available_condition(*, enough: bool) -> Json:
     }
 
 
+_PAUSED = {
+    "type": "Progressing",
+    "status": "Unknown",
+    "reason": "DeploymentPaused",
+    "message": "Deployment is paused",
+}
+_RESUMED = _PAUSED | {"reason": "DeploymentResumed", "message": "Deployment is resumed"}
+
+
 def _progress(
     deployment: Json, new: Json | None, goal: _Goal, total: int, updated: int, available: int, world: World
 ) -> tuple[Json | None, timedelta | None]:
     """The Progressing condition; and when its deadline is to be looked at."""
+    held = condition(deployment, "Progressing")
+    if deployment["spec"].get("paused"):
+        return _PAUSED, None
+    if held.get("reason") == _PAUSED["reason"]:
+        return _RESUMED, timedelta()
     if new is None:
         return None, None
     name = new["metadata"]["name"]
-    held = condition(deployment, "Progressing")
     progressing = {"type": "Progressing", "status": "True"}
     if updated == goal.replicas == total == available and _observed(new):
         message = f'ReplicaSet "{name}" has successfully progressed.'

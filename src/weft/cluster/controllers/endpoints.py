@@ -1,39 +1,20 @@
 """Endpoints and EndpointSlices: which pods answer for a Service."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, Kind
+from weft.cluster.controllers import slices
+from weft.cluster.controllers.backends import Backend, Ports, backends, port_entry, reference, selected
 from weft.cluster.controllers.changes import Change, Create, Delete, Plan, Put
 from weft.cluster.controllers.loop import Controller, World
-from weft.cluster.controllers.objects import (
-    Key,
-    is_finished,
-    is_going,
-    is_ready,
-    key_of,
-    owner_reference,
-    selects,
-)
+from weft.cluster.controllers.objects import Key, condition, is_going, key_of
+from weft.cluster.controllers.slices import HEADLESS, MANAGED_BY, SERVICE_NAME, TRIGGERED, is_managed_by
 
-SERVICE_NAME = "kubernetes.io/service-name"
-MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
-
-Ports = tuple[tuple[str, int, str, str], ...]
-"""Name, number, transport and application protocol of each port, as one pod serves them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Backend:
-    """One pod behind a Service, with the ports it resolves to (named target ports differ between pods)."""
-
-    pod: Json
-    ports: Ports
-    ready: bool
-    serving: bool
-    terminating: bool
+_ENDPOINTS_MANAGER = "endpoint-controller"
+_TRUNCATED = "endpoints.kubernetes.io/over-capacity"
+_MOST = 1000  # addresses in one Endpoints
 
 
 class EndpointsController(Controller):
@@ -53,169 +34,98 @@ class EndpointsController(Controller):
         holding = {
             (namespace, piece["metadata"]["labels"][SERVICE_NAME])
             for piece in world.of(ENDPOINTSLICES).within(namespace)
-            if _is_ours(piece) and any(_names(entry, obj) for entry in piece.get("endpoints") or ())
+            if is_managed_by(piece, MANAGER) and any(_names(entry, obj) for entry in piece.get("endpoints") or ())
         }
-        return holding | {key_of(service) for service in services if _selects(service, obj)}
+        return holding | {key_of(service) for service in services if selected(service, obj)}
 
     def plan(self, key: Key, world: World) -> Plan:
         """Make slices and Endpoints say what the pods are."""
         service = world.of(SERVICES).get(key)
         pieces = [
-            piece for piece in world.of(ENDPOINTSLICES).within(key[0]) if _is_ours(piece) and _belongs(piece, key)
+            piece
+            for piece in world.of(ENDPOINTSLICES).within(key[0])
+            if is_managed_by(piece, MANAGER) and piece["metadata"]["labels"].get(SERVICE_NAME) == key[1]
         ]
-        if service is None or not service["spec"].get("selector"):
-            return Plan([Delete(ENDPOINTSLICES, piece) for piece in pieces] if service is None else [])
-        if is_going(service):
+        held = world.of(ENDPOINTS).get(key)
+        if service is None:
+            ours = held is not None and _is_ours(held)
+            gone: list[Change] = [Delete(ENDPOINTSLICES, piece) for piece in pieces]
+            return Plan([*gone, Delete(ENDPOINTS, held)] if held and ours else gone)
+        if (
+            not service["spec"].get("selector")
+            or service["spec"].get("type") == "ExternalName"
+            or is_going(service)
+        ):
             return Plan()
-        pods = [pod for pod in world.of(PODS).within(key[0]) if _selects(service, pod)]
-        backends = [backend for pod in pods if (backend := _backend(service, pod))]
-        backends.sort(key=lambda backend: str(backend.pod["metadata"]["name"]))
-        changes = _slices(service, backends, pieces)
-        return Plan([*changes, *_endpoints(service, backends, world.of(ENDPOINTS).get(key))])
+        found = backends(service, world.of(PODS).within(key[0]))
+        wanted: dict[Ports, list[Json]] = {}
+        for backend in found:
+            wanted.setdefault(backend.ports, []).append(slices.entry(backend))
+        meta = service["metadata"]
+        when = _triggered(service, found)
+        headless = {HEADLESS: ""} if service["spec"].get("clusterIP") == "None" else {}
+        labels = (meta.get("labels") or {}) | headless
+        maker = slices.Maker(SERVICES, service, MANAGER, labels, {TRIGGERED: when})
+        changes = slices.reconcile(maker, wanted, pieces)
+        return Plan([*changes, *_endpoints(service, found, held, labels | {MANAGED_BY: _ENDPOINTS_MANAGER}, when)])
 
 
-def _is_ours(piece: Json) -> bool:
-    return (piece["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
-
-
-def _belongs(piece: Json, key: Key) -> bool:
-    return bool(piece["metadata"]["labels"].get(SERVICE_NAME) == key[1])
+def _is_ours(endpoints: Json) -> bool:
+    return (endpoints["metadata"].get("labels") or {}).get(MANAGED_BY) == _ENDPOINTS_MANAGER
 
 
 def _names(entry: Json, pod: Json) -> bool:
     return bool((entry.get("targetRef") or {}).get("uid") == pod["metadata"]["uid"])
 
 
-def _selects(service: Json, pod: Json) -> bool:
-    selector = service["spec"].get("selector")
-    return bool(selector) and selects({"matchLabels": selector}, pod["metadata"].get("labels"))
+def _triggered(service: Json, found: Sequence[Backend]) -> str:
+    """When the last change came about that these endpoints tell: a pod's readiness, or the Service itself."""
+    moments = [str(condition(backend.pod, "Ready").get("lastTransitionTime") or "") for backend in found]
+    return max([str(service["metadata"].get("creationTimestamp") or ""), *moments])
 
 
-def _backend(service: Json, pod: Json) -> _Backend | None:
-    if is_finished(pod) or not pod.get("status", {}).get("podIP"):
-        return None
-    serving = is_ready(pod) or bool(service["spec"].get("publishNotReadyAddresses"))
-    ports = [_port(port, pod) for port in service["spec"].get("ports") or ()]
-    going = is_going(pod)
-    return _Backend(
-        pod=pod,
-        ports=tuple(port for port in ports if port),
-        ready=serving and (not going or bool(service["spec"].get("publishNotReadyAddresses"))),
-        serving=serving,
-        terminating=going,
-    )
-
-
-def _port(port: Json, pod: Json) -> tuple[str, int, str, str] | None:
-    target: int | str = port.get("targetPort") or port["port"]
-    transport = port.get("protocol", "TCP")
-    if isinstance(target, str):
-        named = [
-            offered["containerPort"]
-            for container in (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
-            for offered in container.get("ports") or ()
-            if offered.get("name") == target and offered.get("protocol", "TCP") == transport
-        ]
-        if not named:
-            return None
-        target = named[0]
-    return port.get("name", ""), int(target), transport, port.get("appProtocol", "")
-
-
-def _slices(service: Json, backends: Sequence[_Backend], pieces: Sequence[Json]) -> list[Change]:
-    wanted: dict[Ports, list[Json]] = {}
-    for backend in backends:
-        wanted.setdefault(backend.ports, []).append(_entry(backend))
-    held = {_ports_of(piece): piece for piece in pieces}
-    changes: list[Change] = [
-        Delete(ENDPOINTSLICES, piece) for piece in pieces if held[_ports_of(piece)] is not piece
-    ]
-    for ports, piece in held.items():
-        entries = wanted.pop(ports, [] if not wanted and len(held) == 1 else None)
-        if entries is None:
-            changes.append(Delete(ENDPOINTSLICES, piece))
-        elif entries != piece.get("endpoints", []):
-            changes.append(Put(ENDPOINTSLICES, piece | {"endpoints": entries}))
-    changes += [Create(ENDPOINTSLICES, _slice(service, ports, entries)) for ports, entries in wanted.items()]
-    return changes
-
-
-def _slice(service: Json, ports: Ports, entries: Sequence[Json]) -> Json:
-    meta = service["metadata"]
-    labels = (meta.get("labels") or {}) | {SERVICE_NAME: meta["name"], MANAGED_BY: MANAGER}
-    if service["spec"].get("clusterIP") == "None":
-        labels |= {"service.kubernetes.io/headless": ""}
-    return {
-        "metadata": {
-            "generateName": f"{meta['name']}-",
-            "namespace": meta["namespace"],
-            "labels": labels,
-            "ownerReferences": [owner_reference(SERVICES, service)],
-        },
-        "addressType": "IPv4",
-        "endpoints": list(entries),
-        "ports": [_port_entry(port) for port in ports],
-    }
-
-
-def _port_entry(port: tuple[str, int, str, str]) -> Json:
-    name, number, transport, application = port
-    entry: Json = {"name": name, "port": number, "protocol": transport}
-    return entry | ({"appProtocol": application} if application else {})
-
-
-def _ports_of(piece: Json) -> Ports:
-    return tuple(
-        (port.get("name") or "", port["port"], port.get("protocol", "TCP"), port.get("appProtocol") or "")
-        for port in piece.get("ports") or ()
-    )
-
-
-def _entry(backend: _Backend) -> Json:
-    pod = backend.pod
-    entry: Json = {
-        "addresses": [pod["status"]["podIP"]],
-        "conditions": {
-            "ready": backend.ready,
-            "serving": backend.serving,
-            "terminating": backend.terminating,
-        },
-        "targetRef": _reference(pod),
-    }
-    if pod["spec"].get("nodeName"):
-        entry["nodeName"] = pod["spec"]["nodeName"]
-    if pod["spec"].get("hostname") and pod["spec"].get("subdomain"):
-        entry["hostname"] = pod["spec"]["hostname"]
-    return entry
-
-
-def _reference(pod: Json) -> Json:
-    meta = pod["metadata"]
-    return {"kind": "Pod", "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]}
-
-
-def _endpoints(service: Json, backends: Sequence[_Backend], held: Json | None) -> list[Change]:
+def _endpoints(
+    service: Json, found: Sequence[Backend], held: Json | None, labels: dict[str, str], when: str
+) -> list[Change]:
     groups: dict[Ports, tuple[list[Json], list[Json]]] = {}
-    for backend in backends:
-        if backend.terminating and not backend.ready:
-            continue  # Endpoints know no terminating pods
+    shown = [backend for backend in found if backend.ready or not backend.terminating]  # they know no terminating
+    shown.sort(key=lambda backend: not backend.ready)
+    for backend in shown[:_MOST]:
         ready, unready = groups.setdefault(backend.ports, ([], []))
         pod = backend.pod
-        address: Json = {"ip": pod["status"]["podIP"], "targetRef": _reference(pod)}
+        address: Json = {"ip": backend.address, "targetRef": reference(pod)}
         if pod["spec"].get("nodeName"):
             address["nodeName"] = pod["spec"]["nodeName"]
-        if pod["spec"].get("hostname") and pod["spec"].get("subdomain"):
-            address["hostname"] = pod["spec"]["hostname"]
+        if backend.hostname:
+            address["hostname"] = backend.hostname
         (ready if backend.ready else unready).append(address)
     subsets = [
         {key: value for key, value in (("addresses", ready), ("notReadyAddresses", unready)) if value}
-        | {"ports": [_port_entry(port) for port in ports]}
+        | {"ports": [port_entry(port) for port in ports]}
         for ports, (ready, unready) in groups.items()
     ]
+    annotations = {TRIGGERED: when} | ({_TRUNCATED: "truncated"} if len(shown) > _MOST else {})
     if held is None:
         meta = service["metadata"]
-        metadata = {"name": meta["name"], "namespace": meta["namespace"], "labels": meta.get("labels") or {}}
+        metadata = {
+            "name": meta["name"],
+            "namespace": meta["namespace"],
+            "labels": labels,
+            "annotations": annotations,
+        }
         return [Create(ENDPOINTS, {"metadata": metadata, "subsets": subsets})]
-    if (held.get("subsets") or []) != subsets:
-        return [Put(ENDPOINTS, held | {"subsets": subsets})]
-    return []
+    before = held["metadata"].get("annotations") or {}
+    truncated = before.get(_TRUNCATED) == annotations.get(_TRUNCATED)
+    if (held.get("subsets") or []) == subsets and (held["metadata"].get("labels") or {}) == labels and truncated:
+        return []
+    kept = {key: value for key, value in before.items() if key != _TRUNCATED}
+    return [
+        Put(
+            ENDPOINTS,
+            held
+            | {
+                "metadata": held["metadata"] | {"labels": labels, "annotations": kept | annotations},
+                "subsets": subsets,
+            },
+        )
+    ]

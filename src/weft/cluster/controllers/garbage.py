@@ -46,20 +46,19 @@ class Garbage(Controller):
             going: list[Change] = [
                 Delete(kind, obj, "Foreground") for kind, obj in dependents if not is_going(obj)
             ]
-            return Plan(going if dependents else [_without_finalizer(kind, owner, _FOREGROUND)])
+            held = any(_blocks(obj, uid) for _, obj in dependents)
+            return Plan(going if held else [*going, _without_finalizer(kind, owner, _FOREGROUND)])
         return Plan()
 
     def _dependents(self, uid: str, world: World) -> Iterator[tuple[Kind, Json]]:
         for kind in self.watches:
-            for obj in world.of(kind):
-                if any(owner["uid"] == uid for owner in obj["metadata"].get("ownerReferences") or ()):
-                    yield kind, obj
+            for obj in world.of(kind).dependents(uid):
+                yield kind, obj
 
     def _find(self, uid: str, world: World) -> tuple[Kind, Json] | None:
         for kind in self.watches:
-            for obj in world.of(kind):
-                if obj["metadata"]["uid"] == uid:
-                    return kind, obj
+            if found := world.of(kind).with_uid(uid):
+                return kind, found
         return None
 
     def _orphaned(self, kind: Kind, obj: Json, uid: str, world: World) -> list[Change]:
@@ -70,6 +69,12 @@ class Garbage(Controller):
         if any(owner["uid"] != uid and self._find(owner["uid"], world) for owner in owners):
             return [_without_owner(kind, obj, uid)]
         return [Delete(kind, obj)]
+
+
+def _blocks(obj: Json, uid: str) -> bool:
+    return any(
+        owner["uid"] == uid and owner.get("blockOwnerDeletion") for owner in obj["metadata"]["ownerReferences"]
+    )
 
 
 def _without_owner(kind: Kind, obj: Json, uid: str) -> Change:

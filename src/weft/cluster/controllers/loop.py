@@ -14,7 +14,7 @@ from weft.adapters.kube.client import ApiError, Json, Kube
 from weft.adapters.kube.kinds import Kind
 from weft.cluster.controllers.cache import Cache
 from weft.cluster.controllers.changes import Create, Plan, perform
-from weft.cluster.controllers.objects import Key, timestamp
+from weft.cluster.controllers.objects import Key
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,9 @@ class Runner:
         for kind, obj in outcome.written:
             if cache := self._caches.get(kind):
                 cache.put(obj)
-        for kind, obj in outcome.deleted:
-            if (cache := self._caches.get(kind)) and (
-                held := cache.get((obj["metadata"].get("namespace", ""), obj["metadata"]["name"]))
-            ):
-                held["metadata"].setdefault("deletionTimestamp", timestamp(now))
+        for kind, obj in outcome.assumed:
+            if cache := self._caches.get(kind):
+                cache.assume(obj)
         for change, error in outcome.refused:
             if isinstance(change, Create) and error.code not in {409, 404}:
                 # people look for the reason in the events of the owner

@@ -75,14 +75,20 @@ class Emptier:
                         await _let_go(self._kube, name)
                         return
                 except ApiError as error:
-                    if error.code == 404:
+                    # a kind may vanish between its discovery and its list; only a missing namespace ends this
+                    if error.code != 404:
+                        log.warning("namespace %s: %s", name, error)
+                    elif await self._is_gone(namespace):
                         return
-                    log.warning("namespace %s: %s", name, error)
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     log.warning("namespace %s: %s", name, error)
                 await asyncio.sleep(_PAUSE)
         finally:
             self._busy.discard(uid)
+
+    async def _is_gone(self, namespace: Json) -> bool:
+        names = [obj["metadata"]["uid"] for obj in await self._kube.list(NAMESPACES)]
+        return namespace["metadata"]["uid"] not in names
 
     async def _delete_contents(self, name: str) -> int:
         """Ask for the deletion of everything in a namespace; return how many objects are still there."""

@@ -52,22 +52,32 @@ def selects(selector: Json | None, labels: Mapping[str, str] | None) -> bool:
     have = labels or {}
     if any(have.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
-    return all(_expression(term, have) for term in selector.get("matchExpressions") or ())
+    return all(expression(term, have) for term in selector.get("matchExpressions") or ())
 
 
-def _expression(term: Json, labels: Mapping[str, str]) -> bool:
+def expression(term: Json, labels: Mapping[str, str]) -> bool:
+    """Whether one requirement of a selector holds. Gt and Lt compare whole numbers."""
     key, values = term["key"], term.get("values") or ()
     match term["operator"]:
         case "In":
             return labels.get(key) in values
         case "NotIn":
             return labels.get(key) not in values
+        case "Gt" | "Lt" as way:
+            given, bound = labels.get(key, ""), values[0] if values else ""
+            if not (_is_whole(given) and _is_whole(bound)):
+                return False
+            return int(given) > int(bound) if way == "Gt" else int(given) < int(bound)
         case "Exists":
             return key in labels
         case "DoesNotExist":
             return key not in labels
         case _:
             return False
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def condition(obj: Json, name: str) -> Json:

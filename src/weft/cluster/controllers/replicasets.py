@@ -11,16 +11,22 @@ from weft.cluster.controllers.objects import (
     Key,
     condition,
     differs,
-    is_finished,
     is_going,
-    is_ready,
     key_of,
-    moment,
     owned_by,
     owner_of,
-    owner_reference,
     selects,
     with_condition,
+)
+from weft.cluster.controllers.pods import (
+    adopt,
+    available_in,
+    from_template,
+    is_active,
+    min_ready,
+    orphans_of,
+    soonest,
+    usefulness,
 )
 
 _BURST = 500  # pods created or deleted in one look; the rest follows at once
@@ -45,22 +51,21 @@ class ReplicaSets(Controller):
         found = world.of(REPLICASETS).get(key)
         if found is None:
             return Plan()
-        pods = owned_by(found, world.of(PODS).within(key[0]))
         if is_going(found):
             return Plan()
-        orphans = [
-            pod
-            for pod in world.of(PODS).within(key[0])
-            if not owner_of(pod) and not is_going(pod) and not is_finished(pod) and _takes(found, pod)
-        ]
-        active = [pod for pod in pods if not is_going(pod) and not is_finished(pod)]
-        changes: list[Change] = [_adopt(found, pod) for pod in orphans]
+        pods = owned_by(found, world.of(PODS).dependents(found["metadata"]["uid"]))
+        orphans = orphans_of(found["spec"]["selector"], world.of(PODS).within(key[0]))
+        active = [pod for pod in pods if is_active(pod)]
+        changes: list[Change] = [adopt(REPLICASETS, found, PODS, pod) for pod in orphans]
         missing = found["spec"].get("replicas", 1) - len(active) - len(orphans)
         if missing > 0:
             born = Tell(found, REPLICASETS, "SuccessfulCreate", "Created pod: {name}", self.name)
-            changes += [Create(PODS, _pod(found), born) for _ in range(min(missing, _BURST))]
+            changes += [
+                Create(PODS, from_template(found["spec"]["template"], REPLICASETS, found), born)
+                for _ in range(min(missing, _BURST))
+            ]
         elif missing < 0:
-            changes += [Delete(PODS, pod) for pod in sorted(active, key=_usefulness)[: min(-missing, _BURST)]]
+            changes += [Delete(PODS, pod) for pod in sorted(active, key=usefulness)[: min(-missing, _BURST)]]
         status, again = _status(found, active, world)
         if differs(found.get("status", {}), status):
             changes.append(Patch(REPLICASETS, found, {"status": status}, "status"))
@@ -86,47 +91,17 @@ def _takes(replicaset: Json, pod: Json) -> bool:
     return selects(replicaset["spec"]["selector"], pod["metadata"].get("labels"))
 
 
-def _adopt(replicaset: Json, pod: Json) -> Change:
-    reference = owner_reference(REPLICASETS, replicaset)
-    references = [*(pod["metadata"].get("ownerReferences") or ()), reference]
-    return Patch(PODS, pod, {"metadata": {"ownerReferences": references, "uid": pod["metadata"]["uid"]}})
-
-
-def _pod(replicaset: Json) -> Json:
-    template = replicaset["spec"]["template"]
-    meta = {
-        key: template["metadata"][key]
-        for key in ("labels", "annotations", "finalizers")
-        if template["metadata"].get(key)
-    }
-    meta |= {
-        "generateName": f"{replicaset['metadata']['name']}-",
-        "namespace": replicaset["metadata"]["namespace"],
-        "ownerReferences": [owner_reference(REPLICASETS, replicaset)],
-    }
-    return {"metadata": meta, "spec": template["spec"]}
-
-
-def _usefulness(pod: Json) -> tuple[bool, bool, bool, float]:
-    # the order of Kubernetes: unscheduled, pending, not ready, then the youngest go first
-    born = moment(pod["metadata"]["creationTimestamp"]).timestamp()
-    running = pod.get("status", {}).get("phase") == "Running"
-    return bool(pod["spec"].get("nodeName")), running, is_ready(pod), -born
-
-
 def _status(replicaset: Json, active: list[Json], world: World) -> tuple[Json, timedelta | None]:
     template = replicaset["spec"]["template"]["metadata"].get("labels") or {}
-    ready = [pod for pod in active if is_ready(pod)]
-    least = timedelta(seconds=replicaset["spec"].get("minReadySeconds", 0))
-    ages = [world.now - moment(condition(pod, "Ready")["lastTransitionTime"]) for pod in ready]
-    young = [least - age for age in ages if age < least]
+    least = min_ready(replicaset["spec"])
+    waits = [wait for pod in active if (wait := available_in(pod, least, world.now)) is not None]
     status = {
         "replicas": len(active),
         "fullyLabeledReplicas": sum(
             template.items() <= (pod["metadata"].get("labels") or {}).items() for pod in active
         ),
-        "readyReplicas": len(ready),
-        "availableReplicas": len(ready) - len(young),
+        "readyReplicas": len(waits),
+        "availableReplicas": sum(not wait for wait in waits),
         "observedGeneration": replicaset["metadata"].get("generation", 1),
     }
     counted = {key: value or None for key, value in status.items()} | {"replicas": len(active)}
@@ -134,7 +109,7 @@ def _status(replicaset: Json, active: list[Json], world: World) -> tuple[Json, t
     if failure and len(active) >= replicaset["spec"].get("replicas", 1):
         rest = [entry for entry in replicaset["status"]["conditions"] if entry["type"] != "ReplicaFailure"]
         counted["conditions"] = rest or None
-    return counted, min(young) if young else None
+    return counted, soonest(waits)
 
 
 def _told(replicaset: Json, changes: list[Change], component: str) -> list[Change]:

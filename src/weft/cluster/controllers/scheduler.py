@@ -1,96 +1,125 @@
 """The scheduler: a node for each pod, or the reason why there is none."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import NODES, PODS, Kind
-from weft.cluster.apiserver.quantities import parse
-from weft.cluster.controllers.changes import Patch, Plan, Post, Tell
+from weft.adapters.kube.kinds import (
+    NAMESPACES,
+    NODES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    PODS,
+    Kind,
+)
+from weft.cluster.controllers import placing, preemption, room, scoring, volume_needs
+from weft.cluster.controllers.changes import Bind, Change, Delete, Patch, Plan, Tell
 from weft.cluster.controllers.loop import Controller, World
+from weft.cluster.controllers.neighbours import Neighbours
 from weft.cluster.controllers.objects import (
     Key,
     condition,
     is_finished,
     is_going,
     key_of,
-    selects,
     with_condition,
 )
+from weft.cluster.controllers.room import Amounts, Site
+from weft.cluster.controllers.volume_needs import Volumes
 
 _NAME = "default-scheduler"
+_AFFINITY = "node(s) didn't match Pod's node affinity/selector"
+_PORTS = "node(s) didn't have free ports for the requested pod ports"
+_UNHELPFUL = "Preemption is not helpful for scheduling"
+_NO_VICTIMS = "No preemption victims found for incoming pod"
+
+
+@dataclass(frozen=True, slots=True)
+class _Objection:
+    """What stands against a node, in Kubernetes' words; `lasting` if no pod's going would change it."""
+
+    reasons: tuple[str, ...]
+    lasting: bool
 
 
 class Scheduler(Controller):
-    """Binds pods that name this scheduler to the fitting node with the fewest pods."""
+    """Binds pods that name this scheduler to the node that suits them best."""
 
     name = _NAME
-    watches: tuple[Kind, ...] = (PODS, NODES)
+    watches: tuple[Kind, ...] = (PODS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES)
+
+    def __init__(self) -> None:
+        self._waiting: dict[Key, None] = {}
+        self._asked: dict[tuple[str, str], Amounts] = {}  # by uid and revision: reading quantities is dear
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
-        """A pod without a node; when a node changes or a pod frees its room, all such pods."""
-        if kind == PODS and _waits(obj):
-            return [key_of(obj)]
-        if kind == PODS and not is_finished(obj) and not is_going(obj):
-            return []
-        return [key_of(pod) for pod in world.of(PODS) if _waits(pod)]
+        """A pod without a node; all such pods when a node or volume changes, or when a pod is placed or leaves."""
+        if kind != PODS:
+            return list(self._waiting)
+        key = key_of(obj)
+        there = world.of(PODS).get(key) is not None
+        if there and waits(obj):
+            self._waiting[key] = None
+            return [key]
+        placed = key in self._waiting
+        self._waiting.pop(key, None)
+        left = not there or is_finished(obj) or is_going(obj)
+        return list(self._waiting) if placed or left else []
 
     def plan(self, key: Key, world: World) -> Plan:
         """Bind the pod, or say once what stands against every node."""
         pod = world.of(PODS).get(key)
-        if pod is None or not _waits(pod):
+        if pod is None or not waits(pod):
             return Plan()
-        nodes = list(world.of(NODES))
-        load = {node["metadata"]["name"]: _pods_on(node, world) for node in nodes}
-        objections = {
-            node["metadata"]["name"]: _objection(pod, node, load[node["metadata"]["name"]]) for node in nodes
-        }
-        fitting = [name for name, objection in objections.items() if not objection]
+        if pod["spec"].get("schedulingGates"):
+            return _unscheduled(
+                pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", world
+            )
+        sites = self._sites(world)
+        needs = volume_needs.needs(pod, world)
+        if isinstance(needs, str):
+            helpless = f"preemption: 0/{len(sites)} nodes are available: {len(sites)} {_UNHELPFUL}."
+            return _told(pod, f"0/{len(sites)} nodes are available: {needs}. {helpless}", world)
+        asked = self._requests(pod)
+        names = {each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in world.of(NAMESPACES)}
+        neighbours = Neighbours(pod, sites, names)
+        objections = {site.name: _objection(pod, asked, site, needs, neighbours) for site in sites}
+        fitting = [site for site in sites if objections[site.name] is None]
         if fitting:
-            chosen = min(fitting, key=lambda name: (len(load[name]), name))
-            return Plan([_bind(pod, chosen), _scheduled(pod, chosen)])
-        message = _no_node(list(objections.values()))
-        if condition(pod, "PodScheduled").get("message") == message:
-            return Plan()
-        unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-        conditions = with_condition(pod.get("status", {}).get("conditions") or [], unscheduled, world.now)
-        for entry in conditions:
-            entry.pop("lastUpdateTime", None)  # pods' conditions have none
-        return Plan(
-            [
-                Patch(PODS, pod, {"status": {"conditions": conditions}}, "status"),
-                Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True),
-            ]
-        )
+            chosen = scoring.best(pod, asked, fitting, neighbours)
+            if claims := needs.awaiting(chosen):
+                return Plan(claims)
+            return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name)])
+        found = {name: objection for name, objection in objections.items() if objection}
+        return _preempt(pod, asked, sites, found, names, needs) or _told(pod, _no_node(found), world)
+
+    def _sites(self, world: World) -> list[Site]:
+        sites = {node["metadata"]["name"]: Site(node) for node in world.of(NODES)}
+        for pod in world.of(PODS):
+            site = sites.get(pod["spec"].get("nodeName", ""))
+            if site and not is_finished(pod):
+                site.add(pod, self._requests(pod))
+        return [sites[name] for name in sorted(sites)]
+
+    def _requests(self, pod: Json) -> Amounts:
+        mark = pod["metadata"]["uid"], pod["metadata"].get("resourceVersion", "")
+        if mark not in self._asked:
+            if len(self._asked) > 50_000:
+                self._asked.clear()
+            self._asked[mark] = room.requests(pod)
+        return self._asked[mark]
 
 
-def _waits(pod: Json) -> bool:
+def waits(pod: Json) -> bool:
+    """Whether a pod is this scheduler's to place."""
     spec = pod["spec"]
     return (
         not spec.get("nodeName")
         and not is_going(pod)
         and not is_finished(pod)
-        and not spec.get("schedulingGates")
         and spec.get("schedulerName", _NAME) == _NAME
     )
-
-
-def _pods_on(node: Json, world: World) -> list[Json]:
-    name = node["metadata"]["name"]
-    return [pod for pod in world.of(PODS) if pod["spec"].get("nodeName") == name and not is_finished(pod)]
-
-
-def _bind(pod: Json, node: str) -> Post:
-    meta = pod["metadata"]
-    path = PODS.path(meta["namespace"], meta["name"], "binding")
-    body = {
-        "apiVersion": "v1",
-        "kind": "Binding",
-        "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
-        "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-    }
-    return Post(path, body)
 
 
 def _scheduled(pod: Json, node: str) -> Tell:
@@ -98,76 +127,92 @@ def _scheduled(pod: Json, node: str) -> Tell:
     return Tell(pod, PODS, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}", _NAME)
 
 
-def _objection(pod: Json, node: Json, present: Sequence[Json]) -> str:
-    """Why this pod cannot go to this node, in Kubernetes' words; empty if it can."""
-    if node["spec"].get("unschedulable") and not _tolerates(pod, _CORDONED):
-        return "node(s) were unschedulable"
-    if condition(node, "Ready").get("status") != "True":
-        return "node(s) were not ready"
-    for taint in node["spec"].get("taints") or ():
-        if taint["effect"] in {"NoSchedule", "NoExecute"} and not _tolerates(pod, taint):
-            return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
-    if not _matches(pod, node):
-        return "node(s) didn't match Pod's node affinity/selector"
-    return _shortage(pod, node, present)
+def _objection(pod: Json, asked: Amounts, site: Site, needs: Volumes, neighbours: Neighbours) -> _Objection | None:
+    """What stands against this node, in the order of kube-scheduler's filters: the first that objects is told."""
+    spec, node = pod["spec"], site.node
+    tolerations = spec.get("tolerations")
+    if node.get("spec", {}).get("unschedulable") and not placing.tolerates(tolerations, placing.CORDONED):
+        return _Objection(("node(s) were unschedulable",), lasting=True)
+    if taint := placing.untolerated(tolerations, node) or _unready(tolerations, node):
+        reason = f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value') or ''}}}"
+        return _Objection((reason,), lasting=True)
+    if not placing.matches(spec, node):
+        return _Objection((_AFFINITY,), lasting=True)
+    if room.ports_clash(room.host_ports(pod), site.ports):
+        return _Objection((_PORTS,), lasting=False)
+    if lacking := room.shortages(asked, site, len(site.pods) + 1):
+        return _Objection(tuple(lacking), lasting=room.too_large(asked, site))
+    if why := needs.objection(site):
+        return _Objection((why,), lasting=True)
+    if why := neighbours.objection(site):
+        return _Objection((why,), lasting=why.endswith(("pod affinity rules", "(missing required label)")))
+    return None
 
 
-_CORDONED = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+def _unready(tolerations: Sequence[Json] | None, node: Json) -> Json | None:
+    """The taint of a node that is not ready, before the node controller has set it."""
+    ready = condition(node, "Ready").get("status")
+    key = placing.UNREACHABLE if ready == "Unknown" else placing.NOT_READY
+    taint: Json = {"key": key, "effect": "NoSchedule"}
+    return None if ready == "True" or placing.tolerates(tolerations, taint) else taint
 
 
-def _tolerates(pod: Json, taint: Json) -> bool:
-    return any(_toleration(entry, taint) for entry in pod["spec"].get("tolerations") or ())
-
-
-def _toleration(entry: Json, taint: Json) -> bool:
-    if entry.get("effect") and entry["effect"] != taint["effect"]:
-        return False
-    if entry.get("key") and entry["key"] != taint["key"]:
-        return False
-    if entry.get("operator") == "Exists":
-        return True
-    return bool(entry.get("key")) and entry.get("value", "") == taint.get("value", "")
-
-
-def _matches(pod: Json, node: Json) -> bool:
-    labels = node["metadata"].get("labels") or {}
-    if not selects({"matchLabels": pod["spec"].get("nodeSelector") or {}}, labels):
-        return False
-    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    terms = required["nodeSelectorTerms"] if required else [{}]
-    return any(selects(term, labels) for term in terms)
-
-
-def _shortage(pod: Json, node: Json, present: Sequence[Json]) -> str:
-    allocatable = node.get("status", {}).get("allocatable") or {}
-    if len(present) >= int(allocatable.get("pods", 110)):
-        return "Too many pods"
-    for resource in ("cpu", "memory"):
-        taken = sum(_requested(other, resource) for other in present)
-        wanted = _requested(pod, resource)
-        if wanted and resource in allocatable and taken + wanted > parse(str(allocatable[resource])):
-            return f"Insufficient {resource}"
-    return ""
-
-
-def _no_node(objections: Sequence[str]) -> str:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(objections).items()))
+def _no_node(objections: Mapping[str, _Objection]) -> str:
+    if not objections:
+        return "no nodes available to schedule pods"
+    total = len(objections)
+    reasons = Counter(reason for objection in objections.values() for reason in objection.reasons)
+    helpless = Counter(_UNHELPFUL if objection.lasting else _NO_VICTIMS for objection in objections.values())
     return (
-        f"0/{len(objections)} nodes are available: {reasons}."
-        if objections
-        else "no nodes available to schedule pods"
+        f"0/{total} nodes are available: {_listed(reasons)}. "
+        f"preemption: 0/{total} nodes are available: {_listed(helpless)}."
     )
 
 
-def _requested(pod: Json, resource: str) -> Fraction:
-    """What a pod asks for of one resource: its containers together, or its hungriest init container."""
+def _listed(reasons: Counter[str]) -> str:
+    return ", ".join(sorted(f"{count} {reason}" for reason, count in reasons.items()))
 
-    def asked(container: Json) -> Fraction:
-        resources = container.get("resources") or {}
-        value = (resources.get("requests") or {}).get(resource, (resources.get("limits") or {}).get(resource, 0))
-        return parse(str(value))
 
-    together = sum((asked(container) for container in pod["spec"]["containers"]), Fraction(0))
-    first = [asked(container) for container in pod["spec"].get("initContainers") or ()]
-    return max([together, *first])
+def _told(pod: Json, message: str, world: World) -> Plan:
+    plan = _unscheduled(pod, "Unschedulable", message, world)
+    if not plan.changes:
+        return plan
+    return Plan([*plan.changes, Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True)])
+
+
+def _unscheduled(pod: Json, reason: str, message: str, world: World) -> Plan:
+    held = condition(pod, "PodScheduled")
+    if (held.get("reason"), held.get("message")) == (reason, message):
+        return Plan()
+    new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    conditions = with_condition(pod.get("status", {}).get("conditions") or [], new, world.now)
+    for entry in conditions:
+        entry.pop("lastUpdateTime", None)  # pods' conditions have none
+    return Plan([Patch(PODS, pod, {"status": {"conditions": conditions}}, "status")])
+
+
+def _preempt(
+    pod: Json,
+    asked: Amounts,
+    sites: Sequence[Site],
+    objections: Mapping[str, _Objection],
+    namespaces: Mapping[str, Mapping[str, str]],
+    needs: Volumes,
+) -> Plan | None:
+    """Make room by deleting pods of lower priority, where that helps; None if it does not."""
+    open_sites = [site for site in sites if not objections[site.name].lasting]
+    if preemption.is_under_way(pod, open_sites):
+        return Plan()
+
+    def fits(site: Site) -> bool:
+        others = [site if each.name == site.name else each for each in sites]
+        return _objection(pod, asked, site, needs, Neighbours(pod, others, namespaces)) is None
+
+    choice = preemption.choose(pod, open_sites, fits)
+    if choice is None:
+        return None
+    changes: list[Change] = [Patch(PODS, pod, {"status": {"nominatedNodeName": choice.node}}, "status")]
+    for victim in choice.victims:
+        message = f"Preempted by pod {pod['metadata']['uid']} on node {choice.node}"
+        changes += [Delete(PODS, victim), Tell(victim, PODS, "Preempted", message, _NAME)]
+    return Plan(changes)

@@ -91,15 +91,50 @@ class Busybox:
     applets: tuple[str, ...]
 
 
-def parse(text: str, file: str) -> tuple[Alias, ...]:
-    """Read an images.yaml; `file` is what error messages call it."""
+def parse(text: str, file: str, known: Sequence[Alias] = ()) -> tuple[Alias, ...]:
+    """Read an images.yaml; `file` is what error messages call it. `like` may name one of the `known`."""
     try:
-        return msgspec.convert(yaml.safe_load(text) or {}, type=_File).aliases
+        read = yaml.safe_load(text) or {}
+        entries = read.get("aliases") if isinstance(read, dict) else None
+        if isinstance(entries, list):
+            read = {**read, "aliases": [_liked(each, file, known) for each in entries]}
+        return msgspec.convert(read, type=_File).aliases
     except yaml.YAMLError as error:
         raise AliasError(f"{file}: not valid YAML: {error}. Mend or remove the file.") from error
     except msgspec.ValidationError as error:
         what = str(error).replace(" - at `$", " - at `")
         raise AliasError(f"{file}: {what}. The fields are explained in weft's own images.yaml.") from error
+
+
+def _liked(entry: object, file: str, known: Sequence[Alias]) -> object:
+    """An entry with what it takes over from the alias that it is `like`."""
+    if not isinstance(entry, dict) or "like" not in entry:
+        return entry
+    model = next((alias for alias in known if alias.name == entry["like"]), None)
+    if model is None:
+        names = ", ".join(alias.name for alias in known)
+        raise AliasError(f"{file}: like: no alias of weft's is called {entry['like']}. There are {names}.")
+    own = {key: value for key, value in entry.items() if key != "like"}
+    return {**msgspec.to_builtins(model), "match": [], **own}
+
+
+def with_alias(text: str, name: str, like: str, patterns: Sequence[str]) -> str:
+    """An images.yaml with one more alias at its end, which comes before weft's own as all of the file's do.
+
+    What is there keeps its comments, unless it is written in a way that nothing can be put behind.
+    """
+    entry = {"name": name, "like": like, "match": list(patterns)}
+    before = yaml.safe_load(text) or {}
+    wanted = {**before, "aliases": [*(before.get("aliases") or ()), entry]}
+    written = yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=1000)
+    added = "".join(f"  {line}\n" for line in written.splitlines())
+    head = text if text.endswith("\n") or not text else f"{text}\n"
+    appended = head + ("" if "aliases" in before else "aliases:\n") + added
+    try:
+        kept = yaml.safe_load(appended) == wanted
+    except yaml.YAMLError:
+        kept = False
+    return appended if kept else yaml.safe_dump(wanted, sort_keys=False)
 
 
 def find(name: str, aliases: Sequence[Alias]) -> Alias | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from weft.adapters.cri.client import CriError, Runtime
 from weft.adapters.cri.ctr import ImportFailedError, import_image
+from weft.adapters.cri.types import Login
 from weft.cluster.kubelet import aliases
 from weft.cluster.kubelet.aliases import Alias, Busybox, Installation
 from weft.cluster.kubelet.runtime_config import PAUSE_IMAGE
@@ -45,9 +46,7 @@ class Images:
     def __init__(self, runtime: Runtime, socket: Path, users_file: Path, clock: Callable[[], float]) -> None:
         self._runtime, self._socket, self._users_file, self._clock = runtime, socket, users_file, clock
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._builtin = aliases.parse(
-            (Path(__file__).parent / "images.yaml").read_text(encoding="utf-8"), "weft's images.yaml"
-        )
+        self._builtin = builtin()
         self._users: tuple[float, tuple[Alias, ...]] = (0.0, ())
         self._weft = installation()
 
@@ -57,40 +56,48 @@ class Images:
             tar = aliases.pause_image(PAUSE_IMAGE, _busybox_binary(), architecture())
             await self._import(PAUSE_IMAGE, tar)
 
-    async def ensure(self, name: str, policy: str, pulling: Callable[[], None]) -> Got:
+    async def ensure(
+        self, name: str, policy: str, pulling: Callable[[], None], logins: Sequence[Login] = ()
+    ) -> Got:
         """The image of a container; ImageError where there is none. `pulling` is called before a pull.
 
-        Policy as imagePullPolicy; an alias serves whatever the policy, for there is nothing newer to pull.
+        `logins` are shown to the registry, one after the other. Policy as imagePullPolicy; an alias serves
+        whatever the policy, for there is nothing newer to pull.
         """
         async with self._locks[name]:
-            alias = self._alias(name)
-            if alias is not None:
-                return await self._aliased(name, alias)
-            found = await self._runtime.image(name)
-            if found is not None and policy != "Always":
+            alias, own = self._alias(name)
+            found = None if own else await self._runtime.image(name)
+            if found is not None and (policy != "Always" or alias is not None):
+                # an image that was brought here is what is meant, and not what weft takes its name to stand for
                 return Got(name, found.user, f'Container image "{name}" already present on machine')
+            if alias is not None:
+                return await self._aliased(name, self._usable(name, alias))
             if policy == "Never":
                 message = f'Container image "{name}" is not present with pull policy of Never'
                 raise ImageError("ErrImageNeverPull", message)
             pulling()
-            return await self._pulled(name)
+            return await self._pulled(name, logins)
 
     async def prepare(self, names: Iterable[str]) -> None:
         """Make the images of those names that are aliases, ahead of their use. What fails now fails again then."""
         for name in names:
             with contextlib.suppress(ImageError, CriError):
-                alias = self._alias(name)
+                alias, _ = self._alias(name)
                 if alias is not None:
                     async with self._locks[name]:
-                        await self._aliased(name, alias)
+                        await self._aliased(name, self._usable(name, alias))
 
-    def _alias(self, name: str) -> Alias | None:
+    def _alias(self, name: str) -> tuple[Alias | None, bool]:
+        """The alias of a name, and whether it is the user's own."""
         try:
-            chosen = aliases.find(name, (*self._own(), *self._builtin))
+            chosen = aliases.find(name, self._own())
         except aliases.AliasError as error:
             raise ImageError("ErrImagePull", str(error)) from error
-        if chosen is None:
-            return None
+        if chosen is not None:
+            return chosen, True
+        return aliases.find(name, self._builtin), False
+
+    def _usable(self, name: str, chosen: Alias) -> Alias:
         if lacking := chosen.lacks(os.path.exists):
             path, package = next(iter(lacking.items()))
             message = f'image "{name}" is an alias for {chosen.about}, but the machine has no {path}'
@@ -104,7 +111,7 @@ class Images:
         changed = self._users_file.stat().st_mtime
         if changed != self._users[0]:
             text = self._users_file.read_text(encoding="utf-8")
-            self._users = (changed, aliases.parse(text, str(self._users_file)))
+            self._users = (changed, aliases.parse(text, str(self._users_file), self._builtin))
         return self._users[1]
 
     async def _aliased(self, name: str, alias: Alias) -> Got:
@@ -115,10 +122,16 @@ class Images:
         told = f'Container image "{name}" is an alias for {alias.about}'
         return Got(called, alias.user, told, alias)
 
-    async def _pulled(self, name: str) -> Got:
+    async def _pulled(self, name: str, logins: Sequence[Login]) -> Got:
         begun = self._clock()
         try:
-            await self._runtime.pull(name)
+            *others, last = logins or (None,)
+            for login in others:
+                with contextlib.suppress(CriError):
+                    await self._runtime.pull(name, login)
+                    break
+            else:
+                await self._runtime.pull(name, last)
         except CriError as error:
             message = f'Failed to pull image "{name}": {error.message}'
             hint = f"To run it from this machine's own programs, give it an alias in {self._users_file}."
@@ -136,6 +149,12 @@ class Images:
                     await asyncio.sleep(0.01)
         except (ImportFailedError, TimeoutError, OSError) as error:
             raise ImageError("ErrImagePull", f"bringing {name} into containerd: {error or 'timed out'}") from error
+
+
+def builtin() -> tuple[Alias, ...]:
+    """Weft's own aliases."""
+    file = Path(__file__).parent / "images.yaml"
+    return aliases.parse(file.read_text(encoding="utf-8"), "weft's images.yaml")
 
 
 def architecture() -> str:

@@ -11,14 +11,16 @@ from typing import Any
 import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, PODS, SECRETS, SERVICES
+from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, PODS, SECRETS, SERVICES, Kind
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet.objects import Objects, Reference
+from weft.cluster.kubelet.objects import CLAIM, VOLUME, Objects, Reference
 from weft.cluster.kubelet.station import ClusterError, Issued, Json, Pod
 from weft.cluster.kubelet.volumes import Token
 
 _log = logging.getLogger(__name__)
-_KINDS = {"ConfigMap": CONFIGMAPS, "Secret": SECRETS}
+_CLAIMS = Kind("", "v1", CLAIM, "persistentvolumeclaims")
+_VOLUMES = Kind("", "v1", VOLUME, "persistentvolumes", namespaced=False)
+_KINDS = {"ConfigMap": CONFIGMAPS, "Secret": SECRETS, CLAIM: _CLAIMS}
 _FIRST = 10.0  # seconds for an object's first state to come
 _TROUBLE = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
 
@@ -88,7 +90,7 @@ class KubeCluster:
             followed.task.cancel()
 
     async def objects(self, references: frozenset[Reference]) -> Objects:
-        """Followed objects as they are now."""
+        """Followed objects as they are now, and with a bound claim its volume."""
         found: dict[Reference, Mapping[str, Any]] = {}
         try:
             async with asyncio.timeout(_FIRST):
@@ -99,6 +101,10 @@ class KubeCluster:
                         found[reference] = followed.value
         except (TimeoutError, KeyError) as error:
             raise ClusterError(f"the API server does not answer about {error or 'objects'}") from error
+        claims = [value for reference, value in found.items() if reference.kind == CLAIM]
+        for name in {str(claim["spec"].get("volumeName") or "") for claim in claims} - {""}:
+            with _told(ignored=(404,)):
+                found[Reference(VOLUME, "", name)] = await self._kube.get(_VOLUMES, name)
         return Objects(found)
 
     async def write_event(self, event: Json, fresh: bool) -> None:  # noqa: FBT001, the recorder's callback

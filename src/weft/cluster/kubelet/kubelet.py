@@ -68,7 +68,7 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
         async with server.serve(station, pods, settings.ip, server.PORT, context), asyncio.TaskGroup() as group:
             group.create_task(pods.run())
             group.create_task(recorder.run())
-            group.create_task(node_object.keep(kube, runtime, who, machine, clock))
+            group.create_task(node_object.keep(kube, runtime, who, machine, home, clock))
             group.create_task(_follow(kube, settings.name, pods))
 
 

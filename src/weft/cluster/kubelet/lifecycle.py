@@ -6,9 +6,12 @@ kubelet that was restarted decides the same as one that was not.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from weft.adapters.cri.types import Container, Sandbox, State
+from weft.cluster.kubelet.podspec import digest
+from weft.cluster.kubelet.refusals import refusal
 
 SANDBOX = ""  # the key of the sandbox among the names of what is busy
 _FIRST_BACKOFF, _LAST_BACKOFF = 10.0, 300.0  # seconds
@@ -178,6 +181,17 @@ def inits(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
     return pod["spec"].get("initContainers") or []
 
 
+def ephemerals(pod: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The containers that were put into the running pod (`kubectl debug`)."""
+    return pod["spec"].get("ephemeralContainers") or []
+
+
+def spec_of(pod: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    """The spec of one of the pod's containers, of whatever sort; None where there is none of that name."""
+    everything = (*pod["spec"]["containers"], *inits(pod), *ephemerals(pod))
+    return next((spec for spec in everything if spec["name"] == name), None)
+
+
 def health(spec: Mapping[str, Any], container: Container, notes: Notes) -> Health:
     """What is known of a running container's health; without probes, running is being well."""
     known = notes.health.get(container.id)
@@ -187,16 +201,34 @@ def health(spec: Mapping[str, Any], container: Container, notes: Notes) -> Healt
     return Health(started, started and not spec.get("readinessProbe"))
 
 
-def outcome(pod: Mapping[str, Any], seen: Seen) -> str:
-    """`Succeeded` or `Failed` once the pod has run its course by its restart policy, else empty."""
+def deadline(pod: Mapping[str, Any]) -> float | None:
+    """When the pod has been active for as long as it may (`activeDeadlineSeconds`), in epoch seconds."""
+    seconds = pod["spec"].get("activeDeadlineSeconds")
+    begun = (pod.get("status") or {}).get("startTime")
+    if seconds is None or not begun:
+        return None
+    return datetime.fromisoformat(begun).timestamp() + float(seconds)
+
+
+def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
+    """`Succeeded` or `Failed` once the pod has run its course by its restart policy and deadline, else empty."""
     phase = (pod.get("status") or {}).get("phase")
     if phase in {"Succeeded", "Failed"}:
         return str(phase)
+    ends = deadline(pod)
+    if refusal(pod) is not None or (ends is not None and ends <= now):
+        return "Failed"
+    return _course(pod, seen)
+
+
+def _course(pod: Mapping[str, Any], seen: Seen) -> str:
     policy = pod["spec"].get("restartPolicy") or "Always"
     if policy == "Always":
         return ""
     latest = seen.latest()
     mains = [latest.get(spec["name"]) for spec in pod["spec"]["containers"]]
+    if any(_outdated(spec, latest.get(spec["name"])) for spec in pod["spec"]["containers"]):
+        return ""
     if policy == "Never" and not any(mains):
         for spec in inits(pod):
             ended = latest.get(spec["name"])
@@ -214,12 +246,14 @@ def decide(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan
     """The next actions for a pod. Call again after each of them, and when anything changes."""
     if notes.terminating:
         return _terminate(pod, seen, notes, now)
-    if outcome(pod, seen):
+    if outcome(pod, seen, now):
         return _conclude(pod, seen, notes)
-    sandbox = seen.sandbox
+    sandbox, ends = seen.sandbox, deadline(pod)
+    limit = () if ends is None else (ends,)
     if sandbox is None or not sandbox.ready:
-        return _sandbox(sandbox, seen, notes, now)
-    return _join(*_containers(pod, seen, notes, now), *_tidy(seen, notes))
+        return _join(*_sandbox(sandbox, seen, notes, now), *limit)
+    steps = (*_looking_in(pod, seen, notes, now), *_containers(pod, seen, notes, now))
+    return _join(*steps, *_tidy(seen, notes), *limit)
 
 
 def _join(*steps: Action | float) -> Plan:
@@ -228,17 +262,25 @@ def _join(*steps: Action | float) -> Plan:
     return Plan(actions, min(times, default=None))
 
 
-def _sandbox(sandbox: Sandbox | None, seen: Seen, notes: Notes, now: float) -> Plan:
+def _sandbox(sandbox: Sandbox | None, seen: Seen, notes: Notes, now: float) -> Iterator[Action | float]:
+    trouble = notes.troubles.get(SANDBOX)
     if SANDBOX in notes.busy:
-        return Plan()
+        return
     if sandbox is not None and sandbox.id not in notes.stopped:
         # its address must be given back before the next one is asked for
-        return Plan((StopSandbox(sandbox.id),))
-    trouble = notes.troubles.get(SANDBOX)
-    if trouble is not None and trouble.retry_at > now:
-        return Plan((), trouble.retry_at)
-    known = [each.attempt + 1 for each in seen.sandboxes]
-    return Plan((RunSandbox(max(known, default=0) + notes.failures),))
+        yield StopSandbox(sandbox.id)
+    elif trouble is not None and trouble.retry_at > now:
+        yield trouble.retry_at
+    else:
+        known = [each.attempt + 1 for each in seen.sandboxes]
+        yield RunSandbox(max(known, default=0) + notes.failures)
+
+
+def _looking_in(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Iterator[Action | float]:
+    """Ephemeral containers start at once, whatever the others do, and once only."""
+    latest = seen.latest()
+    for spec in ephemerals(pod):
+        yield from _keep(spec, latest.get(spec["name"]), "Never", seen, notes, now)
 
 
 def _containers(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Iterator[Action | float]:
@@ -284,8 +326,13 @@ def _keep(
         case None:
             yield wait if wait > now else Start(name, attempt)
         case Container(state=State.RUNNING):
-            if failed := health(spec, container, notes).failed:
+            if _outdated(spec, container):
+                message = f"Container {name} definition changed, will be restarted"
+                yield Kill(container.id, name, notes.grace, message)
+            elif failed := health(spec, container, notes).failed:
                 yield Kill(container.id, name, _grace(spec, notes), failed)
+        case Container(state=State.EXITED) if _outdated(spec, container):
+            yield wait if wait > now else Start(name, attempt)
         case Container(state=State.EXITED):
             if policy == "Never" or (policy == "OnFailure" and not container.exit_code):
                 return
@@ -294,6 +341,11 @@ def _keep(
         case _:
             # created and never started, or unknown to the runtime itself: of no use
             yield Remove(container.id)
+
+
+def _outdated(spec: Mapping[str, Any], container: Container | None) -> bool:
+    """Whether the container was made from another image than its spec has now."""
+    return container is not None and bool(container.made_from) and container.made_from != digest(spec)
 
 
 def _grace(spec: Mapping[str, Any], notes: Notes) -> int:

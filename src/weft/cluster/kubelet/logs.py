@@ -13,7 +13,9 @@ from typing import BinaryIO
 
 _BLOCK = 64 * 1024
 _POLL = 0.1  # seconds between looks at a log that is followed
-_LARGEST = 10 << 20  # bytes of a log before it is turned over; one older piece is kept
+LARGEST = 10 << 20  # bytes of a log before it is turned over (containerLogMaxSize)
+_FILES = 5  # a log and its older pieces (containerLogMaxFiles)
+_LAST_LINES, _LAST_BYTES = 80, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +128,12 @@ async def _lines(path: Path, options: Options, ended: Callable[[], bool]) -> Asy
             last = not options.follow or ended()
             if file is None:
                 file = _open(path)
+            # asked before the read, too: nothing is written to a log any more once there is a new one
+            over = file is not None and _turned_over(path, file)
             while file is not None and (block := file.read(_BLOCK)):
                 *whole, rest = (rest + block).split(b"\n")
                 yield [line for each in whole if (line := parse(each)) is not None]
-            if file is not None and _turned_over(path, file):
+            if file is not None and over:
                 file.close()
                 file, rest = _open(path), b""
                 continue
@@ -155,12 +159,29 @@ def _turned_over(path: Path, file: BinaryIO) -> bool:
         return False
 
 
-def turn_over(path: Path, largest: int = _LARGEST) -> bool:
-    """Move a log that has grown too large aside; whether the runtime must now reopen it."""
+def last_words(path: Path) -> bytes:
+    """The end of a log, as a termination message falls back to it: at most 80 lines and 2048 bytes."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(tail_offset(file, _LAST_LINES))
+        lines = [line for each in file.read().split(b"\n") if (line := parse(each)) is not None]
+    return b"".join(render(line, timestamps=False, begins=True) for line in lines)[-_LAST_BYTES:]
+
+
+def turn_over(path: Path, now: float, largest: int = LARGEST, files: int = _FILES) -> bool:
+    """Move a log that has grown too large aside; whether the runtime must now reopen it.
+
+    Older pieces are called after the time of their end; with the log itself there are at most `files`.
+    """
     try:
         if path.stat().st_size < largest:
             return False
-        path.replace(path.with_suffix(".log.1"))
     except FileNotFoundError:
         return False
+    kept = files - 2
+    for old in sorted(path.parent.glob(f"{path.name}.*"), reverse=True)[kept:]:
+        old.unlink(missing_ok=True)
+    moment_ = datetime.fromtimestamp(now, UTC)
+    path.replace(path.with_name(f"{path.name}.{moment_:%Y%m%d-%H%M%S.%f}"))
     return True

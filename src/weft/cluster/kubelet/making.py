@@ -1,19 +1,31 @@
 """Making one container of a pod: its volumes, its image, its environment, and the calls in their order."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weft.adapters.cri.types import Mount, SandboxSpec
-from weft.cluster.kubelet import aliases, environment, podspec, quantity, volume_files, volumes
+from weft.adapters.cri.types import Container, Mount, Resources, SandboxSpec
+from weft.cluster.kubelet import aliases, environment, logs, podspec, quantity, volume_files, volumes
 from weft.cluster.kubelet.images import Got
 from weft.cluster.kubelet.objects import ConfigError, Objects, references
 from weft.cluster.kubelet.station import Issued, Pod, Station
 from weft.cluster.kubelet.volumes import Token
 
+_HOSTS = Path("/etc/hosts")
 _TERMINATION_LOG = "/dev/termination-log"
 _MESSAGE = 4096  # bytes of a termination message that are kept
 _ROTATE_AT = 0.8  # of a token's life (docs: service account token volume projection)
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A container to make: its spec, which try it is, its image, and the id of the container it looks into."""
+
+    spec: dict[str, Any]
+    attempt: int
+    got: Got
+    target: str = ""
 
 
 class Maker:
@@ -23,6 +35,8 @@ class Maker:
         self._station = station
         self.pod = pod
         self._tokens: dict[Token, Issued] = {}
+        self._places: dict[str, Path] = {}
+        self._readonly: set[str] = set()
         self._folder = station.pod_folder(pod["metadata"]["uid"])
 
     @property
@@ -49,14 +63,15 @@ class Maker:
             if held is None or now >= held.made + (held.ends - held.made) * _ROTATE_AT:
                 self._tokens[token] = await self._station.cluster.issue(self.pod, token)
         given = {token: issued.token for token, issued in self._tokens.items()}
+        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
-            volume_files.place(self._folder / "volumes", volume)
+            self._places[volume.name] = volume_files.place(self._folder / "volumes", volume, group)
+            if isinstance(volume, volumes.Host) and volume.readonly:
+                self._readonly.add(volume.name)
 
-    async def make(
-        self, spec: dict[str, Any], attempt: int, sandbox: str, within: SandboxSpec, got: Got, ip: str
-    ) -> str:
+    async def make(self, making: Making, sandbox: str, within: SandboxSpec, ip: str) -> str:
         """Create a container; its id. The volumes must be in place. ConfigError or CriError."""
-        station = self._station
+        station, spec, attempt, got = self._station, making.spec, making.attempt, making.got
         objects = await station.cluster.objects(references(self.pod))
         security = podspec.security(self.pod, spec, got.user)
         variables = await self._environment(spec, ip, objects)
@@ -68,21 +83,25 @@ class Maker:
             environment=variables,
             mounts=mounts,
             security=security,
-            resources=quantity.cgroup(
-                spec.get("resources") or {}, quantity.qos_class(self.pod["spec"]), station.node.memory
-            ),
+            resources=self.limits(spec),
+            target=making.target,
         )
         container = podspec.container(self.pod, spec, attempt, prepared)
         return await station.runtime.create_container(sandbox, container, within)
 
-    def termination_message(self, spec: dict[str, Any], attempt: int) -> str:
+    def limits(self, spec: dict[str, Any]) -> Resources:
+        """A container's limits as its spec has them now."""
+        # the class of a pod is given with its first look, and stays when its containers are resized
+        qos = (self.pod.get("status") or {}).get("qosClass") or quantity.qos_class(self.pod["spec"])
+        return quantity.cgroup(spec.get("resources") or {}, qos, self._station.node.memory)
+
+    def termination_message(self, spec: dict[str, Any], ended: Container) -> str:
         """What an ended container left in its termination log, or the end of its log where the policy says so."""
-        file = self._termination_log(spec["name"], attempt)
+        file = self._termination_log(spec["name"], ended.attempt)
         text = file.read_bytes()[:_MESSAGE] if file.exists() else b""
-        if not text and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            log = self.logs / spec["name"] / f"{attempt}.log"
-            lines = log.read_bytes()[-2 * _MESSAGE :].splitlines()[-80:] if log.exists() else []
-            text = b"\n".join(line.split(b" ", 3)[-1] for line in lines)[-2048:]
+        falls_back = spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        if not text and falls_back and ended.exit_code:
+            text = logs.last_words(self.logs / spec["name"] / f"{ended.attempt}.log")
         return text.decode(errors="replace")
 
     async def _environment(self, spec: dict[str, Any], ip: str, objects: Objects) -> dict[str, str]:
@@ -94,27 +113,34 @@ class Maker:
     def _mounts(self, spec: dict[str, Any], attempt: int, ip: str, variables: dict[str, str]) -> Iterator[Mount]:
         mounted = set()
         for each in spec.get("volumeMounts") or ():
-            mount = podspec.mount(each, str(self._source(each, variables)))
+            within = each | {"readOnly": True} if each["name"] in self._readonly else each
+            mount = podspec.mount(within, str(self._source(each, variables)))
             mounted.add(mount.container_path)
             yield mount
-        if "/etc/hosts" not in mounted and not self.pod["spec"].get("hostNetwork"):
-            hosts = self._folder / "etc-hosts"
-            hosts.parent.mkdir(parents=True, exist_ok=True)
-            hosts.write_text(podspec.hosts_file(self.pod, ip, self._station.dns.domain))
-            yield Mount("/etc/hosts", str(hosts))
+        hosts = self._hosts(ip)
+        if "/etc/hosts" not in mounted and hosts:
+            file = self._folder / "etc-hosts"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(hosts)
+            yield Mount("/etc/hosts", str(file))
         log = self._termination_log(spec["name"], attempt)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
         log.chmod(0o666)
         yield Mount(spec.get("terminationMessagePath") or _TERMINATION_LOG, str(log))
 
+    def _hosts(self, ip: str) -> str:
+        """The text of /etc/hosts; empty where the machine's own serves."""
+        if not self.pod["spec"].get("hostNetwork"):
+            return podspec.hosts_file(self.pod, ip, self._station.dns.domain)
+        added = podspec.host_aliases(self.pod)
+        return "\n".join((_HOSTS.read_text().rstrip("\n"), *added, "")) if added else ""
+
     def _source(self, mount: dict[str, Any], variables: dict[str, str]) -> Path:
         name = mount["name"]
-        volume = next((each for each in self.pod["spec"].get("volumes") or () if each["name"] == name), None)
-        if volume is None:
+        path = self._places.get(name)
+        if path is None:
             raise ConfigError(f'volumeMount "{name}" names no volume of the pod')
-        folder = self._folder / "volumes" / name
-        path = Path(volume["hostPath"]["path"]) if volume.get("hostPath") else folder
         sub_path = environment.expand(mount.get("subPathExpr") or "", variables) or mount.get("subPath") or ""
         return volume_files.within(path, sub_path)
 

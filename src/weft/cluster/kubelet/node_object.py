@@ -15,7 +15,8 @@ import aiohttp
 
 from weft.adapters.cri.client import CriError, Runtime
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import LEASES, NAMESPACES, NODES
+from weft.adapters.kube.kinds import LEASES, NODES
+from weft.cluster.kubelet import pressure
 from weft.cluster.kubelet.images import architecture
 from weft.cluster.kubelet.status import timestamp
 
@@ -41,6 +42,24 @@ class Machine:
     machine_id: str
     boot_id: str
     runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Who the node is to the API."""
+
+    name: str
+    ip: str
+    port: int
+    pod_cidr: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """How the node is now. `lacking` says what the runtime lacks: condition to its message."""
+
+    lacking: Mapping[str, str]
+    room: pressure.Room
 
 
 def look(folder: Path, runtime: str) -> Machine:
@@ -78,32 +97,33 @@ def node(name: str, pod_cidr: str, machine: Machine) -> Json:
     }
 
 
-def status(
-    name: str, ip: str, port: int, machine: Machine, lacking: Mapping[str, str], before: Json, now: float
-) -> Json:
-    """The node's status. `lacking` says what the runtime lacks, `before` is the status it had."""
+def status(who: Registration, machine: Machine, state: State, before: Json, now: float) -> Json:
+    """The node's status; `before` is the status it had."""
+    name, lacking = who.name, state.lacking
     resources = {
         "cpu": str(machine.cpu),
         "memory": f"{machine.memory // 1024}Ki",
         "ephemeral-storage": f"{machine.disk // 1024}Ki",
         "pods": str(_MAX_PODS),
     }
+    left = {
+        "memory": f"{(machine.memory - pressure.MEMORY_KEPT) // 1024}Ki",
+        "ephemeral-storage": str(int(machine.disk * (1 - pressure.DISK_KEPT))),
+    }
     trouble = "; ".join(f"{key}: {value}" for key, value in lacking.items())
     conditions = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        *pressure.conditions(state.room),
         ("Ready", "False", "KubeletNotReady", f"container runtime is not ready: {trouble}")
         if lacking
         else ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ]
     old = {each["type"]: each for each in before.get("conditions") or ()}
     return {
-        "addresses": [{"type": "InternalIP", "address": ip}, {"type": "Hostname", "address": name}],
+        "addresses": [{"type": "InternalIP", "address": who.ip}, {"type": "Hostname", "address": name}],
         "capacity": resources,
-        "allocatable": resources,
+        "allocatable": resources | left,
         "conditions": [_condition(each, old.get(each[0]), now) for each in conditions],
-        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": who.port}},
         "nodeInfo": {
             "machineID": machine.machine_id,
             "systemUUID": machine.machine_id,
@@ -130,30 +150,24 @@ def lease(name: str, now: float) -> Json:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """Who the node is to the API."""
-
-    name: str
-    ip: str
-    port: int
-    pod_cidr: str
-
-
 async def keep(
-    kube: Kube, runtime: Runtime, who: Registration, machine: Machine, clock: Callable[[], float]
+    kube: Kube, runtime: Runtime, who: Registration, machine: Machine, folder: Path, clock: Callable[[], float]
 ) -> None:
-    """Register the node and keep its status and lease fresh, for ever; what fails is tried again."""
+    """Register the node and keep its status and lease fresh, for ever; what fails is tried again.
+
+    `folder` is where pods' files lie.
+    """
     told: Json = {}
     delay = 0.2
     while True:
         try:
-            if not told:
-                told = await _register(kube, who, machine)
-            fresh = status(who.name, who.ip, who.port, machine, await _lacking(runtime), told, clock())
+            # the node controller writes over our status when we have been silent
+            told = (await kube.get(NODES, who.name))["status"] if told else await _register(kube, who, machine)
+            state = State(await _lacking(runtime), pressure.look(folder))
+            fresh = status(who, machine, state, told, clock())
             if _lasting(fresh) != _lasting(told):
                 await kube.patch(NODES, who.name, {"status": fresh}, subresource="status")
-                told = fresh
+            told = fresh
             await _renew(kube, who.name, clock())
             delay = _BEAT
         except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -181,12 +195,7 @@ async def _renew(kube: Kube, name: str, now: float) -> None:
     except ApiError as error:
         if error.code != 404:
             raise
-        try:
-            await kube.create(NAMESPACES, {"metadata": {"name": _LEASES}})
-        except ApiError as known:
-            if known.code != 409:
-                raise
-        await kube.create(LEASES, wanted)
+        await kube.create(LEASES, wanted)  # the server made their namespace when it began
 
 
 async def _lacking(runtime: Runtime) -> dict[str, str]:

@@ -1,9 +1,11 @@
-"""ConfigMaps and Secrets that a pod uses, at one moment: a value that pure code reads."""
+"""What a pod refers to (ConfigMaps, Secrets, claims), at one moment: a value that pure code reads."""
 
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+CLAIM, VOLUME = "PersistentVolumeClaim", "PersistentVolume"
 
 
 class ConfigError(Exception):
@@ -11,7 +13,7 @@ class ConfigError(Exception):
 
 
 class Reference(NamedTuple):
-    """An object that a pod uses: kind (`ConfigMap` or `Secret`), namespace and name."""
+    """An object that a pod uses: kind (`ConfigMap`, `Secret`, CLAIM; VOLUME comes with it), namespace and name."""
 
     kind: str
     namespace: str
@@ -20,7 +22,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """The objects that were found. What is not among them does not exist."""
+    """The objects that were found, and the volumes of the claims among them. What is not here does not exist."""
 
     found: Mapping[Reference, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -37,8 +39,15 @@ def data_of(obj: Mapping[str, Any]) -> dict[str, bytes]:
     return plain | {key: base64.b64decode(value) for key, value in (obj.get("binaryData") or {}).items()}
 
 
+def claim_name(pod: Mapping[str, Any], volume: Mapping[str, Any]) -> str:
+    """The claim that a volume stands for; empty for other volumes. An `ephemeral` one is named after its pod."""
+    if volume.get("ephemeral") is not None:
+        return f"{pod['metadata']['name']}-{volume['name']}"
+    return str((volume.get("persistentVolumeClaim") or {}).get("claimName") or "")
+
+
 def references(pod: Mapping[str, Any]) -> frozenset[Reference]:
-    """Every ConfigMap and Secret that the pod's volumes and environments name."""
+    """Every ConfigMap, Secret and claim that the pod's volumes, environments and images need."""
     spec, namespace = pod["spec"], pod["metadata"]["namespace"]
     names: set[Reference] = set()
 
@@ -46,13 +55,17 @@ def references(pod: Mapping[str, Any]) -> frozenset[Reference]:
         if name:
             names.add(Reference(kind, namespace, name))
 
+    for secret in spec.get("imagePullSecrets") or ():
+        add("Secret", secret.get("name"))
     for volume in spec.get("volumes") or ():
         add("ConfigMap", (volume.get("configMap") or {}).get("name"))
         add("Secret", (volume.get("secret") or {}).get("secretName"))
+        add(CLAIM, claim_name(pod, volume))
         for source in (volume.get("projected") or {}).get("sources") or ():
             add("ConfigMap", (source.get("configMap") or {}).get("name"))
             add("Secret", (source.get("secret") or {}).get("name"))
-    for container in [*spec.get("containers", ()), *(spec.get("initContainers") or ())]:
+    sorts = ("containers", "initContainers", "ephemeralContainers")
+    for container in (each for sort in sorts for each in spec.get(sort) or ()):
         for source in container.get("envFrom") or ():
             add("ConfigMap", (source.get("configMapRef") or {}).get("name"))
             add("Secret", (source.get("secretRef") or {}).get("name"))

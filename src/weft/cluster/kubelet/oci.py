@@ -9,13 +9,19 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
+_SAVE = "Make one: docker save -o FILE NAME:TAG"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 # one fixed moment, so that equal files make equal images: when the stock nginx page of the 1.25.3 image was made
 MTIME = 0x6537CAC7
+
+
+class ArchiveError(Exception):
+    """A file that no image can be taken from; the message names the file and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,34 @@ def image(name: str, entries: Mapping[str, Entry], config: Config, architecture:
     for blob in (layer, settings, manifest):
         files["blobs/sha256/" + _digest(blob).removeprefix("sha256:")] = File(blob)
     return _tar(files)
+
+
+def names(archive: Path) -> tuple[str, ...]:
+    """What the images of an archive are called (`docker save`, an OCI layout); ArchiveError where it is none."""
+    try:
+        with tarfile.open(archive) as tar:
+            manifest, index = _member(tar, "manifest.json"), _member(tar, "index.json")
+    except OSError as error:
+        raise ArchiveError(f"{archive}: {error.strerror or error}.") from error
+    except (tarfile.TarError, ValueError):
+        manifest = index = None
+    if manifest is None and index is None:
+        raise ArchiveError(f"{archive}: not an image archive. {_SAVE}")
+    found = [tag for each in manifest or () for tag in each.get("RepoTags") or ()]
+    annotations = [each.get("annotations") or {} for each in (index or {}).get("manifests") or ()]
+    found += [each.get("io.containerd.image.name") or "" for each in annotations]
+    named = tuple(dict.fromkeys(name.removeprefix("docker.io/library/") for name in found if name))
+    if not named:
+        raise ArchiveError(f"{archive}: its images have no names. {_SAVE}")
+    return named
+
+
+def _member(tar: tarfile.TarFile, name: str) -> Any:
+    try:
+        file = tar.extractfile(name)
+    except KeyError:
+        return None
+    return json.load(file) if file is not None else None
 
 
 def _tar(entries: Mapping[str, Entry]) -> bytes:

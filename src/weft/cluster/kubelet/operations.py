@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters.cri.client import CriError
-from weft.cluster.kubelet import lifecycle, probes, volume_files
+from weft.cluster.kubelet import lifecycle, logins, probes, volume_files
 from weft.cluster.kubelet.images import Got, ImageError
 from weft.cluster.kubelet.lifecycle import SANDBOX, Backoff, Kill, Start, Trouble
-from weft.cluster.kubelet.objects import ConfigError
+from weft.cluster.kubelet.making import Making
+from weft.cluster.kubelet.objects import ConfigError, references
 from weft.cluster.kubelet.prober import attempt as try_check
 from weft.cluster.kubelet.recorder import Event
 from weft.cluster.kubelet.station import Json, Station
+from weft.cluster.kubelet.status import initial_reason
 
 if TYPE_CHECKING:
     from weft.cluster.kubelet.worker import Worker
@@ -45,14 +47,13 @@ class Operations:
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
             await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt))
-        except CriError as error:
+        except (CriError, ConfigError) as error:
+            said = error.message if isinstance(error, CriError) else str(error)
             delay = _SANDBOX_RETRIES[min(worker.notes.failures, len(_SANDBOX_RETRIES) - 1)]
-            message = f"Failed to create pod sandbox: {error.message}"
+            message = f"Failed to create pod sandbox: {said}"
             worker.tell(Event("FailedCreatePodSandBox", message, warning=True))
             worker.note(failures=worker.notes.failures + 1)
-            worker.trouble(
-                SANDBOX, Trouble("FailedCreatePodSandBox", error.message, self._station.clock() + delay)
-            )
+            worker.trouble(SANDBOX, Trouble("FailedCreatePodSandBox", said, self._station.clock() + delay))
             return
         worker.note(failures=0)
         worker.trouble(SANDBOX, None)
@@ -91,7 +92,7 @@ class Operations:
             await worker.maker.place_volumes(worker.ip)
         except ConfigError as error:
             worker.tell(Event("FailedMount", str(error), warning=True))
-            reason = "PodInitializing" if lifecycle.inits(worker.pod) else "ContainerCreating"
+            reason = initial_reason(worker.pod)
             worker.trouble(name, Trouble(reason, "", self._station.clock() + _CONFIG_RETRY))
             return
         got = await self._image(spec)
@@ -137,7 +138,15 @@ class Operations:
         def pulling() -> None:
             worker.tell(Event("Pulling", f'Pulling image "{image}"', container=name))
 
-        waiting = asyncio.ensure_future(self._station.images.ensure(image, policy, pulling))
+        objects = await self._station.cluster.objects(references(worker.pod))
+        shown = logins.logins(worker.pod, image, objects)
+        if lacking := logins.missing(worker.pod, objects):
+            message = (
+                f"Unable to retrieve some image pull secrets ({', '.join(lacking)}); "
+                "attempting to pull the image may not succeed."
+            )
+            worker.tell(Event("FailedToRetrieveImagePullSecret", message, warning=True))
+        waiting = asyncio.ensure_future(self._station.images.ensure(image, policy, pulling, shown))
         self._waiting.add(waiting)
         try:
             got = await waiting
@@ -186,7 +195,9 @@ class Operations:
             return None
         within = worker.maker.sandbox(sandbox.attempt)
         try:
-            return await worker.maker.make(spec, attempt, sandbox.id, within, got, worker.ip)
+            target = worker.seen.latest().get(spec.get("targetContainerName") or "")
+            container = Making(spec, attempt, got, target.id if target is not None else "")
+            return await worker.maker.make(container, sandbox.id, within, worker.ip)
         except (ConfigError, ValueError) as error:
             reason, message = "CreateContainerConfigError", str(error)
         except CriError as error:
@@ -220,9 +231,10 @@ class Operations:
             return str(error)
 
     def _spec(self, name: str) -> Json:
-        pod = self._worker.pod
-        everything: list[Json] = [*pod["spec"]["containers"], *lifecycle.inits(pod)]
-        return next(spec for spec in everything if spec["name"] == name)
+        spec = lifecycle.spec_of(self._worker.pod, name)
+        if spec is None:
+            raise ConfigError(f"the pod has no container {name}")
+        return spec
 
 
 def clean(station: Station, uid: str, logs: Path) -> None:

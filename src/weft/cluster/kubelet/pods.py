@@ -39,6 +39,10 @@ class Pods:
         ]
         return min(found, key=lambda worker: worker.notes.terminating, default=None)
 
+    def workers(self) -> tuple[Worker, ...]:
+        """The workers of all pods."""
+        return tuple(self._workers.values())
+
     def apply(self, pod: Pod) -> None:
         """A pod of this node is new or changed."""
         uid = pod["metadata"]["uid"]
@@ -130,13 +134,14 @@ class Pods:
             frozen = {uid: frozenset(found) for uid, found in now.items()}
             self._wake(worker for uid, worker in self._workers.items() if frozen[uid] != before.get(uid))
             before = frozen
-            await self._turn_over_logs()
+            await self.turn_over_logs()
 
-    async def _turn_over_logs(self) -> None:
+    async def turn_over_logs(self, largest: int = logs.LARGEST) -> None:
+        """Begin new logs where they have grown to `largest` bytes."""
         for worker in list(self._workers.values()):
             for container in worker.seen.containers:
                 path = worker.maker.logs / container.name / f"{container.attempt}.log"
-                if container.state == State.RUNNING and logs.turn_over(path):
+                if container.state == State.RUNNING and logs.turn_over(path, self._station.clock(), largest):
                     with contextlib.suppress(CriError):
                         await self._station.runtime.reopen_log(container.id)
 

@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.adapters.cri.types import (
+    DIGEST,
     UID_LABEL,
     ContainerSpec,
     Dns,
     Mount,
+    Namespaces,
     PortMapping,
     Resources,
     SandboxSpec,
     Security,
+    Space,
 )
 from weft.cluster.kubelet.environment import expand
 from weft.cluster.kubelet.objects import ConfigError
@@ -21,6 +24,7 @@ from weft.cluster.kubelet.objects import ConfigError
 _PROTOCOLS = {"TCP": 0, "UDP": 1, "SCTP": 2}
 _PROPAGATION = {"None": 0, "HostToContainer": 1, "Bidirectional": 2}
 _ROOT = ("", "0", "root")
+_LONGEST_NAME, _LONGEST_FQDN = 63, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +57,55 @@ def sandbox(pod: Mapping[str, Any], attempt: int, logs: str, cgroup_parent: str,
         uid=metadata["uid"],
         namespace=metadata["namespace"],
         attempt=attempt,
-        hostname="" if host_network else hostname(pod),
+        hostname="" if host_network else hostname(pod, dns.domain),
         log_directory=logs,
         cgroup_parent=cgroup_parent,
         dns=resolver(spec, metadata["namespace"], dns),
         ports=() if host_network else tuple(_ports(spec)),
         labels=_labels(pod),
         sysctls={each["name"]: each["value"] for each in context.get("sysctls") or ()},
-        host_network=host_network,
-        host_pid=bool(spec.get("hostPID")),
+        namespaces=namespaces(spec),
         privileged=any((each.get("securityContext") or {}).get("privileged") for each in spec["containers"]),
     )
 
 
-def hostname(pod: Mapping[str, Any]) -> str:
-    """The pod's host name: what its spec says, or its own name as far as a host name may be long."""
-    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63].rstrip("-.")
+def namespaces(spec: Mapping[str, Any], target: str = "") -> Namespaces:
+    """The namespaces of a pod's sandbox and containers; `target` is the id of a container to look into."""
+    pid = Space.POD if spec.get("shareProcessNamespace") else Space.CONTAINER
+    if spec.get("hostPID"):
+        pid = Space.NODE
+    elif target:
+        pid = Space.TARGET
+    return Namespaces(
+        network=Space.NODE if spec.get("hostNetwork") else Space.POD,
+        pid=pid,
+        ipc=Space.NODE if spec.get("hostIPC") else Space.POD,
+        target=target if pid is Space.TARGET else "",
+    )
+
+
+def short_hostname(pod: Mapping[str, Any]) -> str:
+    """The pod's host name without a domain: what its spec says, or its own name as far as it may be long."""
+    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:_LONGEST_NAME].rstrip("-.")
+
+
+def fqdn(pod: Mapping[str, Any], domain: str) -> str:
+    """The pod's name in the cluster's DNS; empty for a pod without a subdomain."""
+    spec = pod["spec"]
+    if not spec.get("subdomain"):
+        return ""
+    return f"{short_hostname(pod)}.{spec['subdomain']}.{pod['metadata']['namespace']}.svc.{domain}"
+
+
+def hostname(pod: Mapping[str, Any], domain: str) -> str:
+    """What `hostname` answers in the pod; ConfigError where the whole name is asked for and too long."""
+    full = fqdn(pod, domain) if pod["spec"].get("setHostnameAsFQDN") else ""
+    if len(full) > _LONGEST_FQDN:
+        raise ConfigError(
+            f"Failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({_LONGEST_FQDN} characters is the max, {len(full)} characters requested)"
+        )
+    return full or short_hostname(pod)
 
 
 def resolver(spec: Mapping[str, Any], namespace: str, dns: ClusterDns) -> Dns | None:
@@ -96,14 +133,16 @@ def resolver(spec: Mapping[str, Any], namespace: str, dns: ClusterDns) -> Dns | 
 
 def hosts_file(pod: Mapping[str, Any], pod_ip: str, domain: str) -> str:
     """The text of the pod's /etc/hosts."""
-    spec, metadata = pod["spec"], pod["metadata"]
-    name = hostname(pod)
-    names = name
-    if spec.get("subdomain"):
-        names = f"{name}.{spec['subdomain']}.{metadata['namespace']}.svc.{domain}\t{name}"
+    names = "\t".join(name for name in (fqdn(pod, domain), short_hostname(pod)) if name)
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"{pod_ip}\t{names}"]
-    lines.extend("\t".join((each["ip"], *(each.get("hostnames") or ()))) for each in spec.get("hostAliases") or ())
+    lines.extend(host_aliases(pod))
     return "# written by the kubelet\n" + "\n".join(lines) + "\n"
+
+
+def host_aliases(pod: Mapping[str, Any]) -> list[str]:
+    """The lines of /etc/hosts that `hostAliases` asks for."""
+    wanted = pod["spec"].get("hostAliases") or ()
+    return ["\t".join((each["ip"], *(each.get("hostnames") or ()))) for each in wanted]
 
 
 def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: str) -> Security:
@@ -112,10 +151,9 @@ def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: s
     own = container.get("securityContext") or {}
     both = {**of_pod, **own}
     user = both.get("runAsUser")
-    if both.get("runAsNonRoot") and (user == 0 or (user is None and image_user.partition(":")[0] in _ROOT)):
-        if user == 0:
-            raise ConfigError("container's runAsUser breaks non-root policy")
-        raise ConfigError("container has runAsNonRoot and image will run as root")
+    if both.get("runAsNonRoot") and (trouble := _root_trouble(user, image_user.partition(":")[0])):
+        raise ConfigError(f'{trouble} (pod: "{pod_key(pod)}", container: {container["name"]})')
+    user, user_name = _user(user, both.get("runAsGroup"), image_user.partition(":")[0])
     capabilities = own.get("capabilities") or {}
     groups = [*(of_pod.get("supplementalGroups") or ())]
     if of_pod.get("fsGroup") is not None:
@@ -123,26 +161,49 @@ def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: s
     privileged = bool(own.get("privileged"))
     return Security(
         user=user,
-        # the runtime takes a group only together with a user
-        group=both.get("runAsGroup") if user is not None else None,
+        user_name=user_name,
+        group=both.get("runAsGroup"),
         supplemental_groups=tuple(groups),
         add_capabilities=tuple(capabilities.get("add") or ()),
         drop_capabilities=tuple(capabilities.get("drop") or ()),
         privileged=privileged,
         readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
         no_new_privs=own.get("allowPrivilegeEscalation") is False and not privileged,
+        seccomp=(both.get("seccompProfile") or {}).get("type") == "RuntimeDefault" and not privileged,
     )
+
+
+def _root_trouble(user: int | None, image_user: str) -> str:
+    """Why a container that must not run as root would, or might; empty if it does not."""
+    if user == 0:
+        return "container's runAsUser breaks non-root policy"
+    if user is not None or (image_user.isdigit() and int(image_user)):
+        return ""
+    if image_user in _ROOT:
+        return "container has runAsNonRoot and image will run as root"
+    unknown = f"image has non-numeric user ({image_user}), cannot verify user is non-root"
+    return f"container has runAsNonRoot and {unknown}"
+
+
+def _user(user: int | None, group: int | None, image_user: str) -> tuple[int | None, str]:
+    """The user to name to the runtime, which takes a group only together with one."""
+    if user is not None or group is None:
+        return user, ""
+    if image_user and not image_user.isdigit():
+        return None, image_user
+    return int(image_user or 0), ""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What must be known before a container can be made. `volumes` has where each volume lies."""
+    """What must be known before a container can be made. `target` is the container it looks into, or empty."""
 
     image: str
     environment: Mapping[str, str]
     mounts: Sequence[Mount]
     security: Security
     resources: Resources
+    target: str = ""
 
 
 def container(pod: Mapping[str, Any], spec: Mapping[str, Any], attempt: int, prepared: Prepared) -> ContainerSpec:
@@ -158,13 +219,14 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], attempt: int, pre
         env=tuple(environment.items()),
         mounts=tuple(prepared.mounts),
         labels=_labels(pod) | {"io.kubernetes.container.name": spec["name"]},
-        annotations={"io.kubernetes.container.hash": digest(spec)},
+        annotations={DIGEST: digest(spec)},
         log=f"{spec['name']}/{attempt}.log",
         stdin=bool(spec.get("stdin")),
         stdin_once=bool(spec.get("stdinOnce")),
         tty=bool(spec.get("tty")),
         security=prepared.security,
         resources=prepared.resources,
+        namespaces=namespaces(pod["spec"], prepared.target),
     )
 
 
@@ -180,10 +242,8 @@ def mount(volume_mount: Mapping[str, Any], host_path: str) -> Mount:
 
 
 def digest(spec: Mapping[str, Any]) -> str:
-    """A short hash of a container's spec: which version of it a running container was made from."""
-    import json
-
-    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:12]
+    """A short hash of what of a container cannot change while it runs: its name and its image."""
+    return hashlib.sha256(f"{spec['name']} {spec['image']}".encode()).hexdigest()[:12]
 
 
 def _labels(pod: Mapping[str, Any]) -> dict[str, str]:

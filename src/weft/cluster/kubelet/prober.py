@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.adapters.cri.client import CriError, Runtime
-from weft.cluster.kubelet import probes
+from weft.cluster.kubelet import grpc_probe, probes
 from weft.cluster.kubelet.lifecycle import Health
-from weft.cluster.kubelet.probes import Check, Exec, Http, Role, Tally, Tcp, Timing
+from weft.cluster.kubelet.probes import Check, Exec, Grpc, Http, Role, Tally, Tcp, Timing
 from weft.cluster.kubelet.recorder import Event
 
 _SHOWN = 400  # characters of a probe's output in an event
@@ -31,6 +31,8 @@ async def attempt(runtime: Runtime, container: str, check: Check, seconds: float
             return await probes.get(check, seconds)
         case Tcp():
             return await probes.connect(check, seconds)
+        case Grpc(host, port, service):
+            return await grpc_probe.ask(host, port, service, seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,16 @@ class Tcp:
     port: int
 
 
-Check = Exec | Http | Tcp
+@dataclass(frozen=True, slots=True)
+class Grpc:
+    """Ask gRPC's health service: SERVING is good."""
+
+    host: str
+    port: int
+    service: str
+
+
+Check = Exec | Http | Tcp | Grpc
 
 
 def check(handler: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str) -> Check:
@@ -116,7 +125,9 @@ def check(handler: Mapping[str, Any], container: Mapping[str, Any], pod_ip: str)
         )
     if tcp := handler.get("tcpSocket"):
         return Tcp(tcp.get("host") or pod_ip, _port(tcp["port"], container))
-    raise ValueError("a probe needs exec, httpGet or tcpSocket")
+    if grpc := handler.get("grpc"):
+        return Grpc(pod_ip, int(grpc["port"]), grpc.get("service") or "")
+    raise ValueError("a probe needs exec, httpGet, tcpSocket or grpc")
 
 
 def _port(port: object, container: Mapping[str, Any]) -> int:

@@ -36,8 +36,9 @@ def new(pod: Mapping[str, Any], event: Event, count: int, first: float, last: fl
         "uid": metadata["uid"],
     }
     if event.container:
-        inits = [each["name"] for each in pod["spec"].get("initContainers") or ()]
-        group = "initContainers" if event.container in inits else "containers"
+        sorts = ("initContainers", "ephemeralContainers")
+        named = (sort for sort in sorts for each in pod["spec"].get(sort) or () if each["name"] == event.container)
+        group = next(named, "containers")
         involved["fieldPath"] = f"spec.{group}{{{event.container}}}"
     return {
         "apiVersion": "v1",

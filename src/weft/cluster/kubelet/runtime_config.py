@@ -40,6 +40,11 @@ class RuntimePaths:
         return self.run / "containerd"
 
     @property
+    def runc(self) -> Path:
+        """What runc itself keeps of running containers."""
+        return self.run / "runc"
+
+    @property
     def socket(self) -> Path:
         """CRI, and containerd's own API."""
         return self.run / "containerd.sock"
@@ -93,6 +98,7 @@ def containerd_config(paths: RuntimePaths) -> str:
             '      runtime_type = "io.containerd.runc.v2"',
             f"      {cri}.containerd.runtimes.runc.options]",
             "        SystemdCgroup = false",
+            f"        Root = {_quoted(paths.runc)}",
             "",
         )
     )

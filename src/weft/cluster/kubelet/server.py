@@ -11,10 +11,12 @@ from aiohttp import web
 
 from weft.adapters.cri.client import CriError
 from weft.adapters.cri.types import Container, State
-from weft.cluster.kubelet import logs
+from weft.cluster.kubelet import lifecycle, logs, machine_use, stats
 from weft.cluster.kubelet.pods import Pods
 from weft.cluster.kubelet.splice import splice
 from weft.cluster.kubelet.station import Station
+from weft.cluster.kubelet.stats import NodeUse, PodUse
+from weft.cluster.kubelet.status import initial_reason
 from weft.cluster.kubelet.worker import Worker
 
 PORT = 10250
@@ -37,6 +39,8 @@ async def serve(
     handlers = Handlers(station, pods)
     app = web.Application()
     app.router.add_get("/healthz", handlers.healthz)
+    app.router.add_get("/stats/summary", handlers.summary)
+    app.router.add_get("/metrics/resource", handlers.metrics)
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handlers.container_logs)
     for method in ("GET", "POST"):
         app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", handlers.exec)
@@ -66,6 +70,14 @@ class Handlers:
         except CriError as error:
             raise web.HTTPInternalServerError(text=f"containerd: {error}") from None
         return web.Response(text="ok")
+
+    async def summary(self, _request: web.Request) -> web.Response:
+        """What the node and its pods use."""
+        return web.json_response(stats.summary(self._node_use(), await self._uses()))
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """The same for Prometheus and metrics-server."""
+        return web.Response(text=stats.metrics(self._node_use(), await self._uses()))
 
     async def container_logs(self, request: web.Request) -> web.StreamResponse:
         """The log of a container, by `follow tailLines previous timestamps sinceSeconds sinceTime limitBytes`."""
@@ -131,6 +143,21 @@ class Handlers:
             raise web.HTTPNotFound(text=f"pod {request.match_info['pod']} is not running")
         return await self._join(request, await self._asked(self._station.runtime.port_forward_url(sandbox.id)))
 
+    async def _uses(self) -> list[PodUse]:
+        try:
+            usages = await self._station.runtime.usages()
+        except CriError as error:
+            raise web.HTTPInternalServerError(text=f"containerd: {error}") from None
+        workers = self._pods.workers()
+        running = [(worker, worker.seen.latest().values()) for worker in workers]
+        return [
+            PodUse(worker.pod, [(each, usages[each.id]) for each in containers if each.id in usages])
+            for worker, containers in running
+        ]
+
+    def _node_use(self) -> NodeUse:
+        return machine_use.look(self._station.node.name, self._station.clock())
+
     def _worker(self, request: web.Request) -> Worker:
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
         worker = self._pods.find(namespace, name)
@@ -193,8 +220,7 @@ def _options(request: web.Request, now: float) -> logs.Options:
 
 def _logged(worker: Worker, name: str, *, previous: bool) -> Container:
     pod = worker.pod["metadata"]["name"]
-    known = {each["name"] for each in (*worker.pod["spec"]["containers"], *worker.init_containers)}
-    if name not in known:
+    if lifecycle.spec_of(worker.pod, name) is None:
         raise web.HTTPNotFound(text=f"container {name} is not valid for pod {pod}")
     everything = worker.seen.of(name)
     if previous:
@@ -204,7 +230,7 @@ def _logged(worker: Worker, name: str, *, previous: bool) -> Container:
         return everything[1]
     if not everything:
         trouble = worker.notes.troubles.get(name)
-        reason = trouble.reason if trouble is not None else "ContainerCreating"
+        reason = trouble.reason if trouble is not None else initial_reason(worker.pod)
         text = f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
         raise web.HTTPBadRequest(text=text)
     return everything[0]

@@ -51,7 +51,7 @@ class Cluster(Protocol):
         """Stop what `follow` began."""
 
     async def objects(self, references: frozenset[Reference]) -> Objects:
-        """Followed objects as they are now."""
+        """Followed objects as they are now, and with a bound claim its volume."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,18 @@ from weft.cluster.kubelet import quantity
 from weft.cluster.kubelet.lifecycle import (
     Notes,
     Seen,
+    deadline,
+    ephemerals,
     health,
     held_until,
     inits,
     is_sidecar,
     outcome,
 )
+from weft.cluster.kubelet.refusals import refusal
 
 Json = dict[str, Any]
-_PATCHED = ("podIP", "podIPs", "initContainerStatuses", "reason", "message")
+_PATCHED = ("podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses", "reason", "message")
 OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 """The conditions that the kubelet writes."""
 
@@ -32,9 +35,10 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
     before = pod.get("status") or {}
     spec = pod["spec"]
     initialized = _incomplete(pod, seen, notes)
-    main = [_container(each, pod, seen, notes, now, initial=bool(initialized)) for each in spec["containers"]]
-    init = [_container(each, pod, seen, notes, now, initial=False, is_init=True) for each in inits(pod)]
-    phase = _phase(pod, seen, main, initialized)
+    main = [_container(each, pod, seen, notes, now) for each in spec["containers"]]
+    init = [_container(each, pod, seen, notes, now, is_init=True) for each in inits(pod)]
+    extra = [_container(each, pod, seen, notes, now) for each in ephemerals(pod)]
+    phase = _phase(pod, seen, main, initialized, now)
     sandbox = seen.sandbox
     ip = sandbox.ip if sandbox is not None and sandbox.ready else ""
     ip = ip or str(before.get("podIP") or "")
@@ -51,8 +55,17 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         result |= {"podIP": ip, "podIPs": [{"ip": ip}]}
     if init:
         result["initContainerStatuses"] = init
+    if extra:
+        result["ephemeralContainerStatuses"] = [
+            {key: value for key, value in each.items() if key != "started"} | {"ready": False} for each in extra
+        ]
     if before.get("reason"):
         result |= {"reason": before["reason"], "message": before.get("message", "")}
+    elif (refused := refusal(pod)) is not None:
+        result |= {"reason": refused.reason, "message": f"Pod was rejected: {refused.message}"}
+    elif phase == "Failed" and (ends := deadline(pod)) is not None and ends <= now:
+        message = "Pod was active on the node longer than the specified deadline"
+        result |= {"reason": "DeadlineExceeded", "message": message}
     return result
 
 
@@ -80,9 +93,9 @@ def _incomplete(pod: Mapping[str, Any], seen: Seen, notes: Notes) -> list[str]:
     return names
 
 
-def _phase(pod: Mapping[str, Any], seen: Seen, main: Iterable[Json], incomplete: list[str]) -> str:
+def _phase(pod: Mapping[str, Any], seen: Seen, main: Iterable[Json], incomplete: list[str], now: float) -> str:
     running = any(each.state == State.RUNNING for each in seen.containers)
-    if not running and (ended := outcome(pod, seen)):
+    if not running and (ended := outcome(pod, seen, now)):
         return ended
     never_started = any("waiting" in each["state"] and not each["lastState"] for each in main)
     return "Pending" if incomplete or never_started else "Running"
@@ -95,7 +108,6 @@ def _container(
     notes: Notes,
     now: float,
     *,
-    initial: bool,
     is_init: bool = False,
 ) -> Json:
     name = spec["name"]
@@ -103,7 +115,7 @@ def _container(
     latest = seen.latest().get(name)
     previous = next((each for each in everything if each is not latest and each.state == State.EXITED), None)
     known = _known(pod, name)
-    state, last = _state(spec, pod, latest, previous, notes, now, initial=initial)
+    state, last = _state(spec, pod, latest, previous, notes, now)
     running = latest is not None and latest.state == State.RUNNING
     condition = health(spec, latest, notes) if running and latest is not None else None
     started = condition is not None and condition.started and name not in notes.busy
@@ -122,15 +134,27 @@ def _container(
         "started": started,
         "state": state,
         "lastState": last,
+        **_resources(spec, running=running),
     }
+
+
+def _resources(spec: Mapping[str, Any], *, running: bool) -> Json:
+    """What a running container has been given, where it asks for anything."""
+    asked = spec.get("resources") or {}
+    given = {key: dict(asked[key]) for key in ("limits", "requests") if asked.get(key)}
+    if not running or not given:
+        return {}
+    allocated = {"allocatedResources": given["requests"]} if "requests" in given else {}
+    return {"resources": given, **allocated}
 
 
 def _known(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     before = pod.get("status") or {}
-    for each in [*(before.get("containerStatuses") or ()), *(before.get("initContainerStatuses") or ())]:
-        if each["name"] == name:
-            found: Mapping[str, Any] = each
-            return found
+    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        for each in before.get(kind) or ():
+            if each["name"] == name:
+                found: Mapping[str, Any] = each
+                return found
     return {}
 
 
@@ -141,8 +165,6 @@ def _state(
     previous: Container | None,
     notes: Notes,
     now: float,
-    *,
-    initial: bool,
 ) -> tuple[Json, Json]:
     """The container's state and last state."""
     name = spec["name"]
@@ -152,7 +174,7 @@ def _state(
         return {"running": {"startedAt": timestamp(latest.started)}}, last
     if latest is not None and latest.state == State.EXITED:
         ended = {"terminated": _terminated(latest)}
-        if notes.terminating or not _restarts(spec, pod, latest):
+        if notes.terminating or not _restarts(spec, pod, latest, now):
             return ended, last
         if trouble is not None:
             return _waiting(trouble.reason, trouble.message), ended
@@ -167,7 +189,12 @@ def _state(
         return _waiting(trouble.reason, trouble.message), last
     if notes.terminating and (known := _known(pod, name).get("state", {}).get("terminated")):
         return {"terminated": known}, last
-    return _waiting("PodInitializing" if initial else "ContainerCreating", ""), last
+    return _waiting(initial_reason(pod), ""), last
+
+
+def initial_reason(pod: Mapping[str, Any]) -> str:
+    """Why a container waits that nothing has been done to yet: kubectl counts init containers by this word."""
+    return "PodInitializing" if inits(pod) else "ContainerCreating"
 
 
 def _duration(seconds: float) -> str:
@@ -175,11 +202,14 @@ def _duration(seconds: float) -> str:
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
-def _restarts(spec: Mapping[str, Any], pod: Mapping[str, Any], ended: Container) -> bool:
+def _restarts(spec: Mapping[str, Any], pod: Mapping[str, Any], ended: Container, now: float) -> bool:
     policy = pod["spec"].get("restartPolicy") or "Always"
     init = any(each is spec for each in inits(pod))
+    # a pod that is over keeps what its containers ended with
+    if any(each is spec for each in ephemerals(pod)) or outcome(pod, Seen(), now):
+        return False
     if is_sidecar(spec):
-        return not outcome(pod, Seen())
+        return True
     if policy == "Never" or (init and ended.exit_code == 0):
         return False
     return policy == "Always" or bool(ended.exit_code)

@@ -6,6 +6,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from weft.cluster.kubelet import quantity
@@ -13,12 +14,16 @@ from weft.cluster.kubelet.objects import ConfigError
 from weft.cluster.kubelet.volumes import Content, Host, Scratch, Tree, Volume
 
 _DATA = "..data"
+_GROUP_FOLDER, _GROUP_FILE, _GROUP_READS = 0o2770, 0o660, 0o440
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
 
 
-def place(folder: Path, volume: Volume) -> Path:
-    """Make or update a volume under `folder`; where it lies. ConfigError where a hostPath is not as it says."""
+def place(folder: Path, volume: Volume, group: int | None = None) -> Path:
+    """Make or update a volume under `folder`; where it lies. ConfigError where a hostPath is not as it says.
+
+    `group` is the pod's fsGroup, to which its own volumes belong.
+    """
     path = folder / volume.name
     match volume:
         case Scratch(_, memory, size):
@@ -27,31 +32,43 @@ def place(folder: Path, volume: Volume) -> Path:
                 path.chmod(0o777)
             if memory and not path.is_mount():
                 _mount_tmpfs(path, size)
+            if group is not None and path.stat().st_gid != group:
+                give(path, group)
             return path
         case Tree(_, files):
             path.mkdir(parents=True, exist_ok=True)
-            write_tree(path, files)
+            write_tree(path, files, group)
             return path
-        case Host(name, target, kind):
-            return _host(name, Path(target), kind)
+        case Host(name, target, kind, grouped):
+            place_ = _host(name, Path(target), kind)
+            if grouped and group is not None:
+                give(place_, group)
+            return place_
 
 
-def write_tree(path: Path, files: Mapping[str, Content]) -> bool:
-    """Make the files of a volume exactly these, all at once; whether anything changed.
+def give(path: Path, group: int) -> None:
+    """Let a group read and write all below a folder, and own what is made there (fsGroup)."""
+    for folder, _, names in os.walk(path):
+        os.chown(folder, -1, group)
+        Path(folder).chmod(stat.S_IMODE(Path(folder).stat().st_mode) | _GROUP_FOLDER)
+        for file in (Path(folder) / name for name in names):
+            os.chown(file, -1, group, follow_symlinks=False)
+            if not file.is_symlink():
+                file.chmod(stat.S_IMODE(file.stat().st_mode) | _GROUP_FILE)
+
+
+def write_tree(path: Path, files: Mapping[str, Content], group: int | None = None) -> bool:
+    """Make the files of a volume exactly these, all at once; whether anything changed. `group` may read them.
 
     The layout is Kubernetes's own (atomic writer): `..data` is a link to the folder of the present version, the
     names in the volume are links through it, and an update is one rename of `..data`.
     """
+    if group is not None:
+        files = {name: replace(each, mode=each.mode | _GROUP_READS) for name, each in files.items()}
     data = path / _DATA
     if data.is_symlink() and _read(path / data.readlink()) == dict(files):
         return False
-    version = Path(tempfile.mkdtemp(prefix="..", dir=path))
-    version.chmod(0o755)
-    for name, content in files.items():
-        file = version / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content.data)
-        file.chmod(content.mode)
+    version = _write_version(path, files, group)
     old = path / data.readlink() if data.is_symlink() else None
     fresh = path / "..data_tmp"
     fresh.unlink(missing_ok=True)
@@ -68,6 +85,20 @@ def write_tree(path: Path, files: Mapping[str, Content]) -> bool:
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
     return True
+
+
+def _write_version(path: Path, files: Mapping[str, Content], group: int | None) -> Path:
+    version = Path(tempfile.mkdtemp(prefix="..", dir=path))
+    version.chmod(0o755)
+    for name, content in files.items():
+        file = version / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.data)
+        file.chmod(content.mode)
+    if group is not None:
+        for each in (version, *version.rglob("*")):
+            os.chown(each, -1, group)
+    return version
 
 
 def within(path: Path, sub_path: str) -> Path:
@@ -118,26 +149,28 @@ def _read(version: Path) -> dict[str, Content]:
 
 def _host(name: str, path: Path, kind: str) -> Path:
     match kind:
-        case "DirectoryOrCreate":
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
-        case "FileOrCreate":
-            path.touch(mode=0o644)
-        case "" if not path.exists():
+        case "DirectoryOrCreate" | "" if not path.exists():
             path.mkdir(mode=0o755, parents=True)
+        case "FileOrCreate" if not path.exists():
+            if not path.parent.is_dir():
+                raise _not_mounted(name, f"open {path}: no such file or directory")
+            path.touch(mode=0o644)
         case _:
             pass
     checks = {
-        "Directory": path.is_dir,
-        "DirectoryOrCreate": path.is_dir,
-        "File": path.is_file,
-        "FileOrCreate": path.is_file,
-        "Socket": path.is_socket,
-        "CharDevice": path.is_char_device,
-        "BlockDevice": path.is_block_device,
+        "Directory": (path.is_dir, "directory"),
+        "DirectoryOrCreate": (path.is_dir, "directory"),
+        "File": (path.is_file, "file"),
+        "FileOrCreate": (path.is_file, "file"),
+        "Socket": (path.is_socket, "socket file"),
+        "CharDevice": (path.is_char_device, "character device"),
+        "BlockDevice": (path.is_block_device, "block device"),
     }
-    if kind in checks and not checks[kind]():
-        raise ConfigError(
-            f'MountVolume.SetUp failed for volume "{name}" : hostPath type check failed: '
-            f"{path} is not a {kind.removesuffix('OrCreate')}"
-        )
+    holds, what = checks.get(kind, (path.exists, "path"))
+    if not holds():
+        raise _not_mounted(name, f"hostPath type check failed: {path} is not a {what}")
     return path
+
+
+def _not_mounted(name: str, why: str) -> ConfigError:
+    return ConfigError(f'MountVolume.SetUp failed for volume "{name}" : {why}')

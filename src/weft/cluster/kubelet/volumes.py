@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from weft.cluster.kubelet.environment import NodeFacts, field, resource
-from weft.cluster.kubelet.objects import ConfigError, Objects, data_of
+from weft.cluster.kubelet.objects import CLAIM, VOLUME, ConfigError, Objects, claim_name, data_of
 
 _MODE = 0o644
 
@@ -45,11 +45,16 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A path of the machine. `type` as hostPath has it (`DirectoryOrCreate`…)."""
+    """A path of the machine. `type` as hostPath has it (`DirectoryOrCreate`…).
+
+    `grouped` tells whether it becomes the pod's fsGroup's; a plain hostPath stays whose it is.
+    """
 
     name: str
     path: str
     type: str
+    grouped: bool = False
+    readonly: bool = False
 
 
 Volume = Scratch | Tree | Host
@@ -89,6 +94,8 @@ def _volume(
 ) -> Volume:
     name = str(volume["name"])
     namespace = pod["metadata"]["namespace"]
+    if claim := claim_name(pod, volume):
+        return _claimed(volume, claim, namespace, objects)
     if (host := volume.get("hostPath")) is not None:
         return Host(name, host["path"], host.get("type") or "")
     if (source := volume.get("configMap")) is not None:
@@ -107,8 +114,40 @@ def _volume(
         return Scratch(
             name, (scratch or {}).get("medium") == "Memory", str((scratch or {}).get("sizeLimit") or "")
         )
-    kinds = ", ".join(key for key in volume if key != "name")
-    raise ConfigError(f"volumes of type {kinds} are not supported on this node")
+    raise _unsupported("volumes", volume, "name")
+
+
+def _claimed(volume: Mapping[str, Any], claim_: str, namespace: str, objects: Objects) -> Volume:
+    claim = objects.get(CLAIM, namespace, claim_)
+    if claim is None:
+        raise ConfigError(f'persistentvolumeclaim "{claim_}" not found')
+    name = str((claim.get("spec") or {}).get("volumeName") or "")
+    bound = objects.get(VOLUME, "", name) if name else None
+    if bound is None or (claim.get("status") or {}).get("phase") != "Bound":
+        raise ConfigError(f"error processing PVC {namespace}/{claim_}: PVC is not bound")
+    spec = bound["spec"]
+    asked = volume.get("persistentVolumeClaim") or {}
+    readonly = bool(asked.get("readOnly"))
+    if (host := spec.get("hostPath")) is not None:
+        return Host(str(volume["name"]), host["path"], host.get("type") or "", readonly=readonly)
+    if (local := spec.get("local")) is not None:
+        return Host(str(volume["name"]), local["path"], "Directory", grouped=True, readonly=readonly)
+    about = {
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "storageClassName",
+        "volumeMode",
+    }
+    about |= {"persistentVolumeReclaimPolicy", "volumeAttributesClassName"}
+    raise _unsupported(f'volume "{name}": volumes', spec, *about)
+
+
+def _unsupported(what: str, source: Mapping[str, Any], *others: str) -> ConfigError:
+    kinds = ", ".join(key for key in source if key not in others)
+    return ConfigError(f"{what} of type {kinds} are not supported on this node. Use hostPath, local or emptyDir.")
 
 
 def _projected(

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from weft.adapters.cri.client import CriError
-from weft.adapters.cri.types import Container, State
+from weft.adapters.cri.types import Container, Resources, State
 from weft.cluster.kubelet import lifecycle, podspec
 from weft.cluster.kubelet import status as statuses
 from weft.cluster.kubelet.lifecycle import (
@@ -33,6 +33,7 @@ from weft.cluster.kubelet.objects import Reference, references
 from weft.cluster.kubelet.operations import Operations
 from weft.cluster.kubelet.prober import Prober, Subject
 from weft.cluster.kubelet.recorder import Event
+from weft.cluster.kubelet.refusals import refusal
 from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ class Worker:
         self._published: Json = dict(pod.get("status") or {})
         self._followed: frozenset[Reference] = frozenset()
         self._held: set[str] = set()
+        self._limits: dict[str, Resources] = {}
+        self._begun = station.clock()
         self._stale_volumes = False
         self._finished = False
         self._wake = asyncio.Event()
@@ -71,6 +74,8 @@ class Worker:
         changed = changed or pod["metadata"].get("annotations") != self.pod["metadata"].get("annotations")
         self._stale_volumes = self._stale_volumes or changed
         self.pod = self.maker.pod = pod
+        # what was put into the pod while it runs may refer to more
+        self._follow(references(pod))
         if pod["metadata"].get("deletionTimestamp"):
             self.end(_deletion_grace(pod))
         self.wake()
@@ -115,11 +120,6 @@ class Worker:
         sandbox = self.seen.sandbox
         return sandbox.ip if sandbox is not None else ""
 
-    @property
-    def init_containers(self) -> list[Json]:
-        """The specs of the init containers, sidecars among them."""
-        return lifecycle.inits(self.pod)
-
     # -- the loop
 
     async def run(self) -> None:
@@ -127,8 +127,11 @@ class Worker:
         if self.pod["metadata"].get("deletionTimestamp"):
             self.end(_deletion_grace(self.pod))
         self._follow(references(self.pod))
+        if (refused := refusal(self.pod)) is not None:
+            self.tell(Event(refused.reason, refused.message, warning=True))
         # while the sandbox is made, so are the images
-        wanted = dict.fromkeys(spec["image"] for spec in (*self.init_containers, *self.pod["spec"]["containers"]))
+        specs = (*lifecycle.inits(self.pod), *self.pod["spec"]["containers"])
+        wanted = dict.fromkeys(spec["image"] for spec in specs)
         preparing = asyncio.create_task(self._station.images.prepare(wanted))
         try:
             while not self._finished:
@@ -150,10 +153,12 @@ class Worker:
         try:
             await self._look()
             self._watch_health()
+            self._watch_limits()
             if self._stale_volumes and self.ip:
                 self._stale_volumes = False
                 self._begin("volumes", self._operations.refresh_volumes)
-            plan = lifecycle.decide(self.pod, self.seen, self.notes, clock())
+            begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {})
+            plan = lifecycle.decide({**self.pod, "status": begun}, self.seen, self.notes, clock())
             for action in plan.actions:
                 self._act(action)
             if not self._finished:
@@ -245,14 +250,10 @@ class Worker:
                 return replace(listed, state=State.UNKNOWN)
             raise
         if found.state == State.EXITED and not found.message:
-            spec = self._spec(found.name)
-            message = self.maker.termination_message(spec, found.attempt) if spec else ""
+            spec = lifecycle.spec_of(self.pod, found.name)
+            message = self.maker.termination_message(spec, found) if spec else ""
             found = replace(found, message=message)
         return found
-
-    def _spec(self, name: str) -> Json | None:
-        everything = [*self.pod["spec"]["containers"], *lifecycle.inits(self.pod)]
-        return next((spec for spec in everything if spec["name"] == name), None)
 
     # -- health
 
@@ -261,7 +262,7 @@ class Worker:
         for container in [each for each in self._probers if each not in running]:
             self._probers.pop(container).cancel()
         for container, detail in running.items():
-            spec = self._spec(detail.name)
+            spec = lifecycle.spec_of(self.pod, detail.name)
             if container in self._probers or spec is None or detail.name in self.notes.busy:
                 continue
             if self.notes.terminating or not any(
@@ -278,6 +279,25 @@ class Worker:
             )
             self._learn(container, prober.health)
             self._probers[container] = asyncio.create_task(prober.run())
+
+    def _watch_limits(self) -> None:
+        """Bring limits that were changed while a container runs (`kubectl patch --subresource resize`) to it."""
+        running = {each.id: each for each in self.seen.latest().values() if each.state == State.RUNNING}
+        self._limits = {container: known for container, known in self._limits.items() if container in running}
+        for container, detail in running.items():
+            spec = lifecycle.spec_of(self.pod, detail.name)
+            if spec is None or detail.name in self.notes.busy or self.notes.terminating:
+                continue
+            wanted = self.maker.limits(spec)
+            if container not in self._limits and not self._was_here(detail):
+                self._limits[container] = wanted
+            if self._limits.get(container) != wanted:
+                self._limits[container] = wanted
+                self._begin(f"limit {detail.name}", partial(self._station.runtime.limit, container, wanted))
+
+    def _was_here(self, container: Container) -> bool:
+        """Whether a container ran before this process did: its limits may have changed in between."""
+        return container.started < self._begun
 
     def _learn(self, container: str, health: Health) -> None:
         kept = {key: value for key, value in self.notes.health.items() if key in self._details}

@@ -44,6 +44,7 @@ def node_process(layout: Layout, node: Node) -> Command:
         *netns.enter(node.namespace),
         *_weft("node", layout),
         *("--name", node.name, "--ip", str(node.ip), "--pod-cidr", str(node.pods)),
+        *(word for upstream in layout.upstreams for word in ("--upstream", upstream)),
     )
     return Command(f"node-{node.name}", words, layout.log(f"node-{node.name}"))
 
@@ -76,6 +77,16 @@ def is_ours(command: Sequence[str], layout: Layout) -> bool:
         if ["-m", "weft", role] in (words[index : index + 3] for index in range(len(words))):
             return _value(words, "--home") == str(layout.home)
     return False
+
+
+def is_of_node(command: Sequence[str], layout: Layout, node: Node) -> bool:
+    """Whether a command line is one of a node's: its containerd, its node process, and what these started."""
+    if not is_ours(command, layout):
+        return False
+    words = list(command)
+    if ["-m", "weft", "node"] in (words[index : index + 3] for index in range(len(words))):
+        return _value(words, "--name") == node.name
+    return any(word.startswith((f"{node.run}/", f"{node.home}/")) for word in words)
 
 
 def is_shim(command: Sequence[str], layout: Layout) -> bool:

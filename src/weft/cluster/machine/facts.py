@@ -8,7 +8,7 @@ import tempfile
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
 
-from weft.adapters import netlink
+from weft.adapters import files, netlink
 from weft.cluster.machine.layout import Layout
 from weft.cluster.machine.preflight import PACKAGES, Facts, Network
 
@@ -58,6 +58,7 @@ def gather(layout: Layout, *, fresh: bool) -> Facts:
         api_port_taken=fresh and _taken(layout.api_port),
         networks=_networks(layout) if "ip" not in missing else (),
         processors=os.cpu_count() or 1,
+        free=shutil.disk_usage(_nearest(layout.home)).free if fresh else None,
     )
 
 
@@ -66,9 +67,19 @@ def knows_sysctl(name: str) -> bool:
     return Path("/proc/sys", *name.split(".")).exists()
 
 
+def resolvers(settings: Path = Path("/etc/resolv.conf")) -> tuple[str, ...]:
+    """The machine's own resolvers, where it has a way out to ask them (IPv4; at most three, as resolv.conf(5))."""
+    try:
+        ways_out = any(route["dst"] == "default" for route in netlink.show(["-4", "route"]))
+    except (netlink.NetlinkError, OSError):
+        return ()
+    words = [line.split() for line in (files.read(settings) or "").splitlines()] if ways_out else []
+    named = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and ":" not in line[1]]
+    return tuple(named[:3])
+
+
 def _features(home: Path) -> dict[str, str]:
-    parent = next(folder for folder in (home, *home.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".weft-probe-", dir=parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".weft-probe-", dir=_nearest(home)) as scratch:
         done = subprocess.run(
             ["unshare", "--net", "--mount", "--propagation", "private", "sh", "-c", _PROBE, scratch],
             capture_output=True,
@@ -79,6 +90,11 @@ def _features(home: Path) -> dict[str, str]:
     if done.returncode and not done.stdout:
         return {"netns": done.stderr.strip().partition("\n")[0]}
     return dict(line.split("\t", 1) for line in done.stdout.splitlines())
+
+
+def _nearest(home: Path) -> Path:
+    """The folder that is there: the home, or what it will be made in."""
+    return next(folder for folder in (home, *home.parents) if folder.is_dir())
 
 
 def _taken(port: int) -> bool:

@@ -25,6 +25,8 @@ def dns_objects(layout: Layout) -> list[tuple[Kind, dict[str, Any]]]:
         "metadata": {**_DNS, "labels": labels},
         "spec": {
             "clusterIP": str(layout.dns_ip),
+            # a node asks its own resolver: when another one stops, no question is lost
+            "internalTrafficPolicy": "Local",
             "ports": [{**port, "targetPort": port["port"]} for port in ports],
         },
     }

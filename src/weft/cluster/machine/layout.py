@@ -45,6 +45,8 @@ class Layout:
     services: IPv4Network = SERVICES
     lan: IPv4Network = LAN
     api_port: int = API_PORT
+    upstreams: tuple[str, ...] = ()
+    """The resolvers that the cluster's DNS asks about names outside of the cluster, from the machine's network."""
     run_root: Path = field(default=RUN)
 
     @cached_property

@@ -4,14 +4,20 @@
 machine  weft-ID 192.168.49.1 ──┐
 node 1   eth0    192.168.49.2 ──┤ br0, in weft-ID-lan
 node 2   eth0    192.168.49.3 ──┘
+
+node 1   ens192  no address ────┐ br1, in weft-ID-lan: the underlay, a LAN apart from the nodes' own,
+node 2   ens192  no address ────┘ for pods that get a second interface on it
 ```
 No default route anywhere: what runs in the cluster reaches the cluster, and nothing else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from weft.cluster.machine.layout import Layout, Node
+
+UNDERLAY = "ens192"
+"""A node's link to the underlay, called as a virtual machine's second one usually is."""
 
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
@@ -48,17 +54,19 @@ class Batch:
     """Whether what it asks for may have come about by itself."""
 
 
-def plan(layout: Layout, present: Present) -> tuple[Batch, ...]:
+def plan(layout: Layout, present: Present, running: Sequence[Node] | None = None) -> tuple[Batch, ...]:
     """The batches that make the network whole, in order. Applied to a whole network they change nothing.
 
     Links are made only where they are missing; addresses and routes are set with `replace`, which is idempotent.
+    Of the nodes those in `running` are to be there, all if None; the machine reaches services through the first.
     """
-    wanted = (layout.lan_namespace, *(node.namespace for node in layout.nodes))
+    nodes = layout.nodes if running is None else tuple(running)
+    wanted = (layout.lan_namespace, *(node.namespace for node in nodes))
     lan_is_new = layout.lan_namespace not in present.namespaces
     machine_link = present.machine_link and not lan_is_new
     on_bridge = frozenset() if lan_is_new else present.nodes_on_bridge
     missing_nodes = [
-        node for node in layout.nodes if node.number not in on_bridge or node.namespace not in present.namespaces
+        node for node in nodes if node.number not in on_bridge or node.namespace not in present.namespaces
     ]
     batches = [
         Batch("", tuple(f"netns add {name}" for name in wanted if name not in present.namespaces)),
@@ -69,18 +77,23 @@ def plan(layout: Layout, present: Present) -> tuple[Batch, ...]:
     for node in missing_nodes:
         if node.number in on_bridge:
             # the kernel takes the link of a removed namespace away too, but in its own time
-            batches.append(Batch(layout.lan_namespace, (f"link del node-{node.number}",), optional=True))
+            batches += [
+                Batch(layout.lan_namespace, (f"link del {name}-{node.number}",), optional=True)
+                for name in ("node", "underlay")
+            ]
         batches.append(Batch(layout.lan_namespace, _node_cable(node)))
-    batches += [Batch(node.namespace, tuple(_node(layout, node))) for node in layout.nodes]
-    batches.append(Batch("", tuple(_machine(layout))))
+    batches += [Batch(node.namespace, tuple(_node(layout, node))) for node in nodes]
+    batches.append(Batch("", tuple(_machine(layout, nodes))))
     return tuple(batch for batch in batches if batch.lines)
 
 
 def _bridge(*, new: bool) -> Iterator[str]:
     if new:
         yield "link add br0 type bridge"
+        yield "link add br1 type bridge"
     yield "link set lo up"
     yield "link set br0 up"
+    yield "link set br1 up"
 
 
 def _machine_cable(layout: Layout) -> tuple[str, ...]:
@@ -101,6 +114,9 @@ def _node_cable(node: Node) -> tuple[str, ...]:
         f"link add node-{node.number} type veth peer name eth0 netns {node.namespace}",
         f"link set node-{node.number} master br0",
         f"link set node-{node.number} up",
+        f"link add underlay-{node.number} type veth peer name {UNDERLAY} netns {node.namespace}",
+        f"link set underlay-{node.number} master br1",
+        f"link set underlay-{node.number} up",
     )
 
 
@@ -108,6 +124,7 @@ def _node(layout: Layout, node: Node) -> Iterator[str]:
     yield "link set lo up"
     yield f"addr replace {node.ip}/{layout.lan.prefixlen} dev eth0"
     yield "link set eth0 up"
+    yield f"link set {UNDERLAY} up"
     # a route for service addresses, so that connections to them get as far as the rules that translate them
     yield f"route replace {layout.services} dev eth0 scope link"
     for other in layout.nodes:
@@ -115,9 +132,10 @@ def _node(layout: Layout, node: Node) -> Iterator[str]:
             yield f"route replace {other.pods} via {other.ip} dev eth0"
 
 
-def _machine(layout: Layout) -> Iterator[str]:
+def _machine(layout: Layout, nodes: Sequence[Node]) -> Iterator[str]:
     yield f"addr replace {layout.machine_ip}/{layout.lan.prefixlen} dev {layout.tag}"
     yield f"link set {layout.tag} up"
-    for node in layout.nodes:
+    for node in nodes:
         yield f"route replace {node.pods} via {node.ip} dev {layout.tag}"
-    yield f"route replace {layout.services} via {layout.nodes[0].ip} dev {layout.tag}"
+    if nodes:
+        yield f"route replace {layout.services} via {nodes[0].ip} dev {layout.tag}"

@@ -2,21 +2,39 @@
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from weft.adapters import netlink, netns
 from weft.cluster.machine import links
-from weft.cluster.machine.layout import Layout
+from weft.cluster.machine.layout import Layout, Node
 
 
-def ensure(layout: Layout) -> None:
-    """Make or complete namespaces, links, addresses and routes; NetlinkError where the kernel refuses."""
-    for batch in links.plan(layout, look(layout)):
+def ensure(layout: Layout, running: Sequence[Node] | None = None) -> None:
+    """Make or complete namespaces, links, addresses and routes; NetlinkError where the kernel refuses.
+
+    Of the nodes those in `running` get theirs, all if None.
+    """
+    for batch in links.plan(layout, look(layout), running):
         lines = [line.replace(links.MACHINE_END, str(threading.get_native_id())) for line in batch.lines]
         with contextlib.suppress(*([netlink.NetlinkError] if batch.optional else [])):
             netlink.batch(lines, namespace=batch.namespace)
-    for node in layout.nodes:
+    for node in layout.nodes if running is None else running:
         netns.inside(node.namespace, _set_sysctls)
+
+
+def running(layout: Layout) -> tuple[Node, ...]:
+    """The nodes that are not stopped: a stopped one, like a machine without power, has no network at all."""
+    names = netns.names()
+    return tuple(node for node in layout.nodes if node.namespace in names)
+
+
+def drop(layout: Layout, node: Node) -> None:
+    """Take away the routes to the pods of a node that was removed for good."""
+    places = [("", layout.tag), *((other.namespace, "eth0") for other in running(layout))]
+    for namespace, link in places:
+        with contextlib.suppress(netlink.NetlinkError):
+            netlink.batch([f"route del {node.pods} dev {link}"], namespace=namespace)
 
 
 def look(layout: Layout) -> links.Present:

@@ -33,6 +33,9 @@ FEATURES: Mapping[str, str] = {
 }
 """What is tried in a scratch namespace, and how to say that it failed."""
 
+SPACE = 100 << 20
+"""Bytes of disk that a new cluster needs: containerd's and our databases, logs, and some room for pods."""
+
 _POD_RANGES = ("10.244.0.0/16", "10.42.0.0/16", "172.30.0.0/16", "100.80.0.0/16", "192.168.128.0/17")
 _SERVICE_RANGES = ("10.96.0.0/12", "10.43.0.0/16", "172.31.0.0/16", "100.81.0.0/16")
 _LAN_RANGES = ("192.168.49.0/24", "192.168.149.0/24", "172.29.49.0/24", "100.82.49.0/24")
@@ -56,6 +59,8 @@ class Facts:
     api_port_taken: bool = False
     networks: tuple[Network, ...] = ()
     processors: int = 1
+    free: int | None = None
+    """Bytes that are left where the home is; None if nobody looked."""
 
 
 def check(layout: Layout, facts: Facts) -> tuple[Trouble, ...]:
@@ -68,6 +73,7 @@ def check(layout: Layout, facts: Facts) -> tuple[Trouble, ...]:
         *_programs(facts.missing),
         *(_feature(name, said) for name, said in facts.failed_features.items()),
         *_port(layout, facts),
+        *_space(layout, facts),
         *_sizes(layout),
         *_ranges(layout, facts.networks),
     )
@@ -94,6 +100,14 @@ def _port(layout: Layout, facts: Facts) -> Iterator[Trouble]:
         yield Trouble(
             f"Port {layout.api_port} of 127.0.0.1 is in use (see: ss -ltnp 'sport = :{layout.api_port}').",
             f"Choose another for the API server: weft up --api-port {layout.api_port + 1}",
+        )
+
+
+def _space(layout: Layout, facts: Facts) -> Iterator[Trouble]:
+    if facts.free is not None and facts.free < SPACE:
+        yield Trouble(
+            f"{layout.home} has {facts.free >> 20} MiB left; a cluster needs {SPACE >> 20} MiB to begin with.",
+            "Choose a folder on another disk: weft up --home DIR",
         )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from weft.adapters import files
-from weft.adapters.processes import Identity
+from weft.adapters.processes import Identity, identify
 from weft.cluster.machine.layout import Layout
 
 FORMAT = 1
@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     machine_namespace: int
     """The inode of the network namespace that is this cluster's machine."""
     processes: dict[str, Started] = {}
+    upstreams: tuple[str, ...] = ()
     installed: str = ""
     """The version of the mesh that was installed; empty before."""
     format: int = FORMAT
@@ -50,6 +51,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
             services=IPv4Network(self.service_cidr),
             lan=IPv4Network(self.node_cidr),
             api_port=self.api_port,
+            upstreams=self.upstreams,
         )
 
 
@@ -63,8 +65,18 @@ def of(layout: Layout, *, machine_namespace: int) -> Record:
         service_cidr=str(layout.services),
         node_cidr=str(layout.lan),
         api_port=layout.api_port,
+        upstreams=layout.upstreams,
         machine_namespace=machine_namespace,
     )
+
+
+def machine(home: Path) -> str:
+    """The path of the machine's network namespace, through the API server, which lives in it; OSError without."""
+    held = load(home)
+    server = held.processes.get("apiserver") if held else None
+    if held is None or server is None or identify(server.pid) != server.identity:
+        raise ProcessLookupError("the API server does not run")
+    return f"/proc/{server.pid}/ns/net"
 
 
 def path(home: Path) -> Path:

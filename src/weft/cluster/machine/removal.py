@@ -6,25 +6,34 @@ It works after any crash, with any part missing, and again and again.
 import base64
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from weft.adapters import files, netlink, netns, processes
 from weft.adapters.processes import Identity
 from weft.cluster.machine import commands
-from weft.cluster.machine.layout import NETNS, Layout
+from weft.cluster.machine.layout import NETNS, Layout, Node
 
 LOCK = ".lock"
 MARKS = ("cluster.json", "pki/sa.key")
 """What shows that a folder is a cluster's home. The record goes last, so that a broken-off removal can go on."""
 
-OWNED = ("kubeconfig", "store.db", "store.db-wal", "store.db-shm", "nodes", "log", "pki", "cluster.json")
+OWNED = (
+    "kubeconfig",
+    "store.db",
+    "store.db-wal",
+    "store.db-shm",
+    "nodes",
+    "log",
+    "pki",
+    "volumes",
+    "cluster.json",
+)
 """All that a cluster writes into its home. Anything else there (images.yaml) is the user's and stays."""
 
 _CNI_CACHE = Path("/var/lib/cni/results")
 _SHIM_SOCKETS = Path("/run/containerd/s")
-_RUNC_STATE = Path("/run/containerd/runc/k8s.io")
 
 
 @dataclass(slots=True)
@@ -48,20 +57,35 @@ class _Bundle:
     socket: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Extent:
+    """What a removal is about, by the names it bears: a whole cluster, or one of its nodes."""
+
+    home: Path
+    runs: tuple[Path, ...]
+    """The folders of nodes' runtime state."""
+    cgroup: str
+    namespaces: frozenset[str]
+    ours: Callable[[Sequence[str]], bool]
+    patience: float
+    """Seconds that processes have to end by themselves."""
+
+
+def _whole(layout: Layout) -> _Extent:
+    return _Extent(
+        home=layout.home,
+        runs=tuple(layout.run.glob("*")),
+        cgroup=layout.tag,
+        namespaces=frozenset(name for name in netns.names() if name.startswith(f"{layout.tag}-")),
+        ours=lambda command: commands.is_ours(command, layout),
+        patience=2.0,
+    )
+
+
 def remove(layout: Layout, *, data: bool, keep: Iterable[str] = ()) -> Removed:
     """Remove all that runs, is mounted or linked; with `data` the home's content too, except `keep`."""
     removed = Removed()
-    bundles = _bundles(layout)
-    pod_namespaces = _pod_namespaces(layout, bundles)
-    _processes(layout, removed)
-    _mounts(layout, removed)
-    for path in pod_namespaces:
-        removed.note("pod namespaces", int(netns.remove(path.name)))
-    for group in files.cgroups(layout.tag):
-        files.remove_cgroup(group)
-        removed.note("control groups")
-    _network(layout, removed)
-    _leftovers(layout, bundles)
+    _clear(layout, _whole(layout), removed)
     if layout.run.exists():
         files.remove(layout.run)
         removed.note("runtime state")
@@ -72,13 +96,53 @@ def remove(layout: Layout, *, data: bool, keep: Iterable[str] = ()) -> Removed:
     return removed
 
 
-def _processes(layout: Layout, removed: Removed) -> None:
+def remove_node(layout: Layout, node: Node, *, data: bool) -> Removed:
+    """End one node as if its machine lost power: nothing of it is asked, nothing goes on running.
+
+    With `data` its disk goes too.
+    """
+    removed = Removed()
+    extent = _Extent(
+        home=node.home,
+        runs=(node.run,),
+        cgroup=f"{layout.tag}/{node.name}",
+        namespaces=frozenset({node.namespace}) & netns.names(),
+        ours=lambda command: commands.is_of_node(command, layout, node),
+        patience=0.0,
+    )
+    _clear(layout, extent, removed)
+    files.remove(node.run)
+    if data:
+        _with_retry(lambda: files.remove(node.home))
+    return removed
+
+
+def _clear(layout: Layout, extent: _Extent, removed: Removed) -> None:
+    """All that runs, is mounted or linked."""
+    bundles = _bundles(extent)
+    pod_namespaces = _pod_namespaces(layout, extent, bundles)
+    _processes(layout, extent, removed)
+    _mounts(extent, removed)
+    for path in pod_namespaces:
+        removed.note("pod namespaces", int(netns.remove(path.name)))
+    for group in files.cgroups(extent.cgroup):
+        files.remove_cgroup(group)
+        removed.note("control groups")
+    _network(layout, extent, removed)
+    _leftovers(extent, bundles)
+
+
+def _processes(layout: Layout, extent: _Extent, removed: Removed) -> None:
     """First those that would start others, then shims and containers; whatever was started meanwhile goes too."""
-    groups = files.cgroups(layout.tag)
+    groups = files.cgroups(extent.cgroup)
     for _ in range(5):
-        found = processes.find(lambda command: commands.is_ours(command, layout))
+        found = processes.find(extent.ours)
         shims = [one for one in found if commands.is_shim(one.command, layout)]
-        processes.end([one.identity for one in found if one not in shims], patience=2.0)
+        others = [one.identity for one in found if one not in shims]
+        if extent.patience:
+            processes.end(others, patience=extent.patience)
+        else:
+            processes.kill(others)
         contained = [processes.identify(pid) for group in groups for pid in files.cgroup_pids(group)]
         rest: list[Identity] = [*(one for one in contained if one), *(one.identity for one in shims)]
         processes.kill(set(rest))
@@ -88,29 +152,28 @@ def _processes(layout: Layout, removed: Removed) -> None:
             return
 
 
-def _mounts(layout: Layout, removed: Removed) -> None:
-    prefixes = (f"{layout.home}/", f"{layout.run}/")
+def _mounts(extent: _Extent, removed: Removed) -> None:
+    prefixes = tuple(f"{folder}/" for folder in (extent.home, *extent.runs))
     # the last mounted first: a mount upon a mount hides the one below
     for point in reversed(files.mounts()):
         if f"{point}/".startswith(prefixes):
             removed.note("mounts", int(files.unmount(point)))
 
 
-def _network(layout: Layout, removed: Removed) -> None:
-    names = netns.names()
-    if layout.lan_namespace in names:
+def _network(layout: Layout, extent: _Extent, removed: Removed) -> None:
+    if layout.lan_namespace in extent.namespaces:
         # the pair goes at once with either end; waiting for the namespace's own end would leave it for a moment
         with contextlib.suppress(netlink.NetlinkError):
             netlink.batch(["link del machine"], namespace=layout.lan_namespace)
             removed.note("links and their routes")
-    for name in sorted(names):
-        if name.startswith(f"{layout.tag}-"):
-            removed.note("namespaces", int(netns.remove(name)))
+    for name in sorted(extent.namespaces):
+        removed.note("namespaces", int(netns.remove(name)))
 
 
-def _bundles(layout: Layout) -> list[_Bundle]:
+def _bundles(extent: _Extent) -> list[_Bundle]:
     found = []
-    for bundle in layout.run.glob("*/containerd/io.containerd.runtime.v2.task/*/*"):
+    tasks = "containerd/io.containerd.runtime.v2.task/*/*"
+    for bundle in (bundle for run in extent.runs for bundle in run.glob(tasks)):
         address = (files.read(bundle / "address") or "").strip().removeprefix("unix://")
         found.append(_Bundle(bundle.name, _netns_of(bundle), Path(address) if address else None))
     return found
@@ -127,14 +190,12 @@ def _netns_of(bundle: Path) -> Path | None:
     return next((path for path in paths if path.name.startswith("cni-") and path.parent.name == "netns"), None)
 
 
-def _pod_namespaces(layout: Layout, bundles: list[_Bundle]) -> set[Path]:
+def _pod_namespaces(layout: Layout, extent: _Extent, bundles: list[_Bundle]) -> set[Path]:
     """The namespaces of this cluster's pods: those that containerd wrote down, and those linked to its nodes."""
     found = {NETNS / bundle.netns.name for bundle in bundles if bundle.netns}
     names = netns.names()
-    for name in names:
-        if name.startswith(f"{layout.tag}-") and name != layout.lan_namespace:
-            for entry in _linked(name):
-                found.add(NETNS / entry)
+    for name in extent.namespaces - {layout.lan_namespace}:
+        found |= {NETNS / entry for entry in _linked(name)}
     return {path for path in found if path.name in names}
 
 
@@ -147,32 +208,31 @@ def _linked(namespace: str) -> list[str]:
     return [str(one["link_netns"]) for one in entries if str(one.get("link_netns", "")).startswith("cni-")]
 
 
-def _leftovers(layout: Layout, bundles: list[_Bundle]) -> None:
-    """What containerd, runc and libcni keep outside of our folders."""
+def _leftovers(extent: _Extent, bundles: list[_Bundle]) -> None:
+    """What containerd and libcni keep outside of our folders."""
     for bundle in bundles:
         if bundle.socket and bundle.socket.parent == _SHIM_SOCKETS:
             bundle.socket.unlink(missing_ok=True)
-        files.remove(_RUNC_STATE / bundle.id)
-    for folder in (_SHIM_SOCKETS, _RUNC_STATE, _RUNC_STATE.parent, _SHIM_SOCKETS.parent):
+    for folder in (_SHIM_SOCKETS, _SHIM_SOCKETS.parent):
         # empty means that no other containerd uses it
         with contextlib.suppress(OSError):
             folder.rmdir()
     ids = {bundle.id for bundle in bundles}
     for cached in _CNI_CACHE.glob("weft-*-eth0"):
-        if _is_of(cached, layout):
+        if _is_of(cached, extent.home):
             ids.add(cached.name.removeprefix("weft-").removesuffix("-eth0"))
             cached.unlink(missing_ok=True)
     for one in ids:
         (_CNI_CACHE / f"cni-loopback-{one}-lo").unlink(missing_ok=True)
 
 
-def _is_of(cached: Path, layout: Layout) -> bool:
+def _is_of(cached: Path, home: Path) -> bool:
     # libcni keeps each attachment's configuration; ours names the home
     try:
         config = base64.b64decode(json.loads(cached.read_text())["config"]).decode()
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return f"{layout.home}/" in config
+    return f"{home}/" in config
 
 
 def _home(layout: Layout, keep: frozenset[str], removed: Removed) -> None:

@@ -14,7 +14,7 @@ from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
 from weft.adapters.processes import Memory
-from weft.cluster.machine import commands, installation
+from weft.cluster.machine import commands, installation, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
 from weft.cluster.network import dns_messages
@@ -62,8 +62,12 @@ async def look(layout: Layout, held: Record) -> Status:
     """Look at processes, the API and DNS; a few seconds at most, whatever hangs."""
     parts = [_process(name, held) for name in sorted(held.processes)]
     parts += _containers(layout)
-    dns = await asyncio.to_thread(_dns, layout)
-    api, versions = await _api(layout)
+    parts += [
+        Part(one.node.name, runs=False, detail=f"stopped (weft node start {one.node.name})")
+        for one in nodes.states(layout, held)
+        if one.stopped
+    ]
+    dns, (api, versions) = await asyncio.gather(asyncio.to_thread(_dns, layout), _api(layout))
     return Status((*parts, *api, dns), versions)
 
 

@@ -46,4 +46,4 @@ class Supervisor:
         command = self._logs[name]
         said = files.last_lines(command.log, 1, keep=bool)
         reason = f": {said[0].strip()[:300]}" if said else ""
-        return Trouble(f"{name} ended{reason}", f"Its log: {command.log}")
+        return Trouble(f"{name} ended{reason or '.'}", f"Its log: {command.log}")

@@ -1,7 +1,6 @@
 """`weft up`: from nothing, or from what is left, to a cluster with a mesh in it."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -14,13 +13,13 @@ from weft.adapters import files, netlink, netns, processes
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS
-from weft.cluster.kubelet import runtime_config
 from weft.cluster.machine import (
     certificates,
     commands,
     facts,
     installation,
     network,
+    nodes,
     preflight,
     record,
     removal,
@@ -55,6 +54,9 @@ class Up:
         before = self.record.processes if self.record else {}
         self.supervisor = Supervisor({name: one.identity for name, one in before.items()})
         self.ran_before = bool(self.supervisor.running)
+        held = self.record.layout().nodes if self.record else ()
+        self.surplus = held[layout.node_count :]
+        self._nodes = max(layout.node_count, len(held))
         self._touched = False
 
     async def run(self) -> None:
@@ -107,7 +109,7 @@ class Up:
 
     def _configure(self) -> None:
         for node in self.layout.nodes:
-            _configure(node)
+            nodes.configure(node)
 
     def _start_all(self) -> None:
         wanted = [commands.api_server(self.layout)]
@@ -128,6 +130,21 @@ class Up:
                 group.create_task(self._mesh(kube))
                 for node in self.layout.nodes:
                     group.create_task(self._node(kube, node))
+            # all of them first, so that no pod goes from one to the next
+            for node in self.surplus:
+                with self._speaking(f"node {node.name}"):
+                    await nodes.cordon(kube, node)
+            for node in reversed(self.surplus):
+                await self._retire(kube, node)
+
+    async def _retire(self, kube: Kube, node: Node) -> None:
+        with self.steps.step(f"removing node {node.name}") as step, self._speaking(f"node {node.name}"):
+            forced = await nodes.retire(kube, self.layout, node)
+            step.note = f"{forced} pod(s) ended by force" if forced else "drained"
+        for command in (commands.containerd(self.layout, node), commands.node_process(self.layout, node)):
+            self.supervisor.running.pop(command.name, None)
+        self._nodes = node.number - 1
+        self._save()
 
     async def _node(self, kube: Kube, node: Node) -> None:
         with self.steps.step(f"node {node.name}"):
@@ -196,7 +213,7 @@ class Up:
         }
         new = msgspec.structs.replace(
             held,
-            nodes=self.layout.node_count,
+            nodes=self._nodes,
             processes=processes_now,
             installed=installed or held.installed,
         )
@@ -230,16 +247,13 @@ def _same_choices(held: Record | None, layout: Layout) -> None:
         ("--service-cidr", held.service_cidr, str(layout.services)),
         ("--node-cidr", held.node_cidr, str(layout.lan)),
         ("--api-port", str(held.api_port), str(layout.api_port)),
+        ("--upstream", ", ".join(held.upstreams) or "none", ", ".join(layout.upstreams) or "none"),
     )
     for option, old, new in pairs:
         if old != new:
             raise UpError(
                 Trouble(f"This cluster was made with {option} {old}.", "To change it: weft down, then weft up.")
             )
-    if layout.node_count < held.nodes:
-        raise UpError(
-            Trouble(f"This cluster has {held.nodes} nodes.", "To have fewer: weft down, then weft up --nodes N.")
-        )
 
 
 def _own_home(layout: Layout) -> None:
@@ -250,22 +264,6 @@ def _own_home(layout: Layout) -> None:
                 "Choose an empty or new folder: weft up --home DIR",
             )
         )
-
-
-def _configure(node: Node) -> None:
-    paths = commands.paths(node)
-    conflist = runtime_config.cni_conflist(
-        str(node.pods), paths.cni_state, migrate=facts.knows_sysctl(runtime_config.MIGRATE)
-    )
-    wanted = {
-        paths.config: runtime_config.containerd_config(paths),
-        paths.cni_conf / "10-weft.conflist": json.dumps(conflist, indent=2) + "\n",
-    }
-    for path, content in wanted.items():
-        if files.read(path) != content:
-            files.write(path, content)
-    for folder in (paths.root, paths.state):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 async def _reasons(kube: Kube) -> list[str]:

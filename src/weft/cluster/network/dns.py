@@ -13,6 +13,7 @@ from weft.cluster.network import dns_messages
 from weft.cluster.network.directory import Directory, Picture
 from weft.cluster.network.dns_messages import Query
 from weft.cluster.network.dns_zone import Elsewhere, Zone
+from weft.cluster.network.upstream import Place, ask_tcp, ask_udp, here
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +27,7 @@ async def run(
     bind_ip: str,
     upstreams: Sequence[str] = (),
     *,
+    place: Place = here,
     directory: Directory | None = None,
     domain: str = "cluster.local",
     port: int = PORT,
@@ -33,10 +35,11 @@ async def run(
 ) -> None:
     """Answer for ever. `upstreams` (IPv4 addresses) are asked about other names; without any those are refused.
 
+    They are asked from the network namespace that `place` names.
     A `directory` that something else runs is shared; without one, this follows the API server itself.
     """
     own = directory or Directory()
-    resolver = Resolver(own, upstreams, domain=domain)
+    resolver = Resolver(own, upstreams, domain=domain, place=place)
     async with asyncio.TaskGroup() as group:
         if directory is None:
             group.create_task(own.run(kube))
@@ -48,9 +51,15 @@ class Resolver:
     """Answers queries from the latest picture, and counts them."""
 
     def __init__(
-        self, directory: Directory, upstreams: Sequence[str] = (), *, domain: str = "cluster.local"
+        self,
+        directory: Directory,
+        upstreams: Sequence[str] = (),
+        *,
+        domain: str = "cluster.local",
+        place: Place = here,
     ) -> None:
         self._directory, self._upstreams, self.domain = directory, tuple(upstreams), domain
+        self._place = place
         self._picture: Picture | None = None
         self._zone = Zone(Picture(), domain)
         self.requests: Counter[tuple[str, str]] = Counter()
@@ -61,7 +70,7 @@ class Resolver:
         match dns_messages.parse(data):
             case Query() as query:
                 self.requests[protocol, query.kind] += 1
-                reply = await self._answer(query, data)
+                reply = await self._answer(query, data, tcp=protocol == "tcp")
                 if protocol == "udp":
                     reply = dns_messages.for_udp(query, reply)
             case bytes() as reply:
@@ -71,14 +80,14 @@ class Resolver:
         self.responses[dns_messages.rcode_name(reply)] += 1
         return reply
 
-    async def _answer(self, query: Query, data: bytes) -> bytes:
+    async def _answer(self, query: Query, data: bytes, *, tcp: bool) -> bytes:
         if not self._directory.complete:
             # not yet known is not absent: clients ask again
             return dns_messages.respond(query, None, rcode=dns_messages.SERVFAIL)
         answer = self._current().answer(query.name, query.kind)
         if isinstance(answer, Elsewhere) and self._upstreams:
             asked = dns_messages.onward(query, answer.name) if answer.records else data
-            forwarded = await self._forward(asked)
+            forwarded = await self._forward(asked, tcp=tcp)
             if forwarded is None:
                 return dns_messages.respond(query, None, rcode=dns_messages.SERVFAIL)
             return dns_messages.joined(query, answer.records, forwarded) if answer.records else forwarded
@@ -90,44 +99,16 @@ class Resolver:
             self._zone = Zone(self._picture, self.domain)
         return self._zone
 
-    async def _forward(self, data: bytes) -> bytes | None:
+    async def _forward(self, data: bytes, *, tcp: bool) -> bytes | None:
+        # who asks by TCP wants all of it; who asks by UDP hears that it was too long
+        ask = ask_tcp if tcp else ask_udp
         for upstream in self._upstreams:
             try:
                 async with asyncio.timeout(_UPSTREAM_SECONDS):
-                    return await _ask(upstream, data)
+                    return await ask((upstream, PORT), data, self._place)
             except (TimeoutError, OSError) as error:
                 _LOG.warning("upstream %s: %s", upstream, error or "no answer")
         return None
-
-
-class _Asking(asyncio.DatagramProtocol):
-    def __init__(self, data: bytes, answered: asyncio.Future[bytes]) -> None:
-        self._data, self._answered = data, answered
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # asyncio's own class for datagrams is no subclass of DatagramTransport
-        cast("asyncio.DatagramTransport", transport).sendto(self._data)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002 -- asyncio's signature
-        # the connected socket hears only its upstream; the number tells answers to this query from late ones
-        if data[:2] == self._data[:2] and not self._answered.done():
-            self._answered.set_result(data)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self._answered.done():
-            self._answered.set_exception(exc)
-
-
-async def _ask(upstream: str, data: bytes) -> bytes:
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[bytes] = loop.create_future()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: _Asking(data, answered), remote_addr=(upstream, PORT)
-    )
-    try:
-        return await answered
-    finally:
-        transport.close()
 
 
 class _Udp(asyncio.DatagramProtocol):

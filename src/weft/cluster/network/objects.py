@@ -23,6 +23,18 @@ class ServicePort(Struct, frozen=True, rename="camel"):
     node_port: int = 0
 
 
+class ClientIp(Struct, frozen=True, rename="camel"):
+    """How long a client stays with its endpoint after its last connection."""
+
+    timeout_seconds: int = 10800
+
+
+class AffinityConfig(Struct, frozen=True):
+    """What a session affinity is told."""
+
+    client_ip: ClientIp | None = msgspec.field(default=None, name="clientIP")
+
+
 class ServiceSpec(Struct, frozen=True, rename="camel"):
     """What a service asks for."""
 
@@ -31,6 +43,7 @@ class ServiceSpec(Struct, frozen=True, rename="camel"):
     ports: list[ServicePort] | None = None
     external_ips: list[str] | None = msgspec.field(default=None, name="externalIPs")
     session_affinity: str = "None"
+    session_affinity_config: AffinityConfig | None = None
     internal_traffic_policy: str | None = None
     external_traffic_policy: str | None = None
     external_name: str = ""
@@ -53,6 +66,12 @@ class Service(Struct, frozen=True):
     def headless(self) -> bool:
         """Whether it has no address of its own."""
         return self.spec.cluster_ip in {"", "None"}
+
+    @property
+    def ingress_ips(self) -> tuple[str, ...]:
+        """The addresses that a load balancer gave it."""
+        ingress = ((self.status or {}).get("loadBalancer") or {}).get("ingress") or []
+        return tuple(str(entry["ip"]) for entry in ingress if entry.get("ip"))
 
 
 class Conditions(Struct, frozen=True):

@@ -1,10 +1,11 @@
 """The service proxy's nftables rules, as text for one atomic `nft -f` transaction.
 
-One table of our own, replaced as a whole: connections that exist go on, since their translation is in conntrack.
-Every map element and rule says in its comment which service it is for.
+One table of our own, rewritten as a whole: connections that exist go on, since their translation is in conntrack,
+and the sets that remember which client stays with which target are kept. Every map element and rule says in its
+comment which service it is for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from weft.cluster.network.service_ports import Balanced, Target
 
@@ -15,31 +16,57 @@ UPLINK = "eth0"
 _COMMENT_LENGTH = 120  # nftables takes 128 bytes
 
 
-def ruleset(ports: Sequence[Balanced], *, service_range: str = "") -> str:
+def ruleset(ports: Sequence[Balanced], *, service_range: str = "", held: Sequence[Balanced] | None = None) -> str:
     """The table for these ports. Addresses in `service_range` (CIDR) that serve nothing are refused at once.
+
+    `held` are the ports that the table was made for before; None where that is unknown: it begins anew then.
 
     >>> "delete table ip weft-services" in ruleset([])
     True
     """
-    chains = [chain for port in ports for chain in _chains(port)]
-    addresses = [element for port in ports for element in _addresses(port)]
-    node_ports = [element for port in ports for element in _node_ports(port)]
-    refused = [element for port in ports for element in _refused(port)]
-    refused_node_ports = [element for port in ports for element in _refused_node_ports(port)]
-    targets = sorted({target.ip for port in ports for target in (*port.inside, *port.outside)})
+    addresses = _unique(element for port in ports for element in _addresses(port))
+    node_ports = _unique(element for port in ports for element in _node_ports(port))
+    refused = _unique(element for port in ports for element in _refused(port))
+    refused_node_ports = _unique(element for port in ports for element in _refused_node_ports(port))
+    targets = sorted({target.ip for port in ports for target in (*port.inside, *port.outside, *port.everywhere)})
+    chains, stickers = _chains_of(ports), _stickers_of(ports)
     body = [
         _map("addresses", "ipv4_addr . inet_proto . inet_service : verdict", addresses),
         _map("node-ports", "inet_proto . inet_service : verdict", node_ports),
         _map("refused", "ipv4_addr . inet_proto . inet_service : verdict", refused),
         _map("refused-node-ports", "inet_proto . inet_service : verdict", refused_node_ports),
         _set("hairpins", "ipv4_addr . ipv4_addr", [f"{ip} . {ip}" for ip in targets]),
-        *chains,
+        *stickers.values(),
+        *chains.values(),
         _BALANCE,
         _masquerade(),
         _refuse(service_range),
     ]
-    # `add` before `delete`: the first transaction meets no table
-    return "\n".join([f"add table ip {TABLE}", f"delete table ip {TABLE}", f"table ip {TABLE} {{", *body, "}", ""])
+    before, after = _clean(held, chains, stickers)
+    return "\n".join([*before, f"table ip {TABLE} {{", *body, "}", *after, ""])
+
+
+def _clean(
+    held: Sequence[Balanced] | None, chains: Mapping[str, str], stickers: Mapping[str, str]
+) -> tuple[list[str], list[str]]:
+    """What comes before the table's new text, and after: all that was there goes, but the memory of clients."""
+    if held is None:
+        # `add` before `delete`: the first transaction meets no table
+        return [f"add table ip {TABLE}", f"delete table ip {TABLE}"], []
+    old_chains, old_stickers = _chains_of(held), _stickers_of(held)
+    changed = [name for name, text in old_stickers.items() if stickers.get(name) != text]
+    before = [
+        f"flush table ip {TABLE}",
+        *(f"flush map ip {TABLE} {name}" for name in ("addresses", "node-ports", "refused", "refused-node-ports")),
+        f"flush set ip {TABLE} hairpins",
+        # with another timeout it is another set
+        *(f"delete set ip {TABLE} {name}" for name in changed if name in stickers),
+    ]
+    after = [
+        *(f"delete chain ip {TABLE} {name}" for name in old_chains if name not in chains),
+        *(f"delete set ip {TABLE} {name}" for name in changed if name not in stickers),
+    ]
+    return before, after
 
 
 _BALANCE = """\
@@ -95,27 +122,83 @@ chain refuse-input {{
 }}"""
 
 
-def _chains(port: Balanced) -> list[str]:
-    both = [(_chain_name(port, "in"), port.inside)]
-    if port.outside != port.inside:
-        both.append((_chain_name(port, "out"), port.outside))
-    return [_chain(name, port, targets) for name, targets in both if targets]
+def _chains_of(ports: Iterable[Balanced]) -> dict[str, str]:
+    return {name: text for port in ports for name, text in _chains(port)}
 
 
-def _chain(name: str, port: Balanced, targets: Sequence[Target]) -> str:
-    return f"""\
-chain {name} {{
-    meta l4proto {port.protocol} dnat to {_choice(targets, sticky=port.sticky)} comment {_comment(port)}
-}}"""
+def _stickers_of(ports: Iterable[Balanced]) -> dict[str, str]:
+    """The sets that remember clients, one for each target that clients stay with."""
+    return {
+        _sticker_name(port, target): (
+            f"set {_sticker_name(port, target)} {{\n    type ipv4_addr\n    flags dynamic,timeout\n"
+            f"    timeout {port.sticky_seconds}s\n}}"
+        )
+        for port in ports
+        if port.sticky_seconds
+        for target in _all_targets(port)
+    }
 
 
-def _choice(targets: Sequence[Target], *, sticky: bool) -> str:
+def _chains(port: Balanced) -> Iterator[tuple[str, str]]:
+    """The chains of a port, those that are gone to first: what nft reads must be there already."""
+    if port.sticky_seconds:
+        for target in _all_targets(port):
+            yield _target_name(port, target), _target_chain(port, target)
+    if port.inside:
+        yield _chain_name(port, "in"), _chain(_chain_name(port, "in"), _choose(port, port.inside))
+    if _differs(port) and (port.outside or port.everywhere):
+        rules = _choose(port, port.everywhere, f'iifname != "{UPLINK}" ') if port.everywhere else []
+        rules += _choose(port, port.outside) if port.outside else []
+        yield _chain_name(port, "out"), _chain(_chain_name(port, "out"), rules)
+
+
+def _all_targets(port: Balanced) -> list[Target]:
+    return sorted({*port.inside, *port.outside, *port.everywhere})
+
+
+def _differs(port: Balanced) -> bool:
+    """Whether what comes from outside goes by rules of its own."""
+    return not port.inside == port.outside == port.everywhere
+
+
+def _chain(name: str, rules: Iterable[str]) -> str:
+    listed = "\n    ".join(rules)
+    return f"chain {name} {{\n    {listed}\n}}"
+
+
+def _choose(port: Balanced, targets: Sequence[Target], match: str = "") -> list[str]:
+    """Rules that send a new connection to one of the targets; a client that is remembered, to its own."""
+    if not port.sticky_seconds:
+        chosen = f"dnat to {_choice(targets)} comment {_comment(port)}"
+        return [f"{match}meta l4proto {port.protocol} {chosen}"]
+    known = [
+        f"{match}ip saddr @{_sticker_name(port, target)} goto {_target_name(port, target)}" for target in targets
+    ]
+    listed = ", ".join(f"{index} : goto {_target_name(port, target)}" for index, target in enumerate(targets))
+    return [*known, f"{match}numgen random mod {len(targets)} vmap {{ {listed} }} comment {_comment(port)}"]
+
+
+def _target_chain(port: Balanced, target: Target) -> str:
+    rules = [
+        f"update @{_sticker_name(port, target)} {{ ip saddr }}",
+        f"meta l4proto {port.protocol} dnat to {target.ip}:{target.port} comment {_comment(port)}",
+    ]
+    return _chain(_target_name(port, target), rules)
+
+
+def _choice(targets: Sequence[Target]) -> str:
     if len(targets) == 1:
         return f"{targets[0].ip}:{targets[0].port}"
-    # a hash of the client's address needs no memory of clients, so it survives every change of the table
-    pick = f"jhash ip saddr mod {len(targets)} seed 0x77656674" if sticky else f"numgen random mod {len(targets)}"
     listed = ", ".join(f"{index} : {target.ip} . {target.port}" for index, target in enumerate(targets))
-    return f"{pick} map {{ {listed} }}"
+    return f"numgen random mod {len(targets)} map {{ {listed} }}"
+
+
+def _target_name(port: Balanced, target: Target) -> str:
+    return f"{_chain_name(port, 'to')}/{target.ip}/{target.port}"
+
+
+def _sticker_name(port: Balanced, target: Target) -> str:
+    return f"{_chain_name(port, 'clients')}/{target.ip}/{target.port}"
 
 
 def _chain_name(port: Balanced, side: str) -> str:
@@ -123,18 +206,22 @@ def _chain_name(port: Balanced, side: str) -> str:
 
 
 def _outside_chain(port: Balanced) -> str:
-    return _chain_name(port, "in" if port.outside == port.inside else "out")
+    return _chain_name(port, "out" if _differs(port) else "in")
+
+
+def _serves_outside(port: Balanced) -> bool:
+    return bool(port.outside or port.everywhere)
 
 
 def _addresses(port: Balanced) -> list[str]:
     pairs = [(port.cluster_ip, _chain_name(port, "in"))] if port.inside else []
-    if port.outside:
+    if _serves_outside(port):
         pairs += [(ip, _outside_chain(port)) for ip in port.external_ips]
     return [f"{ip} . {_match(port)} comment {_comment(port)} : goto {chain}" for ip, chain in pairs]
 
 
 def _node_ports(port: Balanced) -> list[str]:
-    if not (port.node_port and port.outside):
+    if not (port.node_port and _serves_outside(port)):
         return []
     return [f"{port.protocol} . {port.node_port} comment {_comment(port)} : goto {_outside_chain(port)}"]
 
@@ -156,6 +243,14 @@ def _match(port: Balanced) -> str:
 
 def _comment(port: Balanced, more: str = "") -> str:
     return f'"{port.label[: _COMMENT_LENGTH - len(more)]}{more}"'
+
+
+def _unique(elements: Iterable[str]) -> list[str]:
+    """The first of those with one key: two services may name one external address, and nft would refuse both."""
+    found: dict[str, str] = {}
+    for element in elements:
+        found.setdefault(element.partition(" comment ")[0], element)
+    return list(found.values())
 
 
 def _map(name: str, types: str, elements: Iterable[str]) -> str:

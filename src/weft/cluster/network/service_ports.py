@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from weft.cluster.network.directory import Picture
-from weft.cluster.network.objects import Service, ServicePort, Slice, SliceEndpoint
+from weft.cluster.network.objects import ClientIp, Service, ServicePort, Slice, SliceEndpoint
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +20,9 @@ class Balanced:
     """One port of one service, as one node sees it.
 
     `inside` serves connections to the service's own address, `outside` those to node ports and external addresses:
-    traffic policies may keep either on this node. `sticky`: one client, one target (sessionAffinity ClientIP).
+    traffic policies may keep either on this node. `everywhere` serves what this node and its pods send to the
+    outer addresses, which the outer policy is not about. `sticky_seconds`: how long a client stays with a target
+    after its last connection (sessionAffinity ClientIP), 0 if it does not.
     """
 
     namespace: str
@@ -33,7 +35,8 @@ class Balanced:
     node_port: int
     inside: tuple[Target, ...]
     outside: tuple[Target, ...]
-    sticky: bool
+    everywhere: tuple[Target, ...]
+    sticky_seconds: int = 0
 
     @property
     def label(self) -> str:
@@ -55,7 +58,7 @@ def balanced(picture: Picture, node_name: str) -> list[Balanced]:
 
 def _port(service: Service, port: ServicePort, slices: list[Slice], node_name: str) -> Balanced:
     everywhere = list(_endpoints(port, slices))
-    inside, outside = _usable(everywhere), _usable(everywhere)
+    inside = outside = usable = _usable(everywhere)
     here = _usable([(one, number) for one, number in everywhere if one.node_name == node_name])
     if service.spec.internal_traffic_policy == "Local":
         inside = here
@@ -68,11 +71,12 @@ def _port(service: Service, port: ServicePort, slices: list[Slice], node_name: s
         protocol=port.protocol.lower(),
         port=port.port,
         cluster_ip=service.spec.cluster_ip,
-        external_ips=tuple(sorted({*(service.spec.external_ips or []), *_load_balancer(service)})),
+        external_ips=tuple(sorted({*(service.spec.external_ips or []), *service.ingress_ips})),
         node_port=port.node_port,
         inside=inside,
         outside=outside,
-        sticky=service.spec.session_affinity == "ClientIP",
+        everywhere=usable,
+        sticky_seconds=_sticky_seconds(service),
     )
 
 
@@ -97,6 +101,8 @@ def _usable(endpoints: Iterable[tuple[SliceEndpoint, int]]) -> tuple[Target, ...
     return tuple(sorted({Target(address, number) for one, number in chosen for address in one.addresses}))
 
 
-def _load_balancer(service: Service) -> list[str]:
-    ingress = ((service.status or {}).get("loadBalancer") or {}).get("ingress") or []
-    return [str(entry["ip"]) for entry in ingress if entry.get("ip")]
+def _sticky_seconds(service: Service) -> int:
+    if service.spec.session_affinity != "ClientIP":
+        return 0
+    config = service.spec.session_affinity_config
+    return ((config and config.client_ip) or ClientIp()).timeout_seconds

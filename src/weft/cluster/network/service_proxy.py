@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from weft.adapters import nft
 from weft.adapters.kube.client import Kube
+from weft.cluster.network import announcer
 from weft.cluster.network.directory import Directory
 from weft.cluster.network.ruleset import ruleset
 from weft.cluster.network.service_ports import Balanced, balanced
@@ -19,8 +20,9 @@ _RETRY_SECONDS = 1.0
 
 
 async def run(kube: Kube, node_name: str, *, service_range: str = "", directory: Directory | None = None) -> None:
-    """Keep the node's rules true, for ever. Run it inside the node's network namespace.
+    """Keep the node's rules true, and answer for its share of load balancers' addresses, for ever.
 
+    Run it inside the node's network namespace.
     `service_range` (CIDR) lets connections to addresses that are no service's fail at once. A `directory` that
     something else runs is shared; without one, this follows the API server itself.
     """
@@ -29,6 +31,7 @@ async def run(kube: Kube, node_name: str, *, service_range: str = "", directory:
         if directory is None:
             group.create_task(own.run(kube))
         group.create_task(follow(own, node_name, service_range=service_range))
+        group.create_task(announcer.run(kube, node_name, own))
 
 
 async def follow(
@@ -41,36 +44,38 @@ async def follow(
     """Apply the rules of each picture: the first change at once, those within the next moment together."""
     stirred = asyncio.Event()
     directory.listen(stirred.set)
-    held: list[Balanced] = []
-    text = ""
+    held: list[Balanced] | None = None
     while True:
         await stirred.wait()
         stirred.clear()
         wanted = balanced(directory.picture, node_name)
-        if (new := ruleset(wanted, service_range=service_range)) != text:
+        if wanted != held:
             try:
-                await apply(new)
+                await apply(ruleset(wanted, service_range=service_range, held=held))
             except (nft.NftError, OSError) as error:
-                # the rules that were in force stay; a later change, or the next try, may be taken
+                # the rules that were in force stay; the next try begins the table anew, whatever became of it
                 _LOG.error("the service rules were refused: %s", error)
+                held = None
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, stirred.set)
                 continue
-            text = new
-            await _forget(held, wanted)
+            await _forget(held or [], wanted)
             held = wanted
         await asyncio.sleep(MERGE_SECONDS)
 
 
 async def _forget(before: list[Balanced], after: list[Balanced]) -> None:
     """UDP has no end of connection: flows to targets that are gone must be forgotten by hand."""
-    left = {
-        (port.cluster_ip, port.port, target.ip)
-        for port in after
-        if port.protocol == "udp"
-        for target in port.inside
-    }
-    for port in before:
-        if port.protocol == "udp":
-            for target in port.inside:
-                if (port.cluster_ip, port.port, target.ip) not in left:
-                    await nft.forget_udp(port.cluster_ip, port.port, target.ip)
+    left = {flow for port in after for flow in _flows(port)}
+    for address, number, target in sorted({flow for port in before for flow in _flows(port)} - left):
+        await nft.forget_udp(address, number, target)
+
+
+def _flows(port: Balanced) -> Iterator[tuple[str, int, str]]:
+    """Where a port's UDP flows go to: address (empty: any, for a node port), port, and the target's address."""
+    if port.protocol != "udp":
+        return
+    for target in {*port.inside, *port.outside, *port.everywhere}:
+        for address in (port.cluster_ip, *port.external_ips):
+            yield address, port.port, target.ip
+        if port.node_port:
+            yield "", port.node_port, target.ip

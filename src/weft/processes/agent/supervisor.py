@@ -18,7 +18,8 @@ CAPTURED = (15001, 15006)
 _STABLE_SECONDS = 10.0
 _LONGEST_PARKING_SECONDS = 10.0
 _POLL_SECONDS = 0.02
-_LONGEST_PAUSE = 5.0
+_STARTING_POLL_SECONDS = 0.1
+_LONGEST_PAUSE = 2.0  # parked connections have to outlast it
 _STOP_SECONDS = 3.0
 _LONGEST_DRAIN_SECONDS = 3600.0
 _ACTIVE = re.compile(r"^listener\.(?!admin)(\S+)\.downstream_cx_active: (\d+)$", re.MULTILINE)
@@ -58,7 +59,7 @@ class Supervisor:
         while True:
             started = time.monotonic()
             self._envoy = envoy = await Envoy.start(self._command)
-            watches = [asyncio.ensure_future(self._watch_birth()), asyncio.ensure_future(self._unpark())]
+            watches = [asyncio.ensure_future(self._watch_birth()), asyncio.ensure_future(self._stand_by())]
             try:
                 code = await envoy.wait()
             finally:
@@ -87,6 +88,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End Envoy."""
+        self._unpark()
         if self._envoy:
             await self._envoy.stop(_STOP_SECONDS)
 
@@ -95,15 +97,27 @@ class Supervisor:
         if self._parking is None and self._lived and parking.kernel_migrates():
             self._parking = parking.Parking(self._captured)
 
-    async def _unpark(self) -> None:
-        deadline = time.monotonic() + _LONGEST_PARKING_SECONDS
-        while self._parking and time.monotonic() < deadline and not await self._is_ready():  # noqa: ASYNC110
-            await asyncio.sleep(
-                _POLL_SECONDS
-            )  # Envoy tells nobody when its listeners are there: it has to be asked
+    def _unpark(self) -> None:
         if self._parking:
             self._parking.close()
             self._parking = None
+
+    async def _stand_by(self) -> None:
+        """Once Envoy serves, give it what waited, and hold its ports against its death."""
+        deadline = time.monotonic() + _LONGEST_PARKING_SECONDS
+        while not await self._is_ready():  # Envoy tells nobody when its listeners are there: it has to be asked
+            if time.monotonic() > deadline:
+                self._unpark()
+            await asyncio.sleep(_POLL_SECONDS if self._parking else _STARTING_POLL_SECONDS)
+        self._unpark()
+        while parking.kernel_migrates():
+            self._parking = parking.Parking(self._captured)
+            await self._parking.taken()
+            # Envoy is dying, or it listens anew and the kernel no longer knows its sockets from ours
+            await asyncio.sleep(_POLL_SECONDS)
+            if not self._parking.is_beside_owners:
+                await asyncio.sleep(_LONGEST_PARKING_SECONDS)  # its death ends us before; if it lives, it refuses
+            self._unpark()
 
     async def _is_ready(self) -> bool:
         try:

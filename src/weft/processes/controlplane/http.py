@@ -1,5 +1,6 @@
 """The HTTP side: webhooks on 15017 (TLS), monitoring and debugging on 15014, readiness on 8080."""
 
+import ipaddress
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def monitoring(inside: Inside) -> web.Application:
             )
         return _json(found)
 
-    app = web.Application()
+    app = web.Application(middlewares=[_debug_from_within])
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/version", _always(lambda: dict(inside.version)))
     app.router.add_get("/debug/syncz", _always(inside.syncz))
@@ -70,6 +71,23 @@ def readiness(inside: Inside) -> web.Application:
     app = web.Application()
     app.router.add_get("/ready", _ready(inside.is_ready))
     return app
+
+
+@web.middleware
+async def _debug_from_within(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Who may exec into the pod may see what every proxy has; who merely reaches its port may not."""
+    if request.path.startswith("/debug/") and not _is_loopback(request.remote or ""):
+        raise web.HTTPForbidden(text="only from within the pod. From outside: weft proxy-status")
+    return await handler(request)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
 
 
 def _ready(is_ready: Callable[[], bool]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import aiohttp
 from aiohttp import web
 
+from weft.adapters import clock
 from weft.adapters.grpc_server import Server
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
@@ -31,6 +32,7 @@ from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -67,6 +69,12 @@ async def run(settings: Settings) -> None:
         watching = Watching(kube, store, discovery.changed)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
         problems = ProblemLog(lambda: store.snapshot().problems)
+        teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
+
+        def look() -> None:
+            problems.look()
+            teller.look()
+
         server = Server()
         discovery.serve(server)
         CertificateService(signer, reviewer.identify, metrics).serve(server)
@@ -92,7 +100,8 @@ async def run(settings: Settings) -> None:
             log.info("istiod %s serves %s and %s", VERSION, settings.plaintext, settings.secure)
             await _until_told(
                 watching.run(),
-                discovery.run(on_push=problems.look),
+                discovery.run(on_push=look),
+                teller.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),

@@ -32,11 +32,6 @@ class Watching:
         self._kube, self._store, self._changed = kube, store, changed
         self._unread = {kind.kind for kind in FOLLOWED}
 
-    @property
-    def has_read_all(self) -> bool:
-        """Whether each kind has been listed."""
-        return not self._unread
-
     async def run(self) -> None:
         """Follow every kind, for ever."""
         async with asyncio.TaskGroup() as tasks:

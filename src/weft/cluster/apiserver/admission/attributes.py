@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from weft.cluster.apiserver.cluster import Call, Obj, Operation
+from weft.cluster.apiserver.kinds import Kind
 
 
 @dataclass(slots=True)
@@ -16,8 +17,18 @@ class Attributes:
     old: Obj | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
+    def shown(self, kind: Kind) -> tuple[str, Obj | None, Obj | None]:
+        """The kind's name, the object and the old one, in the version that a webhook asks for."""
+        if self.operation == "CONNECT" and self.obj is not None:
+            return str(self.obj["kind"]), self.obj, None  # the options of the connection
+        return kind.kind, _as(kind, self.obj), _as(kind, self.old)
+
     @property
     def name(self) -> str:
         """The object's name, where it is known already."""
         given = (self.obj or self.old or {}).get("metadata", {}).get("name", "")
         return self.call.name or str(given)
+
+
+def _as(kind: Kind, obj: Obj | None) -> Obj | None:
+    return None if obj is None else {**obj, "apiVersion": kind.api_version}

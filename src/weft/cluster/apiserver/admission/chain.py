@@ -1,9 +1,10 @@
 """The order of admission: what the server adds, webhooks, what the server adds to their work; then checks."""
 
+import copy
 from dataclasses import dataclass
 
 from weft.cluster.apiserver import errors, forms
-from weft.cluster.apiserver.admission import serviceaccounts
+from weft.cluster.apiserver.admission import noderestriction, serviceaccounts
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.cluster import Call, Cluster
@@ -42,15 +43,26 @@ class Admission:
     async def mutate(self, attributes: Attributes) -> None:
         """Run mutating admission; `attributes.obj` is afterwards complete, but not yet checked."""
         self._built_in(attributes)
-        if await self.webhooks.mutate(attributes) and attributes.obj is not None:
-            call = attributes.call
-            attributes.obj = forms.clean(
-                call, forms.typed(attributes.obj, call.kind), self.cluster.scheme, quiet=True
-            )
-            if not call.subresource:
-                forms.fill(call.kind, attributes.obj, self.cluster.scheme)
-            # in-tree admission runs again over what webhooks added (containers want the token, too)
-            self._built_in(attributes)
+        first = await self.webhooks.mutate(attributes)
+        if not first.changed:
+            return
+        if self._settled(attributes):
+            first.again |= first.willing
+        if first.again and (await self.webhooks.mutate(attributes, first.again)).changed:
+            self._settled(attributes)
+
+    def _settled(self, attributes: Attributes) -> bool:
+        """Complete what webhooks made; says whether in-tree admission had something to add to their work."""
+        call = attributes.call
+        if attributes.obj is None or attributes.operation == "CONNECT":
+            return False
+        obj = forms.clean(call, forms.typed(attributes.obj, call.kind), self.cluster.scheme, quiet=True)
+        if not call.subresource:
+            forms.fill(call.kind, obj, self.cluster.scheme)
+        attributes.obj = copy.deepcopy(obj)
+        # containers that were added want the token, too
+        self._built_in(attributes)
+        return attributes.obj != obj
 
     def _built_in(self, attributes: Attributes) -> None:
         call, obj = attributes.call, attributes.obj
@@ -66,4 +78,5 @@ class Admission:
         deletes = attributes.operation == "DELETE"
         if deletes and (call.kind.group, call.kind.plural) == ("", "namespaces") and call.name in _IMMORTAL:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
+        noderestriction.check(attributes)
         await self.webhooks.validate(attributes)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.selectors import from_object
 
 Sort = Literal["mutating", "validating"]
@@ -13,15 +14,21 @@ _GROUP = "admissionregistration.k8s.io"
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """A webhook and the configuration it stands in."""
+    """A webhook, the configuration it stands in, and the version in which it sees the object."""
 
     configuration: str
     webhook: Obj
+    kind: Kind
 
     @property
     def name(self) -> str:
         """The webhook's qualified name."""
         return str(self.webhook["name"])
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other."""
+        return self.configuration, self.name
 
 
 def hooks(attributes: Attributes, cluster: Cluster, sort: Sort) -> list[Hook]:
@@ -32,21 +39,33 @@ def hooks(attributes: Attributes, cluster: Cluster, sort: Sort) -> list[Hook]:
     found = []
     for row in cluster.store.rows(f"{_GROUP}/{sort}webhookconfigurations"):
         webhooks = row.decode().get("webhooks") or ()
-        found += [Hook(row.key.name, webhook) for webhook in webhooks if _concerns(webhook, attributes, cluster)]
+        for webhook in webhooks:
+            seen = _seen_as(webhook, attributes, cluster)
+            if seen and _selected(webhook, attributes, cluster):
+                found.append(Hook(row.key.name, webhook, seen))
     return found
 
 
-def _concerns(webhook: Obj, attributes: Attributes, cluster: Cluster) -> bool:
-    return (
-        any(_rule(rule, attributes) for rule in webhook.get("rules") or ())
-        and _namespace(webhook.get("namespaceSelector"), attributes, cluster)
-        and _object(webhook.get("objectSelector"), attributes)
-    )
+def _seen_as(webhook: Obj, attributes: Attributes, cluster: Cluster) -> Kind | None:
+    """The version that the webhook's rules name: the request's own or, by matchPolicy Equivalent, another one."""
+    own = attributes.call.kind
+    others = [
+        custom.kind
+        for custom in cluster.scheme.customs()
+        if (custom.kind.group, custom.kind.plural) == (own.group, own.plural) and custom.kind != own
+    ]
+    kinds = [own, *others] if webhook.get("matchPolicy", "Equivalent") == "Equivalent" else [own]
+    rules = webhook.get("rules") or ()
+    return next((kind for kind in kinds if any(_rule(rule, attributes, kind) for rule in rules)), None)
 
 
-def _rule(rule: Obj, attributes: Attributes) -> bool:
+def _selected(webhook: Obj, attributes: Attributes, cluster: Cluster) -> bool:
+    in_namespace = _namespace(webhook.get("namespaceSelector"), attributes, cluster)
+    return in_namespace and _object(webhook.get("objectSelector"), attributes)
+
+
+def _rule(rule: Obj, attributes: Attributes, kind: Kind) -> bool:
     call = attributes.call
-    kind = call.kind
     scope = rule.get("scope", "*")
     return (
         _any(rule.get("operations"), attributes.operation)

@@ -6,19 +6,24 @@ import binascii
 import json
 import ssl
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import msgspec
 
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import backends, errors
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.matching import Hook, hooks
 from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.patches import json as json_patch
 
 _CONTEXTS = 64
+_VERSIONS = ("v1", "v1beta1")
+HookKey = tuple[str, str]
+"""A webhook's configuration and its name."""
 
 
 class CallError(Exception):
@@ -35,6 +40,15 @@ class Target:
 
 
 @dataclass(slots=True)
+class Mutated:
+    """What mutating webhooks did. `willing` want to see what others change later, `again` are those who must."""
+
+    changed: bool = False
+    willing: set[HookKey] = field(default_factory=set)
+    again: set[HookKey] = field(default_factory=set)
+
+
+@dataclass(slots=True)
 class Webhooks:
     """The caller of webhooks. `session` has no default timeout; each call brings its webhook's."""
 
@@ -42,15 +56,32 @@ class Webhooks:
     session: aiohttp.ClientSession
     _contexts: OrderedDict[str, ssl.SSLContext] = field(default_factory=OrderedDict)
 
-    async def mutate(self, attributes: Attributes) -> bool:
-        """Let each mutating webhook in turn change `attributes.obj`; says whether one did."""
-        changed = False
+    async def mutate(self, attributes: Attributes, only: AbstractSet[HookKey] | None = None) -> Mutated:
+        """Let each mutating webhook in turn (of `only`, where given) change `attributes.obj`."""
+        done = Mutated()
         for hook in hooks(attributes, self.cluster, "mutating"):
+            if only is not None and hook.key not in only:
+                continue
             response = await self._ask(hook, attributes)
-            if response and response.get("patch") and attributes.obj is not None:
-                attributes.obj = self._patched(hook, attributes.obj, response)
-                changed = True
-        return changed
+            if response and response.get("patch") and self._changes(hook, attributes, response):
+                done.changed = True
+                done.again |= done.willing
+            if hook.webhook.get("reinvocationPolicy") == "IfNeeded":
+                done.willing.add(hook.key)
+        return done
+
+    def _changes(self, hook: Hook, attributes: Attributes, response: Obj) -> bool:
+        _, before, _ = attributes.shown(hook.kind)
+        if before is None:
+            why = "admission webhook attempted to modify the object, which is not supported for this operation"
+            raise errors.internal(why)
+        after = self._patched(hook, before, response)
+        if after == before:
+            return False
+        if attributes.operation != "CONNECT":
+            after["apiVersion"] = attributes.call.kind.api_version
+        attributes.obj = after
+        return True
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask all validating webhooks at once; the first refusal, by order of configuration, is raised."""
@@ -82,21 +113,20 @@ class Webhooks:
             ) from error
 
     async def _call(self, hook: Hook, attributes: Attributes) -> Obj:
+        if attributes.call.dry_run and hook.webhook.get("sideEffects") not in {"None", "NoneOnDryRun"}:
+            raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
         seconds = int(hook.webhook.get("timeoutSeconds", 10))
         config = hook.webhook.get("clientConfig") or {}
         target = resolve(config, self.cluster, seconds)
-        uid = self.cluster.world.uid()
+        uid, version = self.cluster.world.uid(), _version(hook)
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._post(target, config, review(attributes, uid))
+                answer = await self._post(target, config, review(attributes, uid, hook.kind, version))
         except TimeoutError as error:
             raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError) as error:
             raise CallError(f'failed to call webhook: Post "{target.shown}": {error}') from error
-        response = answer.get("response") if isinstance(answer, dict) else None
-        if not isinstance(response, dict) or response.get("uid") != uid:
-            raise CallError("webhook response is no AdmissionReview that answers the request's uid")
-        return response
+        return _response(answer, uid, version)
 
     async def _post(self, target: Target, config: Obj, body: Obj) -> Any:
         async with self.session.post(
@@ -145,29 +175,61 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     )
 
 
-def review(attributes: Attributes, uid: str) -> Obj:
-    """The `AdmissionReview` to send."""
+def _version(hook: Hook) -> str:
+    """The first version of AdmissionReview that the webhook and this server both know."""
+    offered = hook.webhook.get("admissionReviewVersions") or ()
+    if version := next((one for one in offered if one in _VERSIONS), ""):
+        return version
+    raise CallError(f"webhook does not accept known AdmissionReview versions ({', '.join(_VERSIONS)})")
+
+
+def _response(answer: Any, uid: str, version: str) -> Obj:
+    """What the webhook says, or CallError where it says nothing that answers the review."""
+    response = answer.get("response") if isinstance(answer, dict) else None
+    if not isinstance(response, dict):
+        raise CallError("webhook response is no AdmissionReview with a response")
+    if version == "v1beta1":  # where neither the uid nor the patch's type has to be told
+        return response
+    said = (answer.get("apiVersion"), answer.get("kind"))
+    if said != ("admission.k8s.io/v1", "AdmissionReview"):
+        found = f"{said[0] or ''}, Kind={said[1] or ''}"
+        raise CallError(f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}")
+    if response.get("uid") != uid:
+        raise CallError(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
+    if response.get("patch") and response.get("patchType") != "JSONPatch":
+        raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
+    return response
+
+
+def _described(kind: Kind, name: str) -> tuple[Obj, Obj]:
+    plain = {"group": kind.group, "version": kind.version}
+    return {**plain, "kind": name}, {**plain, "resource": kind.plural}
+
+
+def review(attributes: Attributes, uid: str, seen: Kind, version: str = "v1") -> Obj:
+    """The `AdmissionReview` to send; the object is shown as the kind's version that the webhook asks for."""
     call = attributes.call
-    kind = {"group": call.kind.group, "version": call.kind.version, "kind": call.kind.kind}
-    resource = {"group": call.kind.group, "version": call.kind.version, "resource": call.kind.plural}
+    name, obj, old = attributes.shown(seen)
+    kind, resource = _described(seen, name)
+    asked_kind, asked_resource = _described(call.kind, name)
     below = {"subResource": call.subresource, "requestSubResource": call.subresource} if call.subresource else {}
     request = {
         "uid": uid,
         "kind": kind,
         "resource": resource,
-        "requestKind": kind,
-        "requestResource": resource,
+        "requestKind": asked_kind,
+        "requestResource": asked_resource,
         **below,
         "name": attributes.name,
         **({"namespace": call.namespace} if call.namespace else {}),
         "operation": attributes.operation,
         "userInfo": call.user.info(),
-        "object": attributes.obj,
-        "oldObject": attributes.old,
+        "object": obj,
+        "oldObject": old,
         "dryRun": call.dry_run,
         "options": attributes.options or None,
     }
-    return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
+    return {"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request}
 
 
 def resolve(config: Obj, cluster: Cluster, seconds: int) -> Target:
@@ -185,23 +247,8 @@ def resolve(config: Obj, cluster: Cluster, seconds: int) -> Target:
     entry = next((item for item in found["spec"].get("ports") or () if item.get("port") == port), None)
     if entry is None:
         raise CallError(f'failed to call webhook: Post "{shown}": service "{name}" has no port {port}')
-    endpoints = _endpoints(cluster, namespace, name, entry.get("name", ""))
+    endpoints = backends.ready(cluster, namespace, name, entry.get("name", ""))
     if not endpoints:
         raise CallError(f'failed to call webhook: Post "{shown}": no endpoints available for service "{name}"')
     address, number = cluster.world.chance.choice(endpoints)
     return Target(f"https://{address}:{number}{path}?timeout={seconds}s", host, shown)
-
-
-def _endpoints(cluster: Cluster, namespace: str, name: str, port: str) -> list[tuple[str, int]]:
-    found = []
-    for row in cluster.store.rows("discovery.k8s.io/endpointslices", namespace):
-        piece = row.decode()
-        if (piece["metadata"].get("labels") or {}).get("kubernetes.io/service-name") != name:
-            continue
-        ports = [
-            item["port"] for item in piece.get("ports") or () if item.get("name", "") == port and item.get("port")
-        ]
-        for endpoint in piece.get("endpoints") or ():
-            if (endpoint.get("conditions") or {}).get("ready", True) and ports:
-                found += [(address, ports[0]) for address in endpoint.get("addresses") or ()]
-    return found

@@ -4,6 +4,7 @@ Source: `structured-merge-diff/v6/merge/update.go`, `apiserver/pkg/endpoints/han
 """
 
 import copy
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from weft.cluster.apiserver.schemas import Schema, Schemas
 from weft.cluster.apiserver.scheme import Scheme
 
 Obj = dict[str, Any]
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,9 @@ def apply(live: Obj | None, applied: Obj, writer: Writer, grammar: Grammar, *, f
         path for path, value in wanted.items() if path[-1] != "." and path in current and current[path] != value
     }
     conflicts = _conflicts(entries, mine, taken)
+    if conflicts and writer.manager == "kubectl":
+        agreed = _client_side(live, current, grammar)
+        conflicts = [(entry, path) for entry, path in conflicts if path not in agreed]
     if conflicts and not force:
         raise _refusal(conflicts)
     before = fields.from_v1(mine["fieldsV1"]) if mine else set()
@@ -130,6 +135,21 @@ def apply(live: Obj | None, applied: Obj, writer: Writer, grammar: Grammar, *, f
         entry["time"] = mine.get("time", writer.stamp)
     result["metadata"]["managedFields"] = [entry, *others]
     return result
+
+
+def _client_side(live: Obj, current: dict[Path, Any], grammar: Grammar) -> set[Path]:
+    """What kubectl applied from the client and nobody changed since: its server-side apply may take it over.
+
+    Source: `managedfields/internal/lastappliedmanager.go`.
+    """
+    text = (live["metadata"].get("annotations") or {}).get(_LAST_APPLIED, "")
+    try:
+        applied = json.loads(text)
+    except ValueError:
+        return set()
+    if not isinstance(applied, dict):
+        return set()
+    return {path for path, value in grammar.leaves(applied).items() if current.get(path) == value}
 
 
 def _holds_below(held: set[Path], path: Path) -> bool:

@@ -7,7 +7,7 @@ Source: `apimachinery/pkg/util/strategicpatch`. Directives: `$patch: delete|repl
 from dataclasses import dataclass
 from typing import Any
 
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import decoding, errors
 from weft.cluster.apiserver.schemas import Schema, Schemas
 
 _DELETE_PRIMITIVE = "$deleteFromPrimitiveList/"
@@ -27,13 +27,12 @@ class _Merger:
         return self.schemas.resolve(found)
 
     def object(self, target: Any, patch: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        _check_directives(patch)
         directive = patch.get(_PATCH)
         if directive == "replace":
             return dict(_without_directives(patch))
         if directive == "delete":
             return {}
-        if directive not in {None, "merge"}:
-            raise errors.bad_request(f"unknown patch type found: {directive}")
         result = dict(target) if isinstance(target, dict) else {}
         if _RETAIN in patch:
             result = {key: value for key, value in result.items() if key in patch[_RETAIN]}
@@ -47,7 +46,7 @@ class _Merger:
     def field(self, result: dict[str, Any], key: str, value: Any, schema: Schema) -> None:
         if key.startswith(_DELETE_PRIMITIVE):
             name = key.removeprefix(_DELETE_PRIMITIVE)
-            if name in result:
+            if isinstance(result.get(name), list):
                 result[name] = [item for item in result[name] if item not in value]
         elif key.startswith("$"):
             return
@@ -106,6 +105,15 @@ def _arrange(identities: list[Any], wanted: list[Any]) -> list[int]:
     return result
 
 
+def _check_directives(patch: dict[str, Any]) -> None:
+    """400 where a directive is none, or is about something else than a list."""
+    if patch.get(_PATCH) not in (None, "merge", "replace", "delete"):
+        raise errors.bad_request(f"unknown patch type found: {patch[_PATCH]}")
+    for key, value in patch.items():
+        if (key == _RETAIN or key.startswith((_ORDER, _DELETE_PRIMITIVE))) and not isinstance(value, list):
+            raise errors.bad_request(f"invalid patch: {key} must be a list, not {decoding.json_type(value)}")
+
+
 def _without_directives(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _without_directives(v) for k, v in value.items() if not k.startswith("$") and v is not None}
@@ -115,5 +123,6 @@ def _without_directives(value: Any) -> Any:
 def apply(target: dict[str, Any], patch: Any, schema: Schema, schemas: Schemas) -> dict[str, Any]:
     """The target with a strategic merge patch laid over it. Neither argument is changed."""
     if not isinstance(patch, dict):
-        raise errors.bad_request("a strategic merge patch is an object")
+        what = decoding.json_type(patch)
+        raise errors.bad_request(f"json: cannot unmarshal {what} into Go value of type map[string]interface {{}}")
     return _Merger(schemas).object(target, patch, schema)

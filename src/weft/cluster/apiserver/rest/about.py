@@ -1,7 +1,6 @@
 """What the server says about itself: discovery, OpenAPI, version, health, metrics."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,7 +8,8 @@ from aiohttp import web
 
 from weft.cluster.apiserver import discovery, errors, openapi, openapi_v2
 from weft.cluster.apiserver.cluster import Cluster, Obj
-from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest import bodies, health
+from weft.cluster.apiserver.rest.metrics import Metrics
 
 VERSION: Obj = {
     "major": "1",
@@ -31,19 +31,19 @@ class About:
     """The handlers of paths that are no resources."""
 
     cluster: Cluster
-    requests: Counter[tuple[str, int]] = field(default_factory=Counter)
+    metrics: Metrics = field(default_factory=Metrics)
     _documents: openapi.Documents = field(default_factory=openapi.Documents)
 
     def handle(self, request: web.Request) -> web.Response | None:
         """The answer to a path that is no resource; None for a path of resources."""
         path = request.path.rstrip("/") or "/"
         match path.split("/")[1:]:
-            case ["healthz" | "livez" | "readyz", *_]:
-                return web.Response(text="ok")
+            case ["healthz" | "livez" | "readyz", *_] as parts:
+                return health.answer(request, parts)
             case ["version"]:
                 return bodies.answer(VERSION)
             case ["metrics"]:
-                return web.Response(text=self._metrics(), content_type="text/plain")
+                return web.Response(text=self.metrics.text(self.cluster), content_type="text/plain")
             case ["openapi", "v2"]:
                 return self._openapi_v2()
             case ["openapi", "v3"]:
@@ -119,19 +119,3 @@ class About:
         if not document:
             raise errors.no_such_path()
         return bodies.answer(document)
-
-    def _metrics(self) -> str:
-        lines = ["# TYPE apiserver_request_total counter"]
-        lines += [
-            f'apiserver_request_total{{verb="{verb}",code="{code}"}} {count}'
-            for (verb, code), count in sorted(self.requests.items())
-        ]
-        lines.append("# TYPE apiserver_storage_revision gauge")
-        lines.append(f"apiserver_storage_revision {self.cluster.store.revision}")
-        lines.append("# TYPE apiserver_storage_objects gauge")
-        for resource in sorted({(kind.group, kind.plural) for kind in self.cluster.scheme.kinds()}):
-            if count := self.cluster.store.count("/".join(resource)):
-                lines.append(
-                    f'apiserver_storage_objects{{resource="{resource[1]}",group="{resource[0]}"}} {count}'
-                )
-        return "\n".join(lines) + "\n"

@@ -6,9 +6,11 @@ from typing import Any
 from aiohttp import web
 
 from weft.cluster.apiserver import errors, logs, reading, reviews, streams, subresources
+from weft.cluster.apiserver.admission import connections, noderestriction
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.deleting import Options
+from weft.cluster.apiserver.evictions import Evictions
 from weft.cluster.apiserver.kubelets import Kubelets
 from weft.cluster.apiserver.patches import json as json_patch
 from weft.cluster.apiserver.patches import merge
@@ -30,11 +32,12 @@ class Subresources:
     tokens: Tokens
     authorization: Authorization
     kubelets: Kubelets
+    evictions: Evictions
 
     async def handle(self, request: web.Request, call: Call) -> web.StreamResponse:
         """Any method on a subresource that the kind has."""
         match request.method, call.subresource:
-            case "GET", "status":
+            case "GET", "status" | "ephemeralcontainers" | "resize" | "approval":
                 return await self.resources.get(request, call)
             case "PUT", "status" | "ephemeralcontainers" | "resize" | "approval":
                 return await self.resources.update(request, call)
@@ -59,7 +62,10 @@ class Subresources:
         if verb is None or request.method not in {"GET", "POST"}:
             raise errors.method_not_allowed(call.kind, request.method)
         query = request.query
-        target = self.kubelets.target(self._object(call), verb, query.get("container", ""), query.items())
+        pod = self._object(call)
+        if call.subresource != "log":
+            await connections.admit(self.resources.writing.admission, call, query.items())
+        target = self.kubelets.target(pod, verb, query.get("container", ""), query.items())
         return await (logs.relay if call.subresource == "log" else streams.handle)(request, target)
 
     def _object(self, call: Call) -> Obj:
@@ -70,6 +76,9 @@ class Subresources:
         body: Any = bodies.parse(await bodies.read(request), bodies.media_type(request))
         if not isinstance(body, dict):
             raise errors.bad_request("the body must be an object")
+        for name in ("metadata", "spec", "target"):
+            if not isinstance(body.get(name) or {}, dict):
+                raise errors.bad_request(f"{name} must be an object")
         return body
 
     async def _scale(self, request: web.Request, call: Call) -> web.StreamResponse:
@@ -101,12 +110,16 @@ class Subresources:
 
     async def _evict(self, request: web.Request, call: Call) -> web.StreamResponse:
         body = await self._body(request)
-        options = Options.read(body.get("deleteOptions"))
-        await self.resources.deleting.delete(Call(call.kind, call.namespace, call.name, call.user), options)
+        given = body.get("deleteOptions")
+        one = Call(call.kind, call.namespace, call.name, call.user)
+        one.dry_run = call.dry_run or bool(isinstance(given, dict) and given.get("dryRun"))
+        await self.evictions.evict(one, Options.read(given))
         return bodies.answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
 
     async def _token(self, request: web.Request, call: Call) -> web.StreamResponse:
-        return bodies.answer(self.tokens.issue(self._object(call), await self._body(request)), 201)
+        body = await self._body(request)
+        noderestriction.check_token(self.cluster, call, body)
+        return bodies.answer(self.tokens.issue(self._object(call), body), 201)
 
     async def review(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST of something that is answered at once and never stored."""

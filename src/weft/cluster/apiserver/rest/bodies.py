@@ -1,7 +1,8 @@
 """What requests carry and what answers are wanted: JSON, YAML, protobuf; objects, lists, tables."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ LARGEST = 3 * 1024 * 1024
 _TABLE = re.compile(r"as=Table")
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
 _DEPTH = 100
+_NODES = 500_000
+"""Values in one YAML body, with every alias counted as often as it is used."""
 
 
 class _Loader(yaml.CSafeLoader):
@@ -51,7 +54,8 @@ def parse(body: bytes, media: str) -> Any:
             case "application/vnd.kubernetes.protobuf":
                 value: Any = protobuf.decode(body)
             case "application/yaml" | "application/apply-patch+yaml" | "text/yaml":
-                value = yaml.load(body, _Loader)  # noqa: S506 - a subclass of the safe loader
+                loaded = yaml.load(body, _Loader)  # noqa: S506 - a subclass of the safe loader
+                value = _as_json(loaded, _DEPTH, iter(range(_NODES)))
             case "" | "application/json" | "text/plain" | "application/octet-stream":
                 value = msgspec.json.decode(body)
             case _ if media.endswith("+json"):
@@ -65,13 +69,44 @@ def parse(body: bytes, media: str) -> Any:
                 )
     except (msgspec.DecodeError, protobuf.ProtobufError, UnicodeDecodeError) as error:
         raise errors.bad_request(f"the body cannot be decoded: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
     except RecursionError:
         raise errors.bad_request("the body is nested too deeply") from None
     if _too_deep(value, _DEPTH):
         raise errors.bad_request(f"the body is nested deeper than {_DEPTH} levels")
     return value
+
+
+def _as_json(value: Any, left: int, budget: Iterator[int]) -> Any:
+    """What YAML holds, as JSON would hold it: keys are strings, and aliases are copies (not too many of them)."""
+    if next(budget, None) is None:
+        raise errors.bad_request("error converting YAML to JSON: yaml: document contains excessive aliasing")
+    if left == 0:
+        raise errors.bad_request(f"the body is nested deeper than {_DEPTH} levels")
+    match value:
+        case dict():
+            return {_key(key): _as_json(item, left - 1, budget) for key, item in value.items()}
+        case list():
+            return [_as_json(item, left - 1, budget) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case float() if math.isfinite(value):
+            return value
+        case _:
+            raise errors.bad_request(f"error converting YAML to JSON: {value!r} has no form in JSON")
+
+
+def _key(key: Any) -> str:
+    match key:
+        case str():
+            return key
+        case bool():
+            return "true" if key else "false"
+        case int() | float():
+            return str(key)
+        case _:
+            raise errors.bad_request(f"error converting YAML to JSON: yaml: invalid map key: {key!r}")
 
 
 def _too_deep(value: Any, left: int) -> bool:

@@ -38,6 +38,26 @@ def number(query: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
+def _match(query: Mapping[str, str]) -> str:
+    """`resourceVersionMatch` of a list, or a refusal (`metainternalversion/validation`)."""
+    match = query.get("resourceVersionMatch", "")
+    where, found = "resourceVersionMatch", None
+    revision = query.get("resourceVersion", "")
+    if match and query.get("continue"):
+        found = errors.forbidden_field(where, "resourceVersionMatch is forbidden when continue is provided")
+    elif match and not revision:
+        found = errors.forbidden_field(
+            where, "resourceVersionMatch is forbidden unless resourceVersion is provided"
+        )
+    elif match not in {"", "Exact", "NotOlderThan"}:
+        found = errors.unsupported(where, match, ("Exact", "NotOlderThan", ""))
+    elif match == "Exact" and revision == "0":
+        found = errors.forbidden_field(where, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+    if found:
+        raise errors.StatusError(422, "Invalid", f"ListOptions.meta.k8s.io is invalid: {found}")
+    return match
+
+
 def call_of(request: web.Request, path: ResourcePath, kind: Kind, user: User) -> Call:
     """The request as the inner parts see it."""
     query = request.query
@@ -96,7 +116,7 @@ class Resources:
         query = request.query
         selection = self.selection(request, call)
         revision = number(query, "resourceVersion")
-        exact = revision if query.get("resourceVersionMatch") == "Exact" else 0
+        exact = revision if _match(query) == "Exact" else 0
         if revision > self.cluster.store.revision:
             raise reading.too_large(revision, self.cluster.store.revision)
         page = await reading.page(

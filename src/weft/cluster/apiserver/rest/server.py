@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -9,20 +10,24 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver.actions import Action
+from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
-from weft.cluster.apiserver.authorization import Action, Authorization, refusal
+from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.paths import ResourcePath
-from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest import bodies, metrics
 from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
+from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
 from weft.cluster.apiserver.users import AUTHENTICATED, User
 
 _log = logging.getLogger(__name__)
 _PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_BY_NAME = re.compile(r"^metadata\.name==?([^,!=]+)$")
 _STREAMING = frozenset({"exec", "attach", "portforward"})
 
 
@@ -36,6 +41,7 @@ class Server:
     resources: Resources
     below: Subresources
     about: About
+    proxies: Proxies
     _watches: set[asyncio.Task[object]] = field(default_factory=set)
 
     def app(self) -> web.Application:
@@ -50,7 +56,42 @@ class Server:
             task.cancel()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Answer one request. Whatever goes wrong becomes a Status, never the end of the process."""
+        """Answer one request, and count it."""
+        about, clock = self._about(request), asyncio.get_running_loop().time
+        counts, begun, code = self.about.metrics, clock(), 0
+        counts.begin(about)
+        try:
+            response = await self._told(request)
+            code = response.status
+            return response
+        finally:
+            counts.end(about, code, clock() - begun)
+
+    def _about(self, request: web.Request) -> metrics.Request:
+        path = paths.parse(request.path)
+        kind = self.cluster.scheme.find(path.group, path.version, path.plural) if path else None
+        if path is None or kind is None:
+            return metrics.Request(request.method if request.method in _VERBS else "OTHER")
+        verb = {"get": "GET", "create": "POST", "update": "PUT"}.get(
+            asked := self._asked(request, path), asked.upper()
+        )
+        below = path.subresource if path.subresource in kind.subresources else ""
+        scope = "resource" if path.name else "namespace" if path.namespace else "cluster"
+        if below in _STREAMING or below in {"proxy", "log"}:
+            verb = "CONNECT"
+        return metrics.Request(verb, kind.group, kind.version, kind.plural, below, scope)
+
+    def _asked(self, request: web.Request, path: ResourcePath) -> str:
+        """The verb, as authorizers name it."""
+        verb = _VERBS.get(request.method, "get")
+        if verb == "get" and not path.name:
+            return "watch" if self._watching(request, path) else "list"
+        if verb == "delete" and not path.name:
+            return "deletecollection"
+        return "create" if path.subresource in _STREAMING else verb
+
+    async def _told(self, request: web.Request) -> web.StreamResponse:
+        """Whatever goes wrong becomes a Status, never the end of the process."""
         try:
             response = await self._answer(request)
         except errors.StatusError as error:
@@ -64,7 +105,6 @@ class Server:
             response = bodies.answer(
                 errors.internal("the server could not answer; its log says why").status(), 500
             )
-        self.about.requests[request.method, response.status] += 1
         return response
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -99,14 +139,14 @@ class Server:
             for name in names:
                 action = Action("impersonate", "", resource, name=name)
                 if not self.authorization.allows(user, action):
-                    why = f'{resource} "{name}" is forbidden: {refusal(user, action)}'
+                    why = f'{resource} "{name}" is forbidden: {self.authorization.refused(user, action)}'
                     raise errors.StatusError(403, "Forbidden", why)
         return User(other, groups=(*groups, AUTHENTICATED))
 
     def _allow_path(self, request: web.Request, user: User) -> None:
         action = Action(verb=_VERBS.get(request.method, "get"), path=request.path)
         if request.path not in _PUBLIC and not self.authorization.allows(user, action):
-            raise errors.StatusError(403, "Forbidden", f"forbidden: {refusal(user, action)}")
+            raise errors.StatusError(403, "Forbidden", f"forbidden: {self.authorization.refused(user, action)}")
 
     async def _resource(self, request: web.Request, path: ResourcePath, user: User) -> web.StreamResponse:
         kind = self.cluster.scheme.find(path.group, path.version, path.plural)
@@ -115,6 +155,8 @@ class Server:
         if path.subresource and path.subresource not in kind.subresources:
             raise errors.no_such_path()
         self._allow(request, path, kind, user)
+        if path.subresource == "proxy":
+            return await self._long(self._proxy(request, path, kind, user))
         call = call_of(request, path, kind, user)
         if kind.namespaced and not path.namespace and (path.name or request.method == "POST"):
             raise errors.no_such_path()
@@ -127,17 +169,21 @@ class Server:
         return await self._verb(request, path, call)
 
     def _allow(self, request: web.Request, path: ResourcePath, kind: Kind, user: User) -> None:
-        verb = _VERBS.get(request.method, "get")
-        if verb == "get" and not path.name:
-            verb = "watch" if self._watching(request, path) else "list"
-        elif verb == "delete" and not path.name:
-            verb = "deletecollection"
-        elif path.subresource in _STREAMING:
-            verb = "create"
+        verb = self._asked(request, path)
         resource = f"{path.plural}/{path.subresource}" if path.subresource else path.plural
-        action = Action(verb, path.group, resource, path.namespace, path.name)
+        name, fields = path.name, request.query.get("fieldSelector", "")
+        if verb in {"list", "watch"} and not name and (only := _BY_NAME.match(fields)):
+            name = only[1]  # who may read one object may follow it (RequestInfoFactory)
+        action = Action(verb, path.group, resource, path.namespace, name, fields=fields)
         if not self.authorization.allows(user, action):
-            raise errors.forbidden(kind, path.name, refusal(user, action))
+            raise errors.forbidden(kind, path.name, self.authorization.refused(user, action))
+
+    async def _proxy(self, request: web.Request, path: ResourcePath, kind: Kind, user: User) -> web.StreamResponse:
+        namespace = path.namespace if kind.namespaced else ""
+        call = Call(kind, namespace, path.name, user, path.subresource)
+        query = [("path", f"/{path.rest}")] if path.rest else []
+        await connections.admit(self.resources.writing.admission, call, query)
+        return await self.proxies.handle(request, path, kind)
 
     @staticmethod
     def _watching(request: web.Request, path: ResourcePath) -> bool:

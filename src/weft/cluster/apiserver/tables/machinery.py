@@ -148,6 +148,10 @@ def _requested(request: Object, _now: datetime) -> str:
     return human_duration(timedelta(seconds=seconds)) if seconds else NONE
 
 
+def _token_requests(driver: Object, _now: datetime) -> str:
+    return ",".join(str(look(one, "audience", "")) for one in maps(driver, "spec.tokenRequests")) or UNSET
+
+
 NAMESPACES = (NAME, Column("Status", _phase), AGE)
 NODES = (
     NAME,
@@ -226,6 +230,16 @@ VOLUME_ATTACHMENTS = (
     Column("PV", at("spec.source.persistentVolumeName")),
     Column("Node", at("spec.nodeName")),
     Column("Attached", at("status.attached", default=False), type="boolean"),
+    AGE,
+)
+CSI_DRIVERS = (
+    NAME,
+    Column("AttachRequired", at("spec.attachRequired", default=True), type="boolean"),
+    Column("PodInfoOnMount", at("spec.podInfoOnMount", default=False), type="boolean"),
+    Column("StorageCapacity", at("spec.storageCapacity", default=False), type="boolean"),
+    Column("TokenRequests", _token_requests),
+    Column("RequiresRepublish", at("spec.requiresRepublish", default=False), type="boolean"),
+    Column("Modes", lambda driver, _now: joined(texts(driver, "spec.volumeLifecycleModes") or ["Persistent"])),
     AGE,
 )
 CSI_NODES = (NAME, Column("Drivers", count("spec.drivers"), type="integer"), AGE)

@@ -46,6 +46,7 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("rbac.authorization.k8s.io", "Role"): machinery.ROLES,
     ("rbac.authorization.k8s.io", "RoleBinding"): machinery.BINDINGS,
     ("scheduling.k8s.io", "PriorityClass"): machinery.PRIORITY_CLASSES,
+    ("storage.k8s.io", "CSIDriver"): machinery.CSI_DRIVERS,
     ("storage.k8s.io", "CSINode"): machinery.CSI_NODES,
     ("storage.k8s.io", "StorageClass"): machinery.STORAGE_CLASSES,
     ("storage.k8s.io", "VolumeAttachment"): machinery.VOLUME_ATTACHMENTS,

@@ -86,6 +86,10 @@ def webhooks(obj: Obj) -> list[FieldError]:
                     "the timeout value must be between 1 and 30 seconds",
                 )
             )
+        versions = webhook.get("admissionReviewVersions") or []
+        if versions and not set(versions) & {"v1", "v1beta1"}:
+            why = "must include at least one of v1, v1beta1"
+            found.append(invalid_value(f"{path}.admissionReviewVersions", versions, why))
         if webhook.get("sideEffects") not in {"None", "NoneOnDryRun"}:
             found.append(unsupported(f"{path}.sideEffects", webhook.get("sideEffects"), ("None", "NoneOnDryRun")))
     return found

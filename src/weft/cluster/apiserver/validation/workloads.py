@@ -20,11 +20,19 @@ def selecting(obj: Obj) -> list[FieldError]:
     found += _selector(spec)
     template = spec.get("template") or {}
     found += names.labels((template.get("metadata") or {}).get("labels") or {}, "spec.template.metadata.labels")
-    found += pods.spec(template.get("spec") or {}, "spec.template.spec")
+    found += pods.spec(_with_claims(spec, template.get("spec") or {}), "spec.template.spec")
     policy = (template.get("spec") or {}).get("restartPolicy", "Always")
     if policy in {"OnFailure", "Never"}:
         found.append(unsupported("spec.template.spec.restartPolicy", policy, ["Always"]))
     return found
+
+
+def _with_claims(spec: Obj, template: Obj) -> Obj:
+    """A StatefulSet's pod as it will be: each claim template is a volume of its name."""
+    claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates") or ()]
+    held = [volume for volume in template.get("volumes") or () if volume.get("name") not in claims]
+    made = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
+    return {**template, "volumes": [*held, *made]} if claims else template
 
 
 def _selector(spec: Obj) -> list[FieldError]:

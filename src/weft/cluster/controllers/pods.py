@@ -1,0 +1,86 @@
+"""Pods as their controllers make and judge them: from a template, available or not, more or less missed."""
+
+import math
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from weft.adapters.kube.client import Json
+from weft.adapters.kube.kinds import Kind
+from weft.cluster.controllers.changes import Change, Patch
+from weft.cluster.controllers.objects import (
+    condition,
+    is_finished,
+    is_going,
+    is_ready,
+    moment,
+    owner_of,
+    owner_reference,
+    selects,
+)
+
+
+def from_template(template: Json, kind: Kind, owner: Json, *, labels: dict[str, str] | None = None) -> Json:
+    """A pod of this template, owned by `owner`, with a name that the server completes."""
+    given = template.get("metadata") or {}
+    meta: Json = {key: given[key] for key in ("labels", "annotations", "finalizers") if given.get(key)}
+    meta |= {
+        "labels": (given.get("labels") or {}) | (labels or {}),
+        "generateName": f"{owner['metadata']['name']}-",
+        "namespace": owner["metadata"]["namespace"],
+        "ownerReferences": [owner_reference(kind, owner)],
+    }
+    return {"metadata": meta, "spec": template["spec"]}
+
+
+def is_active(pod: Json) -> bool:
+    """Whether a pod runs or may still come to run."""
+    return not is_going(pod) and not is_finished(pod)
+
+
+def available_in(pod: Json, least: timedelta, now: datetime) -> timedelta | None:
+    """How long until a pod has been ready for `least`: zero if it has, None if it is not ready."""
+    if not is_ready(pod):
+        return None
+    return max(timedelta(), least - (now - moment(condition(pod, "Ready")["lastTransitionTime"])))
+
+
+def min_ready(spec: Json) -> timedelta:
+    """For how long a pod must have been ready to count as available."""
+    return timedelta(seconds=spec.get("minReadySeconds") or 0)
+
+
+def soonest(waits: Iterable[timedelta | None]) -> timedelta | None:
+    """The shortest wait that is one; None if there is nothing to wait for."""
+    return min((wait for wait in waits if wait), default=None)
+
+
+def share(value: int | str, whole: int, *, up: bool) -> int:
+    """A count, or a percentage of `whole` (IntOrString)."""
+    if isinstance(value, int):
+        return value
+    part = int(value.removesuffix("%")) * whole / 100
+    return math.ceil(part) if up else math.floor(part)
+
+
+def usefulness(pod: Json) -> tuple[bool, bool, bool, int, float]:
+    """What sorts pods by how much they would be missed, the least useful first (`ActivePods`)."""
+    born = moment(pod["metadata"]["creationTimestamp"]).timestamp()
+    running = pod.get("status", {}).get("phase") == "Running"
+    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+    worth = int(cost) if cost.lstrip("-").isdigit() else 0
+    return bool(pod["spec"].get("nodeName")), running, is_ready(pod), worth, -born
+
+
+def orphans_of(selector: Json, pods: Iterable[Json]) -> list[Json]:
+    """The active pods that nobody owns and this selector takes."""
+    return [
+        pod
+        for pod in pods
+        if not owner_of(pod) and is_active(pod) and selects(selector, pod["metadata"].get("labels"))
+    ]
+
+
+def adopt(kind: Kind, owner: Json, of: Kind, obj: Json) -> Change:
+    """Make `owner` the controller of an object that has none."""
+    references = [*(obj["metadata"].get("ownerReferences") or ()), owner_reference(kind, owner)]
+    return Patch(of, obj, {"metadata": {"ownerReferences": references, "uid": obj["metadata"]["uid"]}})

@@ -1,0 +1,55 @@
+"""Owners and dependents on a stage: background, foreground and orphaning deletion."""
+
+import pytest
+from tests.cluster.controllers.stage import Stage
+
+from weft.adapters.kube.client import Json
+from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS, Kind
+from weft.cluster.controllers.garbage import Garbage
+from weft.cluster.controllers.objects import owner_reference
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage([Garbage((DEPLOYMENTS, REPLICASETS, PODS))])
+    stage.put(DEPLOYMENTS, {"metadata": {"name": "web"}})
+    for kind, name, owner_kind, owner in (
+        (REPLICASETS, "web-1", DEPLOYMENTS, "web"),
+        (PODS, "web-1-a", REPLICASETS, "web-1"),
+    ):
+        reference = owner_reference(owner_kind, stage.get(owner_kind, owner))
+        stage.put(kind, {"metadata": {"name": name, "ownerReferences": [reference]}})
+    stage.settle()
+    return stage
+
+
+def going(finalizer: str) -> Json:
+    return {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": [finalizer]}}
+
+
+def left(stage: Stage) -> list[Kind]:
+    return [kind for kind in (DEPLOYMENTS, REPLICASETS, PODS) if len(stage.caches[kind])]
+
+
+def test_dependents_follow_an_owner_that_is_gone_down_to_the_last(stage: Stage) -> None:
+    stage.delete(DEPLOYMENTS, "web")
+    stage.settle()
+    assert left(stage) == []
+
+
+def test_in_the_foreground_an_owner_waits_for_its_dependents(stage: Stage) -> None:
+    stage.slow_deletion = True
+    stage.change(REPLICASETS, "web-1", going("foregroundDeletion"))
+    stage.change(DEPLOYMENTS, "web", going("foregroundDeletion"))
+    stage.settle()
+    assert left(stage) == [DEPLOYMENTS, REPLICASETS, PODS]
+    stage.delete(PODS, "web-1-a", grace=0)
+    stage.settle()
+    assert left(stage) == []
+
+
+def test_orphans_stay_without_their_owner(stage: Stage) -> None:
+    stage.change(DEPLOYMENTS, "web", going("orphan"))
+    stage.settle()
+    assert left(stage) == [REPLICASETS, PODS]
+    assert not stage.get(REPLICASETS, "web-1")["metadata"].get("ownerReferences")

@@ -1,0 +1,163 @@
+"""The scheduler on a stage: what keeps pods from nodes, what draws them there, and how they make room."""
+
+from typing import Any
+
+import pytest
+from tests.cluster.controllers.stage import Stage, node
+
+from weft.adapters.kube.client import Json
+from weft.adapters.kube.kinds import NODES, PODS
+from weft.cluster.controllers.objects import condition
+from weft.cluster.controllers.scheduler import Scheduler
+
+HELPLESS = "Preemption is not helpful for scheduling"
+
+
+def pod(name: str, labels: dict[str, str] | None = None, cpu: str = "100m", **spec: Any) -> Json:
+    container: Json = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
+    ports = spec.pop("ports", None)
+    if ports:
+        container["ports"] = ports
+    return {"metadata": {"name": name, "labels": labels or {}}, "spec": {"containers": [container]} | spec}
+
+
+@pytest.fixture
+def stage() -> Stage:
+    stage = Stage([Scheduler()])
+    for name, zone in (("a", "east"), ("b", "west")):
+        stage.put(NODES, node(name, labels={"zone": zone, "cores": "8" if name == "a" else "32"}))
+    return stage
+
+
+def place(stage: Stage, obj: Json) -> str:
+    stage.put(PODS, obj)
+    stage.settle()
+    return str(stage.get(PODS, obj["metadata"]["name"])["spec"].get("nodeName", ""))
+
+
+def why(stage: Stage, name: str) -> str:
+    return str(condition(stage.get(PODS, name), "PodScheduled")["message"])
+
+
+def node_affinity(**entry: Any) -> Json:
+    terms = {"nodeSelectorTerms": [{"matchExpressions": [entry]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+
+
+def near(kind: str, *, key: str = "zone", hard: bool = True) -> Json:
+    term = {"labelSelector": {"matchLabels": {"app": "db"}}, "topologyKey": key}
+    if hard:
+        return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    return {kind: {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "podAffinityTerm": term}]}}
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "expected"),
+    [("Gt", ["16"], "b"), ("Lt", ["16"], "a"), ("NotIn", ["8"], "b"), ("DoesNotExist", [], "")],
+)
+def test_node_affinity_compares_labels(stage: Stage, operator: str, values: list[str], expected: str) -> None:
+    affinity = node_affinity(key="cores", operator=operator, values=values)
+    assert place(stage, pod("p", affinity=affinity)) == expected
+
+
+def test_a_preferred_node_is_taken_although_another_is_emptier(stage: Stage) -> None:
+    place(stage, pod("there", nodeName="b"))
+    wish = {
+        "weight": 50,
+        "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["west"]}]},
+    }
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}}
+    assert place(stage, pod("p", affinity=affinity)) == "b"
+
+
+def test_a_taint_that_only_discourages_is_avoided_while_there_is_another_node(stage: Stage) -> None:
+    stage.change(NODES, "a", {"spec": {"taints": [{"key": "old", "effect": "PreferNoSchedule"}]}})
+    assert place(stage, pod("p")) == "b"
+    stage.change(NODES, "b", {"spec": {"unschedulable": True}})
+    assert place(stage, pod("q")) == "a"
+
+
+def test_affinity_draws_a_pod_to_others_and_anti_affinity_keeps_it_away(stage: Stage) -> None:
+    assert place(stage, pod("db", {"app": "db"}, nodeSelector={"zone": "west"})) == "b"
+    assert place(stage, pod("near", affinity=near("podAffinity"))) == "b"
+    assert place(stage, pod("far", affinity=near("podAntiAffinity"))) == "a"
+    assert place(stage, pod("softly-near", affinity=near("podAffinity", hard=False))) == "b"
+    stage.change(NODES, "a", {"spec": {"unschedulable": True}})
+    assert not place(stage, pod("nowhere", affinity=near("podAntiAffinity")))
+    assert why(stage, "nowhere") == (
+        "0/2 nodes are available: 1 node(s) didn't match pod anti-affinity rules, 1 node(s) were unschedulable. "
+        f"preemption: 0/2 nodes are available: 1 No preemption victims found for incoming pod, 1 {HELPLESS}."
+    )
+
+
+def test_the_first_of_a_group_that_wants_to_be_together_starts_anywhere(stage: Stage) -> None:
+    first = place(stage, pod("one", {"app": "db"}, affinity=near("podAffinity")))
+    assert first
+    assert place(stage, pod("two", {"app": "db"}, affinity=near("podAffinity"))) == first
+
+
+def test_pods_already_there_may_refuse_new_ones(stage: Stage) -> None:
+    hermit = pod("hermit", {"app": "db"}, affinity=near("podAntiAffinity", key="kubernetes.io/hostname"))
+    assert place(stage, hermit | {"spec": hermit["spec"] | {"nodeSelector": {"zone": "east"}}}) == "a"
+    assert place(stage, pod("p", {"app": "db"})) == "b"
+
+
+def test_spread_constraints_keep_zones_within_the_skew(stage: Stage) -> None:
+    rule = {
+        "maxSkew": 1,
+        "topologyKey": "zone",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}},
+    }
+    found = [
+        place(stage, pod(f"p{number}", {"app": "web"}, topologySpreadConstraints=[rule])) for number in range(4)
+    ]
+    assert sorted(found) == ["a", "a", "b", "b"]
+
+
+def test_a_host_port_is_given_once_on_each_node(stage: Stage) -> None:
+    port = [{"containerPort": 80, "hostPort": 8080}]
+    assert {place(stage, pod(name, ports=port)) for name in ("p", "q")} == {"a", "b"}
+    assert not place(stage, pod("r", ports=port))
+    assert why(stage, "r").startswith(
+        "0/2 nodes are available: 2 node(s) didn't have free ports for the requested"
+    )
+
+
+def test_a_pod_that_waits_gets_the_room_of_one_that_went(stage: Stage) -> None:
+    for name in ("p", "q"):
+        assert place(stage, pod(name, cpu="2"))
+    assert not place(stage, pod("r", cpu="1"))
+    assert why(stage, "r").startswith("0/2 nodes are available: 2 Insufficient cpu. preemption: ")
+    stage.delete(PODS, "q")
+    stage.settle()
+    assert stage.get(PODS, "r")["spec"]["nodeName"] == "b"
+
+
+def test_a_pod_that_matters_more_takes_the_room_of_the_least_important(stage: Stage) -> None:
+    place(stage, pod("low", cpu="2", priority=1))
+    place(stage, pod("middle", cpu="2", priority=5))
+    assert place(stage, pod("high", cpu="2", priority=10)) == "a"
+    assert stage.names() == ["high", "middle"]
+    assert any(event.startswith("Preempted by pod ") for event in stage.events)
+
+
+def test_a_pod_that_may_not_preempt_waits(stage: Stage) -> None:
+    for name in ("p", "q"):
+        place(stage, pod(name, cpu="2"))
+    assert not place(stage, pod("meek", cpu="1", priority=10, preemptionPolicy="Never"))
+    assert stage.names() == ["meek", "p", "q"]
+
+
+def test_a_gated_pod_waits_until_its_last_gate_is_gone(stage: Stage) -> None:
+    assert not place(stage, pod("p", schedulingGates=[{"name": "example.com/quota"}]))
+    assert condition(stage.get(PODS, "p"), "PodScheduled")["reason"] == "SchedulingGated"
+    stage.change(PODS, "p", {"spec": {"schedulingGates": None}})
+    stage.settle()
+    assert stage.get(PODS, "p")["spec"]["nodeName"]
+
+
+def test_a_missing_claim_is_told_by_name(stage: Stage) -> None:
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
+    assert not place(stage, pod("p", volumes=[volume]))
+    assert why(stage, "p").startswith('0/2 nodes are available: persistentvolumeclaim "data" not found. ')
