@@ -70,7 +70,7 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-async def fetch(target: Target, method: str, path: str, *, timeout: float) -> Response:  # noqa: ASYNC109
+async def fetch(target: Target, method: str, path: str, *, timeout: float) -> Response:
     """The answer of `target`. HttpError when there is none within `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout):
@@ -81,7 +81,7 @@ async def fetch(target: Target, method: str, path: str, *, timeout: float) -> Re
         raise HttpError(f"{target.host}:{target.port}: {error}") from error
 
 
-async def connect(target: Target, *, timeout: float) -> None:  # noqa: ASYNC109
+async def connect(target: Target, *, timeout: float) -> None:
     """Open a connection and close it again. HttpError when that fails within `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout), _connection(target):

@@ -31,7 +31,7 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 async def settle(before: int) -> None:
     async with asyncio.timeout(10):
-        while open_files() > before:  # noqa: ASYNC110  # the kernel tells nobody when a file closes
+        while open_files() > before:  # the kernel tells nobody when a file closes
             await asyncio.sleep(0.05)
 
 

@@ -112,7 +112,7 @@ class Node:
         """The pod's status once it is as wanted."""
         try:
             async with asyncio.timeout(seconds):
-                while not holds(self.memory.statuses.get(name) or {}):  # noqa: ASYNC110, looks at what others write
+                while not holds(self.memory.statuses.get(name) or {}):
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pytest.fail(f"{self.memory.statuses.get(name)}\n{self.memory.told(name)}")

@@ -72,7 +72,7 @@ async def test_volumes_follow_their_objects_while_the_pod_runs(node: Node) -> No
 
     async def becomes(path: str, text: str) -> None:
         async with asyncio.timeout(8):
-            while await read(path) != text:  # noqa: ASYNC110, only the file itself tells
+            while await read(path) != text:
                 await asyncio.sleep(0.1)
 
     assert await read("/pages/index.html") == "one\n"
@@ -96,7 +96,7 @@ async def test_a_missing_config_map_is_waited_for(node: Node) -> None:
     node.pods.apply(pod("early", shell(volumeMounts=mounts), volumes=volumes))
     expected = 'FailedMount: MountVolume.SetUp failed for volume "root" : configmap "istio-ca-root-cert" not found'
     async with asyncio.timeout(5):
-        while expected not in node.memory.told("early"):  # noqa: ASYNC110, looks at what others write
+        while expected not in node.memory.told("early"):
             await asyncio.sleep(0.02)
     node.memory.put("ConfigMap", "istio-ca-root-cert", {"root-cert.pem": "PEM"})
     await node.ready("early", 3)

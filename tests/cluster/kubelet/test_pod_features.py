@@ -122,7 +122,7 @@ async def test_a_pod_may_be_called_by_its_whole_name(node: Node) -> None:
     await node.ready("named")
     assert (await node.run("named", "main", "hostname")).strip() == "named.web.default.svc.cluster.local"
     async with asyncio.timeout(5):
-        while not any("FQDN" in each for each in node.memory.told("too-long")):  # noqa: ASYNC110, looks at events
+        while not any("FQDN" in each for each in node.memory.told("too-long")):
             await asyncio.sleep(0.05)
     assert any("(64 characters is the max, " in each for each in node.memory.told("too-long"))
 
@@ -169,7 +169,7 @@ async def test_new_limits_reach_a_running_container_without_a_restart(node: Node
         "resized", lambda status: status["containerStatuses"][0]["resources"]["limits"]["memory"] == "96Mi"
     )
     async with asyncio.timeout(5):
-        while limit_of(node, containerd, "resized", "memory", "memory.limit_in_bytes") != str(96 << 20):  # noqa: ASYNC110, looks at what the kernel says
+        while limit_of(node, containerd, "resized", "memory", "memory.limit_in_bytes") != str(96 << 20):
             await asyncio.sleep(0.05)
     assert limit_of(node, containerd, "resized", "cpu", "cpu.cfs_quota_us") == "100000"
     assert after["containerStatuses"][0]["containerID"] == before["containerStatuses"][0]["containerID"]

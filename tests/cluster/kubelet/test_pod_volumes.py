@@ -75,7 +75,7 @@ async def test_what_one_pod_wrote_to_a_claim_the_next_one_reads(node: Node, tmp_
 async def test_a_pod_waits_for_its_claim_and_starts_once_it_is_bound(node: Node, tmp_path: Path) -> None:
     node.pods.apply(pod("waits", shell(), volumes=[claimed("late")]))
     async with asyncio.timeout(5):
-        while not any("FailedMount" in each for each in node.memory.told("waits")):  # noqa: ASYNC110, looks at events
+        while not any("FailedMount" in each for each in node.memory.told("waits")):
             await asyncio.sleep(0.02)
     assert node.memory.told("waits") == [
         'FailedMount: MountVolume.SetUp failed for volume "data" : persistentvolumeclaim "late" not found'
@@ -125,7 +125,7 @@ async def test_a_path_that_is_not_of_its_type_is_told(
     volume = {"name": "host", "hostPath": {"path": str(tmp_path / path), "type": kind}}
     node.pods.apply(pod("typed", shell(), volumes=[volume]))
     async with asyncio.timeout(5):
-        while not node.memory.told("typed"):  # noqa: ASYNC110, looks at what others write
+        while not node.memory.told("typed"):
             await asyncio.sleep(0.02)
     prefix = 'FailedMount: MountVolume.SetUp failed for volume "host" : '
     assert node.memory.told("typed") == [prefix + said.format(tmp_path)]

@@ -213,7 +213,7 @@ async def test_a_restarted_kubelet_adopts_what_runs_and_removes_orphans(
     again = await start()
     await again.pods.replace([{**kept, "status": dict(status)}])
     async with asyncio.timeout(10):
-        while {each.name for each in await again.station.runtime.sandboxes()} != {"kept"}:  # noqa: ASYNC110, polls
+        while {each.name for each in await again.station.runtime.sandboxes()} != {"kept"}:
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
     after = await again.ready("kept")

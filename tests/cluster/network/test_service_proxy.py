@@ -311,7 +311,7 @@ async def test_many_changes_at_once_are_few_transactions_and_the_first_is_not_de
 
 async def until(done: Any, seconds: float = 5) -> None:
     async with asyncio.timeout(seconds):
-        while not done():  # noqa: ASYNC110 -- what is waited for is a list, filled by the code under test
+        while not done():
             await asyncio.sleep(0.005)
 
 

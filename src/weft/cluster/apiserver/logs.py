@@ -50,5 +50,5 @@ async def _copy(request: web.Request, answer: aiohttp.ClientResponse, response: 
 
 async def _gone(request: web.Request) -> None:
     """Return when the client has closed its connection, which a log without new lines would not notice."""
-    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110  # aiohttp tells a handler nothing
+    while request.transport is not None and not request.transport.is_closing():  # aiohttp tells a handler nothing
         await asyncio.sleep(_LOOK)

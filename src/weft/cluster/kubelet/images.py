@@ -145,7 +145,7 @@ class Images:
         try:
             await import_image(self._socket, tar)
             async with asyncio.timeout(_LEARN):
-                while await self._runtime.image(name) is None:  # noqa: ASYNC110, CRI has no event for images
+                while await self._runtime.image(name) is None:
                     await asyncio.sleep(0.01)
         except (ImportFailedError, TimeoutError, OSError) as error:
             raise ImageError("ErrImagePull", f"bringing {name} into containerd: {error or 'timed out'}") from error

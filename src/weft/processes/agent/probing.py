@@ -31,7 +31,7 @@ async def probe(prober: Mapping[str, Any], address: str) -> http.Response:
             return http.Response(500, b"the probe names a port that no container of the pod has\n")
 
 
-async def _http(request: Mapping[str, Any], address: str, port: int, timeout: float) -> http.Response:  # noqa: ASYNC109
+async def _http(request: Mapping[str, Any], address: str, port: int, timeout: float) -> http.Response:
     headers = {one["name"]: one["value"] for one in request.get("httpHeaders") or ()}
     tls = _unverified() if str(request.get("scheme", "")).upper() == "HTTPS" else None
     target = http.Target(request.get("host") or address, port, tls, _PASSTHROUGH, headers)
@@ -43,7 +43,7 @@ async def _http(request: Mapping[str, Any], address: str, port: int, timeout: fl
     return http.Response(answer.status if 100 < answer.status < 600 else 502)
 
 
-async def _tcp(address: str, port: int, timeout: float) -> http.Response:  # noqa: ASYNC109
+async def _tcp(address: str, port: int, timeout: float) -> http.Response:
     try:
         await http.connect(http.Target(address, port, source=_PASSTHROUGH), timeout=timeout)
     except http.HttpError as error:
@@ -51,7 +51,7 @@ async def _tcp(address: str, port: int, timeout: float) -> http.Response:  # noq
     return http.Response(200)
 
 
-async def _grpc(port: int, service: str, timeout: float) -> http.Response:  # noqa: ASYNC109
+async def _grpc(port: int, service: str, timeout: float) -> http.Response:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: Any = channel.unary_unary(_HEALTH)
         try:

@@ -137,7 +137,7 @@ class Supervisor:
 
     async def _until_idle(self, deadline: float) -> None:
         # Envoy tells nobody when a connection ends, so it has to be asked
-        while time.monotonic() < deadline and await self._connections():  # noqa: ASYNC110 -- see above
+        while time.monotonic() < deadline and await self._connections():
             await asyncio.sleep(1)
 
     async def _connections(self) -> int:

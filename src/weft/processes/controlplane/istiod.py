@@ -186,7 +186,7 @@ async def _http(stack: contextlib.AsyncExitStack, app: web.Application, address:
 
 async def _settle_memory(is_ready: Callable[[], bool]) -> None:
     """Once everything is read, keep it out of the garbage collector's walks."""
-    while not is_ready():  # noqa: ASYNC110, asked once a second at start only
+    while not is_ready():
         await asyncio.sleep(1.0)
     gc.collect()
     gc.freeze()
