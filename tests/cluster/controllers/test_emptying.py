@@ -9,19 +9,18 @@ from tests.cluster.apiserver.conftest import home, kube, server
 
 from weft.adapters import clock
 from weft.adapters.kube.client import Json, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS, CRDS, NAMESPACES, Kind
+from weft.adapters.kube.kinds import CONFIGMAPS, CRDS, NAMESPACES
 from weft.cluster import controllers
 
 __all__ = ["home", "kube", "server"]  # fixtures
-THINGS = Kind("example.org", "v1", "Thing", "things")
 
 
-def crd() -> Json:
+def crd(number: int) -> Json:
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"kind": "Thing", "plural": "things", "singular": "thing"}
+    names = {"kind": f"Thing{number}", "plural": f"things{number}", "singular": f"thing{number}"}
     spec = {"group": "example.org", "names": names, "scope": "Namespaced", "versions": [version]}
-    return {"metadata": {"name": "things.example.org"}, "spec": spec}
+    return {"metadata": {"name": f"things{number}.example.org"}, "spec": spec}
 
 
 @pytest.fixture
@@ -47,12 +46,12 @@ async def test_a_namespace_goes_with_all_that_is_in_it(controlled: Kube) -> None
 
 
 async def test_kinds_that_come_and_go_meanwhile_do_not_hold_a_namespace_up(controlled: Kube) -> None:
-    names = [f"n{number}" for number in range(12)]
+    names = [f"n{number}" for number in range(6)]
     for name in names:
         await controlled.create(NAMESPACES, {"metadata": {"name": name}})
-    for name in names:
-        await controlled.create(CRDS, crd())
+    for number, name in enumerate(names):
+        await controlled.create(CRDS, crd(number))
         await controlled.delete(NAMESPACES, name)
-        await controlled.delete(CRDS, "things.example.org")
+        await controlled.delete(CRDS, f"things{number}.example.org")
     for name in names:
         await gone(controlled, name)
