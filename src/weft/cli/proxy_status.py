@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from weft.cli import proxy_tables
+
 HEADER = ("NAME", "CLUSTER", "CDS", "LDS", "EDS", "RDS", "ECDS", "ISTIOD", "VERSION")
-_PADDING = 5
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,12 +42,9 @@ def rows(syncz: Iterable[Mapping[str, Any]]) -> list[Row]:
     )
 
 
-def render(table: Iterable[Row]) -> str:
-    """The table as text, in istioctl's layout: columns as wide as their widest cell and five spaces more."""
-    lines = [HEADER, *(astuple(row) for row in table)]
-    widths = [max(len(line[column]) for line in lines) + _PADDING for column in range(len(HEADER))]
-    shown = ("".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(line.rstrip() for line in shown)
+def render(found: Iterable[Row]) -> str:
+    """The table as text, in istioctl's layout."""
+    return proxy_tables.table(HEADER, [astuple(row) for row in found])
 
 
 def _state(entry: Mapping[str, Any], kind: str) -> str:
