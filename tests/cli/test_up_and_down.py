@@ -82,9 +82,11 @@ class Machine:
             assert time.monotonic() < deadline, status
             time.sleep(0.2)
 
-    def pod_namespaces(self) -> set[str]:
-        """The pods' namespaces, as containerd wrote them down."""
-        return {bundle.netns.name for bundle in removal._bundles(removal._whole(self.layout)) if bundle.netns}
+    def pod_namespaces(self) -> set[Path]:
+        """Where the pods' namespaces are mounted: below containerd's own state."""
+        return {
+            path for path in files.mounts() if path.is_relative_to(self.layout.run) and path.parent.name == "netns"
+        }
 
     def processes(self) -> dict[str, record.Started]:
         held = record.load(self.home)
@@ -165,7 +167,7 @@ def test_a_cluster_comes_up_survives_crashes_and_goes_without_a_trace(machine: M
     assert down.returncode == 0, down.stderr
     assert "removed the cluster" in down.stdout
     assert machine.traces() == []
-    assert not pods & netns.names()
+    assert not pods & set(files.mounts())
     assert {path.name for path in machine.home.iterdir()} == {"images.yaml", ".lock"}
     assert "nothing to remove" in machine.weft("down").stdout
 
@@ -173,6 +175,7 @@ def test_a_cluster_comes_up_survives_crashes_and_goes_without_a_trace(machine: M
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("step", ["certificates", "processes", "mesh objects"])
 def test_ctrl_c_leaves_nothing_half_started(machine: Machine, step: str) -> None:
+    named = netns.names()
     process = subprocess.Popen(
         machine.words("up"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -185,6 +188,8 @@ def test_ctrl_c_leaves_nothing_half_started(machine: Machine, step: str) -> None
     assert process.returncode == 130, said
     assert "interrupted" in said
     assert machine.traces() == []
+    # not even the namespace of a pod that was being made
+    assert netns.names() == named
     assert not (machine.home / "store.db").exists()
 
 
@@ -206,7 +211,6 @@ def test_nodes_stop_start_come_and_go(machine: Machine) -> None:
     assert not [path for path in files.mounts() if path.is_relative_to(two.home) or path.is_relative_to(two.run)]
     gone = pods - set(removal._bundles(removal._whole(layout)))
     assert gone
-    assert not {bundle.netns.name for bundle in gone if bundle.netns} & netns.names()
     listed = machine.weft("node", "list").stdout
     assert ["weft-2", "stopped", str(two.ip), str(two.pods)] in [line.split() for line in listed.splitlines()]
     status = machine.weft("status", "-o", "json")

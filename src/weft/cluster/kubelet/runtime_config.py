@@ -86,6 +86,8 @@ def containerd_config(paths: RuntimePaths) -> str:
             "  enable_unprivileged_ports = true",
             "  enable_unprivileged_icmp = true",
             "  disable_apparmor = true",
+            "  # not among the machine's named namespaces: whose they are must be plain even after a crash",
+            "  netns_mounts_under_state_dir = true",
             f"  max_container_log_line_size = {_LINE}",
             f"  {cri}.cni]",
             f"    bin_dir = {_quoted(paths.cni_bin)}",

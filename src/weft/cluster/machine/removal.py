@@ -13,7 +13,7 @@ from pathlib import Path
 from weft.adapters import files, netlink, netns, processes
 from weft.adapters.processes import Identity
 from weft.cluster.machine import commands
-from weft.cluster.machine.layout import NETNS, Layout, Node
+from weft.cluster.machine.layout import Layout, Node
 
 LOCK = ".lock"
 MARKS = ("cluster.json", "pki/sa.key")
@@ -53,7 +53,6 @@ class _Bundle:
     """What containerd's state tells of one running container or sandbox."""
 
     id: str
-    netns: Path | None
     socket: Path | None
 
 
@@ -120,11 +119,8 @@ def remove_node(layout: Layout, node: Node, *, data: bool) -> Removed:
 def _clear(layout: Layout, extent: _Extent, removed: Removed) -> None:
     """All that runs, is mounted or linked."""
     bundles = _bundles(extent)
-    pod_namespaces = _pod_namespaces(layout, extent, bundles)
     _processes(layout, extent, removed)
     _mounts(extent, removed)
-    for path in pod_namespaces:
-        removed.note("pod namespaces", int(netns.remove(path.name)))
     for group in files.cgroups(extent.cgroup):
         files.remove_cgroup(group)
         removed.note("control groups")
@@ -157,7 +153,9 @@ def _mounts(extent: _Extent, removed: Removed) -> None:
     # the last mounted first: a mount upon a mount hides the one below
     for point in reversed(files.mounts()):
         if f"{point}/".startswith(prefixes):
-            removed.note("mounts", int(files.unmount(point)))
+            # containerd keeps the namespaces of its pods below its own state
+            kind = "pod namespaces" if Path(point).parent.name == "netns" else "mounts"
+            removed.note(kind, int(files.unmount(point)))
 
 
 def _network(layout: Layout, extent: _Extent, removed: Removed) -> None:
@@ -175,37 +173,8 @@ def _bundles(extent: _Extent) -> list[_Bundle]:
     tasks = "containerd/io.containerd.runtime.v2.task/*/*"
     for bundle in (bundle for run in extent.runs for bundle in run.glob(tasks)):
         address = (files.read(bundle / "address") or "").strip().removeprefix("unix://")
-        found.append(_Bundle(bundle.name, _netns_of(bundle), Path(address) if address else None))
+        found.append(_Bundle(bundle.name, Path(address) if address else None))
     return found
-
-
-def _netns_of(bundle: Path) -> Path | None:
-    try:
-        spec = json.loads(files.read(bundle / "config.json") or "{}")
-        spaces = spec.get("linux", {}).get("namespaces", [])
-        paths = [Path(one["path"]) for one in spaces if one.get("type") == "network" and one.get("path")]
-    except (ValueError, AttributeError):
-        return None
-    # CNI's own only: a pod on the node's network names the node's, or a process's
-    return next((path for path in paths if path.name.startswith("cni-") and path.parent.name == "netns"), None)
-
-
-def _pod_namespaces(layout: Layout, extent: _Extent, bundles: list[_Bundle]) -> set[Path]:
-    """The namespaces of this cluster's pods: those that containerd wrote down, and those linked to its nodes."""
-    found = {NETNS / bundle.netns.name for bundle in bundles if bundle.netns}
-    names = netns.names()
-    for name in extent.namespaces - {layout.lan_namespace}:
-        found |= {NETNS / entry for entry in _linked(name)}
-    return {path for path in found if path.name in names}
-
-
-def _linked(namespace: str) -> list[str]:
-    """The named `cni-…` namespaces at the far ends of a namespace's links."""
-    try:
-        entries = netlink.show(["link", "show", "type", "veth"], namespace=namespace)
-    except netlink.NetlinkError:
-        return []
-    return [str(one["link_netns"]) for one in entries if str(one.get("link_netns", "")).startswith("cni-")]
 
 
 def _leftovers(extent: _Extent, bundles: list[_Bundle]) -> None:
