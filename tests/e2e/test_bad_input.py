@@ -68,14 +68,14 @@ def test_an_unknown_host_is_warned_of_and_answers_503(bad: Cluster) -> None:
 def test_a_missing_subset_is_warned_of(bad: Cluster) -> None:
     done = bad.try_kubectl("apply", "-n", "bad", "-f", "-", text=virtual_service("nginx", to("nginx", "v9")))
     assert done.returncode == 0
-    assert "v9" in done.stderr
+    assert 'spec.http[0].route[0].destination.subset: subset not found "v9"' in done.stderr
     bad.kubectl("delete", "virtualservice", "-n", "bad", "nginx")
 
 
 def test_weights_that_do_not_sum_to_100_are_told(bad: Cluster) -> None:
     shares = [{"destination": {"host": "nginx"}, "weight": weight} for weight in (30, 30)]
     done = bad.try_kubectl("apply", "-n", "bad", "-f", "-", text=virtual_service("nginx", {"route": shares}))
-    assert "60" in done.stderr
+    assert re.search(r"Warning: spec\.http\[0\]\.route\S*: .*\b60\b", done.stderr), done.stderr
     bad.kubectl("delete", "virtualservice", "-n", "bad", "nginx", "--ignore-not-found")
     assert eventually(lambda: still_works(bad))
 
