@@ -55,11 +55,15 @@ class Form(Check):
 
 
 class Lane(msgspec.Struct, forbid_unknown_fields=True):
-    """Forms that run one after another, in a namespace of their own."""
+    """Forms that run one after another, in a namespace of their own.
+
+    `again` is that of forms without one: for lanes that only read what comes about by itself, as events do.
+    """
 
     title: str
     forms: list[Form]
     setup: list[str] = []
+    again: float = 0
 
 
 class Table(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,10 +131,10 @@ class Desk:
         assert process.returncode == 0, f"kubectl {line}: {out.decode()}"
         return out.decode()
 
-    async def outcome(self, form: Form) -> Outcome:
-        """Run a form, again while it may, and judge it."""
+    async def outcome(self, form: Form, again: float) -> Outcome:
+        """Run a form, anew for `again` seconds if need be, and judge it."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + form.again
+        end = loop.time() + again
         while True:
             async with self.room:
                 found = await self._once(form, form.check(self.version))
@@ -149,10 +153,10 @@ class Desk:
             os.close(theirs)
         said = bytearray()
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):
                 await self._talk(form, check, process, terminal, said)
         except TimeoutError:
-            said += b"\n(not over after 15 s)"
+            said += b"\n(not over after 30 s)"
             return Outcome(said.decode(errors="replace"), "it did not end")
         finally:
             if process.returncode is None:
@@ -285,7 +289,10 @@ async def _lane(desk: Desk, lane: Lane, number: int) -> dict[Key, Outcome]:
             await desk.kubectl(line)
     except AssertionError as error:
         return {(desk.version, number, at): Outcome(str(error), "unprepared") for at in range(len(lane.forms))}
-    return {(desk.version, number, at): await desk.outcome(form) for at, form in enumerate(lane.forms)}
+    return {
+        (desk.version, number, at): await desk.outcome(form, form.again or lane.again)
+        for at, form in enumerate(lane.forms)
+    }
 
 
 def page(forms: Table) -> str:

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,9 +161,39 @@ async def test_an_event_told_again_is_counted() -> None:
     import asyncio
 
     task = asyncio.create_task(told.run())
-    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while len(written) < 2:
+            await asyncio.sleep(0)
     task.cancel()
     assert written == [(1, "1970-01-01T00:01:40Z", True), (2, "1970-01-01T00:01:41Z", False)]
+
+
+async def test_a_slow_write_of_one_pods_event_holds_up_no_other_pods() -> None:
+    import asyncio
+
+    written: set[str] = set()
+    stuck = asyncio.Event()
+
+    async def write(event: dict[str, Any], _fresh: bool) -> None:  # noqa: FBT001, the recorder calls it so
+        if event["involvedObject"]["uid"] == "slow":
+            await stuck.wait()
+        written.add(event["involvedObject"]["uid"])
+
+    told = recorder.Recorder("node", lambda: 100.0, write)
+    others = {f"uid-{number}" for number in range(64)}
+    for uid in ("slow", *sorted(others)):
+        named = pod("x", {"name": "main"})
+        named["metadata"]["uid"] = uid
+        told.tell(named, recorder.Event("Started", "started", container="main"))
+    task = asyncio.create_task(told.run())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(written & others) > len(others) // 2
+    stuck.set()
+    async with asyncio.timeout(5):
+        while written != others | {"slow"}:
+            await asyncio.sleep(0)
+    task.cancel()
 
 
 def test_the_configuration_of_containerd_is_toml_with_short_sockets() -> None:

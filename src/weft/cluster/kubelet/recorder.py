@@ -9,6 +9,9 @@ from weft.cluster.kubelet.status import timestamp
 
 Json = dict[str, Any]
 
+_WRITERS = 8  # one slow write holds up an eighth of the pods
+_WAITING = 250  # events in each writer's queue; more are dropped
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -58,7 +61,7 @@ def new(pod: Mapping[str, Any], event: Event, count: int, first: float, last: fl
 
 
 class Recorder:
-    """Writes events, one after the other, through `write(event, is_new)`.
+    """Writes events through `write(event, is_new)`: those of one pod one after the other, several pods' at once.
 
     An event that was told before about the same pod is counted up instead. What cannot be written is dropped:
     events are best effort everywhere.
@@ -69,7 +72,7 @@ class Recorder:
     ) -> None:
         self._node, self._clock, self._write = node, clock, write
         self._told: dict[_Key, Json] = {}
-        self._queue: asyncio.Queue[tuple[Json, bool]] = asyncio.Queue(1000)
+        self._queues = [asyncio.Queue[tuple[Json, bool]](_WAITING) for _ in range(_WRITERS)]
 
     def tell(self, pod: Mapping[str, Any], event: Event) -> None:
         """Tell of an event; returns at once."""
@@ -84,8 +87,9 @@ class Recorder:
             known = known | {"count": known["count"] + 1, "lastTimestamp": timestamp(now)}
             fresh = False
         self._told[key] = known
-        if not self._queue.full():
-            self._queue.put_nowait((known, fresh))
+        queue = self._queues[hash(key.uid) % _WRITERS]
+        if not queue.full():
+            queue.put_nowait((known, fresh))
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a pod that is gone."""
@@ -94,5 +98,10 @@ class Recorder:
 
     async def run(self) -> None:
         """Write what is told, for ever."""
+        async with asyncio.TaskGroup() as group:
+            for queue in self._queues:
+                group.create_task(self._write_all(queue))
+
+    async def _write_all(self, queue: asyncio.Queue[tuple[Json, bool]]) -> None:
         while True:
-            await self._write(*await self._queue.get())
+            await self._write(*await queue.get())
