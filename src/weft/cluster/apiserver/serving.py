@@ -92,11 +92,11 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session)))
+    authorization = Authorization(cluster)
+    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization))
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())
-    authorization = Authorization(cluster)
     to_kubelets = _kubelet_context(settings)
     kubelets = Kubelets(cluster, to_kubelets)
     return Server(

@@ -99,12 +99,17 @@ def prepare_update(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
             meta.pop(name, None)
     if subresource == "status":
         _only_status(kind, obj, before)
+    elif subresource == "approval":
+        _only_status(kind, obj, before)
+        _only_judged(obj, before)
     elif has_status(kind) and subresource != "binding":
         _restore(obj, before, "status")
     if (kind.group, kind.kind) == ("", "Namespace") and subresource != "finalize":
         obj.setdefault("spec", {})["finalizers"] = before.get("spec", {}).get("finalizers") or []
     if (kind.group, kind.kind) == ("", "Service"):
         servicechanges.settle(obj, before)
+    if (kind.group, kind.kind) == ("certificates.k8s.io", "CertificateSigningRequest"):
+        _restore(obj, before, "spec")
     if (kind.group, kind.kind) == ("batch", "Job"):
         obj["spec"].setdefault("selector", before["spec"].get("selector"))
 
@@ -126,6 +131,14 @@ def _only_status(kind: Kind, obj: Obj, before: Obj) -> None:
         for name, value in (("managedFields", managed), ("resourceVersion", version)):
             if value is not None:
                 obj["metadata"][name] = value
+
+
+def _only_judged(obj: Obj, before: Obj) -> None:
+    """Of a signing request, `approval` changes the conditions alone, in place."""
+    conditions = (obj.get("status") or {}).get("conditions")
+    obj["status"] = copy.deepcopy(before.get("status") or {})
+    if conditions is not None:
+        obj["status"]["conditions"] = conditions
 
 
 def wanted(obj: Obj) -> Obj:

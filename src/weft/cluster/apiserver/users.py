@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
+ANONYMOUS = "system:anonymous"
+UNAUTHENTICATED = "system:unauthenticated"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -25,3 +27,7 @@ class User:
             "groups": list(self.groups),
             **({"extra": {key: list(values) for key, values in self.extra.items()}} if self.extra else {}),
         }
+
+
+NOBODY = User(ANONYMOUS, groups=(UNAUTHENTICATED,))
+"""Who shows nothing."""

@@ -4,9 +4,10 @@ import copy
 from dataclasses import dataclass
 
 from weft.cluster.apiserver import errors, forms
-from weft.cluster.apiserver.admission import noderestriction, serviceaccounts
+from weft.cluster.apiserver.admission import certificates, escalation, noderestriction, serviceaccounts
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.webhooks import Webhooks
+from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
 
 _TERMINATING = "NamespaceTerminating"
@@ -20,6 +21,7 @@ class Admission:
 
     cluster: Cluster
     webhooks: Webhooks
+    authorization: Authorization
 
     def namespace(self, call: Call, name: str) -> None:
         """Refuse to create something in a namespace that is not there or is going."""
@@ -66,6 +68,8 @@ class Admission:
 
     def _built_in(self, attributes: Attributes) -> None:
         call, obj = attributes.call, attributes.obj
+        if certificates.concerns(call):
+            certificates.admit(attributes, self.cluster.world.stamp())
         is_pod = (call.kind.group, call.kind.plural, call.subresource) == ("", "pods", "")
         if is_pod and attributes.operation == "CREATE" and obj is not None:
             obj.setdefault("spec", {})
@@ -79,4 +83,7 @@ class Admission:
         if deletes and (call.kind.group, call.kind.plural) == ("", "namespaces") and call.name in _IMMORTAL:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
         noderestriction.check(attributes)
+        escalation.check(attributes, self.authorization)
+        if certificates.concerns(call):
+            certificates.check(attributes, self.authorization)
         await self.webhooks.validate(attributes)

@@ -129,7 +129,7 @@ class Subresources:
             return bodies.answer(reviews.token_review(body, self.tokens), 201)
         if call.kind.plural == "bindings":
             return await self._bind_by_name(body, call)
-        return bodies.answer(reviews.REVIEWS[call.kind.plural](body, call.user, self.authorization), 201)
+        return bodies.answer(reviews.REVIEWS[call.kind.plural](body, call, self.authorization), 201)
 
     async def _bind_by_name(self, body: Obj, call: Call) -> web.StreamResponse:
         pods = self.cluster.scheme.find("", "v1", "pods")
