@@ -161,7 +161,10 @@ async def test_auth_reconcile_adds_what_a_role_lacks(kubectl: Kubectl) -> None:
         "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
     }
     assert "reconciled" in (await kubectl("auth", "reconcile", "-f", "-", stdin=yaml.safe_dump(role))).out
-    wider: dict[str, Any] = {**role, "rules": [{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get"]}]}
+    wider: dict[str, Any] = {
+        **role,
+        "rules": [{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get"]}],
+    }
     await kubectl("auth", "reconcile", "-f", "-", stdin=yaml.safe_dump(wider))
     found = yaml.safe_load((await kubectl("get", "role", "r", "-o", "yaml")).out)["rules"]
     assert not rules.uncovered(found, wider["rules"])

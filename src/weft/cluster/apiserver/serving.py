@@ -13,6 +13,7 @@ from aiohttp import web
 
 from weft.cluster.apiserver import bootstrap, upkeep
 from weft.cluster.apiserver.admission.chain import Admission
+from weft.cluster.apiserver.admission.quota import QuotaGate
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
@@ -93,7 +94,7 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
     authorization = Authorization(cluster)
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization))
+    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization, QuotaGate(cluster)))
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())

@@ -82,7 +82,7 @@ class Writing:
         key = call.key()._replace(name=name)
         if self.cluster.store.get(key):
             raise errors.already_exists(call.kind, name)
-        async with self._addressed(call, obj):
+        async with self.admission.quota.counted(call, obj), self._addressed(call, obj):
             if call.dry_run:
                 return obj
             try:
@@ -132,7 +132,7 @@ class Writing:
             if obj == before:
                 return before
             try:
-                return await self._store_changed(call, obj, row)
+                return await self._store_changed(call, obj, row, before)
             except ConflictError:
                 await self.cluster.store.settled(call.key())
             except MissingError:
@@ -194,8 +194,8 @@ class Writing:
         if call.namespace:
             meta["namespace"] = call.namespace
 
-    async def _store_changed(self, call: Call, obj: Obj, row: Row) -> Obj:
-        async with self._addressed(call, obj):
+    async def _store_changed(self, call: Call, obj: Obj, row: Row, before: Obj) -> Obj:
+        async with self.admission.quota.counted(call, obj, before), self._addressed(call, obj):
             if call.dry_run:
                 return obj
             stored = to_stored(call.kind, obj, self.cluster.scheme)
@@ -213,6 +213,7 @@ class Writing:
 
     def _stored(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
+        self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
             self.serve(row.decode())
 
@@ -222,6 +223,7 @@ class Writing:
         self.cluster.scheme.set_custom(crd["metadata"]["name"], versions)
 
     def _removed(self, row: Row) -> None:
+        self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "/services":
             self.cluster.addresses.settle((row.key.namespace, row.key.name), None)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
