@@ -150,13 +150,10 @@ def no_such_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
-def method_not_allowed(kind: Kind, verb: str) -> StatusError:
+def method_not_allowed(kind: Kind) -> StatusError:
     """405: the resource does not have this verb."""
-    return StatusError(
-        405,
-        "MethodNotAllowed",
-        f"the server does not allow this method on the requested resource ({verb} {kind.plural})",
-    )
+    said = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", said, _details(kind, ""))
 
 
 def internal(message: str) -> StatusError:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from weft.cluster.apiserver import crds, errors, forms, strategies
+from weft.cluster.apiserver import crds, errors, forms, podchanges, strategies
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.chain import Admission
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
@@ -143,7 +143,7 @@ class Writing:
         kind, scheme = call.kind, self.cluster.scheme
         obj = forms.clean(call, forms.typed(body, kind), scheme)
         self._same(call, obj, before)
-        if not call.subresource or call.subresource == "scale":
+        if call.subresource in {"", "scale", "ephemeralcontainers", "resize"}:
             forms.fill(kind, obj, scheme)
         strategies.prepare_update(kind, obj, before, call.subresource)
         attributes = Attributes(call, "UPDATE", obj, before)
@@ -151,7 +151,9 @@ class Writing:
         obj = attributes.obj or obj
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
-        if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
+        if call.subresource in {"ephemeralcontainers", "resize"}:
+            self._check_part(call, obj, before)
+        elif call.subresource not in {"binding", "finalize"}:
             forms.check(kind, obj, scheme, before)
         await self.admission.validate(attributes)
         if strategies.counts_generations(kind, scheme):
@@ -159,6 +161,13 @@ class Writing:
         if not owned:
             self._track(call, obj, before)
         return obj
+
+    def _check_part(self, call: Call, obj: Obj, before: Obj) -> None:
+        if call.subresource == "resize":
+            forms.check(call.kind, obj, self.cluster.scheme)
+        classes = strategies.qos_class(obj), strategies.qos_class(before)
+        if found := podchanges.refused(obj, before, call.subresource, classes):
+            raise errors.invalid(call.kind, call.name, found)
 
     def _track(self, call: Call, obj: Obj, before: Obj) -> None:
         sent = obj["metadata"].pop("managedFields", None)

@@ -75,6 +75,14 @@ def storage_class(obj: Obj) -> None:
     obj.setdefault("volumeBindingMode", "Immediate")
 
 
+def node(obj: Obj) -> None:
+    """A node has a spec, if an empty one, and allocates all of its capacity."""
+    obj.setdefault("spec", {})
+    status = obj.get("status") or {}
+    if status.get("capacity"):
+        status.setdefault("allocatable", status["capacity"])
+
+
 def limit_range(obj: Obj) -> None:
     """A container's default limit is its maximum; its default request is that limit, or the minimum."""
     for item in (obj.get("spec") or {}).get("limits") or ():

@@ -147,7 +147,7 @@ class Server:
             raise errors.no_such_path()
         if kind.verbs == ("create",):
             if request.method != "POST":
-                raise errors.method_not_allowed(kind, request.method)
+                raise errors.method_not_allowed(kind)
             return await self.below.review(request, call)
         if call.subresource:
             return await self._below(request, call)
@@ -200,7 +200,7 @@ class Server:
             case "DELETE", False:
                 return await _whole(resources.delete_all(request, call))
             case _:
-                raise errors.method_not_allowed(call.kind, request.method)
+                raise errors.method_not_allowed(call.kind)
 
     async def _long(self, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
         """Run what may last for ever so that the server's end ends it."""
