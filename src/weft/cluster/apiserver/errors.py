@@ -23,16 +23,18 @@ class StatusError(Exception):
         self.message = message
         self.details = {**(details or {}), **({"retryAfterSeconds": retry_after} if retry_after else {})}
         self.retry_after = retry_after
+        self.metadata: dict[str, Any] = {}
+        """The list metadata of the answer."""
 
     def status(self) -> dict[str, Any]:
         """The `Status` object that clients decode."""
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
         }
         if self.details:
             body["details"] = self.details

@@ -62,7 +62,8 @@ class Writing:
         if call.name and meta["name"] != call.name:
             raise errors.bad_request("the name of the object does not match the name on the URL")
         if meta.get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+            said = "resourceVersion should not be set on objects to be created"
+            raise errors.StatusError(500, "", said)  # as Kubernetes has it, without a reason
 
     def _born(self, obj: Obj) -> None:
         meta = obj["metadata"]
