@@ -20,6 +20,7 @@ from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Cluster
 from weft.cluster.apiserver.deleting import Deleting
 from weft.cluster.apiserver.evictions import Evictions
+from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.kubelets import Kubelets
 from weft.cluster.apiserver.loadbalancers import Balancers, Range
 from weft.cluster.apiserver.patching import Patching
@@ -106,7 +107,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
         authorization=authorization,
         resources=resources,
         below=Subresources(cluster, resources, tokens, authorization, kubelets, Evictions(cluster, deleting)),
-        about=About(cluster),
+        about=About(cluster, Issuer(tokens.key)),
         proxies=Proxies(cluster, to_kubelets),
     )
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Who signs the tokens of service accounts."""
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 ANONYMOUS = "system:anonymous"
