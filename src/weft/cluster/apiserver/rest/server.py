@@ -94,11 +94,12 @@ class Server:
     async def _told(self, request: web.Request) -> web.StreamResponse:
         """Whatever goes wrong becomes a Status, never the end of the process."""
         try:
-            response = await self._answer(request)
+            response = bodies.formed(request, await self._answer(request))
         except errors.StatusError as error:
             response = bodies.answer(error.status(), error.code)
             if error.retry_after:
                 response.headers["Retry-After"] = str(error.retry_after)
+            response = bodies.formed(request, response)
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
         except Exception:  # noqa: BLE001 - a request's trouble must not become the server's
