@@ -87,7 +87,7 @@ class Admission:
         if _makes(attributes, "", "persistentvolumeclaims"):
             classes.storage(obj, self.cluster)
         if _makes(attributes, "networking.k8s.io", "ingresses"):
-            classes.ingress(obj, call, self.cluster)
+            classes.ingress(obj, self.cluster)
         if _makes(attributes, "", "pods"):
             obj.setdefault("spec", {})
             serviceaccounts.admit(obj, call, self.cluster)

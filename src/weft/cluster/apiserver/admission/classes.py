@@ -137,7 +137,7 @@ def grown(claim: Obj, before: Obj, call: Call, cluster: Cluster) -> None:
         raise errors.forbidden(call.kind, call.name, why)
 
 
-def ingress(obj: Obj, call: Call, cluster: Cluster) -> None:
+def ingress(obj: Obj, cluster: Cluster) -> None:
     """Give an Ingress that names no class the default one, in place (`admission/network/defaultingressclass`)."""
     spec = obj.setdefault("spec", {})
     if spec.get("ingressClassName") or _OLD_INGRESS in (obj["metadata"].get("annotations") or {}):
