@@ -52,7 +52,7 @@ def _binding(entry: dict[str, Any]) -> Obj:
 def standard() -> tuple[list[Obj], list[Obj]]:
     """The cluster roles, sums worked out, and their bindings."""
     text = (files(__package__) / "roles.yaml").read_text()
-    loaded = yaml.load(text, yaml.CSafeLoader)  # noqa: S506 - the safe one, in C: this is read at every start
+    loaded = yaml.load(text, yaml.CSafeLoader)
     entries = [one for one in loaded if "name" in one]
     roles = [_role(entry) for entry in entries]
     for name in ("view", "edit", "admin"):  # a sum may be part of the next one

@@ -70,7 +70,8 @@ def parse(body: bytes, media: str) -> Any:
                 )
     except (msgspec.DecodeError, protobuf.ProtobufError, UnicodeDecodeError) as error:
         raise errors.bad_request(f"the body cannot be decoded: {error}") from error
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+        # the last two come of tags on what they do not fit, such as `!!timestamp` on nothing
         raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
     except RecursionError:
         raise errors.bad_request("the body is nested too deeply") from None
