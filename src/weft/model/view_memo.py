@@ -12,8 +12,8 @@ from weft.base.names import host_matches
 from weft.model.clients import Client, is_visible
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
+from weft.model.routing_rule import RoutingRule
 from weft.model.view import PortView, ServiceView
-from weft.model.virtual_services import RoutingRule
 
 _MAX_CLIENTS = 4096
 

@@ -8,6 +8,7 @@ from weft.xds import client_limits, encode
 from weft.xds.clusters import aggregated
 from weft.xds.proto import (
     base_pb2,
+    cors_pb2,
     fault_pb2,
     http_connection_manager_pb2,
     http_inspector_pb2,
@@ -21,7 +22,7 @@ from weft.xds.proto import (
     tls_inspector_pb2,
     value_pb2,
 )
-from weft.xds.routes import FAULT_FILTER
+from weft.xds.route_policies import CORS_FILTER, FAULT_FILTER
 
 HTTP_FILTER = "envoy.filters.network.http_connection_manager"
 TCP_FILTER = "envoy.filters.network.tcp_proxy"
@@ -41,7 +42,8 @@ def outbound_http(stat_prefix: str, route_name: str) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`."""
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = _http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
-    manager = _manager(stat_prefix, [limits, _fault(), _alpn(), _router()])
+    cross_origin = _http_filter(CORS_FILTER, cors_pb2.Cors())
+    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
     return _filter(HTTP_FILTER, manager)

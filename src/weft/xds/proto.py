@@ -13,6 +13,7 @@ cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
 config_source_pb2: Any = import_module("envoy.config.core.v3.config_source_pb2")
+cors_pb2: Any = import_module("envoy.extensions.filters.http.cors.v3.cors_pb2")
 early_header_mutation_pb2: Any = import_module(
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2"
 )
@@ -34,6 +35,9 @@ mutation_rules_pb2: Any = import_module("envoy.config.common.mutation_rules.v3.m
 original_dst_pb2: Any = import_module("envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2")
 percent_pb2: Any = import_module("envoy.type.v3.percent_pb2")
 previous_hosts_pb2: Any = import_module("envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2")
+previous_priorities_pb2: Any = import_module(
+    "envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2"
+)
 protocol_pb2: Any = import_module("envoy.config.core.v3.protocol_pb2")
 raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
 regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")

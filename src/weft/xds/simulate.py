@@ -20,7 +20,7 @@ from weft.xds.proto import (
     tcp_proxy_pb2,
 )
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
-from weft.xds.routes import FAULT_FILTER
+from weft.xds.route_policies import FAULT_FILTER
 
 _SCALE = {
     percent_pb2.FractionalPercent.HUNDRED: 1,
