@@ -153,13 +153,6 @@ def test_a_wrong_percentage_is_told_with_its_value(value: str, message: str) -> 
         (f"{{{ROUTE}, match: [{{port: 0}}]}}", "Error", "spec.http[0].match[0].port"),
         (f"{{{ROUTE}, match: [{{sourceLabels: {{a: 'b c'}}}}]}}", "Error", "spec.http[0].match[0].sourceLabels.a"),
         (f"{{{ROUTE}, match: [{{gateways: [edge]}}]}}", "Warning", "spec.http[0].match[0].gateways[0]"),
-        (f"{{{ROUTE}, rewrite: {{uri: /}}}}", "Warning", "spec.http[0].rewrite"),
-        (f"{{{ROUTE}, mirror_percent: 1}}", "Warning", "spec.http[0].mirror_percent"),
-        (f"{{{ROUTE}, headers: {{request: {{set: {{a: b}}}}}}}}", "Warning", "spec.http[0].headers"),
-        (f"{{{ROUTE}, corsPolicy: {{allowOrigin: ['*']}}}}", "Warning", "spec.http[0].corsPolicy"),
-        ("{redirect: {uri: /}}", "Warning", "spec.http[0].redirect"),
-        ("{directResponse: {status: 200}}", "Warning", "spec.http[0].directResponse"),
-        ("{delegate: {name: other}}", "Warning", "spec.http[0].delegate"),
     ],
 )
 def test_a_route_is_checked_field_by_field(http: str, severity: str, field: str) -> None:

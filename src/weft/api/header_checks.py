@@ -10,9 +10,8 @@ from weft.api.virtual_service import HeaderChanges, Headers
 from weft.base.names import is_header_name, nearest
 from weft.base.problem import Problem
 
-_COMMAND: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\([^)%]*\))?(?::\d+)?%)?")
-# Envoy, command operators of access logs and custom headers
-_COMMANDS: Final = frozenset({
+_COMMAND: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(.*?\))?(?::\d+)?%)?")
+COMMANDS: Final = frozenset({
     "BYTES_RECEIVED", "BYTES_SENT", "CEL", "CLUSTER_METADATA", "CONNECTION_ID",
     "CONNECTION_TERMINATION_DETAILS", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
     "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_LOCAL_ADDRESS",
@@ -29,6 +28,7 @@ _COMMANDS: Final = frozenset({
     "UPSTREAM_METADATA", "UPSTREAM_REMOTE_ADDRESS", "UPSTREAM_TRANSPORT_FAILURE_REASON",
     "VIRTUAL_CLUSTER_NAME",
 })  # fmt: skip
+"""Envoy's command operators that headers may hold."""
 _HOST: Final = frozenset({"host", ":authority"})
 
 
@@ -58,8 +58,8 @@ def _entry(name: str, value: str, field: str, report: Report, *, host: bool) -> 
         if found[0] == "%":
             hint = "Write %% for a percent sign, or a command such as %REQ(x-id)%."
             yield report.error(field, f'"{value}" has a percent sign that begins no command.', hint)
-        elif command and command not in _COMMANDS:
-            near = nearest(command, _COMMANDS)
+        elif command and command not in COMMANDS:
+            near = nearest(command, COMMANDS)
             hint = f"Did you mean %{near}%?" if near else "Write %% for a percent sign."
             yield report.error(field, f'"{found[0]}" is not a command of Envoy.', hint)
 
