@@ -238,12 +238,8 @@ def test_a_timeout_of_0s_means_none() -> None:
         ),
         ("{host: web, trafficPolicy: {tls: {mode: MUTUAL}}}", [("Warning", "spec.trafficPolicy.tls.mode")]),
         (
-            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, outlierDetection: {interval: 1s}}}",
-            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.outlierDetection")],
-        ),
-        (
-            "{host: web, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]}}",
-            [("Warning", "spec.trafficPolicy.portLevelSettings")],
+            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, tunnel: {protocol: CONNECT}}}",
+            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.tunnel")],
         ),
     ],
 )

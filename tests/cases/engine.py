@@ -11,6 +11,7 @@ A case is a file with
   sees; `answer`, the `location`, `body` and `headers` that the client gets; `mirrors`, the share of the requests
   that is copied, in percent by destination;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
+- `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
 - `problems`: codes with the fields they name, all of them and no others.
 
 Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
@@ -24,6 +25,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
+from google.protobuf import json_format
 
 from weft.base.names import full_host
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
@@ -32,8 +34,10 @@ from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
 from weft.model.views import view
-from weft.xds import simulate
+from weft.xds import names, simulate
 from weft.xds.generate import Generator
+from weft.xds.proto import cluster_pb2
+from weft.xds.resource import CLUSTER
 
 HERE = Path(__file__).parent
 DOMAIN = "cluster.local"
@@ -65,6 +69,7 @@ class Case:
     view: View
     requests: tuple[Request, ...]
     policies: dict[str, dict[str, list[str]]]
+    clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
 
 
@@ -86,7 +91,9 @@ def load(path: Path) -> Case:
         labels=tuple(sorted(client.get("labels", {}).items())),
     )
     requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
-    return Case(snapshot, view(snapshot, proxy), requests, body.get("policies", {}), body.get("problems"))
+    clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
+    seen = view(snapshot, proxy)
+    return Case(snapshot, seen, requests, body.get("policies", {}), clusters, body.get("problems"))
 
 
 def _request(body: dict[str, Any], namespace: str) -> Request:
@@ -274,3 +281,23 @@ def policies(case: Case, host: str) -> dict[str, list[str]]:
     found: ServiceView = next(each for each in case.view.services if each.service.hostname == name)
     listed = {"": found.traffic.policy} | {subset.name: subset.policy for subset in found.traffic.subsets}
     return {name: [policy.load_balancer.value, policy.tls.value] for name, policy in listed.items()}
+
+
+def cluster(case: Case, destination: str) -> dict[str, Any]:
+    """The cluster of a destination, as Envoy's JSON."""
+    hostname, port, subset = destination.split("|")
+    body = Generator().resources(case.view)[CLUSTER][names.outbound_cluster(hostname, int(port), subset)].body
+    return json_format.MessageToDict(cluster_pb2.Cluster.FromString(body))
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether `part` is in `whole`: of mappings, the keys named; of lists, one entry for each."""
+    match part:
+        case dict():
+            return isinstance(whole, dict) and all(
+                key in whole and contains(whole[key], part[key]) for key in part
+            )
+        case list():
+            return isinstance(whole, list) and all(any(contains(each, one) for each in whole) for one in part)
+        case _:
+            return bool(whole == part)

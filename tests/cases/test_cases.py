@@ -14,7 +14,7 @@ FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for 
 @pytest.mark.parametrize("path", FILES)
 def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
-    assert case.requests or case.policies or case.problems is not None
+    assert case.requests or case.policies or case.clusters or case.problems is not None
     for request in case.requests:
         if _asks_for_leave(request):
             continue
@@ -35,6 +35,14 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
         assert engine.outcome_mirrors(outcome) == request.mirrors, request
         _becomes(request, outcome)
         _answers(request, outcome)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_clusters_are_as_the_case_says(path: Path) -> None:
+    case = load(path)
+    for destination, part in case.clusters.items():
+        found = engine.cluster(case, destination)
+        assert engine.contains(found, part), (destination, found)
 
 
 @pytest.mark.parametrize("path", FILES)

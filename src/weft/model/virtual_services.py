@@ -11,7 +11,8 @@ from weft.model.routing_rule import RoutingRule
 class VirtualServices:
     """Rules by the hosts that they name, delegates in their places. Not changed once made.
 
-    `rules` are the rules as they were written, in order of precedence; `by_name` finds them by `name.namespace`.
+    `rules` are the rules as they were written, in order of precedence; `by_name` finds them by `name.namespace`;
+    `merged` are those in force, with the routes of their delegates.
     """
 
     def __init__(self, rules: Iterable[RoutingRule]) -> None:
@@ -19,7 +20,8 @@ class VirtualServices:
         self.by_name = {rule.full_name: rule for rule in self.rules}
         self._exact: dict[str, list[RoutingRule]] = {}
         wild: dict[str, list[RoutingRule]] = {}
-        for rule in (with_delegates(rule, self.by_name) for rule in self.rules):
+        self.merged = tuple(with_delegates(rule, self.by_name) for rule in self.rules if rule.hosts)
+        for rule in self.merged:
             for host in rule.hosts:
                 (wild if host.startswith("*") else self._exact).setdefault(host, []).append(rule)
         # the longest wildcard is the closest

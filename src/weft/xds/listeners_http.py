@@ -1,5 +1,7 @@
 """The two ways a sidecar handles a connection: requests (HTTP connection manager) or bytes (TCP proxy)."""
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
@@ -10,6 +12,7 @@ from weft.xds.proto import (
     base_pb2,
     cors_pb2,
     fault_pb2,
+    hash_policy_pb2,
     http_connection_manager_pb2,
     http_inspector_pb2,
     listener_components_pb2,
@@ -73,9 +76,32 @@ def inbound_http(stat_prefix: str, route_table: Any, *, authenticated: bool, def
     return _filter(HTTP_FILTER, manager)
 
 
-def tcp(cluster: str, stat_prefix: str = "") -> Any:
+@dataclass(frozen=True, slots=True)
+class TcpLimits:
+    """How long a connection may be silent and may last, None for Envoy's defaults: an hour, and for ever.
+
+    `by_source`: the connections of one client go to one endpoint.
+    """
+
+    idle_timeout: timedelta | None = None
+    max_duration: timedelta | None = None
+    by_source: bool = False
+
+
+NO_LIMITS = TcpLimits()
+
+
+def tcp(cluster: str, stat_prefix: str = "", limits: TcpLimits = NO_LIMITS) -> Any:
     """The filter that joins a connection to `cluster`."""
-    return _filter(TCP_FILTER, tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster))
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster)
+    if limits.idle_timeout is not None:
+        proxy.idle_timeout.CopyFrom(encode.duration(limits.idle_timeout))
+    if limits.max_duration is not None:
+        proxy.max_downstream_connection_duration.CopyFrom(encode.duration(limits.max_duration))
+    if limits.by_source:
+        by_source = hash_policy_pb2.HashPolicy.SourceIp()
+        proxy.hash_policy.append(hash_policy_pb2.HashPolicy(source_ip=by_source))
+    return _filter(TCP_FILTER, proxy)
 
 
 def original_dst() -> Any:
