@@ -6,7 +6,7 @@ from typing import Any
 from weft.cluster.apiserver import names
 from weft.cluster.apiserver.errors import FieldError, invalid_value, required
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.validation import cluster, pods, services, workloads
+from weft.cluster.apiserver.validation import cluster, definitions, pods, services, workloads
 
 Obj = dict[str, Any]
 
@@ -21,7 +21,7 @@ _NEW: dict[tuple[str, str], Callable[[Obj], list[FieldError]]] = {
     ("apps", "StatefulSet"): workloads.selecting,
     ("batch", "Job"): workloads.job,
     ("batch", "CronJob"): workloads.cron_job,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.custom_resource_definition,
+    definitions.KIND: definitions.definition,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.webhooks,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.webhooks,
 }
@@ -35,6 +35,7 @@ _CHANGED: dict[tuple[str, str], Callable[[Obj, Obj], list[FieldError]]] = {
     ("apps", "DaemonSet"): workloads.selector_changed,
     ("apps", "StatefulSet"): workloads.stateful_set_changed,
     ("batch", "Job"): workloads.job_changed,
+    definitions.KIND: definitions.changed,
     ("rbac.authorization.k8s.io", "RoleBinding"): cluster.role_changed,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): cluster.role_changed,
 }
