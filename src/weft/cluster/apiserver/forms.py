@@ -10,7 +10,6 @@ from weft.cluster.apiserver.decoding import decode, missing
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.schemas import Schema
 from weft.cluster.apiserver.scheme import Scheme
-from weft.cluster.apiserver.validation import definitions
 
 
 def typed(obj: Any, kind: Kind) -> Obj:
@@ -117,8 +116,8 @@ def check(call: Call, obj: Obj, scheme: Scheme, before: Obj | None = None) -> No
         found += own
         named = {error.field for error in own}
         found += [error for error in missing(obj, schema, scheme.schemas) if error.field not in named]
-    if (kind.group, kind.kind) == definitions.KIND and not found:
-        found += definitions.rules(obj, before, scheme.cel)
+    if not found:
+        found += validation.expressions(kind, obj, before, scheme.cel)
     if before is not None and not found:
         found += validation.check_change(kind, obj, before)
     if found:

@@ -75,7 +75,7 @@ def optional_old(text: str) -> str:
 
 @dataclass(slots=True)
 class Engine:
-    """Compiles and runs expressions. `extra` are functions beyond those that every expression has."""
+    """Compiles and runs expressions. `extra` are functions beyond Kubernetes' own libraries: the authorizer's."""
 
     extra: tuple[Signature, ...] = ()
     _programs: OrderedDict[str, Any] = field(default_factory=OrderedDict)

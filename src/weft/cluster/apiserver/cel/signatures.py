@@ -48,9 +48,4 @@ def box(kind: str, content: Any) -> Box:
 
 def content(value: Box) -> Any:
     """What a box holds."""
-    return next(iter(value.values()))
-
-
-def kind_of(value: Box) -> str:
-    """The type of a box."""
-    return str(next(iter(value), ""))
+    return next((held for kind, held in value.items() if kind in OPAQUE), None)
