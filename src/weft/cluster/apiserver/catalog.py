@@ -24,6 +24,10 @@ _TABLE = """
 - v1 | Service services | svc | all | Namespaced | status,proxy
 admissionregistration.k8s.io v1 | MutatingWebhookConfiguration mutatingwebhookconfigurations | - | api-extensions | Cluster | -
 admissionregistration.k8s.io v1 | ValidatingWebhookConfiguration validatingwebhookconfigurations | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | MutatingAdmissionPolicy mutatingadmissionpolicies | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | MutatingAdmissionPolicyBinding mutatingadmissionpolicybindings | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | ValidatingAdmissionPolicy validatingadmissionpolicies | - | api-extensions | Cluster | status
+admissionregistration.k8s.io v1 | ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings | - | api-extensions | Cluster | -
 apiextensions.k8s.io v1 | CustomResourceDefinition customresourcedefinitions | crd,crds | api-extensions | Cluster | status
 apps v1 | ControllerRevision controllerrevisions | - | - | Namespaced | -
 apps v1 | DaemonSet daemonsets | ds | all | Namespaced | status

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from weft.cluster.apiserver.cel.rules import has_rules
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import CustomVersion, Scheme
 
@@ -34,6 +35,8 @@ def versions(crd: Obj) -> list[CustomVersion]:
             columns=tuple(version.get("additionalPrinterColumns") or ()),
             subresources=version.get("subresources") or {},
             selectable=tuple(item["jsonPath"].lstrip(".") for item in version.get("selectableFields") or ()),
+            ruled=has_rules((version.get("schema") or {}).get("openAPIV3Schema") or {}),
+            conversion=spec.get("conversion") or {},
         )
         for version in spec["versions"]
         if version.get("served")

@@ -16,6 +16,7 @@ from weft.cluster.apiserver.admission.chain import Admission
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
+from weft.cluster.apiserver.cel import authorizer
 from weft.cluster.apiserver.cluster import Cluster
 from weft.cluster.apiserver.deleting import Deleting
 from weft.cluster.apiserver.evictions import Evictions
@@ -97,6 +98,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())
     authorization = Authorization(cluster)
+    cluster.scheme.cel.extra = authorizer.signatures(authorization)
     to_kubelets = _kubelet_context(settings)
     kubelets = Kubelets(cluster, to_kubelets)
     return Server(

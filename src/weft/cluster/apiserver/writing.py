@@ -37,7 +37,7 @@ class Writing:
         obj = attributes.obj or obj
         forms.fill(call.kind, obj, self.cluster.scheme)
         strategies.prepare_create(call.kind, obj, self.cluster.scheme, self.cluster.world.stamp())
-        forms.check(call.kind, obj, self.cluster.scheme)
+        forms.check(call, obj, self.cluster.scheme)
         await self.admission.validate(attributes)
         if not owned:
             track(obj, None, self._writer(call), Grammar.of(call.kind, self.cluster.scheme))
@@ -152,7 +152,7 @@ class Writing:
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
-            forms.check(kind, obj, scheme, before)
+            forms.check(call, obj, scheme, before)
         await self.admission.validate(attributes)
         if strategies.counts_generations(kind, scheme):
             strategies.count_generation(obj, before)

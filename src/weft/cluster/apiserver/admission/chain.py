@@ -4,7 +4,7 @@ import copy
 from dataclasses import dataclass
 
 from weft.cluster.apiserver import errors, forms
-from weft.cluster.apiserver.admission import noderestriction, serviceaccounts
+from weft.cluster.apiserver.admission import noderestriction, policies, serviceaccounts
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.cluster import Call, Cluster
@@ -79,4 +79,5 @@ class Admission:
         if deletes and (call.kind.group, call.kind.plural) == ("", "namespaces") and call.name in _IMMORTAL:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
         noderestriction.check(attributes)
+        policies.check(attributes, self.cluster)
         await self.webhooks.validate(attributes)

@@ -15,9 +15,10 @@ import msgspec
 
 from weft.cluster.apiserver import backends, errors
 from weft.cluster.apiserver.admission.attributes import Attributes
+from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsError
 from weft.cluster.apiserver.admission.matching import Hook, hooks
+from weft.cluster.apiserver.admission.reviewing import review
 from weft.cluster.apiserver.cluster import Cluster, Obj
-from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.patches import json as json_patch
 
 _CONTEXTS = 64
@@ -60,7 +61,7 @@ class Webhooks:
         """Let each mutating webhook in turn (of `only`, where given) change `attributes.obj`."""
         done = Mutated()
         for hook in hooks(attributes, self.cluster, "mutating"):
-            if only is not None and hook.key not in only:
+            if (only is not None and hook.key not in only) or not self._meant(hook, attributes):
                 continue
             response = await self._ask(hook, attributes)
             if response and response.get("patch") and self._changes(hook, attributes, response):
@@ -85,10 +86,23 @@ class Webhooks:
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask all validating webhooks at once; the first refusal, by order of configuration, is raised."""
-        calls = [self._ask(hook, attributes) for hook in hooks(attributes, self.cluster, "validating")]
+        meant = [hook for hook in hooks(attributes, self.cluster, "validating") if self._meant(hook, attributes)]
+        calls = [self._ask(hook, attributes) for hook in meant]
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    def _meant(self, hook: Hook, attributes: Attributes) -> bool:
+        """Whether the webhook's match conditions hold. An error of one decides by the webhook's failurePolicy."""
+        given = hook.webhook.get("matchConditions")
+        if not given:
+            return True
+        try:
+            return Conditions(self.cluster, attributes, hook.kind).hold(given)
+        except ConditionsError as error:
+            if hook.webhook.get("failurePolicy", "Fail") == "Ignore":
+                return False
+            raise errors.forbidden(attributes.call.kind, attributes.name, str(error)) from error
 
     async def _ask(self, hook: Hook, attributes: Attributes) -> Obj | None:
         """The response of a webhook that allows the request; None if it was out of reach and may be."""
@@ -199,37 +213,6 @@ def _response(answer: Any, uid: str, version: str) -> Obj:
     if response.get("patch") and response.get("patchType") != "JSONPatch":
         raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
     return response
-
-
-def _described(kind: Kind, name: str) -> tuple[Obj, Obj]:
-    plain = {"group": kind.group, "version": kind.version}
-    return {**plain, "kind": name}, {**plain, "resource": kind.plural}
-
-
-def review(attributes: Attributes, uid: str, seen: Kind, version: str = "v1") -> Obj:
-    """The `AdmissionReview` to send; the object is shown as the kind's version that the webhook asks for."""
-    call = attributes.call
-    name, obj, old = attributes.shown(seen)
-    kind, resource = _described(seen, name)
-    asked_kind, asked_resource = _described(call.kind, name)
-    below = {"subResource": call.subresource, "requestSubResource": call.subresource} if call.subresource else {}
-    request = {
-        "uid": uid,
-        "kind": kind,
-        "resource": resource,
-        "requestKind": asked_kind,
-        "requestResource": asked_resource,
-        **below,
-        "name": attributes.name,
-        **({"namespace": call.namespace} if call.namespace else {}),
-        "operation": attributes.operation,
-        "userInfo": call.user.info(),
-        "object": obj,
-        "oldObject": old,
-        "dryRun": call.dry_run,
-        "options": attributes.options or None,
-    }
-    return {"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request}
 
 
 def resolve(config: Obj, cluster: Cluster, seconds: int) -> Target:

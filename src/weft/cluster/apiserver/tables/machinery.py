@@ -182,6 +182,34 @@ EVENTS = (
     Column("Name", at("metadata.name"), format="name", wide=True),
 )
 LEASES = (NAME, Column("Holder", at("spec.holderIdentity")), AGE)
+
+
+def _param_kind(policy: Object, _now: datetime) -> str:
+    kind = look(policy, "spec.paramKind", {})
+    return f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET
+
+
+def _param_ref(binding: Object, _now: datetime) -> str:
+    reference = look(binding, "spec.paramRef", {})
+    if not reference:
+        return UNSET
+    name = reference.get("name") or "*"
+    return f"{reference['namespace']}/{name}" if reference.get("namespace") else str(name)
+
+
+VALIDATING_POLICIES = (
+    NAME,
+    Column("Validations", count("spec.validations"), type="integer"),
+    Column("ParamKind", _param_kind),
+    AGE,
+)
+MUTATING_POLICIES = (
+    NAME,
+    Column("Mutations", count("spec.mutations"), type="integer"),
+    Column("ParamKind", _param_kind),
+    AGE,
+)
+POLICY_BINDINGS = (NAME, Column("PolicyName", text("spec.policyName", "")), Column("ParamRef", _param_ref), AGE)
 WEBHOOKS = (NAME, Column("Webhooks", count("webhooks"), type="integer"), AGE)
 ROLES = (NAME, CREATED_AT)
 BINDINGS = (
