@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+from weft.adapters import keys
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.cluster import controllers
 from weft.cluster.apiserver.loadbalancers import Range
 from weft.cluster.apiserver.serving import Settings, serve
 from weft.cluster.apiserver.world import World
+from weft.pki import authority
 
 _log = logging.getLogger("weft.apiserver")
 
@@ -78,8 +80,11 @@ async def _control(settings: Settings) -> None:
         client_cert=settings.pki("apiserver-client.crt").read_text(),
         client_key=settings.pki("apiserver-client.key").read_text(),
     )
+    volumes = settings.home.resolve() / "volumes"
+    ca = authority.load(settings.pki("ca.crt").read_text(), settings.pki("ca.key").read_text())
+    signing = controllers.Signing(ca, keys.new_serial)
     async with Kube(access) as kube:
-        await controllers.run(kube, clock=_now, volumes=settings.home.resolve() / "volumes")
+        await controllers.run(kube, clock=_now, volumes=volumes, signing=signing)
 
 
 async def _run(settings: Settings, *, control: bool) -> None:

@@ -14,8 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from weft.adapters import keys
 from weft.adapters.kube.access import Access
 from weft.cluster.apiserver.serving import Settings
+from weft.cluster.controllers import Signing
+from weft.pki import authority
 
 KUBECTL = Path(__file__).parents[3] / ".tools"
 NEWEST = KUBECTL / "kubectl-newest" / "kubectl"
@@ -101,6 +104,12 @@ class Home:
     @property
     def access(self) -> Access:
         return Access.from_kubeconfig(self.path / "kubeconfig")
+
+    @property
+    def signing(self) -> Signing:
+        """What controllers sign certificates with."""
+        text = (self.path / "pki" / "ca.crt").read_text()
+        return Signing(authority.load(text, (self.path / "pki" / "ca.key").read_text()), keys.new_serial)
 
     @property
     def settings(self) -> Settings:

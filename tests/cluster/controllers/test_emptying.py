@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.cluster.apiserver.conftest import home, kube, server
+from tests.cluster.apiserver.servers import Home
 
 from weft.adapters import clock
 from weft.adapters.kube.client import Json, Kube
@@ -24,8 +25,9 @@ def crd(number: int) -> Json:
 
 
 @pytest.fixture
-async def controlled(kube: Kube, tmp_path: Path) -> AsyncIterator[Kube]:
-    running = asyncio.create_task(controllers.run(kube, clock=clock.now, volumes=tmp_path / "volumes"))
+async def controlled(kube: Kube, home: Home, tmp_path: Path) -> AsyncIterator[Kube]:
+    run = controllers.run(kube, clock=clock.now, volumes=tmp_path / "volumes", signing=home.signing)
+    running = asyncio.create_task(run)
     yield kube
     running.cancel()
     await asyncio.wait([running])

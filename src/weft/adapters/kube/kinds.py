@@ -73,6 +73,10 @@ VALIDATINGWEBHOOKS = Kind(
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
 
+CERTIFICATESIGNINGREQUESTS = Kind(
+    "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False
+)
+
 _BY_KIND = {
     (value.api_version, value.kind): value for value in list(globals().values()) if isinstance(value, Kind)
 }

@@ -1,4 +1,4 @@
-"""Who makes a request: a client certificate of the cluster's authority, or a service account's token."""
+"""Who makes a request: by a client certificate of the cluster's authority, or a service account's token."""
 
 import ssl
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.cluster.apiserver.tokens import AUDIENCE, TokenError, Tokens
-from weft.cluster.apiserver.users import AUTHENTICATED, User
+from weft.cluster.apiserver.users import AUTHENTICATED, NOBODY, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Authentication:
     tokens: Tokens
 
     def user(self, certificate: Mapping[str, Any] | None, authorization: str) -> User | None:
-        """The caller, or None where nothing proves who it is.
+        """The caller: nobody in particular if nothing is shown, None if what is shown proves nothing.
 
         `certificate` is `SSLSocket.getpeercert()` of a chain that TLS has verified.
         """
@@ -24,7 +24,7 @@ class Authentication:
             return found
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
-            return None
+            return NOBODY
         try:
             return self.tokens.check(token.strip(), [AUDIENCE])[0]
         except TokenError:

@@ -3,15 +3,35 @@
 Source: `plugin/pkg/auth/authorizer/rbac`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from weft.cluster.apiserver import nodeauthorization
+from weft.cluster.apiserver import nodeauthorization, rules
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.users import MASTERS, SERVICE_ACCOUNT, User
 
 _GROUP = "rbac.authorization.k8s.io"
+EVERYTHING: tuple[Obj, ...] = (
+    {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
+    {"verbs": ["*"], "nonResourceURLs": ["*"]},
+)
+"""What administrators hold."""
+
+
+class Decision(NamedTuple):
+    """Whether something is allowed, and why, where there is more to say."""
+
+    allowed: bool
+    reason: str = ""
+
+
+class Grant(NamedTuple):
+    """A rule that somebody holds, and by which binding."""
+
+    rule: Obj
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,39 +42,68 @@ class Authorization:
 
     def allows(self, user: User, action: Action) -> bool:
         """Whether the user may do this."""
+        return self.decide(user, action).allowed
+
+    def decide(self, user: User, action: Action) -> Decision:
+        """Whether the user may do this, and the reason as reviews tell it."""
         if MASTERS in user.groups:
-            return True
+            return Decision(allowed=True)
         node = nodeauthorization.node_of(user)
-        if node and not action.path and not nodeauthorization.refusal(self.cluster, node, action):
-            return True
-        return any(_permits(rule, action) for rule in self.rules(user, action.namespace))
+        why = nodeauthorization.refusal(self.cluster, node, action) if node and not action.path else ""
+        if node and not action.path and not why:
+            return Decision(allowed=True)
+        broken: list[str] = []
+        for grant in self.grants(user, action.namespace, broken):
+            if rules.permits(grant.rule, action):
+                return Decision(allowed=True, reason=f"RBAC: allowed by {grant.by}")
+        said = f"RBAC: {_all(broken)}" if broken else ""
+        return Decision(allowed=False, reason=", ".join(part for part in (why, said) if part))
 
     def refused(self, user: User, action: Action) -> str:
         """The sentence of a 403 after its subject, with the reason where one is known."""
-        node = nodeauthorization.node_of(user)
-        why = nodeauthorization.refusal(self.cluster, node, action) if node and not action.path else ""
+        why = self.decide(user, action).reason
         return f"{refusal(user, action)}: {why}" if why else refusal(user, action)
 
-    def rules(self, user: User, namespace: str) -> Iterator[Obj]:
-        """Every rule that is granted to the user, cluster-wide and in a namespace."""
+    def rules(self, user: User, namespace: str) -> list[Obj]:
+        """Every rule that the user holds, cluster-wide and in a namespace."""
+        held = [grant.rule for grant in self.grants(user, namespace)]
+        return [*EVERYTHING, *held] if MASTERS in user.groups else held
+
+    def grants(self, user: User, namespace: str, broken: list[str] | None = None) -> Iterator[Grant]:
+        """Every rule that a binding gives the user; `broken` gathers bindings to roles that are not there."""
         store = self.cluster.store
         for row in store.rows(f"{_GROUP}/clusterrolebindings"):
-            binding = row.decode()
-            if _binds(binding, user, ""):
-                yield from self._role(binding, "")
+            yield from self._granted(row.decode(), user, "", broken)
         if namespace:
             for row in store.rows(f"{_GROUP}/rolebindings", namespace):
-                binding = row.decode()
-                if _binds(binding, user, namespace):
-                    yield from self._role(binding, namespace)
+                yield from self._granted(row.decode(), user, namespace, broken)
 
-    def _role(self, binding: Obj, namespace: str) -> list[Obj]:
-        reference = binding["roleRef"]
+    def _granted(self, binding: Obj, user: User, namespace: str, broken: list[str] | None) -> Iterator[Grant]:
+        subject = _bound(binding, user, namespace)
+        if subject is None:
+            return
+        reference, name = binding["roleRef"], binding["metadata"]["name"]
+        role = self.role(reference, namespace)
+        if role is None:
+            if broken is not None:
+                broken.append(f'{reference["kind"].lower()}.{_GROUP} "{reference["name"]}" not found')
+            return
+        where = f'RoleBinding "{name}/{namespace}"' if namespace else f'ClusterRoleBinding "{name}"'
+        by = f'{where} of {reference["kind"]} "{reference["name"]}" to {subject}'
+        for rule in role.get("rules") or ():
+            yield Grant(rule, by)
+
+    def role(self, reference: Obj, namespace: str) -> Obj | None:
+        """The role that a binding refers to."""
         plural = "clusterroles" if reference["kind"] == "ClusterRole" else "roles"
         kind = self.cluster.scheme.find(_GROUP, "v1", plural)
         where = "" if plural == "clusterroles" else namespace
         row = self.cluster.row(kind, where, reference["name"]) if kind else None
-        return list((row.decode().get("rules") if row else None) or ())
+        return row.decode() if row else None
+
+
+def _all(messages: list[str]) -> str:
+    return messages[0] if len(messages) == 1 else "[" + ", ".join(messages) + "]"
 
 
 def refusal(user: User, action: Action) -> str:
@@ -68,41 +117,17 @@ def refusal(user: User, action: Action) -> str:
     )
 
 
-def _binds(binding: Obj, user: User, namespace: str) -> bool:
+def _bound(binding: Obj, user: User, namespace: str) -> str | None:
+    """The subject of a binding that is the user, as reasons show it."""
     for subject in binding.get("subjects") or ():
+        name = subject.get("name")
         match subject.get("kind"):
-            case "User" if subject.get("name") == user.name:
-                return True
-            case "Group" if subject.get("name") in user.groups:
-                return True
+            case "User" if name == user.name:
+                return f'User "{name}"'
+            case "Group" if name in user.groups:
+                return f'Group "{name}"'
             case "ServiceAccount":
                 where = subject.get("namespace") or namespace
-                if user.name == f"{SERVICE_ACCOUNT}{where}:{subject.get('name')}":
-                    return True
-    return False
-
-
-def _permits(rule: Obj, action: Action) -> bool:
-    if not _has(rule.get("verbs"), action.verb):
-        return False
-    if action.path:
-        return any(_path(pattern, action.path) for pattern in rule.get("nonResourceURLs") or ())
-    names = rule.get("resourceNames") or ()
-    return (
-        _has(rule.get("apiGroups"), action.group)
-        and _resource(rule.get("resources") or (), action.resource)
-        and (not names or action.name in names)
-    )
-
-
-def _has(values: list[str] | None, wanted: str) -> bool:
-    return "*" in (values or ()) or wanted in (values or ())
-
-
-def _resource(patterns: Sequence[str], resource: str) -> bool:
-    _, _, below = resource.partition("/")
-    return "*" in patterns or resource in patterns or (bool(below) and f"*/{below}" in patterns)
-
-
-def _path(pattern: str, path: str) -> bool:
-    return path.startswith(pattern[:-1]) if pattern.endswith("*") else pattern == path
+                if user.name == f"{SERVICE_ACCOUNT}{where}:{name}":
+                    return f'ServiceAccount "{name}/{where}"'
+    return None

@@ -1,21 +1,15 @@
 """What is there from the start: namespaces, roles, priorities, the `kubernetes` Service and its endpoints."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 from ipaddress import IPv4Network
-from typing import Any
 
-import yaml
-
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import errors, standard_roles
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.users import MASTERS, User
 from weft.cluster.apiserver.writing import Writing
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _SERVER = User("system:apiserver", groups=(MASTERS,))
-_RBAC = "rbac.authorization.k8s.io"
-_LABELS = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _PRIORITIES = (
     (
         "system-cluster-critical",
@@ -60,25 +54,9 @@ async def run(
     for name in NAMESPACES:
         if cluster.core("namespaces", "", name) is None:
             await writing.create(_call(cluster, "", "namespaces"), {"metadata": {"name": name}})
-    for role in yaml.safe_load((files(__package__) / "roles.yaml").read_text()):
-        await _role(cluster, writing, role)
+    await standard_roles.ensure(cluster, writing)
     await _priorities(cluster, writing)
     await _own_service(cluster, writing, network, addresses)
-
-
-async def _role(cluster: Cluster, writing: Writing, role: dict[str, Any]) -> None:
-    name, metadata = role["name"], {"name": role["name"], "labels": _LABELS}
-    kinds = cluster.scheme
-    roles, bindings = kinds.find(_RBAC, "v1", "clusterroles"), kinds.find(_RBAC, "v1", "clusterrolebindings")
-    if roles and cluster.row(roles, "", name) is None:
-        await writing.create(_call(cluster, _RBAC, "clusterroles"), {"metadata": metadata, "rules": role["rules"]})
-    if bindings and role["groups"] and cluster.row(bindings, "", name) is None:
-        binding = {
-            "metadata": metadata,
-            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": name},
-            "subjects": [{"kind": "Group", "apiGroup": _RBAC, "name": group} for group in role["groups"]],
-        }
-        await writing.create(_call(cluster, _RBAC, "clusterrolebindings"), binding)
 
 
 async def _priorities(cluster: Cluster, writing: Writing) -> None:

@@ -23,16 +23,18 @@ class StatusError(Exception):
         self.message = message
         self.details = {**(details or {}), **({"retryAfterSeconds": retry_after} if retry_after else {})}
         self.retry_after = retry_after
+        self.metadata: dict[str, Any] = {}
+        """The list metadata of the answer."""
 
     def status(self) -> dict[str, Any]:
         """The `Status` object that clients decode."""
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.metadata,
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
+            **({"reason": self.reason} if self.reason else {}),
         }
         if self.details:
             body["details"] = self.details
@@ -161,13 +163,10 @@ def no_such_path() -> StatusError:
     return StatusError(404, "NotFound", "the server could not find the requested resource")
 
 
-def method_not_allowed(kind: Kind, verb: str) -> StatusError:
+def method_not_allowed(kind: Kind) -> StatusError:
     """405: the resource does not have this verb."""
-    return StatusError(
-        405,
-        "MethodNotAllowed",
-        f"the server does not allow this method on the requested resource ({verb} {kind.plural})",
-    )
+    said = "the server does not allow this method on the requested resource"
+    return StatusError(405, "MethodNotAllowed", said, _details(kind, ""))
 
 
 def internal(message: str) -> StatusError:

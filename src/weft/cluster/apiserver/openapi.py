@@ -57,6 +57,13 @@ class Documents:
         mark = _fingerprint(listed, schemas)
         return self._kept("v2", mark) or self._keep("v2", mark, v2_protobuf(listed, schemas))
 
+    def swagger(self, kinds: Iterable[Kind], schemas: Schemas) -> bytes:
+        """The answer to `/openapi/v2` in JSON."""
+        listed = list(kinds)
+        mark = _fingerprint(listed, schemas)
+        found = self._kept("swagger", mark)
+        return found or self._keep("swagger", mark, msgspec.json.encode(v2_document(listed, schemas)))
+
     def _kept(self, key: str, mark: str) -> bytes:
         found, document = self._built.get(key, ("", b""))
         return document if found == mark else b""
@@ -70,6 +77,33 @@ def v2_protobuf(kinds: Iterable[Kind], schemas: Schemas) -> bytes:
     """All kinds in one gnostic document."""
     listed = list(kinds)
     return openapi_v2.encode(definitions(listed, schemas, "v2"), listed)
+
+
+def v2_document(kinds: Iterable[Kind], schemas: Schemas) -> dict[str, Any]:
+    """The same as a Swagger 2.0 document."""
+    listed = list(kinds)
+    return {
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": "v1.36.0"},
+        "paths": {path: _swagger(item) for kind in listed for path, item in _paths(kind)},
+        "definitions": definitions(listed, schemas, "v2"),
+    }
+
+
+def _swagger(item: dict[str, Any]) -> dict[str, Any]:
+    """A path as Swagger writes it: what a parameter is stands in it, not in a schema below."""
+    found: dict[str, Any] = {}
+    for method, operation in item.items():
+        if method == "parameters":
+            found[method] = [_flat(one) for one in operation]
+        else:
+            found[method] = {**operation, "parameters": [_flat(one) for one in operation["parameters"]]}
+    return found
+
+
+def _flat(parameter: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in parameter.items() if key != "schema"}
+    return {**rest, **parameter["schema"]}
 
 
 def v3_document(kinds: Iterable[Kind], schemas: Schemas) -> dict[str, Any]:

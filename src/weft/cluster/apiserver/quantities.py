@@ -34,11 +34,7 @@ def parse(text: str) -> Fraction:
 def canonical(text: str) -> str:
     """`0.5` as `500m`, `1024Mi` as `1Gi`, `2.0` as `2`; ValueError where it is no quantity."""
     value, suffix = _value(text)
-    if value == 0:
-        return "0"
-    if suffix in _BINARY and abs(value) >= _KIBI:
-        return _largest(value, _BINARY, _KIBI) or _decimal(value)
-    return _decimal(value)
+    return shown(value, binary=suffix in _BINARY)
 
 
 def _decimal(value: Fraction) -> str:
@@ -52,3 +48,12 @@ def _largest(value: Fraction, suffixes: dict[str, int], base: int) -> str:
         if scaled.denominator == 1:
             return f"{scaled.numerator}{suffix}"
     return str(value.numerator) if value.denominator == 1 else ""
+
+
+def shown(value: Fraction, *, binary: bool) -> str:
+    """A number as a quantity, with binary suffixes where asked for and possible."""
+    if value == 0:
+        return "0"
+    if binary and abs(value) >= _KIBI:
+        return _largest(value, _BINARY, _KIBI) or _decimal(value)
+    return _decimal(value)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from weft.cluster.apiserver import errors
-from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.selectors import FieldSelector, LabelSelector
@@ -16,7 +16,15 @@ from weft.cluster.apiserver.store import CompactedError, FutureError, Key, Row
 from weft.cluster.apiserver.versions import from_stored, same_form
 
 TOO_LARGE = "Too large resource version"
-COMPACTED = "The provided continue parameter is too old to display a consistent list result."
+_COMPACTED = (
+    "The provided continue parameter is too old to display a consistent list result. You can start a new list"
+    " without the continue parameter, or use the continue token in this response to retrieve the remainder of the"
+    " results. Continuing with the provided token results in an inconsistent list - objects that were created,"
+    " modified, or deleted between the time the first chunk was returned and now may show up in the list."
+)
+_TOO_OLD = "The resourceVersion for the provided list is too old."
+_NOW = -1
+"""The revision of a token that goes on with things as they are then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +80,35 @@ def _read_token(text: str) -> _Token:
         raise errors.bad_request(f"continue key is not valid: {error}") from error
 
 
+def _written(token: _Token) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(token)).decode()
+
+
+def _cut_short(token: _Token) -> errors.StatusError:
+    """410 with a token for those who take the rest as it is now."""
+    error = errors.expired(_COMPACTED)
+    error.metadata["continue"] = _written(_Token(_NOW, token.namespace, token.name))
+    return error
+
+
 def too_large(wanted: int, current: int) -> errors.StatusError:
     """504: a revision that this server has not reached; clients try again after a second."""
     details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": TOO_LARGE}]}
-    return errors.StatusError(504, "Timeout", f"{TOO_LARGE}: {wanted}, current: {current}", details, retry_after=1)
+    return errors.StatusError(
+        504, "Timeout", f"Timeout: {TOO_LARGE}: {wanted}, current: {current}", details, retry_after=1
+    )
 
 
 async def page(cluster: Cluster, selection: Selection, *, limit: int = 0, more: str = "", exact: int = 0) -> Page:
     """The objects of a selection, `limit` at a time (0: all). `exact` asks for the state at that revision."""
     store = cluster.store
     token = _read_token(more) if more else None
-    revision = token.revision if token else exact or store.revision
+    asked = token.revision if token else exact
+    revision = store.revision if asked in {0, _NOW} else asked
     try:
         rows = await store.list_at(resource_of(selection.kind), selection.namespace, revision)
     except CompactedError:
-        raise errors.expired(COMPACTED if token else f"too old resource version: {revision}") from None
+        raise (_cut_short(token) if token else errors.expired(_TOO_OLD)) from None
     except FutureError:
         raise too_large(revision, store.revision) from None
     if token:
@@ -96,7 +118,7 @@ async def page(cluster: Cluster, selection: Selection, *, limit: int = 0, more: 
     if not limit or len(rows) <= limit:
         return Page(rows, revision)
     last = rows[limit - 1].key
-    text = base64.urlsafe_b64encode(msgspec.json.encode(_Token(revision, last.namespace, last.name))).decode()
+    text = _written(_Token(revision, last.namespace, last.name))
     return Page(rows[:limit], revision, text, len(rows) - limit if selection.everything() else None)
 
 
@@ -106,6 +128,11 @@ def get(cluster: Cluster, kind: Kind, namespace: str, name: str) -> Row:
     if row is None:
         raise errors.not_found(kind, name)
     return row
+
+
+def missing(cluster: Cluster, call: Call) -> bool:
+    """Whether the object of a call is not there."""
+    return cluster.store.get(call.key()) is None
 
 
 def raw(cluster: Cluster, kind: Kind, row: Row) -> bytes:

@@ -5,12 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weft.cluster.apiserver import errors
-
-_KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
-_SET = re.compile(rf"^(?P<key>{_KEY})\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
-_EQUAL = re.compile(rf"^(?P<key>{_KEY})\s*(?P<op>==|=|!=|>|<)\s*(?P<value>[A-Za-z0-9._-]*)$")
-_EXISTS = re.compile(rf"^(?P<not>!)?\s*(?P<key>{_KEY})$")
+from weft.cluster.apiserver import errors, label_syntax
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +49,12 @@ class LabelSelector:
         return all(requirement.matches(labels or {}) for requirement in self.requirements)
 
 
-def _terms(text: str) -> list[str]:
-    """Split at commas outside parentheses."""
-    terms, depth, start = [], 0, 0
-    for index, char in enumerate(text):
-        if char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-        elif char == "," and depth == 0:
-            terms.append(text[start:index])
-            start = index + 1
-    terms.append(text[start:])
-    return [term.strip() for term in terms]
-
-
-def _requirement(term: str) -> Requirement:
-    if found := _SET.match(term):
-        values = tuple(sorted(value.strip() for value in found["values"].split(",")))
-        return Requirement(found["key"], "In" if found["op"] == "in" else "NotIn", values)
-    if found := _EQUAL.match(term):
-        operator = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"}[found["op"]]
-        return Requirement(found["key"], operator, (found["value"],))
-    if found := _EXISTS.match(term):
-        return Requirement(found["key"], "DoesNotExist" if found["not"] else "Exists")
-    raise errors.bad_request(f'unable to parse requirement: "{term}" is not a label selector')
-
-
 def parse_labels(text: str) -> LabelSelector:
     """Read `a=b,c in (d,e),!f`; a malformed term is a 400."""
-    return LabelSelector(tuple(_requirement(term) for term in _terms(text))) if text.strip() else LabelSelector()
+    try:
+        return LabelSelector(tuple(Requirement(*term) for term in label_syntax.read(text)))
+    except label_syntax.SelectorError as error:
+        raise errors.bad_request(str(error)) from error
 
 
 def from_object(selector: Mapping[str, Any] | None) -> LabelSelector:
@@ -133,6 +104,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "replicasets": frozenset({"status.replicas"}),
     "replicationcontrollers": frozenset({"status.replicas"}),
     "jobs": frozenset({"status.successful"}),
+    "certificatesigningrequests": frozenset({"spec.signerName"}),
 }
 
 
@@ -171,9 +143,15 @@ def parse_fields(text: str, plural: str, extra: Sequence[str] = ()) -> FieldSele
     for term in (part for part in re.split(r"(?<!\\),", text) if part):
         found = re.match(r"^([^=!]+)(==|!=|=)(.*)$", term)
         if not found:
-            raise errors.bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+            raise errors.bad_request(f"invalid field selector: '{text}'; can't understand '{term}'")
         path, operator, value = found.groups()
         if path not in known:
-            raise errors.bad_request(f"field label not supported: {path}")
+            raise errors.bad_request(_unknown(path, plural, extra))
         terms.append((path, re.sub(r"\\(.)", r"\1", value), operator != "!="))
     return FieldSelector(tuple(terms))
+
+
+def _unknown(path: str, plural: str, extra: Sequence[str]) -> str:
+    if extra or plural in _FIELDS:
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'

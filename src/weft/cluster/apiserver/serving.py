@@ -13,6 +13,7 @@ from aiohttp import web
 
 from weft.cluster.apiserver import bootstrap, upkeep
 from weft.cluster.apiserver.admission.chain import Admission
+from weft.cluster.apiserver.admission.quota import QuotaGate
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
@@ -20,6 +21,7 @@ from weft.cluster.apiserver.cel import authorizer
 from weft.cluster.apiserver.cluster import Cluster
 from weft.cluster.apiserver.deleting import Deleting
 from weft.cluster.apiserver.evictions import Evictions
+from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.kubelets import Kubelets
 from weft.cluster.apiserver.loadbalancers import Balancers, Range
 from weft.cluster.apiserver.patching import Patching
@@ -93,11 +95,11 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session)))
+    authorization = Authorization(cluster)
+    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization, QuotaGate(cluster)))
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())
-    authorization = Authorization(cluster)
     cluster.scheme.cel.extra = authorizer.signatures(authorization)
     to_kubelets = _kubelet_context(settings)
     kubelets = Kubelets(cluster, to_kubelets)
@@ -107,7 +109,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
         authorization=authorization,
         resources=resources,
         below=Subresources(cluster, resources, tokens, authorization, kubelets, Evictions(cluster, deleting)),
-        about=About(cluster),
+        about=About(cluster, Issuer(tokens.key)),
         proxies=Proxies(cluster, to_kubelets),
     )
 

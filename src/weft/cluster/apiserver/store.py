@@ -151,6 +151,11 @@ class Store:
         """The newest revision that readers can see."""
         return self._revision
 
+    @property
+    def floor(self) -> int:
+        """The oldest revision that history reaches back to."""
+        return self._history.floor
+
     def get(self, key: Key) -> Row | None:
         """The object under the key, if there is one."""
         return self._visible.get(key.resource, {}).get(key)

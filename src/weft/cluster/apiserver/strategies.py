@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from weft.cluster.apiserver import crds, quantities, servicechanges
+from weft.cluster.apiserver import crds, podchanges, quantities, servicechanges
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import Scheme
 
@@ -101,16 +101,31 @@ def prepare_update(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
             meta[name] = old[name]
         else:
             meta.pop(name, None)
-    if subresource == "status":
-        _only_status(kind, obj, before)
-    elif has_status(kind) and subresource != "binding":
-        _restore(obj, before, "status")
-    if (kind.group, kind.kind) == ("", "Namespace") and subresource != "finalize":
-        obj.setdefault("spec", {})["finalizers"] = before.get("spec", {}).get("finalizers") or []
-    if (kind.group, kind.kind) == ("", "Service"):
-        servicechanges.settle(obj, before)
-    if (kind.group, kind.kind) == ("batch", "Job"):
-        obj["spec"].setdefault("selector", before["spec"].get("selector"))
+    match subresource:
+        case "status":
+            _only_status(kind, obj, before)
+        case "approval":
+            _only_status(kind, obj, before)
+            _only_judged(obj, before)
+        case "ephemeralcontainers" | "resize":
+            _restore(obj, before, "status")
+            podchanges.keep_rest(obj, before, subresource)
+        case _ if has_status(kind) and subresource != "binding":
+            _restore(obj, before, "status")
+    _settle(kind, obj, before, subresource)
+
+
+def _settle(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
+    """What single kinds keep, in place."""
+    match kind.group, kind.kind:
+        case "", "Namespace" if subresource != "finalize":
+            obj.setdefault("spec", {})["finalizers"] = before.get("spec", {}).get("finalizers") or []
+        case "", "Service":
+            servicechanges.settle(obj, before)
+        case "certificates.k8s.io", "CertificateSigningRequest":
+            _restore(obj, before, "spec")
+        case "batch", "Job":
+            obj["spec"].setdefault("selector", before["spec"].get("selector"))
 
 
 def _restore(obj: Obj, before: Obj, field: str) -> None:
@@ -130,6 +145,14 @@ def _only_status(kind: Kind, obj: Obj, before: Obj) -> None:
         for name, value in (("managedFields", managed), ("resourceVersion", version)):
             if value is not None:
                 obj["metadata"][name] = value
+
+
+def _only_judged(obj: Obj, before: Obj) -> None:
+    """Of a signing request, `approval` changes the conditions alone, in place."""
+    conditions = (obj.get("status") or {}).get("conditions")
+    obj["status"] = copy.deepcopy(before.get("status") or {})
+    if conditions is not None:
+        obj["status"]["conditions"] = conditions
 
 
 def wanted(obj: Obj) -> Obj:

@@ -7,6 +7,9 @@ from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.writing import Change
 
+_SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale")
+_BOUND = Kind("", "v1", "Pod", "pods/binding", "pod")
+_BINDING = Kind("", "v1", "Binding", "bindings", "binding")
 _PATHS = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
 
 
@@ -44,8 +47,14 @@ def scale_of(kind: Kind, obj: Obj, cluster: Cluster) -> Obj:
 
 
 def _selector_text(selector: Obj) -> str:
-    labels = selector.get("matchLabels", selector if "matchExpressions" not in selector else {})
-    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    if "matchLabels" not in selector and "matchExpressions" not in selector:
+        selector = {"matchLabels": selector}  # as ReplicationControllers have it
+    terms = [(key, f"{key}={value}") for key, value in (selector.get("matchLabels") or {}).items()]
+    for term in selector.get("matchExpressions") or ():
+        key, values = term["key"], ",".join(sorted(term.get("values") or ()))
+        shown = {"In": f"{key} in ({values})", "NotIn": f"{key} notin ({values})", "Exists": key}
+        terms.append((key, shown.get(term["operator"], f"!{key}")))
+    return ",".join(text for _, text in sorted(terms))
 
 
 def scaled(kind: Kind, cluster: Cluster, alter: Change) -> Change:
@@ -57,7 +66,7 @@ def scaled(kind: Kind, cluster: Cluster, alter: Change) -> Change:
         replicas = (wanted.get("spec") or {}).get("replicas", 0)
         if isinstance(replicas, bool) or not isinstance(replicas, int) or replicas < 0:
             found = errors.invalid_value("spec.replicas", replicas, "must be greater than or equal to 0")
-            raise errors.invalid(kind, before["metadata"]["name"], [found])
+            raise errors.invalid(_SCALE, before["metadata"]["name"], [found])
         holder = before
         for part in path[:-1]:
             holder = holder.setdefault(part, {})
@@ -68,18 +77,24 @@ def scaled(kind: Kind, cluster: Cluster, alter: Change) -> Change:
     return change
 
 
-def bound(binding: Obj, kind: Kind, name: str, stamp: str) -> Change:
+def bound(binding: Obj, name: str, stamp: str) -> Change:
     """The change that a `Binding` means: the pod is on its node, and scheduled."""
-    target = (binding.get("target") or {}).get("name")
+    given = binding.get("target") or {}
+    target, meta = given.get("name"), binding.get("metadata") or {}
     if not target:
-        raise errors.invalid(kind, name, [errors.required("target.name")])
+        raise errors.invalid(_BINDING, name, [errors.required("target.name")])
+    if given.get("kind") not in {None, "", "Node"}:
+        found = errors.unsupported("target.kind", given["kind"], ["Node", "<empty>"])
+        raise errors.invalid(_BINDING, name, [found])
+    if meta.get("name", name) != name:
+        raise errors.bad_request("name in URL does not match name in Binding object")
 
     def change(pod: Obj) -> Obj:
-        current = pod["spec"].get("nodeName")
-        if current:
-            raise errors.conflict(kind, name, f'pod {name} is already assigned to node "{current}"')
-        if pod["metadata"].get("deletionTimestamp"):
-            raise errors.conflict(kind, name, f"pod {name} is being deleted, cannot be assigned to a host")
+        if why := _unbindable(pod, meta):
+            raise errors.conflict(_BOUND, name, why)
+        for field in ("labels", "annotations"):
+            if meta.get(field):
+                pod["metadata"][field] = {**(pod["metadata"].get(field) or {}), **meta[field]}
         pod["spec"]["nodeName"] = target
         status = pod.setdefault("status", {})
         kept = [item for item in status.get("conditions") or () if item["type"] != "PodScheduled"]
@@ -89,6 +104,20 @@ def bound(binding: Obj, kind: Kind, name: str, stamp: str) -> Change:
         return pod
 
     return change
+
+
+def _unbindable(pod: Obj, meta: Obj) -> str:
+    """Why a pod cannot be bound; `meta` is the binding's."""
+    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
+    if meta.get("uid", uid) != uid:
+        return f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {uid}"
+    if pod["metadata"].get("deletionTimestamp"):
+        return f"pod {name} is being deleted, cannot be assigned to a host"
+    if node := pod["spec"].get("nodeName"):
+        return f'pod {name} is already assigned to node "{node}"'
+    if pod["spec"].get("schedulingGates"):
+        return f"pod {name} has non-empty .spec.schedulingGates"
+    return ""
 
 
 def finalized(body: Obj) -> Change:

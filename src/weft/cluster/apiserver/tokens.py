@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
-from weft.cluster.apiserver.users import AUTHENTICATED, SERVICE_ACCOUNT, User
+from weft.cluster.apiserver.issuer import algorithm, key_id
+from weft.cluster.apiserver.users import AUTHENTICATED, ISSUER, SERVICE_ACCOUNT, User
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
 AUDIENCE = ISSUER
 """What tokens are for when nobody says; the API server itself."""
 _SHORTEST, _LONGEST = 600, 1 << 32
@@ -44,7 +44,7 @@ class Tokens:
 
     @property
     def _algorithm(self) -> str:
-        return "RS256" if isinstance(self.key, rsa.RSAPrivateKey) else "ES256"
+        return algorithm(self.key)
 
     def issue(self, account: Obj, request: Obj) -> Obj:
         """Answer a `TokenRequest` for a service account: the request with its status."""
@@ -60,7 +60,7 @@ class Tokens:
         expires = now + timedelta(seconds=seconds)
         audiences = list(spec.get("audiences") or [AUDIENCE])
         claims = self._claims(account, spec.get("boundObjectRef"), audiences, now, expires)
-        token = jwt.encode(claims, self.key, algorithm=self._algorithm)
+        token = jwt.encode(claims, self.key, algorithm=self._algorithm, headers={"kid": key_id(self.key)})
         status = {"token": token, "expirationTimestamp": expires.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         return {
             "kind": "TokenRequest",

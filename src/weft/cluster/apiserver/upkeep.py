@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import datetime, timedelta
 
-from weft.cluster.apiserver import crds, errors
+from weft.cluster.apiserver import crds, errors, quotakeeping
 from weft.cluster.apiserver.balancing import Balancing
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.deleting import Deleting, Options
@@ -28,6 +28,7 @@ async def run(cluster: Cluster, deleting: Deleting, balancers: Balancers | None)
     async with asyncio.TaskGroup() as tasks:
         if balancers is not None:
             tasks.create_task(Balancing(cluster, deleting.writing, balancers).run())
+        tasks.create_task(quotakeeping.run(cluster, deleting.writing))
         tasks.create_task(_events(cluster, deleting))
         tasks.create_task(_definitions(cluster, deleting))
 

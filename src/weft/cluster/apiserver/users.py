@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+ISSUER = "https://kubernetes.default.svc.cluster.local"
+"""Who signs the tokens of service accounts."""
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
+ANONYMOUS = "system:anonymous"
+UNAUTHENTICATED = "system:unauthenticated"
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -25,3 +29,7 @@ class User:
             "groups": list(self.groups),
             **({"extra": {key: list(values) for key, values in self.extra.items()}} if self.extra else {}),
         }
+
+
+NOBODY = User(ANONYMOUS, groups=(UNAUTHENTICATED,))
+"""Who shows nothing."""

@@ -10,7 +10,7 @@ import msgspec
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.reading import Selection, page, raw
+from weft.cluster.apiserver.reading import Selection, page, raw, too_large
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row, Store, Subscription
 
@@ -62,8 +62,8 @@ def failure(error: errors.StatusError) -> bytes:
     return line("ERROR", msgspec.json.encode(error.status()))
 
 
-def _too_old(since: int) -> errors.StatusError:
-    return errors.expired(f"too old resource version: {since}")
+def _too_old(since: int, store: Store) -> errors.StatusError:
+    return errors.expired(f"too old resource version: {since} ({store.floor})")
 
 
 async def watch(
@@ -82,10 +82,10 @@ async def watch(
     try:
         subscription = await store.subscribe(resource_of(kind), selection.namespace, since)
     except CompactedError:
-        yield failure(_too_old(since))
+        yield failure(_too_old(since, store))
         return
     except FutureError:
-        yield failure(errors.StatusError(504, "Timeout", f"Too large resource version: {since}", retry_after=1))
+        yield failure(too_large(since, store.revision))
         return
     try:
         if initial:
@@ -93,7 +93,7 @@ async def watch(
         async for lines in _live(subscription, selection, options, shown, store):
             yield lines
     except CompactedError:
-        yield failure(_too_old(since))
+        yield failure(_too_old(since, store))
     finally:
         store.unsubscribe(subscription)
 

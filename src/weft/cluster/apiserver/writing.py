@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from weft.cluster.apiserver import crds, errors, forms, strategies
+from weft.cluster.apiserver import crds, errors, forms, podchanges, strategies
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.chain import Admission
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
@@ -62,7 +62,8 @@ class Writing:
         if call.name and meta["name"] != call.name:
             raise errors.bad_request("the name of the object does not match the name on the URL")
         if meta.get("resourceVersion"):
-            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+            said = "resourceVersion should not be set on objects to be created"
+            raise errors.StatusError(500, "", said)  # as Kubernetes has it, without a reason
 
     def _born(self, obj: Obj) -> None:
         meta = obj["metadata"]
@@ -82,7 +83,7 @@ class Writing:
         key = call.key()._replace(name=name)
         if self.cluster.store.get(key):
             raise errors.already_exists(call.kind, name)
-        async with self._addressed(call, obj):
+        async with self.admission.quota.counted(call, obj), self._addressed(call, obj):
             if call.dry_run:
                 return obj
             try:
@@ -132,7 +133,7 @@ class Writing:
             if obj == before:
                 return before
             try:
-                return await self._store_changed(call, obj, row)
+                return await self._store_changed(call, obj, row, before)
             except ConflictError:
                 await self.cluster.store.settled(call.key())
             except MissingError:
@@ -143,7 +144,7 @@ class Writing:
         kind, scheme = call.kind, self.cluster.scheme
         obj = forms.clean(call, forms.typed(body, kind), scheme)
         self._same(call, obj, before)
-        if not call.subresource or call.subresource == "scale":
+        if call.subresource in {"", "scale", "ephemeralcontainers", "resize"}:
             forms.fill(kind, obj, scheme)
         strategies.prepare_update(kind, obj, before, call.subresource)
         attributes = Attributes(call, "UPDATE", obj, before)
@@ -151,7 +152,9 @@ class Writing:
         obj = attributes.obj or obj
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
-        if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
+        if call.subresource in {"ephemeralcontainers", "resize"}:
+            self._check_part(call, obj, before)
+        elif call.subresource not in {"binding", "finalize"}:
             forms.check(call, obj, scheme, before)
         await self.admission.validate(attributes)
         if strategies.counts_generations(kind, scheme):
@@ -159,6 +162,13 @@ class Writing:
         if not owned:
             self._track(call, obj, before)
         return obj
+
+    def _check_part(self, call: Call, obj: Obj, before: Obj) -> None:
+        if call.subresource == "resize":
+            forms.check(call, obj, self.cluster.scheme)
+        classes = strategies.qos_class(obj), strategies.qos_class(before)
+        if found := podchanges.refused(obj, before, call.subresource, classes):
+            raise errors.invalid(call.kind, call.name, found)
 
     def _track(self, call: Call, obj: Obj, before: Obj) -> None:
         sent = obj["metadata"].pop("managedFields", None)
@@ -194,8 +204,8 @@ class Writing:
         if call.namespace:
             meta["namespace"] = call.namespace
 
-    async def _store_changed(self, call: Call, obj: Obj, row: Row) -> Obj:
-        async with self._addressed(call, obj):
+    async def _store_changed(self, call: Call, obj: Obj, row: Row, before: Obj) -> Obj:
+        async with self.admission.quota.counted(call, obj, before), self._addressed(call, obj):
             if call.dry_run:
                 return obj
             stored = to_stored(call.kind, obj, self.cluster.scheme)
@@ -213,6 +223,7 @@ class Writing:
 
     def _stored(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
+        self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
             self.serve(row.decode())
 
@@ -222,6 +233,7 @@ class Writing:
         self.cluster.scheme.set_custom(crd["metadata"]["name"], versions)
 
     def _removed(self, row: Row) -> None:
+        self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "/services":
             self.cluster.addresses.settle((row.key.namespace, row.key.name), None)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":

@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from weft.adapters.kube.client import Json, Kube
 from weft.adapters.kube.kinds import (
+    CERTIFICATESIGNINGREQUESTS,
+    CLUSTERROLES,
     CONFIGMAPS,
     CONTROLLERREVISIONS,
     CRONJOBS,
@@ -30,7 +33,9 @@ from weft.adapters.kube.kinds import (
     STORAGECLASSES,
     Kind,
 )
+from weft.cluster.controllers.aggregation import Aggregation
 from weft.cluster.controllers.cache import Cache
+from weft.cluster.controllers.certificates import Certificates
 from weft.cluster.controllers.changes import Create, perform
 from weft.cluster.controllers.cronjobs import CronJobs
 from weft.cluster.controllers.daemonsets import DaemonSets
@@ -47,6 +52,7 @@ from weft.cluster.controllers.replicasets import ReplicaSets
 from weft.cluster.controllers.scheduler import Scheduler
 from weft.cluster.controllers.statefulsets import StatefulSets
 from weft.cluster.controllers.volumes import Claims, VolumeGuards, Volumes, default_class
+from weft.pki.authority import Authority
 
 _OWNED = (
     PODS,
@@ -65,10 +71,27 @@ _OWNED = (
     SERVICEACCOUNTS,
     PERSISTENTVOLUMECLAIMS,
 )
-_KINDS = (*_OWNED, NAMESPACES, NODES, LEASES, PERSISTENTVOLUMES, STORAGECLASSES)
+_KINDS = (
+    *_OWNED,
+    NAMESPACES,
+    NODES,
+    LEASES,
+    PERSISTENTVOLUMES,
+    STORAGECLASSES,
+    CLUSTERROLES,
+    CERTIFICATESIGNINGREQUESTS,
+)
 
 
-async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """With what the cluster certifies: its authority, and a source of serial numbers."""
+
+    authority: Authority
+    serial: Callable[[], int]
+
+
+async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signing: Signing) -> None:
     """Run every controller against an API server, for ever. `volumes` is where claims get their folders."""
     controllers: list[Controller] = [
         Deployments(),
@@ -87,6 +110,8 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> No
         TaintEvictions(),
         PodCollector(),
         Namespaces(kube.access.ca),
+        Aggregation(),
+        Certificates(signing.authority, signing.serial),
         Garbage(_OWNED),
     ]
     # refused where it is there already, from an earlier start

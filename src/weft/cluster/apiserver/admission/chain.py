@@ -4,9 +4,20 @@ import copy
 from dataclasses import dataclass
 
 from weft.cluster.apiserver import errors, forms
-from weft.cluster.apiserver.admission import noderestriction, policies, serviceaccounts
+from weft.cluster.apiserver.admission import (
+    certificates,
+    classes,
+    escalation,
+    limitranges,
+    noderestriction,
+    policies,
+    serviceaccounts,
+)
 from weft.cluster.apiserver.admission.attributes import Attributes
+from weft.cluster.apiserver.admission.podsecurity import policy
+from weft.cluster.apiserver.admission.quota import QuotaGate
 from weft.cluster.apiserver.admission.webhooks import Webhooks
+from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
 
 _TERMINATING = "NamespaceTerminating"
@@ -20,6 +31,8 @@ class Admission:
 
     cluster: Cluster
     webhooks: Webhooks
+    authorization: Authorization
+    quota: QuotaGate
 
     def namespace(self, call: Call, name: str) -> None:
         """Refuse to create something in a namespace that is not there or is going."""
@@ -42,6 +55,8 @@ class Admission:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Run mutating admission; `attributes.obj` is afterwards complete, but not yet checked."""
+        if _makes(attributes, "", "pods") and attributes.obj is not None:
+            await serviceaccounts.await_account(attributes.obj, attributes.call, self.cluster)
         self._built_in(attributes)
         first = await self.webhooks.mutate(attributes)
         if not first.changed:
@@ -66,11 +81,19 @@ class Admission:
 
     def _built_in(self, attributes: Attributes) -> None:
         call, obj = attributes.call, attributes.obj
-        is_pod = (call.kind.group, call.kind.plural, call.subresource) == ("", "pods", "")
-        if is_pod and attributes.operation == "CREATE" and obj is not None:
+        if certificates.concerns(call):
+            certificates.admit(attributes, self.cluster.world.stamp())
+        if obj is None:
+            return
+        if _makes(attributes, "", "persistentvolumeclaims"):
+            classes.storage(obj, self.cluster)
+        if _makes(attributes, "", "pods"):
             obj.setdefault("spec", {})
             serviceaccounts.admit(obj, call, self.cluster)
-            serviceaccounts.schedule_defaults(obj, self.cluster)
+            classes.runtime(obj, call, self.cluster)
+            classes.priority(obj, call, self.cluster)
+            serviceaccounts.tolerations(obj)
+            limitranges.admit(obj, call.namespace, self.cluster)
 
     async def validate(self, attributes: Attributes) -> None:
         """Run validating admission."""
@@ -78,6 +101,20 @@ class Admission:
         deletes = attributes.operation == "DELETE"
         if deletes and (call.kind.group, call.kind.plural) == ("", "namespaces") and call.name in _IMMORTAL:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
+        if attributes.obj and (call.kind.group, call.kind.plural) == ("scheduling.k8s.io", "priorityclasses"):
+            classes.one_default(attributes.obj, call, self.cluster)
         noderestriction.check(attributes)
         policies.check(attributes, self.cluster)
+        limitranges.check(attributes, self.cluster)
+        policy.check(attributes, self.cluster)
+        escalation.check(attributes, self.authorization)
+        if certificates.concerns(call):
+            certificates.check(attributes, self.authorization)
         await self.webhooks.validate(attributes)
+
+
+def _makes(attributes: Attributes, group: str, plural: str) -> bool:
+    """Whether the request creates an object of this kind."""
+    call = attributes.call
+    asked = (call.kind.group, call.kind.plural, call.subresource)
+    return attributes.operation == "CREATE" and asked == (group, plural, "")

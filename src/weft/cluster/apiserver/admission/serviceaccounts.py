@@ -1,5 +1,6 @@
 """Every pod runs as a service account and finds its token (`plugin/pkg/admission/serviceaccount`)."""
 
+import asyncio
 from typing import Any
 
 from weft.cluster.apiserver import errors
@@ -8,6 +9,7 @@ from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _PREFIX = "kube-api-access-"
 _TOKEN_SECONDS = 3607
+_LOOKS = 20
 _TOLERATED = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
@@ -60,36 +62,25 @@ def _volume(name: str) -> Obj:
     }
 
 
-def schedule_defaults(pod: Obj, cluster: Cluster) -> None:
-    """Priority and the tolerations that keep a pod for five minutes on a node that is gone, in place."""
+async def await_account(pod: Obj, call: Call, cluster: Cluster) -> None:
+    """Give a new namespace's default account a second to come: its controller may have only just heard."""
+    name = (pod.get("spec") or {}).get("serviceAccountName") or "default"
+    for _ in range(_LOOKS):
+        if name != "default" or cluster.core("serviceaccounts", call.namespace, name):
+            return
+        await asyncio.sleep(1 / _LOOKS)
+
+
+def tolerations(pod: Obj) -> None:
+    """The tolerations that keep a pod for five minutes on a node that is gone, in place."""
     spec = pod["spec"]
-    name = spec.get("priorityClassName")
-    known = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-    value, policy = known.get(name or "", 0), "PreemptLowerPriority"
-    if name and name not in known:
-        found = cluster.row(_priority_class(cluster), "", name)
-        if found is None:
-            raise errors.StatusError(
-                403,
-                "Forbidden",
-                f'pods "{pod["metadata"].get("name", "")}" is forbidden: no PriorityClass with name'
-                f" {name} was found",
-            )
-        value, policy = found.decode()["value"], found.decode().get("preemptionPolicy", policy)
-    spec["priority"] = value
-    spec.setdefault("preemptionPolicy", policy)
-    tolerations = spec.get("tolerations") or []
-    for key in _TOLERATED:
-        if not any(_tolerates(toleration, key) for toleration in tolerations):
-            tolerations = [
-                *tolerations,
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-            ]
-    spec["tolerations"] = tolerations
-
-
-def _priority_class(cluster: Cluster) -> Any:
-    return cluster.scheme.by_kind("scheduling.k8s.io", "PriorityClass")
+    held = spec.get("tolerations") or []
+    lacking = [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+        for key in _TOLERATED
+        if not any(_tolerates(toleration, key) for toleration in held)
+    ]
+    spec["tolerations"] = [*held, *lacking]
 
 
 def _tolerates(toleration: Obj, key: str) -> bool:

@@ -16,6 +16,8 @@ _BY_KIND: dict[tuple[str, str], Callable[[Obj], None]] = {
     ("", "Endpoints"): networking.endpoints,
     ("", "Secret"): access.secret,
     ("", "Namespace"): access.namespace,
+    ("", "Node"): access.node,
+    ("", "LimitRange"): access.limit_range,
     ("", "PersistentVolumeClaim"): access.volume_claim,
     ("apps", "Deployment"): workloads.deployment,
     ("apps", "ReplicaSet"): workloads.replica_set,

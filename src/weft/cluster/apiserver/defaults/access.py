@@ -99,6 +99,24 @@ def storage_class(obj: Obj) -> None:
     obj.setdefault("volumeBindingMode", "Immediate")
 
 
+def node(obj: Obj) -> None:
+    """A node has a spec, if an empty one, and allocates all of its capacity."""
+    obj.setdefault("spec", {})
+    status = obj.get("status") or {}
+    if status.get("capacity"):
+        status.setdefault("allocatable", status["capacity"])
+
+
+def limit_range(obj: Obj) -> None:
+    """A container's default limit is its maximum; its default request is that limit, or the minimum."""
+    for item in (obj.get("spec") or {}).get("limits") or ():
+        if item.get("type") != "Container":
+            continue
+        limits = {**(item.get("max") or {}), **(item.get("default") or {})}
+        requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
+        item |= {name: value for name, value in (("default", limits), ("defaultRequest", requests)) if value}
+
+
 def priority_class(obj: Obj) -> None:
     """Higher priority may preempt lower."""
     obj.setdefault("preemptionPolicy", "PreemptLowerPriority")

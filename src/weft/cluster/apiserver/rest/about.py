@@ -4,10 +4,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 from aiohttp import web
 
 from weft.cluster.apiserver import discovery, errors, openapi, openapi_v2
 from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.rest import bodies, health
 from weft.cluster.apiserver.rest.metrics import Metrics
 
@@ -31,6 +33,7 @@ class About:
     """The handlers of paths that are no resources."""
 
     cluster: Cluster
+    issuer: Issuer
     metrics: Metrics = field(default_factory=Metrics)
     _documents: openapi.Documents = field(default_factory=openapi.Documents)
 
@@ -44,18 +47,17 @@ class About:
                 return bodies.answer(VERSION)
             case ["metrics"]:
                 return web.Response(text=self.metrics.text(self.cluster), content_type="text/plain")
-            case ["openapi", "v2"]:
-                return self._openapi_v2()
-            case ["openapi", "v3"]:
-                return bodies.answer(self._documents.v3_index(self.cluster.scheme.kinds(), self._schemas()))
-            case ["openapi", "v3", *rest]:
-                return self._openapi_v3(rest)
+            case ["openapi", *rest]:
+                return self._openapi(rest, request.headers.get("Accept", ""))
             case ["api" | "apis", *rest]:
                 return self._discovery(request, path, rest)
             case [""]:
-                return bodies.answer(
-                    {"paths": ["/api", "/apis", "/healthz", "/openapi/v2", "/openapi/v3", "/version"]}
-                )
+                return bodies.answer({"paths": self._paths()})
+            case [".well-known", "openid-configuration"]:
+                return bodies.answer(self.issuer.configuration())
+            case ["openid", "v1", "jwks"]:
+                document = msgspec.json.encode(self.issuer.keys())
+                return web.Response(body=document, content_type="application/jwk-set+json")
             case _:
                 raise errors.no_such_path()
 
@@ -76,6 +78,15 @@ class About:
                 return self._versioned(group, version)
             case _:
                 return None
+
+    def _paths(self) -> list[str]:
+        """What can be asked for, as the root lists it."""
+        versions = {(kind.group, kind.version) for kind in self.cluster.scheme.kinds() if kind.group}
+        groups = {f"/apis/{group}" for group, _ in versions} | {f"/apis/{g}/{v}" for g, v in versions}
+        checks = {f"/{which}" for which in health.KINDS}
+        checks |= {f"{which}/{name}" for which in checks for name in health.CHECKS}
+        others = {"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/metrics", "/openapi/v2"}
+        return sorted(groups | checks | others | {"/openapi/v3", "/openid/v1/jwks", "/version"})
 
     def _versioned(self, group: str, version: str) -> web.Response:
         document = discovery.resource_list(self.cluster.scheme.kinds(), group, version)
@@ -103,9 +114,20 @@ class About:
             for custom in self.cluster.scheme.customs()
         }
 
-    def _openapi_v2(self) -> web.Response:
-        document = self._documents.v2(self.cluster.scheme.kinds(), self._schemas())
-        return web.Response(body=document, headers={"Content-Type": openapi_v2.MEDIA_TYPE})
+    def _openapi(self, rest: list[str], accept: str) -> web.Response:
+        kinds, schemas = self.cluster.scheme.kinds(), self._schemas()
+        match rest:
+            case ["v2"] if "proto-openapi" in accept:
+                document = self._documents.v2(kinds, schemas)
+                return web.Response(body=document, headers={"Content-Type": openapi_v2.MEDIA_TYPE})
+            case ["v2"]:
+                return bodies.answer(self._documents.swagger(kinds, schemas))
+            case ["v3"]:
+                return bodies.answer(self._documents.v3_index(kinds, schemas))
+            case ["v3", *below]:
+                return self._openapi_v3(below)
+            case _:
+                raise errors.no_such_path()
 
     def _openapi_v3(self, rest: list[str]) -> web.Response:
         match rest:

@@ -60,7 +60,7 @@ class Subresources:
         """What the pod's kubelet answers."""
         verb = _STREAMS.get(call.subresource)
         if verb is None or request.method not in {"GET", "POST"}:
-            raise errors.method_not_allowed(call.kind, request.method)
+            raise errors.method_not_allowed(call.kind)
         query = request.query
         pod = self._object(call)
         if call.subresource != "log":
@@ -94,7 +94,7 @@ class Subresources:
         elif request.method == "PATCH":
             change = subresources.scaled(kind, self.cluster, lambda scale: merge.merge(scale, patch))
         else:
-            raise errors.method_not_allowed(kind, request.method)
+            raise errors.method_not_allowed(kind)
         obj = await self.resources.writing.update(call, change)
         return bodies.answer(subresources.scale_of(kind, obj, self.cluster), 200, call.warnings)
 
@@ -104,12 +104,14 @@ class Subresources:
         return bodies.answer(obj)
 
     async def _bind(self, request: web.Request, call: Call) -> web.StreamResponse:
-        change = subresources.bound(await self._body(request), call.kind, call.name, self.cluster.world.stamp())
+        change = subresources.bound(await self._body(request), call.name, self.cluster.world.stamp())
         await self.resources.writing.update(call, change)
         return bodies.answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)
 
     async def _evict(self, request: web.Request, call: Call) -> web.StreamResponse:
         body = await self._body(request)
+        if (body.get("metadata") or {}).get("name", call.name) != call.name:
+            raise errors.bad_request("name in URL does not match name in Eviction object")
         given = body.get("deleteOptions")
         one = Call(call.kind, call.namespace, call.name, call.user)
         one.dry_run = call.dry_run or bool(isinstance(given, dict) and given.get("dryRun"))
@@ -129,7 +131,7 @@ class Subresources:
             return bodies.answer(reviews.token_review(body, self.tokens), 201)
         if call.kind.plural == "bindings":
             return await self._bind_by_name(body, call)
-        return bodies.answer(reviews.REVIEWS[call.kind.plural](body, call.user, self.authorization), 201)
+        return bodies.answer(reviews.REVIEWS[call.kind.plural](body, call, self.authorization), 201)
 
     async def _bind_by_name(self, body: Obj, call: Call) -> web.StreamResponse:
         pods = self.cluster.scheme.find("", "v1", "pods")
@@ -137,5 +139,5 @@ class Subresources:
         if pods is None or not name:
             raise errors.bad_request("metadata.name must name the pod to bind")
         one = Call(pods, call.namespace, name, call.user, subresource="binding", manager=call.manager)
-        await self.resources.writing.update(one, subresources.bound(body, pods, name, self.cluster.world.stamp()))
+        await self.resources.writing.update(one, subresources.bound(body, name, self.cluster.world.stamp()))
         return bodies.answer({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}, 201)

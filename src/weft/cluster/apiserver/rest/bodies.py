@@ -15,7 +15,8 @@ from weft.cluster.apiserver.tables.render import Include, Version
 
 LARGEST = 3 * 1024 * 1024
 """Bytes of a body; the API server's own limit."""
-_TABLE = re.compile(r"as=Table")
+_TABLE = re.compile(r"as=Table\b")
+_PARTIAL = re.compile(r"as=PartialObjectMetadata(List)?\b")
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
 _DEPTH = 100
 _NODES = 500_000
@@ -122,26 +123,47 @@ class Wanted:
     """The form an answer shall have."""
 
     table: bool = False
+    partial: bool = False
     version: Version = "v1"
     include: Include = "Metadata"
 
 
 def wanted(accept: str, query: Mapping[str, str]) -> Wanted:
     """What Accept asks for: the first of its forms that is served."""
-    first = next((part for part in accept.split(",") if "json" in part or "*/*" in part), "")
-    if not _TABLE.search(first):
-        return Wanted()
+    first = next((part for part in accept.split(",") if _served(part)), "")
+    if accept.strip() and not first:
+        raise errors.StatusError(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json, application/yaml,"
+            " application/vnd.kubernetes.protobuf",
+        )
     found = _TABLE_VERSION.search(first)
     version: Literal["v1", "v1beta1"] = "v1beta1" if found and found[1] == "v1beta1" else "v1"
+    if _PARTIAL.search(first):
+        return Wanted(partial=True, version=version)
+    if not _TABLE.search(first):
+        return Wanted()
     include: Include = "Metadata"
     match query.get("includeObject"):
         case "None":
             include = "None"
         case "Object":
             include = "Object"
-        case _:
+        case "Metadata" | "" | None:
             pass
+        case other:
+            why = f"Invalid value: {other}: must be one of None, Metadata, Object"
+            raise errors.bad_request(f"includeObject: {why}")
     return Wanted(table=True, version=version, include=include)
+
+
+def _served(part: str) -> bool:
+    """Whether one form of an Accept header is one that this server has; JSON stands in for protobuf."""
+    media = part.partition(";")[0].strip().lower()
+    return media in {"*/*", "application/*", "application/json", "application/yaml"} or (
+        media == "application/vnd.kubernetes.protobuf" and "as=" not in part
+    )
 
 
 def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:

@@ -7,7 +7,7 @@ from typing import Any, cast, get_args
 import msgspec
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, reading, tables, versions, watching
+from weft.cluster.apiserver import errors, puts, reading, tables, versions, watching
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj, Validation
 from weft.cluster.apiserver.deleting import Deleting, Options
 from weft.cluster.apiserver.kinds import Kind
@@ -33,8 +33,10 @@ def truth(query: Mapping[str, str], name: str) -> bool:
 def number(query: Mapping[str, str], name: str) -> int:
     """A parameter that is a whole number; 0 where it is absent, 400 where it is none."""
     text = query.get(name) or "0"
-    if not text.isdigit():
-        raise errors.bad_request(f'invalid value "{text}" of the parameter {name}: a whole number is wanted')
+    if not (text.isascii() and text.isdigit()):
+        parsed = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        what = f"invalid resource version: {name}" if name == "resourceVersion" else name
+        raise errors.bad_request(f"{what}: {parsed}")
     return int(text)
 
 
@@ -83,6 +85,16 @@ def call_of(request: web.Request, path: ResourcePath, kind: Kind, user: User) ->
     )
 
 
+def _partial(row: Row, version: str) -> Obj:
+    """Nothing of an object but its metadata."""
+    head = {"kind": "PartialObjectMetadata", "apiVersion": f"meta.k8s.io/{version}"}
+    return {**head, "metadata": row.decode()["metadata"]}
+
+
+def _partial_rows(version: str) -> watching.Show:
+    return lambda row: msgspec.json.encode(_partial(row, version))
+
+
 @dataclass(frozen=True, slots=True)
 class Resources:
     """The handlers of everything that is stored."""
@@ -96,11 +108,16 @@ class Resources:
 
     async def get(self, request: web.Request, call: Call) -> web.StreamResponse:
         """GET of one object."""
+        revision, newest = number(request.query, "resourceVersion"), self.cluster.store.revision
+        if revision > newest:
+            raise reading.too_large(revision, newest)
         row = reading.get(self.cluster, call.kind, call.namespace, call.name)
         form = bodies.wanted(request.headers.get("Accept", ""), request.query)
         if form.table:
             page = reading.Page([row], row.revision)
             return bodies.answer(self._table(call.kind, page, form))
+        if form.partial:
+            return bodies.answer(_partial(row, form.version))
         return bodies.answer(reading.raw(self.cluster, call.kind, row))
 
     def selection(self, request: web.Request, call: Call) -> Selection:
@@ -125,6 +142,10 @@ class Resources:
         form = bodies.wanted(request.headers.get("Accept", ""), query)
         if form.table:
             return bodies.answer(self._table(call.kind, page, form))
+        if form.partial:
+            items = [_partial(row, form.version) for row in page.rows]
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
+            return bodies.answer({**head, "metadata": page.metadata(), "items": items})
         return bodies.answer(reading.list_json(self.cluster, call.kind, page))
 
     def _table(self, kind: Kind, page: reading.Page, form: bodies.Wanted) -> Obj:
@@ -159,6 +180,8 @@ class Resources:
         )
         form = bodies.wanted(request.headers.get("Accept", ""), query)
         show = self._table_rows(call.kind, form) if form.table else None
+        if form.partial:
+            show = _partial_rows(form.version)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
@@ -197,10 +220,17 @@ class Resources:
         return bodies.answer(obj, 201, call.warnings)
 
     async def update(self, request: web.Request, call: Call) -> web.StreamResponse:
-        """PUT of one object, which may create it where Kubernetes allows that (never here)."""
+        """PUT of one object, which creates it where Kubernetes allows that."""
         body = bodies.parse(await bodies.read(request), bodies.media_type(request))
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized (must be of type Object)")
+        meta = body.get("metadata")
+        revision = str((meta.get("resourceVersion") if isinstance(meta, dict) else "") or "0")
+        if revision == "0" and reading.missing(self.cluster, call) and puts.may_create(call):
+            puts.check_create(call, self.writing.admission.authorization)
+            return bodies.answer(await self.writing.create(call, body), 201, call.warnings)
+        if revision == "0" and not reading.missing(self.cluster, call):
+            puts.need_revision(call, self.cluster.scheme)
         obj = await self.writing.update(call, lambda _: body)
         return bodies.answer(obj, 200, call.warnings)
 

@@ -15,6 +15,7 @@ from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
+from weft.cluster.apiserver.impersonation import impersonated
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.rest import bodies, metrics
@@ -22,11 +23,11 @@ from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
-from weft.cluster.apiserver.users import AUTHENTICATED, User
+from weft.cluster.apiserver.users import User
 
 _log = logging.getLogger(__name__)
-_PUBLIC = ("/healthz", "/livez", "/readyz", "/version")
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_PATH_VERBS = {method: method.lower() for method in (*_VERBS, "OPTIONS")}
 _BY_NAME = re.compile(r"^metadata\.name==?([^,!=]+)$")
 _STREAMING = frozenset({"exec", "attach", "portforward"})
 
@@ -109,12 +110,6 @@ class Server:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         user = self._user(request)
-        if user is None:
-            if request.path in _PUBLIC:
-                found = self.about.handle(request)
-                if found is not None:
-                    return found
-            raise errors.StatusError(401, "Unauthorized", "Unauthorized")
         path = paths.parse(request.path)
         if path is None or not path.plural:
             self._allow_path(request, user)
@@ -124,28 +119,18 @@ class Server:
             raise errors.no_such_path()
         return await self._resource(request, path, user)
 
-    def _user(self, request: web.Request) -> User | None:
+    def _user(self, request: web.Request) -> User:
         transport = request.transport
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
         certificate = tls.getpeercert() if tls else None
         user = self.authentication.user(certificate, request.headers.get("Authorization", ""))
-        other = request.headers.get("Impersonate-User", "")
-        return self._impersonated(request, user, other) if user and other else user
-
-    def _impersonated(self, request: web.Request, user: User, other: str) -> User:
-        """Whom the caller acts as (`--as`, `--as-group`), if they may."""
-        groups = request.headers.getall("Impersonate-Group", [])
-        for resource, names in (("users", [other]), ("groups", groups)):
-            for name in names:
-                action = Action("impersonate", "", resource, name=name)
-                if not self.authorization.allows(user, action):
-                    why = f'{resource} "{name}" is forbidden: {self.authorization.refused(user, action)}'
-                    raise errors.StatusError(403, "Forbidden", why)
-        return User(other, groups=(*groups, AUTHENTICATED))
+        if user is None:
+            raise errors.StatusError(401, "Unauthorized", "Unauthorized")
+        return impersonated(user, list(request.headers.items()), self.authorization)
 
     def _allow_path(self, request: web.Request, user: User) -> None:
-        action = Action(verb=_VERBS.get(request.method, "get"), path=request.path)
-        if request.path not in _PUBLIC and not self.authorization.allows(user, action):
+        action = Action(verb=_PATH_VERBS.get(request.method, "get"), path=request.path)
+        if not self.authorization.allows(user, action):
             raise errors.StatusError(403, "Forbidden", f"forbidden: {self.authorization.refused(user, action)}")
 
     async def _resource(self, request: web.Request, path: ResourcePath, user: User) -> web.StreamResponse:
@@ -162,7 +147,7 @@ class Server:
             raise errors.no_such_path()
         if kind.verbs == ("create",):
             if request.method != "POST":
-                raise errors.method_not_allowed(kind, request.method)
+                raise errors.method_not_allowed(kind)
             return await self.below.review(request, call)
         if call.subresource:
             return await self._below(request, call)
@@ -215,7 +200,7 @@ class Server:
             case "DELETE", False:
                 return await _whole(resources.delete_all(request, call))
             case _:
-                raise errors.method_not_allowed(call.kind, request.method)
+                raise errors.method_not_allowed(call.kind)
 
     async def _long(self, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
         """Run what may last for ever so that the server's end ends it."""
