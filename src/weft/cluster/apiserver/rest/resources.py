@@ -33,8 +33,10 @@ def truth(query: Mapping[str, str], name: str) -> bool:
 def number(query: Mapping[str, str], name: str) -> int:
     """A parameter that is a whole number; 0 where it is absent, 400 where it is none."""
     text = query.get(name) or "0"
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise errors.bad_request(f'invalid value "{text}" of the parameter {name}: a whole number is wanted')
+    if len(text) > 18:  # beyond this a number may not be an int64
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text[:100]}": value out of range')
     return int(text)
 
 
@@ -192,13 +194,13 @@ class Resources:
 
     async def create(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST to a collection."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         obj = await self.writing.create(call, body)
         return bodies.answer(obj, 201, call.warnings)
 
     async def update(self, request: web.Request, call: Call) -> web.StreamResponse:
         """PUT of one object, which may create it where Kubernetes allows that (never here)."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized (must be of type Object)")
         obj = await self.writing.update(call, lambda _: body)
