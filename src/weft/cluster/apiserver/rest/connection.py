@@ -19,6 +19,10 @@ _LONGEST_HEADER = 64 * 1024
 _HEADERS = 256
 IDLE = 90.0
 """Seconds without a whole request after which a connection is closed (the API server's own)."""
+STALLED = 60.0
+"""Seconds that a client may leave what it asked for in the server's buffers."""
+LARGE = 64 * 1024
+"""Bytes of a piece of an answer from which on it counts as one of many."""
 _HANDSHAKE = 32.0
 """Seconds until TLS must be agreed on."""
 _BACKLOG = 512
@@ -48,6 +52,37 @@ class Connection(web.RequestHandler):
             _log.debug("a client sent no proper body: %s", error)
         else:
             super().log_exception(*args, **kw)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; a client that does not take it loses its connection."""
+        try:
+            async with asyncio.timeout(STALLED) as stalled:
+                return await super().finish_response(request, resp, start_time)
+        except TimeoutError:
+            if stalled.expired():
+                cut(request)
+                return resp, True
+            raise
+
+
+async def written(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> None:
+    """Write a piece of an answer; ConnectionResetError where the client goes or takes nothing for too long."""
+    try:
+        async with asyncio.timeout(STALLED):
+            await response.write(data)
+            if len(data) >= LARGE:
+                await asyncio.sleep(0)  # others have their turn, however fast this client reads
+    except TimeoutError:
+        cut(request)
+        raise ConnectionResetError("the client takes nothing") from None
+
+
+def cut(request: web.BaseRequest) -> None:
+    """End a client's connection at once, with whatever waits for it."""
+    if isinstance(request.transport, asyncio.WriteTransport):
+        request.transport.abort()
 
 
 def _code(error: HttpProcessingError) -> HTTPStatus:

@@ -15,6 +15,7 @@ from weft.cluster.apiserver.patching import Patching
 from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.reading import Selection
 from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest.connection import written
 from weft.cluster.apiserver.selectors import parse_fields, parse_labels
 from weft.cluster.apiserver.store import Row
 from weft.cluster.apiserver.users import User
@@ -167,7 +168,7 @@ class Resources:
         await response.prepare(request)
         try:
             async for lines in watching.watch(self.cluster, selection, options, show):
-                await response.write(lines)
+                await written(request, response, lines)
             await response.write_eof()
         except ConnectionResetError:
             pass  # the client has gone; nobody is left to tell
