@@ -15,6 +15,7 @@ from pathlib import Path
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.cluster import controllers
+from weft.cluster.apiserver.history import StoreError
 from weft.cluster.apiserver.loadbalancers import Range
 from weft.cluster.apiserver.serving import Settings, serve
 from weft.cluster.apiserver.world import World
@@ -116,6 +117,9 @@ def main(argv: Sequence[str]) -> int:
     limits.small_connections()
     try:
         asyncio.run(_run(settings, control=control))
+    except StoreError as error:
+        sys.stderr.write(f"weft apiserver: {error}\n")
+        return 1
     except OSError as error:
         sys.stderr.write(
             f"weft apiserver: {error}. Is the address free, and did `weft up` make {settings.home}/pki?\n"

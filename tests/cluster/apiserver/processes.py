@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 from tests.cluster.apiserver.servers import Home
 
 from weft.adapters.kube.client import ApiError, Kube
@@ -38,6 +39,12 @@ class Running:
         self.process.wait(10)
 
 
+def command(home: Home, port: int) -> list[str]:
+    """The command line of a server that serves and does nothing else."""
+    server = [sys.executable, "-m", "weft", "apiserver", "--home", str(home.path)]
+    return [*server, "--bind", f"127.0.0.1:{port}", "--without-controllers"]
+
+
 @asynccontextmanager
 async def running(home: Home, *, files: int = 0) -> AsyncIterator[Running]:
     """The server, ready; ended with the block. `files`: how many it may open at first."""
@@ -48,10 +55,8 @@ async def running(home: Home, *, files: int = 0) -> AsyncIterator[Running]:
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
 
     log = home.path / "apiserver.log"
-    command = [sys.executable, "-m", "weft", "apiserver", "--home", str(home.path)]
-    command += ["--bind", f"127.0.0.1:{home.port}", "--without-controllers"]
     with log.open("ab") as errors:
-        process = subprocess.Popen(command, stderr=errors, preexec_fn=limit)  # noqa: ASYNC220, PLW1509 - no thread runs yet that could hold a lock
+        process = subprocess.Popen(command(home, home.port), stderr=errors, preexec_fn=limit)  # noqa: ASYNC220, PLW1509 - no thread runs yet that could hold a lock
     try:
         await ready(home, process)
         yield Running(home, process, log)
@@ -70,7 +75,7 @@ async def ready(home: Home, process: subprocess.Popen[bytes]) -> None:
             assert process.poll() is None, (home.path / "apiserver.log").read_text()
             try:
                 await kube.call("GET", "/api/v1/namespaces/default")
-            except (ApiError, OSError):
+            except (ApiError, OSError, aiohttp.ClientError):
                 await asyncio.sleep(0.05)  # another process tells nobody that it is ready
             else:
                 return

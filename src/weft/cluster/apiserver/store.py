@@ -6,6 +6,7 @@ seen survives a crash.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from weft.cluster.apiserver.history import History
+from weft.cluster.apiserver.history import History, StoreError
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 RECENT = 4096
 """Changes kept in memory for watches that resume; older ones are read from the database."""
@@ -123,6 +125,11 @@ class Subscription:
         self._queue.extendleft(change for change in reversed(list(backlog)) if self.wants(change.row.key))
         if self._queue:
             self._ready.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be taken, so that the reader has all that there is."""
+        return not self._queue
 
     async def take(self) -> list[Change]:
         """Every change that waits; waits for at least one."""
@@ -296,6 +303,11 @@ class Store:
             self._publish(pending)
         async with self._settled:
             self._settled.notify_all()
+        if self._history.due:
+            try:
+                await self._in_thread(self._history.tidy)
+            except Exception:  # noqa: BLE001 - nothing is lost: the next batch tries again
+                _log.warning("the store's history cannot be compacted", exc_info=True)
 
     def _publish(self, pending: _Pending) -> None:
         change = pending.change
@@ -321,7 +333,7 @@ class Store:
         for pending in [*batch, *self._waiting]:
             self._forget(pending)
             if not pending.done.done():
-                pending.done.set_exception(OSError(f"the store cannot be written: {error}"))
+                pending.done.set_exception(StoreError(f"the store cannot be written: {error}"))
         self._waiting = []
 
     def _forget(self, pending: _Pending) -> None:

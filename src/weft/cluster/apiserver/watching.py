@@ -121,7 +121,7 @@ async def _live(
             async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
                 changes = await subscription.take()
         except TimeoutError:
-            if options.bookmarks:
+            if options.bookmarks and subscription.idle:
                 yield _bookmark(selection.kind, store.revision, initial_end=False)
             continue
         for lines in _pieces(_lines(selection, changes, shown)):

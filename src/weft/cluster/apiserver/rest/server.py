@@ -16,6 +16,7 @@ from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
+from weft.cluster.apiserver.history import StoreError
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.rest import bodies, deadlines, metrics
@@ -102,6 +103,9 @@ class Server:
             response = bodies.answer(error.status(), error.code)
             if error.retry_after:
                 response.headers["Retry-After"] = str(error.retry_after)
+        except StoreError as error:
+            _log.error("%s %s failed: %s", request.method, request.path, error)
+            response = bodies.answer(errors.internal(str(error)).status(), 500)
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
         except Exception:  # noqa: BLE001 - a request's trouble must not become the server's
