@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -25,6 +25,7 @@ from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.kubelets import Kubelets
 from weft.cluster.apiserver.loadbalancers import Balancers, Range
 from weft.cluster.apiserver.patching import Patching
+from weft.cluster.apiserver.rest import connection
 from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.proxies import Proxies
@@ -70,9 +71,7 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
             writing.serve(row.decode())
         cluster.addresses.restore(row.decode() for row in store.rows("/services"))
         await bootstrap.run(cluster, writing, settings.service_cidr, _reachable(settings.binds))
-        runner = web.AppRunner(
-            server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE, handle_signals=False
-        )
+        runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=_GRACE)
         await runner.setup()
         balancers = Balancers(settings.load_balancers) if settings.load_balancers else None
         keeper = asyncio.create_task(upkeep.run(cluster, server.resources.deleting, balancers), name="upkeep")
@@ -80,9 +79,10 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
             context = server_context(
                 *(str(settings.pki(name)) for name in ("apiserver.crt", "apiserver.key", "ca.crt"))
             )
-            for host, port in settings.binds:
-                await web.TCPSite(runner, host, port, ssl_context=context, backlog=512).start()
-            yield server
+            async with AsyncExitStack() as listening:
+                for host, port in settings.binds:
+                    await listening.enter_async_context(connection.listen(runner, host, port, context))
+                yield server
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])

@@ -15,6 +15,7 @@ from weft.cluster.apiserver.patching import Patching
 from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.reading import Selection
 from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest.connection import written
 from weft.cluster.apiserver.selectors import parse_fields, parse_labels
 from weft.cluster.apiserver.store import Row
 from weft.cluster.apiserver.users import User
@@ -37,6 +38,8 @@ def number(query: Mapping[str, str], name: str) -> int:
         parsed = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         what = f"invalid resource version: {name}" if name == "resourceVersion" else name
         raise errors.bad_request(f"{what}: {parsed}")
+    if len(text) > 18:  # beyond this a number may not be an int64
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text[:100]}": value out of range')
     return int(text)
 
 
@@ -188,7 +191,7 @@ class Resources:
         await response.prepare(request)
         try:
             async for lines in watching.watch(self.cluster, selection, options, show):
-                await response.write(lines)
+                await written(request, response, lines)
             await response.write_eof()
         except ConnectionResetError:
             pass  # the client has gone; nobody is left to tell
@@ -215,13 +218,13 @@ class Resources:
 
     async def create(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST to a collection."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         obj = await self.writing.create(call, body)
         return bodies.answer(obj, 201, call.warnings)
 
     async def update(self, request: web.Request, call: Call) -> web.StreamResponse:
         """PUT of one object, which creates it where Kubernetes allows that."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized (must be of type Object)")
         meta = body.get("metadata")
