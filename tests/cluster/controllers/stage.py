@@ -27,7 +27,8 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Bind, Change, Create, Delete, Erase, Patch, Plan, Put, Tell
+from weft.cluster.controllers.changes import Bind, Change, Create, Delete, Erase, Patch, Plan, Put
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, key_of, timestamp
 

@@ -17,8 +17,9 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Bind, Create, Patch, Put, Tell
+from weft.cluster.controllers.changes import Bind, Create, Patch, Put
 from weft.cluster.controllers.endpoints import EndpointsController
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import World
 from weft.cluster.controllers.scheduler import Scheduler
 

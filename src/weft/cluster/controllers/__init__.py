@@ -31,7 +31,7 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Create, perform
+from weft.cluster.controllers.changes import Create, Performer
 from weft.cluster.controllers.cronjobs import CronJobs
 from weft.cluster.controllers.daemonsets import DaemonSets
 from weft.cluster.controllers.deployments import Deployments
@@ -90,7 +90,8 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> No
         Garbage(_OWNED),
     ]
     # refused where it is there already, from an earlier start
-    await perform(kube, [Create(STORAGECLASSES, default_class())], clock())
+    performer = Performer(kube)
+    await performer.perform([Create(STORAGECLASSES, default_class())], clock())
     runners: list[Runner] = []
     async with asyncio.TaskGroup() as tasks:
         emptier = Emptier(kube, tasks)
@@ -106,7 +107,7 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> No
             tasks.create_task(_follow(kube, caches[kind], synced[kind]))
         # a controller that saw pods but not yet their ReplicaSets would take them for orphans
         await asyncio.gather(*(event.wait() for event in synced.values()))
-        runners += [Runner(controller, kube, caches, clock) for controller in controllers]
+        runners += [Runner(controller, performer, caches, clock) for controller in controllers]
         for cache in caches.values():
             for obj in cache:
                 changed(cache.kind, obj)

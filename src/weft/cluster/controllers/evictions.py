@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import NODES, PODS, Kind
-from weft.cluster.controllers.changes import Change, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, condition, is_finished, is_going, key_of, moment, timestamp
 from weft.cluster.controllers.placing import toleration_for

@@ -6,7 +6,8 @@ from datetime import timedelta
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import JOBS, PODS, Kind
 from weft.cluster.controllers import job_indexes as indexes
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.job_outcomes import Count, Verdict, counted, delay, is_over, verdict
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (

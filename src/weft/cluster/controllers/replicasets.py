@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import PODS, REPLICASETS, Kind
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,

@@ -14,7 +14,8 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers import placing, preemption, room, scoring, volume_needs
-from weft.cluster.controllers.changes import Bind, Change, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Bind, Change, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.neighbours import Neighbours
 from weft.cluster.controllers.objects import (
@@ -124,7 +125,8 @@ def waits(pod: Json) -> bool:
 
 def _scheduled(pod: Json, node: str) -> Tell:
     namespace, name = key_of(pod)
-    return Tell(pod, PODS, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}", _NAME)
+    message = f"Successfully assigned {namespace}/{name} to {node}"
+    return Tell(pod, PODS, "Scheduled", message, _NAME, action="Binding")
 
 
 def _objection(pod: Json, asked: Amounts, site: Site, needs: Volumes, neighbours: Neighbours) -> _Objection | None:
@@ -177,7 +179,9 @@ def _told(pod: Json, message: str, world: World) -> Plan:
     plan = _unscheduled(pod, "Unschedulable", message, world)
     if not plan.changes:
         return plan
-    return Plan([*plan.changes, Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True)])
+    return Plan(
+        [*plan.changes, Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True, action="Scheduling")]
+    )
 
 
 def _unscheduled(pod: Json, reason: str, message: str, world: World) -> Plan:
@@ -214,5 +218,5 @@ def _preempt(
     changes: list[Change] = [Patch(PODS, pod, {"status": {"nominatedNodeName": choice.node}}, "status")]
     for victim in choice.victims:
         message = f"Preempted by pod {pod['metadata']['uid']} on node {choice.node}"
-        changes += [Delete(PODS, victim), Tell(victim, PODS, "Preempted", message, _NAME)]
+        changes += [Delete(PODS, victim), Tell(victim, PODS, "Preempted", message, _NAME, action="Preempting")]
     return Plan(changes)

@@ -13,7 +13,8 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers import claims, revisions
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
