@@ -8,6 +8,7 @@ from typing import Any
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import (
     CONTROLLERREVISIONS,
+    CRDS,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
@@ -19,8 +20,10 @@ from weft.adapters.kube.kinds import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
+    REPLICATIONCONTROLLERS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -35,6 +38,7 @@ from weft.cluster.controllers.objects import Key, key_of, timestamp
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = (
     CONTROLLERREVISIONS,
+    CRDS,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
@@ -46,8 +50,10 @@ KINDS = (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
+    REPLICATIONCONTROLLERS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -86,7 +92,7 @@ class Stage:
 
     def _changed(self, kind: Kind, obj: Json) -> None:
         for controller, queue in self.queues.items():
-            if kind in controller.watches:
+            if controller.concerns(kind):
                 queue.update(dict.fromkeys(controller.keys(kind, obj, self.world)))
 
     def put(self, kind: Kind, obj: Json) -> Json:
@@ -126,7 +132,7 @@ class Stage:
                     self.change(kind, of["metadata"]["name"], patch)
             case Put(kind, obj):
                 self.put(kind, obj)
-            case Delete(kind, of, _, grace):
+            case Delete(kind, of, _, grace, _):
                 self.delete(kind, of["metadata"]["name"], grace=grace)
             case Bind(pod, node):
                 self.change(PODS, pod["metadata"]["name"], {"spec": {"nodeName": node}})

@@ -11,7 +11,7 @@ from weft.cluster.controllers.objects import owner_reference
 
 @pytest.fixture
 def stage() -> Stage:
-    stage = Stage([Garbage((DEPLOYMENTS, REPLICASETS, PODS))])
+    stage = Stage([Garbage()])
     stage.put(DEPLOYMENTS, {"metadata": {"name": "web"}})
     for kind, name, owner_kind, owner in (
         (REPLICASETS, "web-1", DEPLOYMENTS, "web"),

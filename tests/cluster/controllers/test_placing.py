@@ -11,6 +11,7 @@ from weft.adapters.kube.kinds import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     SERVICES,
     STORAGECLASSES,
@@ -37,6 +38,7 @@ def world(**objects: list[Json]) -> World:
         "claims": PERSISTENTVOLUMECLAIMS,
         "volumes": PERSISTENTVOLUMES,
         "classes": STORAGECLASSES,
+        "budgets": PODDISRUPTIONBUDGETS,
     }
     caches = {kind: Cache(kind, lambda _kind, _obj: None) for kind in kinds.values()}
     for name, items in objects.items():

@@ -37,13 +37,24 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Where an owner would be if it were there."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
-    """Take away this object, and no other of its name."""
+    """Take away this object, and no other of its name; with `without` only once the server has no such owner."""
 
     kind: Kind
     of: Json
     propagation: str = "Background"
     grace: int | None = None
+    without: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +155,10 @@ class Performer:
                 outcome.written.append((kind, written))
             case Put(kind, obj, subresource):
                 outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
-            case Delete(kind, of, propagation, grace):
+            case Delete(kind, of, propagation, grace, without):
                 meta = of["metadata"]
+                if without:
+                    await self._be_sure(without)
                 name, namespace = meta["name"], meta.get("namespace", "")
                 await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation, grace=grace)
                 going = {"deletionTimestamp": timestamp(now)} | meta
@@ -157,6 +170,17 @@ class Performer:
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             case Tell():
                 await self._tell(change, now)
+
+    async def _be_sure(self, owner: Owner) -> None:
+        """Raise ApiError if the owner is there: the watch of its kind may lag behind that of its dependents."""
+        try:
+            found = await self._kube.get(owner.kind, owner.name, owner.namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return
+            raise
+        if found["metadata"]["uid"] == owner.uid:
+            raise ApiError(409, "Conflict", f"{owner.kind.kind} {owner.name} is there")
 
     async def _tell(self, tell: Tell, now: datetime) -> None:
         """Write an Event, or count it up. Events are best effort: what fails is dropped."""

@@ -23,7 +23,7 @@ from weft.cluster.controllers.objects import (
     selects,
     with_condition,
 )
-from weft.cluster.controllers.pods import adopt, share
+from weft.cluster.controllers.pods import adopt, release, share, strayed
 from weft.cluster.controllers.proportions import Part, shares
 from weft.cluster.controllers.revisions import digest
 
@@ -62,6 +62,8 @@ class Deployments(Controller):
         if strays:
             return Plan([adopt(DEPLOYMENTS, deployment, REPLICASETS, rs) for rs in strays], timedelta())
         owned = [rs for rs in owned_by(deployment, world.of(REPLICASETS).within(key[0])) if not is_going(rs)]
+        if lost := strayed(deployment["spec"]["selector"], owned):
+            return Plan([release(deployment, REPLICASETS, rs) for rs in lost], timedelta())
         wanted = template_hash(deployment["spec"]["template"])
         new = next((rs for rs in owned if rs["metadata"]["labels"].get(_HASH) == wanted), None)
         old = [rs for rs in owned if rs is not new]

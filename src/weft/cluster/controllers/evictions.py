@@ -43,7 +43,7 @@ class TaintEvictions(Controller):
         why = "Taint manager: deleting due to NoExecute taint"
         return Plan(
             [
-                *_disrupted(pod, "DeletionByTaintManager", why, world),
+                *disrupted(pod, "DeletionByTaintManager", why, world),
                 Tell(pod, PODS, "TaintManagerEviction", message, self.name),
                 Delete(PODS, pod),
             ]
@@ -106,7 +106,7 @@ class PodCollector(Controller):
         marked = condition(pod, "DisruptionTarget")
         if not marked and not is_finished(pod):
             message = "PodGC: node no longer exists"
-            return Plan(_disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
+            return Plan(disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
         since = marked.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
         left = moment(since) + _QUARANTINE - world.now
         if left > timedelta() and not is_going(pod):
@@ -114,7 +114,7 @@ class PodCollector(Controller):
         return Plan([Delete(PODS, pod, grace=0)])
 
 
-def _disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
+def disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
     """Say on the pod that it is not its own fault: Jobs do not count such an end."""
     if is_finished(pod):
         return []

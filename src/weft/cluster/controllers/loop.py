@@ -32,12 +32,23 @@ class World:
         """The objects of one kind."""
         return self.caches[kind]
 
+    def named(self, api_version: str, kind: str) -> Cache | None:
+        """The objects of the kind that a reference names, in whatever version; None for a kind not known here."""
+        group = api_version.rpartition("/")[0]
+        return next(
+            (cache for known, cache in self.caches.items() if (known.group, known.kind) == (group, kind)), None
+        )
+
 
 class Controller(ABC):
     """A kind's behaviour: which objects concern it, and what should be done about one of them."""
 
     name: str
     watches: tuple[Kind, ...]
+
+    def concerns(self, kind: Kind) -> bool:
+        """Whether changes of objects of that kind are to be looked at."""
+        return kind in self.watches
 
     @abstractmethod
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
@@ -71,7 +82,7 @@ class Runner:
 
     def changed(self, kind: Kind, obj: Json) -> None:
         """Note which objects a change concerns."""
-        if kind in self.controller.watches:
+        if self.controller.concerns(kind):
             for key in self.controller.keys(kind, obj, self._world()):
                 self.add(key)
 

@@ -84,3 +84,15 @@ def adopt(kind: Kind, owner: Json, of: Kind, obj: Json) -> Change:
     """Make `owner` the controller of an object that has none."""
     references = [*(obj["metadata"].get("ownerReferences") or ()), owner_reference(kind, owner)]
     return Patch(of, obj, {"metadata": {"ownerReferences": references, "uid": obj["metadata"]["uid"]}})
+
+
+def strayed(selector: Json, pods: Iterable[Json]) -> list[Json]:
+    """The pods whose labels somebody has changed, so that the selector of their owner does not take them."""
+    return [pod for pod in pods if not is_going(pod) and not selects(selector, pod["metadata"].get("labels"))]
+
+
+def release(owner: Json, of: Kind, obj: Json) -> Change:
+    """Make an object no longer `owner`'s."""
+    meta = obj["metadata"]
+    rest = [each for each in meta["ownerReferences"] if each["uid"] != owner["metadata"]["uid"]]
+    return Patch(of, obj, {"metadata": {"ownerReferences": rest or None, "uid": meta["uid"]}})

@@ -25,7 +25,16 @@ from weft.cluster.controllers.objects import (
     owned_by,
     owner_of,
 )
-from weft.cluster.controllers.pods import adopt, available_in, from_template, min_ready, orphans_of, soonest
+from weft.cluster.controllers.pods import (
+    adopt,
+    available_in,
+    from_template,
+    min_ready,
+    orphans_of,
+    release,
+    soonest,
+    strayed,
+)
 from weft.cluster.controllers.revisions import HASH_LABEL, History
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
@@ -107,6 +116,8 @@ class StatefulSets(Controller):
         if strays:
             return Plan([adopt(STATEFULSETS, found, PODS, pod) for pod in strays], timedelta())
         owned = owned_by(found, world.of(PODS).dependents(found["metadata"]["uid"]))
+        if lost := strayed(found["spec"]["selector"], owned):
+            return Plan([release(found, PODS, pod) for pod in lost], timedelta())
         pods = {ordinal: pod for pod in owned if (ordinal := _ordinal(found, pod)) is not None}
         current = found.get("status", {}).get("currentRevision") or past.name
         state = _Set(found, pods, past, current, world)
