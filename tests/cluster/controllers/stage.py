@@ -104,7 +104,7 @@ class Stage:
         meta.setdefault("name", f"{meta.get('generateName')}{number}")
         going = meta.get("deletionTimestamp") and not meta.get("finalizers")
         obj = obj | {"metadata": meta}
-        if going and kind != PODS:
+        if going and (kind != PODS or not self.slow_deletion):
             self.caches[kind]._remove(obj)
             return obj
         self.caches[kind].put(obj)

@@ -24,12 +24,12 @@ from weft.cluster.controllers.pods import (
     available_in,
     from_template,
     is_active,
+    least_useful,
     min_ready,
     orphans_of,
     release,
     soonest,
     strayed,
-    usefulness,
 )
 
 _BURST = 500  # pods created or deleted in one look; the rest follows at once
@@ -70,7 +70,8 @@ class ReplicaSets(Controller):
                 for _ in range(min(missing, _BURST))
             ]
         elif missing < 0:
-            changes += [Delete(PODS, pod) for pod in sorted(active, key=usefulness)[: min(-missing, _BURST)]]
+            doomed = least_useful(active, world.now, self._related(found, world))[: min(-missing, _BURST)]
+            changes += [Delete(PODS, pod) for pod in doomed]
         status, again = _status(found, active, world)
         if differs(found.get("status", {}), status):
             changes.append(Patch(self._kind, found, {"status": status}, "status"))
@@ -88,6 +89,13 @@ class ReplicaSets(Controller):
         if condition(found, "ReplicaFailure").get("message") != error.message:
             changes.append(Patch(self._kind, found, {"status": {"conditions": conditions}}, "status"))
         return Plan(changes)
+
+    def _related(self, found: Json, world: World) -> list[Json]:
+        """The active pods of this one and of the others that belong to the same Deployment."""
+        owner = owner_of(found)
+        siblings = [found] if owner is None else world.of(self._kind).dependents(owner["uid"])
+        pods = [pod for each in siblings for pod in world.of(PODS).dependents(each["metadata"]["uid"])]
+        return [pod for pod in pods if is_active(pod)]
 
     def _told(self, found: Json, changes: list[Change]) -> list[Change]:
         deleted = [change.of["metadata"]["name"] for change in changes if isinstance(change, Delete)]
