@@ -87,6 +87,18 @@ def test_with_the_policy_failed_a_pod_is_replaced_only_once_it_has_failed(stage:
     assert len(running(stage)) == 1
 
 
+def test_the_pause_after_a_failure_outlives_the_pod_that_failed(stage: Stage) -> None:
+    stage.put(JOBS, job())
+    stage.settle()
+    (pod,) = stage.pods()
+    stage.delete(PODS, pod["metadata"]["name"])
+    stage.finish(stage.get(PODS, pod["metadata"]["name"]), "Failed", 1)
+    stage.wait(9)
+    assert not stage.pods()
+    stage.wait(1)
+    assert len(running(stage)) == 1
+
+
 def test_pods_of_a_suspended_or_smaller_job_do_not_count_as_failed(stage: Stage) -> None:
     stage.slow_deletion = True
     stage.put(JOBS, job(completions=4, parallelism=3))

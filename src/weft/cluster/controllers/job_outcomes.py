@@ -166,22 +166,34 @@ def _restarts(job: Json, count: Count) -> int:
     return times + 1 if times else 0
 
 
-def delay(count: Count, now: datetime, index: int | None = None) -> timedelta:
-    """How long to wait before the next pod: 10 s after a failure, doubled with each one in a row.
+Ends = Mapping[str, tuple[datetime, bool]]
+"""When pods ended, and whether they failed, by uid."""
 
-    With `index`, before the next pod of that index, whose failures count by themselves.
-    """
-    pods = [pod for pod in count.ended if index is None or indexes.index_of(pod) == index]
-    ends = sorted((_ended(pod), not has_succeeded(pod)) for pod in pods)
-    row = 0
-    for _, failed in ends:
-        row = row + 1 if failed else 0
-    if index is not None:
-        row = count.tries.get(index, 0)
-    if not row or not ends:
+
+def ends(count: Count) -> Ends:
+    """The ends of the pods that are still there."""
+    return {pod["metadata"]["uid"]: (_ended(pod), not has_succeeded(pod)) for pod in count.ended}
+
+
+def delay(known: Ends, now: datetime) -> timedelta:
+    """How long to wait before the next pod: 10 s after a failure, doubled with each one in a row."""
+    row, last = 0, now
+    for end, failed in sorted(known.values()):
+        row, last = (row + 1 if failed else 0), end
+    return _pause(row, last, now)
+
+
+def delay_of_index(count: Count, number: int, now: datetime) -> timedelta:
+    """How long to wait before the next pod of an index whose failures count by themselves."""
+    last = [_ended(pod) for pod in count.ended if indexes.index_of(pod) == number]
+    return _pause(count.tries.get(number, 0), max(last, default=now), now) if last else timedelta()
+
+
+def _pause(row: int, last: datetime, now: datetime) -> timedelta:
+    if not row:
         return timedelta()
     pause: timedelta = min(_FIRST_PAUSE * int(2 ** min(row - 1, 10)), _LAST_PAUSE)
-    return max(timedelta(), ends[-1][0] + pause - now)
+    return max(timedelta(), last + pause - now)
 
 
 def _ended(pod: Json) -> datetime:

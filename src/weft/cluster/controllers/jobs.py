@@ -1,14 +1,24 @@
 """Jobs: pods that run to their end, as often as asked for and not for ever."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import JOBS, PODS, Kind
 from weft.cluster.controllers import job_indexes as indexes
 from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
 from weft.cluster.controllers.events import Tell
-from weft.cluster.controllers.job_outcomes import Count, Verdict, counted, delay, is_over, verdict
+from weft.cluster.controllers.job_outcomes import (
+    Count,
+    Ends,
+    Verdict,
+    counted,
+    delay,
+    delay_of_index,
+    ends,
+    is_over,
+    verdict,
+)
 from weft.cluster.controllers.job_tracking import FINALIZER, is_tracked, only_failed, untracked
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
@@ -24,6 +34,7 @@ from weft.cluster.controllers.objects import (
 from weft.cluster.controllers.pods import from_template, least_useful, soonest
 
 _MANAGER = "kubernetes.io/job-controller"
+_REMEMBERED = 20  # ends of pods: more failures in a row do not make the pause longer
 _LEAST = timedelta(milliseconds=1)
 
 
@@ -32,6 +43,10 @@ class Jobs(Controller):
 
     name = "job-controller"
     watches: tuple[Kind, ...] = (JOBS, PODS)
+
+    def __init__(self) -> None:
+        # pods that ended may be gone before their successors are due
+        self._ends: dict[Key, dict[str, tuple[datetime, bool]]] = {}
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
         """A Job, or the one that owns a pod; `/` and its name for a tracked pod whose Job is gone."""
@@ -52,6 +67,8 @@ class Jobs(Controller):
             orphan = world.of(PODS).get((key[0], key[1][1:]))
             return Plan([untracked(orphan)] if orphan and _is_orphan(orphan, world) else ())
         job = world.of(JOBS).get(key)
+        if job is None or is_over(job):
+            self._ends.pop(key, None)
         if job is None or job["spec"].get("managedBy", _MANAGER) != _MANAGER:
             return Plan()
         pods = [pod for pod in world.of(PODS).dependents(job["metadata"]["uid"]) if owner_of(pod)]
@@ -101,7 +118,7 @@ class Jobs(Controller):
             return [], None
         if indexes.is_indexed(job):
             return self._number(job, count, held, wanted - len(held), world)
-        pause = delay(count, world.now)
+        pause = delay(self._remembered(job, count), world.now)
         if pause > timedelta():
             return [], pause
         return [
@@ -115,14 +132,22 @@ class Jobs(Controller):
         by_index = job["spec"].get("backoffLimitPerIndex") is not None
         changes: list[Change] = []
         waits: list[timedelta] = []
+        common = delay(self._remembered(job, count), world.now)
         for number in indexes.free(job, held, count.completed | count.lost):
-            pause = delay(count, world.now, number if by_index else None)
+            pause = delay_of_index(count, number, world.now) if by_index else common
             if pause > timedelta():
                 waits.append(pause)
             elif len(changes) < missing:
                 failed = count.tries.get(number, 0) if by_index else None
                 changes.append(self._create(job, indexes.pod(job, number, failed)))
         return changes, soonest(waits)
+
+    def _remembered(self, job: Json, count: Count) -> Ends:
+        known = self._ends.setdefault(key_of(job), {})
+        known |= ends(count)
+        for uid in sorted(known, key=lambda each: known[each])[:-_REMEMBERED]:
+            del known[uid]
+        return known
 
     def _create(self, job: Json, pod: Json) -> Change:
         finalizers = [*(pod["metadata"].get("finalizers") or ()), FINALIZER]
