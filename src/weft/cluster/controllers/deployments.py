@@ -292,6 +292,7 @@ def _status(
         "updatedReplicas": updated or None,
         "readyReplicas": _counted(every, "readyReplicas") or None,
         "availableReplicas": available or None,
+        "terminatingReplicas": _counted(every, "terminatingReplicas"),
         "unavailableReplicas": max(0, max(goal.replicas, total) - available) or None,
         "conditions": conditions,
     }

@@ -13,6 +13,7 @@ from weft.cluster.controllers.placing import NOT_READY, UNREACHABLE, UNSCHEDULAB
 
 _GRACE = timedelta(seconds=40)
 _LEASES = "kube-node-lease"
+_TTL = "node.alpha.kubernetes.io/ttl"
 _SILENT = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _PRESSURES = {
     "MemoryPressure": "node.kubernetes.io/memory-pressure",
@@ -69,6 +70,9 @@ class NodeLife(Controller):
         if taints != (node.get("spec", {}).get("taints") or []):
             patch = {"metadata": {"uid": node["metadata"]["uid"]}, "spec": {"taints": taints or None}}
             changes.append(Patch(NODES, node, patch))
+        if _TTL not in (node["metadata"].get("annotations") or {}):
+            # for how many seconds kubelets may believe what they know of secrets: none, in a cluster this small
+            changes.append(Patch(NODES, node, {"metadata": {"annotations": {_TTL: "0"}}}))
         if condition(node, "Ready").get("status") == "Unknown":
             changes += self._unready(node, world)
         elif condition(node, "Ready").get("status") == "True":

@@ -12,6 +12,7 @@ from weft.cluster.controllers.objects import (
     Key,
     condition,
     differs,
+    is_finished,
     is_going,
     key_of,
     owned_by,
@@ -73,6 +74,8 @@ class ReplicaSets(Controller):
             doomed = least_useful(active, world.now, self._related(found, world))[: min(-missing, _BURST)]
             changes += [Delete(PODS, pod) for pod in doomed]
         status, again = _status(found, active, world)
+        if self._kind == REPLICASETS:
+            status["terminatingReplicas"] = sum(is_going(pod) and not is_finished(pod) for pod in pods)
         if differs(found.get("status", {}), status):
             changes.append(Patch(self._kind, found, {"status": status}, "status"))
         return Plan((*changes, *self._told(found, changes)), again)

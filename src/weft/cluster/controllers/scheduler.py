@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import (
@@ -32,6 +33,7 @@ from weft.cluster.controllers.room import Amounts, Site
 from weft.cluster.controllers.volume_needs import Volumes
 
 _NAME = "default-scheduler"
+_AGAIN = timedelta(minutes=5)  # what lets a pod in may be something that nobody watches
 _AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 _PORTS = "node(s) didn't have free ports for the requested pod ports"
 _UNHELPFUL = "Preemption is not helpful for scheduling"
@@ -205,7 +207,7 @@ def _unscheduled(pod: Json, reason: str, message: str, world: World) -> Plan:
 
 
 def _conditions(pod: Json, reason: str, message: str, world: World) -> Json:
-    new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None}
     conditions = with_condition(pod.get("status", {}).get("conditions") or [], new, world.now)
     # pods' conditions have no time of update
     plain = [{key: value for key, value in entry.items() if key != "lastUpdateTime"} for entry in conditions]
