@@ -72,6 +72,20 @@ def test_a_running_pod_that_is_deleted_counts_as_failed_and_is_replaced_after_a_
     assert len(running(stage)) == 2
 
 
+def test_a_pod_that_counted_as_failed_when_it_was_deleted_stays_a_failure_however_it_ends(stage: Stage) -> None:
+    stage.slow_deletion = True
+    stage.put(JOBS, job())
+    stage.settle()
+    (pod,) = stage.pods()
+    stage.delete(PODS, pod["metadata"]["name"])
+    stage.settle()
+    stage.finish(stage.get(PODS, pod["metadata"]["name"]))
+    stage.wait(9)
+    assert (status(stage)["failed"], running(stage)) == (1, [])
+    stage.wait(1)
+    assert len(running(stage)) == 1
+
+
 def test_with_the_policy_failed_a_pod_is_replaced_only_once_it_has_failed(stage: Stage) -> None:
     stage.slow_deletion = True
     stage.put(JOBS, job(podReplacementPolicy="Failed"))

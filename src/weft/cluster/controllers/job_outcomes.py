@@ -202,8 +202,13 @@ def _ended(pod: Json) -> datetime:
         for entry in pod.get("status", {}).get("containerStatuses") or ()
         if ((entry.get("state") or {}).get("terminated") or {}).get("finishedAt")
     ]
+    if ends:
+        return max(ends)
     meta = pod["metadata"]
-    return max(ends, default=moment(meta.get("deletionTimestamp") or meta["creationTimestamp"]))
+    if not meta.get("deletionTimestamp"):
+        return moment(meta["creationTimestamp"])
+    # the timestamp is when it will be gone at last
+    return moment(meta["deletionTimestamp"]) - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
 
 
 def _judged(job: Json, pod: Json) -> tuple[str, str]:

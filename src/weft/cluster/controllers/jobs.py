@@ -144,7 +144,7 @@ class Jobs(Controller):
 
     def _remembered(self, job: Json, count: Count) -> Ends:
         known = self._ends.setdefault(key_of(job), {})
-        known |= ends(count)
+        known |= {uid: end for uid, end in ends(count).items() if uid not in known}
         for uid in sorted(known, key=lambda each: known[each])[:-_REMEMBERED]:
             del known[uid]
         return known
