@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.cluster.controllers.stage import Stage, template
 
-from weft.adapters.kube.client import Json
+from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import PODS, REPLICASETS, REPLICATIONCONTROLLERS
 from weft.cluster.controllers.replicasets import ReplicaSets
 
@@ -71,3 +71,16 @@ def test_of_equal_pods_those_go_whose_nodes_have_most_of_them(stage: Stage) -> N
     stage.change(REPLICASETS, "web", {"spec": {"replicas": 2}})
     stage.settle()
     assert first in stage.names()
+
+
+def test_a_refusal_that_names_another_pod_each_time_is_written_to_the_status_once(stage: Stage) -> None:
+    stage.put(REPLICASETS, sized(1, {"matchLabels": {"app": "web"}}))
+    controller, key = ReplicaSets(), ("default", "web")
+    kinds = []
+    for name in ("web-a", "web-b"):
+        error = ApiError(403, "Forbidden", f'pods "{name}" is forbidden: exceeded quota')
+        plan = controller.refused(key, error, stage.world)
+        kinds.append([type(change).__name__ for change in plan.changes])
+        stage.perform(plan)
+    assert kinds == [["Tell", "Patch"], ["Tell"]]
+    assert stage.events[-1] == 'Error creating: pods "web-b" is forbidden: exceeded quota'

@@ -89,7 +89,8 @@ class ReplicaSets(Controller):
         conditions = with_condition(found.get("status", {}).get("conditions") or [], failure, world.now)
         tell = Tell(found, self._kind, "FailedCreate", f"Error creating: {error.message}", self.name, warning=True)
         changes: list[Change] = [tell]
-        if condition(found, "ReplicaFailure").get("message") != error.message:
+        if condition(found, "ReplicaFailure").get("reason") != failure["reason"]:
+            # other words alone are no news: they name another pod each time, and each write means a look at once
             changes.append(Patch(self._kind, found, {"status": {"conditions": conditions}}, "status"))
         return Plan(changes)
 
