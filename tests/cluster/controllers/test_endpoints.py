@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.cluster.controllers.stage import Stage
+from tests.cluster.controllers.stage import Stage, node
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
+from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from weft.cluster.controllers.endpoints import EndpointsController
 from weft.cluster.controllers.mirroring import Mirroring
 
@@ -101,3 +101,20 @@ def test_what_a_service_had_goes_with_it(stage: Stage) -> None:
     stage.settle()
     assert not len(stage.caches[ENDPOINTSLICES])
     assert not len(stage.caches[ENDPOINTS])
+
+
+def test_endpoints_tell_their_nodes_zone_and_whom_they_are_meant_for(stage: Stage) -> None:
+    stage.put(NODES, node("n", labels={"topology.kubernetes.io/zone": "east"}))
+    add(stage, 0, nodeName="n")
+    add(stage, 1, nodeName="elsewhere")
+    stage.put(SERVICES, service(trafficDistribution="PreferSameNode"))
+    stage.settle()
+    (piece,) = stage.caches[ENDPOINTSLICES]
+    first, second = piece["endpoints"]
+    assert first["zone"] == "east"
+    assert first["hints"] == {"forZones": [{"name": "east"}], "forNodes": [{"name": "n"}]}
+    assert "zone" not in second
+    stage.put(NODES, node("elsewhere", labels={"topology.kubernetes.io/zone": "west"}))
+    stage.settle()
+    (piece,) = stage.caches[ENDPOINTSLICES]
+    assert piece["endpoints"][1]["zone"] == "west"

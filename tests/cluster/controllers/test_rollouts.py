@@ -192,3 +192,54 @@ def test_a_deployment_that_is_made_again_takes_its_orphaned_replicasets_over(sta
     (adopted,) = stage.caches[REPLICASETS]
     assert adopted["metadata"]["ownerReferences"][0]["uid"] == "another"
     assert stage.names() == before
+
+
+def progress(stage: Stage) -> tuple[str, str]:
+    held = condition(stage.get(DEPLOYMENTS, "web"), "Progressing")
+    return held["status"], held["reason"]
+
+
+def test_a_rollout_that_does_not_move_is_given_up_at_its_deadline_and_forgiven_when_it_does(stage: Stage) -> None:
+    begin(stage, 2)
+    stage.change(DEPLOYMENTS, "web", {"spec": deployment(2, "broken:1", progressDeadlineSeconds=30)["spec"]})
+    stage.wait(29)
+    assert progress(stage) == ("True", "ReplicaSetUpdated")
+    stage.wait(2)
+    assert progress(stage) == ("False", "ProgressDeadlineExceeded")
+    message = condition(stage.get(DEPLOYMENTS, "web"), "Progressing")["message"]
+    assert message.endswith("has timed out progressing.")
+    for _ in range(4):
+        stage.make_all_ready()
+        stage.settle()
+    assert progress(stage) == ("True", "NewReplicaSetAvailable")
+
+
+def test_old_pods_stay_until_new_ones_have_been_ready_for_long_enough(stage: Stage) -> None:
+    begin(stage, 1)
+    stage.change(DEPLOYMENTS, "web", {"spec": deployment(1, "nginx:2", minReadySeconds=20)["spec"]})
+    stage.settle()
+    stage.make_all_ready()
+    stage.wait(19)
+    assert len(stage.pods()) == 2
+    stage.wait(1)
+    assert [pod["spec"]["containers"][0]["image"] for pod in stage.pods()] == ["nginx:2"]
+
+
+def test_only_so_many_old_replicasets_are_kept(stage: Stage) -> None:
+    begin(stage, 1)
+    for number in range(2, 6):
+        spec = deployment(1, f"nginx:{number}", revisionHistoryLimit=2)["spec"]
+        stage.change(DEPLOYMENTS, "web", {"spec": spec})
+        for _ in range(3):
+            stage.settle()
+            stage.make_all_ready()
+        stage.settle()
+    assert sorted(image_of(each) for each in stage.caches[REPLICASETS]) == ["nginx:3", "nginx:4", "nginx:5"]
+
+
+def test_pods_that_are_still_stopping_are_counted(stage: Stage) -> None:
+    begin(stage, 3)
+    stage.slow_deletion = True
+    stage.change(DEPLOYMENTS, "web", {"spec": {"replicas": 1}})
+    stage.settle()
+    assert stage.get(DEPLOYMENTS, "web")["status"]["terminatingReplicas"] == 2

@@ -55,7 +55,8 @@ async def forget_events(cluster: Cluster, deleting: Deleting) -> None:
 def _latest(event: Obj) -> datetime:
     """When the event was last seen; when it was written, where what it says of itself is no time."""
     try:
-        return read_stamp(event.get("lastTimestamp") or event.get("eventTime") or "")
+        repeated = (event.get("series") or {}).get("lastObservedTime")
+        return read_stamp(repeated or event.get("lastTimestamp") or event.get("eventTime") or "")
     except (TypeError, ValueError):
         return read_stamp(event["metadata"]["creationTimestamp"])
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, Kind
+from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind
 from weft.cluster.controllers import slices
 from weft.cluster.controllers.backends import Backend, Ports, backends, port_entry, reference, selected
 from weft.cluster.controllers.changes import Change, Create, Delete, Plan, Put
@@ -21,10 +21,17 @@ class EndpointsController(Controller):
     """Writes both forms: EndpointSlices for programs of today, Endpoints for kubectl and older ones."""
 
     name = "endpoints-controller"
-    watches: tuple[Kind, ...] = (SERVICES, PODS, ENDPOINTSLICES, ENDPOINTS)
+    watches: tuple[Kind, ...] = (SERVICES, PODS, ENDPOINTSLICES, ENDPOINTS, NODES)
+
+    def __init__(self) -> None:
+        self._zones: dict[str, str] = {}
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
         """The Service itself, those that select a pod (or did: their slices name it), or a slice's Service."""
+        if kind == NODES:
+            name, zone = obj["metadata"]["name"], _zone(obj)
+            before, self._zones[name] = self._zones.get(name, ""), zone
+            return [] if zone == before else [key_of(service) for service in world.of(SERVICES)]
         if kind in {SERVICES, ENDPOINTS}:
             return [key_of(obj)]
         namespace = obj["metadata"]["namespace"]
@@ -60,7 +67,10 @@ class EndpointsController(Controller):
         found = backends(service, world.of(PODS).within(key[0]))
         wanted: dict[Ports, list[Json]] = {}
         for backend in found:
-            wanted.setdefault(backend.ports, []).append(slices.entry(backend))
+            node = world.of(NODES).get(("", backend.pod["spec"].get("nodeName", "")))
+            distribution = service["spec"].get("trafficDistribution") or ""
+            entry = slices.entry(backend, _zone(node) if node else "", distribution)
+            wanted.setdefault(backend.ports, []).append(entry)
         meta = service["metadata"]
         when = _triggered(service, found)
         headless = {HEADLESS: ""} if service["spec"].get("clusterIP") == "None" else {}
@@ -68,6 +78,10 @@ class EndpointsController(Controller):
         maker = slices.Maker(SERVICES, service, MANAGER, labels, {TRIGGERED: when})
         changes = slices.reconcile(maker, wanted, pieces)
         return Plan([*changes, *_endpoints(service, found, held, labels | {MANAGED_BY: _ENDPOINTS_MANAGER}, when)])
+
+
+def _zone(node: Json) -> str:
+    return str((node["metadata"].get("labels") or {}).get("topology.kubernetes.io/zone", ""))
 
 
 def _is_ours(endpoints: Json) -> bool:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import NODES, PODS, Kind
-from weft.cluster.controllers.changes import Change, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, condition, is_finished, is_going, key_of, moment, timestamp
 from weft.cluster.controllers.placing import toleration_for
@@ -42,7 +43,7 @@ class TaintEvictions(Controller):
         why = "Taint manager: deleting due to NoExecute taint"
         return Plan(
             [
-                *_disrupted(pod, "DeletionByTaintManager", why, world),
+                *disrupted(pod, "DeletionByTaintManager", why, world),
                 Tell(pod, PODS, "TaintManagerEviction", message, self.name),
                 Delete(PODS, pod),
             ]
@@ -105,7 +106,7 @@ class PodCollector(Controller):
         marked = condition(pod, "DisruptionTarget")
         if not marked and not is_finished(pod):
             message = "PodGC: node no longer exists"
-            return Plan(_disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
+            return Plan(disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
         since = marked.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
         left = moment(since) + _QUARANTINE - world.now
         if left > timedelta() and not is_going(pod):
@@ -113,7 +114,7 @@ class PodCollector(Controller):
         return Plan([Delete(PODS, pod, grace=0)])
 
 
-def _disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
+def disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
     """Say on the pod that it is not its own fault: Jobs do not count such an end."""
     if is_finished(pod):
         return []

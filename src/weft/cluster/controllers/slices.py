@@ -52,8 +52,8 @@ def is_managed_by(piece: Json, manager: str) -> bool:
     return (piece["metadata"].get("labels") or {}).get(MANAGED_BY) == manager
 
 
-def entry(backend: Backend) -> Json:
-    """A pod as a slice writes it."""
+def entry(backend: Backend, zone: str = "", distribution: str = "") -> Json:
+    """A pod as a slice writes it. `zone` is that of its node, `distribution` the Service's trafficDistribution."""
     written: Json = {
         "addresses": [backend.address],
         "conditions": {
@@ -63,11 +63,22 @@ def entry(backend: Backend) -> Json:
         },
         "targetRef": reference(backend.pod),
     }
-    if backend.pod["spec"].get("nodeName"):
-        written["nodeName"] = backend.pod["spec"]["nodeName"]
+    node = backend.pod["spec"].get("nodeName")
+    if node:
+        written["nodeName"] = node
+    if zone:
+        written["zone"] = zone
     if backend.hostname:
         written["hostname"] = backend.hostname
+    if distribution and backend.ready and (hints := _hints(node, zone, distribution)):
+        written["hints"] = hints
     return written
+
+
+def _hints(node: str | None, zone: str, distribution: str) -> Json:
+    """For whom an endpoint is meant: those of its zone, or of its node before them."""
+    hints: Json = {"forZones": [{"name": zone}]} if zone else {}
+    return hints | ({"forNodes": [{"name": node}]} if node and distribution == "PreferSameNode" else {})
 
 
 def reconcile(
