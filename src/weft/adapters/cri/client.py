@@ -187,6 +187,10 @@ class Runtime:
                 cpu=each.cpu.usage_core_nano_seconds.value / 1e9,
                 memory=each.memory.working_set_bytes.value,
                 at=each.cpu.timestamp / 1e9,
+                used=each.memory.usage_bytes.value,
+                resident=each.memory.rss_bytes.value,
+                written=each.writable_layer.used_bytes.value,
+                inodes=each.writable_layer.inodes_used.value,
             )
             for each in answer.stats
         }

@@ -200,11 +200,19 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a container uses: seconds of processor time, bytes of its working set, `at` in epoch seconds."""
+    """What a container uses: seconds of processor time, bytes of its working set, `at` in epoch seconds.
+
+    `used` and `resident` are bytes of memory with and without what files have cached; `written` and `inodes` are
+    what its writable layer takes of the disk.
+    """
 
     cpu: float
     memory: int
     at: float
+    used: int = 0
+    resident: int = 0
+    written: int = 0
+    inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

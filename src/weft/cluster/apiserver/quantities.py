@@ -1,6 +1,7 @@
 """Resource quantities in the canonical form that Kubernetes stores (`apimachinery/pkg/api/resource`)."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 # an exponent of more digits would be a number that fills the memory
@@ -39,6 +40,15 @@ def canonical(text: str) -> str:
     if suffix in _BINARY and abs(value) >= _KIBI:
         return _largest(value, _BINARY, _KIBI) or _decimal(value)
     return _decimal(value)
+
+
+def total(texts: Iterable[str]) -> str:
+    """The canonical sum of quantities of one sort, in the suffixes of the first; ValueError where one is none."""
+    values = [_value(text) for text in texts]
+    whole = sum((value for value, _ in values), Fraction(0))
+    if values and values[0][1] in _BINARY:
+        return _largest(whole, _BINARY, _KIBI) or _decimal(whole)
+    return _decimal(whole)
 
 
 def _decimal(value: Fraction) -> str:

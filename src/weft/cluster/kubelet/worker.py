@@ -120,6 +120,10 @@ class Worker:
         sandbox = self.seen.sandbox
         return sandbox.ip if sandbox is not None else ""
 
+    def shown(self) -> Json:
+        """The pod with the status that was last told."""
+        return {**self.pod, "status": self._published}
+
     # -- the loop
 
     async def run(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver import errors, paths, usage
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
@@ -22,6 +22,7 @@ from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
+from weft.cluster.apiserver.rest.usage import Usage
 from weft.cluster.apiserver.users import AUTHENTICATED, User
 
 _log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Server:
     below: Subresources
     about: About
     proxies: Proxies
+    usage: Usage
     _watches: set[asyncio.Task[object]] = field(default_factory=set)
 
     def app(self) -> web.Application:
@@ -164,6 +166,8 @@ class Server:
             if request.method != "POST":
                 raise errors.method_not_allowed(kind, request.method)
             return await self.below.review(request, call)
+        if kind.group == usage.GROUP:
+            return await self.usage.handle(request, call)
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)
