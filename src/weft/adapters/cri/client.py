@@ -66,9 +66,10 @@ class Runtime:
         return f"{answer.runtime_name}://{answer.runtime_version.split('~')[0]}"
 
     async def conditions(self) -> dict[str, str]:
-        """What the runtime lacks: condition (`RuntimeReady`, `NetworkReady`) to its message; empty when ready."""
+        """What the runtime lacks: condition (`RuntimeReady`, `NetworkReady`) to why; empty when ready."""
         answer = await self._runtime("Status", self._new("StatusRequest"))
-        return {each.type: each.message or each.reason for each in answer.status.conditions if not each.status}
+        lacking = [each for each in answer.status.conditions if not each.status]
+        return {each.type: f"reason:{each.reason} message:{each.message}" for each in lacking}
 
     # -- sandboxes
 

@@ -154,7 +154,8 @@ class Writing:
         if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
             forms.check(kind, obj, scheme, before)
         await self.admission.validate(attributes)
-        if strategies.counts_generations(kind, scheme):
+        # which node a pod goes to is nothing that its user has changed
+        if strategies.counts_generations(kind, scheme) and call.subresource != "binding":
             strategies.count_generation(obj, before)
         if not owned:
             self._track(call, obj, before)

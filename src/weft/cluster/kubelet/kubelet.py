@@ -16,6 +16,7 @@ from weft.cluster.kubelet.environment import NodeFacts
 from weft.cluster.kubelet.images import Images
 from weft.cluster.kubelet.kube_cluster import KubeCluster
 from weft.cluster.kubelet.meter import Meter
+from weft.cluster.kubelet.node_keeper import Health, Keeper
 from weft.cluster.kubelet.node_object import Registration
 from weft.cluster.kubelet.pods import Pods
 from weft.cluster.kubelet.podspec import ClusterDns
@@ -66,13 +67,15 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
         home = settings.paths.home
         context = server.tls(home / "kubelet.crt", home / "kubelet.key", settings.home / "pki" / "ca.crt")
         who = Registration(settings.name, settings.ip, server.PORT, settings.pod_cidr)
+        health = Health(runtime, clock)
+        keeper = Keeper(kube, runtime, who, machine, home, clock, recorder, health)
         meter = Meter(station, pods)
         serving = server.serve(station, pods, meter, settings.ip, server.PORT, context)
         async with serving, asyncio.TaskGroup() as group:
             group.create_task(pods.run())
             group.create_task(meter.run())
             group.create_task(recorder.run())
-            group.create_task(node_object.keep(kube, runtime, who, machine, home, clock))
+            group.create_task(keeper.run())
             group.create_task(_follow(kube, settings.name, pods))
 
 

@@ -336,8 +336,10 @@ def _keep(
         case Container(state=State.EXITED):
             if policy == "Never" or (policy == "OnFailure" and not container.exit_code):
                 return
-            wait = max(wait, held_until(notes.backoffs.get(name), container.finished))
-            yield wait if wait > now else Start(name, attempt, container.finished)
+            held = held_until(notes.backoffs.get(name), container.finished)
+            yield from (moment for moment in (wait, held) if moment > now)
+            if max(wait, held) <= now:
+                yield Start(name, attempt, container.finished)
         case _:
             # created and never started, or unknown to the runtime itself: of no use
             yield Remove(container.id)

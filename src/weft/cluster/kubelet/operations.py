@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters.cri.client import CriError
-from weft.cluster.kubelet import lifecycle, logins, probes, volume_files
+from weft.cluster.kubelet import image_names, lifecycle, logins, probes, volume_files
 from weft.cluster.kubelet.images import Got, ImageError
 from weft.cluster.kubelet.lifecycle import SANDBOX, Backoff, Kill, Start, Trouble
 from weft.cluster.kubelet.making import Making
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CGROUPS = Path("/sys/fs/cgroup")
 _CONFIG_RETRY = 10.0  # seconds; the objects themselves are followed, and wake the pod sooner
 _SANDBOX_RETRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_PULL_SHOWN = 2.0  # seconds for which a failed pull is ErrImagePull, before it is a back-off
+_FAILURE_SHOWN = 2.0  # seconds for which a failure is shown as such, before it is a back-off
 
 
 class Operations:
@@ -108,6 +108,8 @@ class Operations:
         except CriError as error:
             # the runtime marks it as ended with StartError; the restart policy goes on from there
             worker.tell(Event("Failed", f"Error: {error.message}", warning=True, container=name))
+            retry = self._station.clock() + _FAILURE_SHOWN
+            worker.trouble(name, Trouble("RunContainerError", error.message, retry))
             return
         worker.tell(Event("Started", f"Started container {name}", container=name))
         await self._post_start(spec, container)
@@ -134,6 +136,12 @@ class Operations:
     async def _image(self, spec: Json) -> Got | None:
         worker, name, image = self._worker, spec["name"], spec["image"]
         policy = spec.get("imagePullPolicy") or "IfNotPresent"
+        if trouble := _malformed(image):
+            worker.tell(Event("InspectFailed", trouble, warning=True, container=name))
+            worker.tell(Event("Failed", "Error: InvalidImageName", warning=True, container=name))
+            retry = self._station.clock() + _CONFIG_RETRY
+            worker.trouble(name, Trouble("InvalidImageName", trouble, retry))
+            return None
 
         def pulling() -> None:
             worker.tell(Event("Pulling", f'Pulling image "{image}"', container=name))
@@ -176,7 +184,7 @@ class Operations:
         if error.reason == "ErrImagePull":
             later = Trouble("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {full}', retry)
             asyncio.get_running_loop().call_later(
-                _PULL_SHOWN, self._hold, name, worker.notes.troubles[name], later
+                _FAILURE_SHOWN, self._hold, name, worker.notes.troubles[name], later
             )
 
     def _hold(self, name: str, shown: Trouble, later: Trouble) -> None:
@@ -235,6 +243,15 @@ class Operations:
         if spec is None:
             raise ConfigError(f"the pod has no container {name}")
         return spec
+
+
+def _malformed(image: str) -> str:
+    """Why a name is no image's; empty if it may be one."""
+    try:
+        image_names.full(image)
+    except ValueError as error:
+        return f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {error}'
+    return ""
 
 
 def clean(station: Station, uid: str, logs: Path) -> None:
