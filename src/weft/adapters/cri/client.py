@@ -325,7 +325,7 @@ class Runtime:
 
 def _image(found: Message) -> Image:
     user = str(found.uid.value) if found.HasField("uid") else found.username
-    return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size)
+    return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size, found.pinned)
 
 
 def _fault(error: grpc.aio.AioRpcError) -> CriError:

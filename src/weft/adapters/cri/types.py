@@ -196,6 +196,7 @@ class Image:
     digests: tuple[str, ...]
     user: str
     size: int
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from weft.adapters.cri.client import Runtime
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import PODS
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet import node_object, server
+from weft.cluster.kubelet import node_object, pressure, server
 from weft.cluster.kubelet.environment import NodeFacts
+from weft.cluster.kubelet.evictor import Evictor
 from weft.cluster.kubelet.images import Images
 from weft.cluster.kubelet.kube_cluster import KubeCluster
 from weft.cluster.kubelet.meter import Meter
@@ -74,6 +75,7 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
         async with serving, asyncio.TaskGroup() as group:
             group.create_task(pods.run())
             group.create_task(meter.run())
+            group.create_task(Evictor(station, pods, lambda: pressure.look(home)).run())
             group.create_task(recorder.run())
             group.create_task(keeper.run())
             group.create_task(_follow(kube, settings.name, pods))

@@ -13,6 +13,8 @@ from weft.adapters.cri.types import Container, Sandbox, State
 from weft.cluster.kubelet.podspec import digest
 from weft.cluster.kubelet.refusals import refusal
 
+EVICTED = "Evicted"
+"""The reason of a pod that its node has no room for."""
 SANDBOX = ""  # the key of the sandbox among the names of what is busy
 _FIRST_BACKOFF, _LAST_BACKOFF = 10.0, 300.0  # seconds
 _FORGIVEN = 600.0  # seconds of running after which a crash starts the back-off anew
@@ -212,9 +214,12 @@ def deadline(pod: Mapping[str, Any]) -> float | None:
 
 def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
     """`Succeeded` or `Failed` once the pod has run its course by its restart policy and deadline, else empty."""
-    phase = (pod.get("status") or {}).get("phase")
+    status = pod.get("status") or {}
+    phase = status.get("phase")
     if phase in {"Succeeded", "Failed"}:
         return str(phase)
+    if status.get("reason") == EVICTED:
+        return "Failed"
     ends = deadline(pod)
     if refusal(pod) is not None or (ends is not None and ends <= now):
         return "Failed"
@@ -365,35 +370,41 @@ def _tidy(seen: Seen, notes: Notes) -> Iterator[Action]:
 def _conclude(pod: Mapping[str, Any], seen: Seen, notes: Notes) -> Plan:
     running = [each for each in seen.containers if each.state == State.RUNNING]
     if running:
-        order = [spec["name"] for spec in inits(pod)]
-        # sidecars end in the reverse order of their start, once the others are done
-        last = max(running, key=lambda each: order.index(each.name) if each.name in order else -1)
-        kill = Kill(last.id, last.name, notes.grace, f"Stopping container {last.name}")
-        return Plan(() if last.name in notes.busy else (kill,))
+        victims = _leaving(pod, running)
+        return Plan(
+            tuple(
+                Kill(each.id, each.name, notes.grace, f"Stopping container {each.name}")
+                for each in victims
+                if each.name not in notes.busy
+            )
+        )
     sandbox = seen.sandbox
     if sandbox is not None and sandbox.ready and sandbox.id not in notes.stopped and SANDBOX not in notes.busy:
         return Plan((StopSandbox(sandbox.id),))
     return Plan()
 
 
-def _terminate(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
+def _leaving(pod: Mapping[str, Any], running: list[Container]) -> list[Container]:
+    """Who ends next: all that are no sidecars, then these one by one, in the reverse order of their start."""
     sidecars = [spec["name"] for spec in inits(pod) if is_sidecar(spec)]
-    running = [each for each in seen.containers if each.state == State.RUNNING]
     others = [each for each in running if each.name not in sidecars]
+    return others or sorted(running, key=lambda each: sidecars.index(each.name))[-1:]
+
+
+def _terminate(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
+    sidecars = {spec["name"] for spec in inits(pod) if is_sidecar(spec)}
+    running = [each for each in seen.containers if each.state == State.RUNNING]
+    others = any(each.name not in sidecars for each in running)
     left = notes.grace - int(now - notes.terminating)
     if others and notes.grace > 1 and now < notes.terminating + LEAVE:
         return Plan((), notes.terminating + LEAVE)
-    if others:
-        victims, grace = others, notes.grace
-    else:
-        ordered = sorted(running, key=lambda each: sidecars.index(each.name))
-        # SIGTERM at least has a moment to work, however late it comes
-        victims, grace = ordered[-1:], max(left, min(notes.grace, 2))
-    if victims:
+    # SIGTERM at least has a moment to work, however late it comes
+    grace = notes.grace if others else max(left, min(notes.grace, 2))
+    if running:
         return Plan(
             tuple(
                 Kill(each.id, each.name, grace, f"Stopping container {each.name}")
-                for each in victims
+                for each in _leaving(pod, running)
                 if each.name not in notes.busy
             )
         )

@@ -48,7 +48,7 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         "hostIPs": [{"ip": host_ip}],
         "startTime": before.get("startTime") or timestamp(now),
         "qosClass": before.get("qosClass") or quantity.qos_class(spec),
-        "conditions": _conditions(pod, seen, phase, initialized, main + _sidecars(pod, init), now),
+        "conditions": _conditions(pod, seen, phase, initialized, _sidecars(pod, init) + _in_order(pod, main), now),
         "containerStatuses": main,
         **_generation(pod),
     }
@@ -68,6 +68,12 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         message = "Pod was active on the node longer than the specified deadline"
         result |= {"reason": "DeadlineExceeded", "message": message}
     return result
+
+
+def _in_order(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
+    """Statuses in the order of the pod's spec, which messages keep to."""
+    order = [spec["name"] for spec in pod["spec"]["containers"]]
+    return sorted(statuses, key=lambda each: order.index(each["name"]))
 
 
 def _by_name(spec: Mapping[str, Any]) -> str:
@@ -254,6 +260,18 @@ def _terminated(container: Container) -> Json:
     if container.message:
         result["message"] = container.message
     return result
+
+
+def disruption(why: str, now: float) -> Json:
+    """The condition of a pod that the kubelet itself ends."""
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "TerminationByKubelet",
+        "message": why,
+        "lastProbeTime": None,
+        "lastTransitionTime": timestamp(now),
+    }
 
 
 def _conditions(

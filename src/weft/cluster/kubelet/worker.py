@@ -13,6 +13,7 @@ from weft.adapters.cri.types import Container, Resources, State
 from weft.cluster.kubelet import lifecycle, podspec
 from weft.cluster.kubelet import status as statuses
 from weft.cluster.kubelet.lifecycle import (
+    EVICTED,
     SANDBOX,
     Action,
     Backoff,
@@ -37,6 +38,7 @@ from weft.cluster.kubelet.refusals import refusal
 from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
 
 _log = logging.getLogger(__name__)
+_EVICTED_GRACE = 1  # seconds
 _RETRY = 2.0  # seconds until something that failed for an unknown reason is tried again
 
 
@@ -64,6 +66,8 @@ class Worker:
         self._begun = station.clock()
         self._stale_volumes = False
         self._finished = False
+        before = pod.get("status") or {}
+        self._evicted = str(before.get("message", "")) if before.get("reason") == EVICTED else ""
         self._wake = asyncio.Event()
 
     # -- what is wanted
@@ -90,6 +94,20 @@ class Worker:
             for name in [name for name in self._tasks if name != SANDBOX]:
                 self._tasks[name].cancel()
         self.wake()
+
+    @property
+    def evictable(self) -> bool:
+        """Whether the pod runs, and nobody has ended it yet."""
+        over = (self._published.get("phase") or "") in {"Succeeded", "Failed"}
+        return not (over or self._evicted or self.notes.terminating)
+
+    def evict(self, why: str) -> None:
+        """End the pod's containers at once, and leave it failed: the node has no room for it."""
+        if self.evictable:
+            self._evicted = why
+            self.note(grace=min(self.notes.grace, _EVICTED_GRACE))
+            self.tell(Event(EVICTED, why, warning=True))
+            self.wake()
 
     def wake(self) -> None:
         """Look again now."""
@@ -161,7 +179,7 @@ class Worker:
             if self._stale_volumes and self.ip:
                 self._stale_volumes = False
                 self._begin("volumes", self._operations.refresh_volumes)
-            begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {})
+            begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {}) | self._why()
             plan = lifecycle.decide({**self.pod, "status": begun}, self.seen, self.notes, clock())
             for action in plan.actions:
                 self._act(action)
@@ -336,13 +354,18 @@ class Worker:
             if each["type"] not in statuses.OURS
         ]
         ours = [each for each in self._published.get("conditions") or () if each["type"] in statuses.OURS]
-        before = {**self._published, "conditions": [*ours, *foreign]}
+        before = {**self._published, "conditions": [*ours, *foreign], **self._why()}
+        if self._evicted and not any(each["type"] == "DisruptionTarget" for each in foreign):
+            before["conditions"].append(statuses.disruption(self._evicted, self._station.clock()))
         shown = {**self.pod, "status": before}
         status = statuses.status(shown, self.seen, self.notes, self._station.node.ip, self._station.clock())
         patch = statuses.difference(status, self._published)
         if patch is not None:
             await self._station.cluster.patch_status(self.pod, patch)
             self._published = status
+
+    def _why(self) -> Json:
+        return {"reason": EVICTED, "message": self._evicted} if self._evicted else {}
 
     # -- following what the pod refers to
 
