@@ -81,7 +81,7 @@ async def test_a_new_image_restarts_its_container_alone_whatever_the_policy(node
             status["containerStatuses"][0]["restartCount"] == 1 and status["containerStatuses"][0]["ready"]
         ),
     )
-    assert after["containerStatuses"][0]["image"] == "busybox:1.37"
+    assert after["containerStatuses"][0]["image"] == "docker.io/library/busybox:1.37"
     assert after["containerStatuses"][1]["containerID"] == before["containerStatuses"][1]["containerID"]
     assert "Killing: Container main definition changed, will be restarted" in node.memory.told("changed")
 
@@ -227,3 +227,30 @@ async def test_a_grpc_probe_asks_the_health_service_and_says_what_is_wrong() -> 
 
 def test_a_probe_may_be_grpc() -> None:
     assert probes.check({"grpc": {"port": 9000, "service": "x"}}, {}, "10.0.0.1") == Grpc("10.0.0.1", 9000, "x")
+
+
+async def test_a_name_that_is_no_images_is_told_apart_from_a_failed_pull(node: Node) -> None:
+    node.pods.apply(pod("wrong", {"name": "main", "image": "Nginx:1"}))
+    status = await node.until("wrong", lambda status: status and "reason" in _waiting(status))
+    assert _waiting(status)["reason"] == "InvalidImageName"
+    why = 'couldn\'t parse image name "Nginx:1": invalid reference format: repository name (library/Nginx) must be'
+    assert any(
+        told.startswith("InspectFailed: Failed to apply") and why in told for told in node.memory.told("wrong")
+    )
+    assert "Failed: Error: InvalidImageName" in node.memory.told("wrong")
+
+
+async def test_a_command_that_is_not_there_shows_before_it_becomes_a_back_off(node: Node) -> None:
+    node.pods.apply(pod("none", {"name": "main", "image": "busybox", "command": ["/not/there"]}))
+    status = await node.until(
+        "none", lambda status: status and _waiting(status).get("reason") == "RunContainerError"
+    )
+    assert "/not/there" in _waiting(status)["message"]
+    later = await node.until("none", lambda status: _waiting(status).get("reason") == "CrashLoopBackOff")
+    ended = later["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+
+
+def _waiting(status: Json) -> Json:
+    found: Json = status["containerStatuses"][0]["state"].get("waiting") or {}
+    return found
