@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,10 @@ def test_a_probe_may_be_grpc() -> None:
 
 async def test_a_name_that_is_no_images_is_told_apart_from_a_failed_pull(node: Node) -> None:
     node.pods.apply(pod("wrong", {"name": "main", "image": "Nginx:1"}))
-    status = await node.until("wrong", lambda status: status and "reason" in _waiting(status))
-    assert _waiting(status)["reason"] == "InvalidImageName"
+    status = await node.until(
+        "wrong", lambda status: status and _waiting(status).get("reason") == "InvalidImageName"
+    )
+    assert 'Failed to apply default image tag "Nginx:1"' in _waiting(status)["message"]
     why = 'couldn\'t parse image name "Nginx:1": invalid reference format: repository name (library/Nginx) must be'
     assert any(
         told.startswith("InspectFailed: Failed to apply") and why in told for told in node.memory.told("wrong")
@@ -254,3 +257,41 @@ async def test_a_command_that_is_not_there_shows_before_it_becomes_a_back_off(no
 def _waiting(status: Json) -> Json:
     found: Json = status["containerStatuses"][0]["state"].get("waiting") or {}
     return found
+
+
+async def test_a_seccomp_profile_of_the_node_is_put_on_and_a_missing_one_is_told(node: Node) -> None:
+    folder = node.station.folder / "seccomp"
+    folder.mkdir(exist_ok=True)
+    (folder / "no-mkdir.json").write_text(
+        json.dumps(
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+            }
+        )
+    )
+    for name, profile in (("held", "no-mkdir.json"), ("lost", "nope.json")):
+        context = {"seccompProfile": {"type": "Localhost", "localhostProfile": profile}}
+        node.pods.apply(pod(name, script("sleep 1000", securityContext=context)))
+    await node.ready("held")
+    assert "Operation not permitted" in await node.run("held", "main", "mkdir", "/x")
+    status = await node.until("lost", lambda status: status and "message" in _waiting(status))
+    assert _waiting(status)["reason"] == "CreateContainerError"
+    assert "nope.json" in _waiting(status)["message"]
+
+
+async def test_a_runtime_class_chooses_the_handler(node: Node) -> None:
+    node.pods.apply(pod("usual", script("sleep 1000"), runtimeClassName="runc"))
+    node.pods.apply(pod("unknown", script("sleep 1000"), runtimeClassName="gvisor"))
+    await node.ready("usual")
+    async with asyncio.timeout(15):
+        while not any('no runtime for "gvisor" is configured' in told for told in node.memory.told("unknown")):
+            await asyncio.sleep(0.05)
+    assert any(told.startswith("FailedCreatePodSandBox: ") for told in node.memory.told("unknown"))
+
+
+async def test_a_start_hook_that_fails_is_told_as_such(node: Node) -> None:
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "exit 1"]}}}
+    node.pods.apply(pod("hooked", script("sleep 1000", lifecycle=hook)))
+    await node.until("hooked", lambda status: status and _waiting(status).get("reason") == "PostStartHookError")
+    await node.until("hooked", lambda status: _waiting(status).get("reason") == "CrashLoopBackOff")

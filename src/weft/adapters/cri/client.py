@@ -75,7 +75,9 @@ class Runtime:
 
     async def run_sandbox(self, spec: SandboxSpec) -> str:
         """Create and start a sandbox with its network; its id."""
-        request = self._new("RunPodSandboxRequest", config=sandbox_config(self._messages, spec))
+        request = self._new(
+            "RunPodSandboxRequest", config=sandbox_config(self._messages, spec), runtime_handler=spec.handler
+        )
         return str((await self._runtime("RunPodSandbox", request, deadline=120.0)).pod_sandbox_id)
 
     async def stop_sandbox(self, sandbox: str) -> None:

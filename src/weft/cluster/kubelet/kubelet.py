@@ -57,7 +57,9 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
             images=images,
             cluster=cluster,
             recorder=recorder,
-            node=NodeFacts(settings.name, settings.ip, machine.cpu, machine.memory),
+            node=NodeFacts(
+                settings.name, settings.ip, machine.cpu, machine.memory, node_object.allocatable(machine)
+            ),
             folder=settings.paths.home,
             cgroup_parent=settings.cgroup_parent,
             clock=clock,

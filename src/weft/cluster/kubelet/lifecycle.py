@@ -228,10 +228,10 @@ def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
 
 def _course(pod: Mapping[str, Any], seen: Seen) -> str:
     policy = pod["spec"].get("restartPolicy") or "Always"
-    if policy == "Always":
+    specs, latest = pod["spec"]["containers"], seen.latest()
+    if all(wanted_again(spec, policy, 0) and wanted_again(spec, policy, 1) for spec in specs):
         return ""
-    latest = seen.latest()
-    mains = [latest.get(spec["name"]) for spec in pod["spec"]["containers"]]
+    mains = [latest.get(spec["name"]) for spec in specs]
     if any(_outdated(spec, latest.get(spec["name"])) for spec in pod["spec"]["containers"]):
         return ""
     if policy == "Never" and not any(mains):
@@ -241,10 +241,10 @@ def _course(pod: Mapping[str, Any], seen: Seen) -> str:
                 return "Failed"
     if not all(each is not None and each.state == State.EXITED for each in mains):
         return ""
-    failed = any(each is not None and each.exit_code for each in mains)
-    if failed and policy == "OnFailure":
+    codes = [each.exit_code for each in mains if each is not None]
+    if any(wanted_again(spec, policy, code) for spec, code in zip(specs, codes, strict=True)):
         return ""
-    return "Failed" if failed else "Succeeded"
+    return "Failed" if any(codes) else "Succeeded"
 
 
 def decide(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
@@ -313,6 +313,16 @@ def _containers(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) ->
             return
 
 
+def wanted_again(spec: Mapping[str, Any], policy: str, exit_code: int) -> bool:
+    """Whether a container that ended with this code is started again; its own rules go before the pod's policy."""
+    for rule in spec.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return bool(rule.get("action") == "Restart")
+    policy = str(spec.get("restartPolicy") or policy)
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
 def _completed(container: Container) -> bool:
     return container.state == State.EXITED and container.exit_code == 0
 
@@ -334,12 +344,13 @@ def _keep(
             if _outdated(spec, container):
                 message = f"Container {name} definition changed, will be restarted"
                 yield Kill(container.id, name, notes.grace, message)
-            elif failed := health(spec, container, notes).failed:
-                yield Kill(container.id, name, _grace(spec, notes), failed)
+            elif (found := health(spec, container, notes)).failed:
+                probe = "livenessProbe" if found.started else "startupProbe"
+                yield Kill(container.id, name, _grace(spec, probe, notes), found.failed)
         case Container(state=State.EXITED) if _outdated(spec, container):
             yield wait if wait > now else Start(name, attempt)
         case Container(state=State.EXITED):
-            if policy == "Never" or (policy == "OnFailure" and not container.exit_code):
+            if not wanted_again(spec, policy, container.exit_code):
                 return
             held = held_until(notes.backoffs.get(name), container.finished)
             yield from (moment for moment in (wait, held) if moment > now)
@@ -355,8 +366,8 @@ def _outdated(spec: Mapping[str, Any], container: Container | None) -> bool:
     return container is not None and bool(container.made_from) and container.made_from != digest(spec)
 
 
-def _grace(spec: Mapping[str, Any], notes: Notes) -> int:
-    own = (spec.get("livenessProbe") or {}).get("terminationGracePeriodSeconds")
+def _grace(spec: Mapping[str, Any], probe: str, notes: Notes) -> int:
+    own = (spec.get(probe) or {}).get("terminationGracePeriodSeconds")
     return notes.grace if own is None else int(own)
 
 

@@ -87,6 +87,14 @@ def look(folder: Path, runtime: str) -> Machine:
     )
 
 
+def allocatable(machine: Machine) -> dict[str, int]:
+    """What is left for pods of what the kubelet keeps a part of, in bytes."""
+    return {
+        "memory": machine.memory - pressure.MEMORY_KEPT,
+        "ephemeral-storage": int(machine.disk * (1 - pressure.DISK_KEPT)),
+    }
+
+
 def node(name: str, pod_cidr: str, machine: Machine) -> Json:
     """The Node object without its status."""
     labels = {
@@ -114,10 +122,8 @@ def status(who: Registration, machine: Machine, state: State, before: Json, now:
         "pods": str(_MAX_PODS),
         **dict.fromkeys(machine.huge_pages, "0"),
     }
-    left = {
-        "memory": f"{(machine.memory - pressure.MEMORY_KEPT) // 1024}Ki",
-        "ephemeral-storage": str(int(machine.disk * (1 - pressure.DISK_KEPT))),
-    }
+    free = allocatable(machine)
+    left = {"memory": f"{free['memory'] // 1024}Ki", "ephemeral-storage": str(free["ephemeral-storage"])}
     conditions = [
         *pressure.conditions(state.room),
         ("Ready", "False", "KubeletNotReady", ", ".join(_lack(*each) for each in lacking.items()))

@@ -46,7 +46,8 @@ class Operations:
         worker = self._worker
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
-            await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt))
+            handler = await self._handler()
+            await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt, handler))
         except (CriError, ConfigError) as error:
             said = error.message if isinstance(error, CriError) else str(error)
             delay = _SANDBOX_RETRIES[min(worker.notes.failures, len(_SANDBOX_RETRIES) - 1)]
@@ -57,6 +58,10 @@ class Operations:
             return
         worker.note(failures=0)
         worker.trouble(SANDBOX, None)
+
+    async def _handler(self) -> str:
+        name = self._worker.pod["spec"].get("runtimeClassName")
+        return await self._station.cluster.runtime_handler(str(name)) if name else ""
 
     async def stop_sandbox(self, sandbox: str) -> None:
         """Stop a sandbox, and remember that it is stopped."""
@@ -222,6 +227,8 @@ class Operations:
         if trouble:
             message = f"PostStartHook failed: {trouble}"
             self._worker.tell(Event("FailedPostStartHook", message, warning=True, container=spec["name"]))
+            retry = self._station.clock() + _FAILURE_SHOWN
+            self._worker.trouble(spec["name"], Trouble("PostStartHookError", message, retry))
             await self._station.runtime.stop_container(container, self._worker.notes.grace)
 
     async def _hook(self, hook: Json, name: str, container: str, seconds: float) -> str:

@@ -16,6 +16,7 @@ from weft.cluster.kubelet.lifecycle import (
     inits,
     is_sidecar,
     outcome,
+    wanted_again,
 )
 from weft.cluster.kubelet.refusals import refusal
 
@@ -240,9 +241,9 @@ def _restarts(spec: Mapping[str, Any], pod: Mapping[str, Any], ended: Container,
         return False
     if is_sidecar(spec):
         return True
-    if policy == "Never" or (init and ended.exit_code == 0):
+    if init and ended.exit_code == 0:
         return False
-    return policy == "Always" or bool(ended.exit_code)
+    return wanted_again(spec, policy, ended.exit_code)
 
 
 def _waiting(reason: str, message: str) -> Json:
