@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.cluster.kubelet.support import Containerd, Json, Node, pod
 
 from weft.cluster.kubelet import probes
 from weft.cluster.kubelet.probes import Grpc
+from weft.cluster.kubelet.station import Pod
 
 
 def script(text: str, **more: Any) -> Json:
@@ -295,3 +297,41 @@ async def test_a_start_hook_that_fails_is_told_as_such(node: Node) -> None:
     node.pods.apply(pod("hooked", script("sleep 1000", lifecycle=hook)))
     await node.until("hooked", lambda status: status and _waiting(status).get("reason") == "PostStartHookError")
     await node.until("hooked", lambda status: _waiting(status).get("reason") == "CrashLoopBackOff")
+
+
+async def test_a_short_command_that_is_waited_for_is_told_to_be_over_and_never_to_run(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    told = node.memory.patch_status
+
+    async def patch_status(pod_: Pod, patch: Json) -> None:
+        seen.append(str(patch.get("phase", "")))
+        await told(pod_, patch)
+
+    monkeypatch.setattr(node.memory, "patch_status", patch_status)  # to see every patch, and not the last alone
+    node.pods.apply(pod("short", script("echo hi", stdin=True, stdinOnce=True), restartPolicy="Never"))
+    node.pods.apply(pod("long", script("cat", stdin=True, stdinOnce=True), restartPolicy="Never"))
+    await node.until("short", lambda status: status.get("phase") == "Succeeded")
+    assert "Running" not in seen
+    await node.ready("long")
+
+
+async def test_a_privileged_container_may_join_any_pod(node: Node) -> None:
+    web = pod("plain", script("sleep 1000"))
+    node.pods.apply(web)
+    await node.ready("plain")
+    debugged = copy.deepcopy(web)
+    debugged["spec"]["ephemeralContainers"] = [
+        script("sleep 1000") | {"name": "debugger", "securityContext": {"privileged": True}}
+    ]
+    node.pods.apply(debugged)
+    await node.until("plain", lambda status: _debugger(status).get("running"))
+    assert "0000003f" in await node.run("plain", "debugger", "grep", "CapEff", "/proc/1/status") or "1ff" in (
+        await node.run("plain", "debugger", "grep", "CapEff", "/proc/1/status")
+    )
+
+
+def _debugger(status: Json) -> Json:
+    found: Json = (status.get("ephemeralContainerStatuses") or [{"state": {}}])[0]["state"]
+    return found

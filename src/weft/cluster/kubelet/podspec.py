@@ -77,8 +77,13 @@ def sandbox(pod: Mapping[str, Any], attempt: int, logs: str, cgroup_parent: str,
         labels=_labels(pod),
         sysctls={each["name"]: each["value"] for each in context.get("sysctls") or ()},
         namespaces=namespaces(spec),
-        privileged=any((each.get("securityContext") or {}).get("privileged") for each in spec["containers"]),
+        privileged=any((each.get("securityContext") or {}).get("privileged") for each in _all(spec)),
     )
+
+
+def _all(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    sorts = ("initContainers", "containers", "ephemeralContainers")
+    return [each for sort in sorts for each in spec.get(sort) or ()]
 
 
 def namespaces(spec: Mapping[str, Any], target: str = "") -> Namespaces:

@@ -21,6 +21,7 @@ from weft.cluster.kubelet.status import initial_reason
 from weft.cluster.kubelet.worker import Worker
 
 PORT = 10250
+_ENDED = "CONTAINER_EXITED"
 
 
 def tls(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
@@ -105,17 +106,24 @@ class Handlers:
 
     async def attach(self, request: web.Request) -> web.StreamResponse:
         """The streams of a container's first process, joined to the client's."""
-        container = self._running(request)
+        namespace, pod, name = (request.match_info[key] for key in ("namespace", "pod", "container"))
+        container = self._worker(request).seen.latest().get(name)
+        gone = web.HTTPNotFound(text=f"container {name} not found in pod {pod}_{namespace}")
+        if container is None or container.state != State.RUNNING:
+            raise gone
         tty = _flag(request, "tty")
-        url = await self._asked(
-            self._station.runtime.attach_url(
+        try:
+            url = await self._station.runtime.attach_url(
                 container.id,
                 stdin=_flag(request, "stdin", "input"),
                 stdout=_flag(request, "stdout", "output"),
                 stderr=_flag(request, "stderr", "error") and not tty,
                 tty=tty,
             )
-        )
+        except CriError as error:
+            if _ENDED in error.message:  # a moment ago, and the worker has not seen it yet
+                raise gone from None
+            raise web.HTTPInternalServerError(text=f"the container runtime: {error}") from None
         return await self._join(request, url)
 
     async def port_forward(self, request: web.Request) -> web.StreamResponse:

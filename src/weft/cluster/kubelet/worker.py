@@ -38,6 +38,7 @@ from weft.cluster.kubelet.refusals import refusal
 from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
 
 _log = logging.getLogger(__name__)
+_SHORT_RUN = 0.3  # seconds
 _EVICTED_GRACE = 1  # seconds
 _RETRY = 2.0  # seconds until something that failed for an unknown reason is tried again
 
@@ -180,20 +181,23 @@ class Worker:
                 self._stale_volumes = False
                 self._begin("volumes", self._operations.refresh_volumes)
             begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {}) | self._why()
+            held = 0.0
             plan = lifecycle.decide({**self.pod, "status": begun}, self.seen, self.notes, clock())
             for action in plan.actions:
                 self._act(action)
             if not self._finished:
                 self._tell_held()
-                await self._publish()
+                held = self._held_back()
+                if held <= 0:
+                    await self._publish()
         except (CriError, ClusterError) as error:
             _log.warning("pod %s: %s", podspec.pod_key(self.pod), error)
             return _RETRY
         except Exception:  # noqa: BLE001, as below: tried again, for the pod may be mended
             _log.exception("pod %s", podspec.pod_key(self.pod))
             return _RETRY
-        times = [plan.wake_at, self.maker.rotate_at()]
-        rotate = times[1]
+        rotate = self.maker.rotate_at()
+        times = [plan.wake_at, rotate, clock() + held if held > 0 else None]
         if rotate is not None and rotate <= clock():
             self._stale_volumes = True
         return min((max(time - clock(), 0.05) for time in times if time is not None), default=None)
@@ -345,6 +349,19 @@ class Worker:
                 key = podspec.pod_key(self.pod)
                 message = f"Back-off restarting failed container {name} in pod {key}"
                 self.tell(Event("BackOff", message, warning=True, container=name))
+
+    def _held_back(self) -> float:
+        """For how many seconds more it is not told that the pod runs.
+
+        A command that somebody waits to attach to and that is over at once is told to be over, and never to run:
+        there would be nothing left to attach to (`kubectl run -i`).
+        """
+        now, left = self._station.clock(), 0.0
+        for name, container in self.seen.latest().items():
+            spec = lifecycle.spec_of(self.pod, name)
+            if spec is not None and spec.get("stdin") and container.state == State.RUNNING:
+                left = max(left, container.started + _SHORT_RUN - now)
+        return left
 
     async def _publish(self) -> None:
         """Patch the pod's status, if it is not what the API has already."""
