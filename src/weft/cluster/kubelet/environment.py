@@ -3,11 +3,14 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from weft.cluster.kubelet import quantity
 from weft.cluster.kubelet.objects import ConfigError, Objects, data_of
 
+MAX_PODS = 110
+MOST = 1 << 62  # bytes: of a disk whose size nobody has told
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z0-9]+)\)")
 _SUBSCRIPT = re.compile(r"""metadata\.(labels|annotations)\['(.+)'\]""")
 _NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*\Z")
@@ -25,6 +28,11 @@ class NodeFacts:
     cpu: int
     memory: int
     allocatable: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def room(self) -> dict[str, Decimal]:
+        """What pods may ask for together."""
+        known = {"memory": self.memory, "ephemeral-storage": MOST, "cpu": self.cpu, "pods": MAX_PODS}
+        return {name: Decimal(amount) for name, amount in {**known, **self.allocatable}.items()}
 
 
 def variables(

@@ -42,7 +42,7 @@ class Evictor:
         if any(each.resource == "ephemeral-storage" for each in shortages):
             await self._station.images.collect(self._used())
             shortages = pressure.shortages(self._room())
-        workers = [each for each in self._pods.workers() if each.evictable]
+        workers = [each for each in self._pods.workers() if each.active]
         wanted = workers if shortages else [each for each in workers if evictions.has_limits(each.pod)]
         if not wanted:
             return

@@ -11,10 +11,8 @@ from typing import Any
 
 from weft.adapters.cri.types import Container, Sandbox, State
 from weft.cluster.kubelet.podspec import digest
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import ended_by_node, refusal
 
-EVICTED = "Evicted"
-"""The reason of a pod that its node has no room for."""
 SANDBOX = ""  # the key of the sandbox among the names of what is busy
 _FIRST_BACKOFF, _LAST_BACKOFF = 10.0, 300.0  # seconds
 _FORGIVEN = 600.0  # seconds of running after which a crash starts the back-off anew
@@ -218,7 +216,7 @@ def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
     phase = status.get("phase")
     if phase in {"Succeeded", "Failed"}:
         return str(phase)
-    if status.get("reason") == EVICTED:
+    if ended_by_node(status) is not None:
         return "Failed"
     ends = deadline(pod)
     if refusal(pod) is not None or (ends is not None and ends <= now):

@@ -11,6 +11,7 @@ from typing import Any
 
 from weft.adapters.cri.types import Image
 from weft.cluster.kubelet import pressure
+from weft.cluster.kubelet.environment import MAX_PODS
 from weft.cluster.kubelet.images import architecture
 from weft.cluster.kubelet.status import timestamp
 
@@ -26,7 +27,6 @@ _EVENTS = {
     "Ready": ("NodeReady", "NodeNotReady"),
 }
 _LEASE = 40  # seconds that a lease is good for
-_MAX_PODS = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def status(who: Registration, machine: Machine, state: State, before: Json, now:
         "cpu": str(machine.cpu),
         "memory": f"{machine.memory // 1024}Ki",
         "ephemeral-storage": f"{machine.disk // 1024}Ki",
-        "pods": str(_MAX_PODS),
+        "pods": str(MAX_PODS),
         **dict.fromkeys(machine.huge_pages, "0"),
     }
     free = allocatable(machine)

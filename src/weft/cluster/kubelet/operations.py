@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters.cri.client import CriError
-from weft.cluster.kubelet import image_names, lifecycle, logins, probes, volume_files
+from weft.adapters.cri.types import Resources
+from weft.cluster.kubelet import cgroups, image_names, lifecycle, logins, probes, quantity, volume_files
 from weft.cluster.kubelet.images import Got, ImageError
 from weft.cluster.kubelet.lifecycle import SANDBOX, Backoff, Kill, Start, Trouble
 from weft.cluster.kubelet.making import Making
@@ -20,7 +22,6 @@ from weft.cluster.kubelet.status import initial_reason
 if TYPE_CHECKING:
     from weft.cluster.kubelet.worker import Worker
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _CONFIG_RETRY = 10.0  # seconds; the objects themselves are followed, and wake the pod sooner
 _SANDBOX_RETRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _FAILURE_SHOWN = 2.0  # seconds for which a failure is shown as such, before it is a back-off
@@ -47,8 +48,9 @@ class Operations:
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
             handler = await self._handler()
+            self._weigh()
             await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt, handler))
-        except (CriError, ConfigError) as error:
+        except (CriError, ConfigError, OSError) as error:
             said = error.message if isinstance(error, CriError) else str(error)
             delay = _SANDBOX_RETRIES[min(worker.notes.failures, len(_SANDBOX_RETRIES) - 1)]
             message = f"Failed to create pod sandbox: {said}"
@@ -58,6 +60,19 @@ class Operations:
             return
         worker.note(failures=0)
         worker.trouble(SANDBOX, None)
+
+    def _weigh(self, *, unlimited: bool = False) -> None:
+        """Give the pod's own cgroup its weight and limits as the spec has them now."""
+        wanted = quantity.pod_cgroup(self._worker.pod["spec"])
+        if unlimited:
+            wanted = replace(wanted, memory=0, cpu_quota=0)
+        cgroups.give(self._station.pod_cgroup(self._worker.pod["metadata"]["uid"]), wanted)
+
+    async def limit(self, container: str, wanted: Resources) -> None:
+        """Give a running container other limits, and its pod with it."""
+        self._weigh(unlimited=True)
+        await self._station.runtime.limit(container, wanted)
+        self._weigh()
 
     async def _handler(self) -> str:
         name = self._worker.pod["spec"].get("runtimeClassName")
@@ -265,7 +280,4 @@ def clean(station: Station, uid: str, logs: Path) -> None:
     """Remove a pod's volumes, files, logs and cgroups; what is not there is no error."""
     volume_files.remove(station.pod_folder(uid))
     shutil.rmtree(logs, ignore_errors=True)
-    inside = station.pod_cgroup(uid).lstrip("/")
-    for hierarchy in (_CGROUPS, *_CGROUPS.iterdir()):
-        with contextlib.suppress(OSError):
-            (hierarchy / inside).rmdir()
+    cgroups.remove(station.pod_cgroup(uid))

@@ -13,7 +13,6 @@ from weft.adapters.cri.types import Container, Resources, State
 from weft.cluster.kubelet import lifecycle, podspec
 from weft.cluster.kubelet import status as statuses
 from weft.cluster.kubelet.lifecycle import (
-    EVICTED,
     SANDBOX,
     Action,
     Backoff,
@@ -34,7 +33,7 @@ from weft.cluster.kubelet.objects import Reference, references
 from weft.cluster.kubelet.operations import Operations
 from weft.cluster.kubelet.prober import Prober, Subject
 from weft.cluster.kubelet.recorder import Event
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import Refusal, ended_by_node, refusal
 from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
 
 _log = logging.getLogger(__name__)
@@ -67,8 +66,7 @@ class Worker:
         self._begun = station.clock()
         self._stale_volumes = False
         self._finished = False
-        before = pod.get("status") or {}
-        self._evicted = str(before.get("message", "")) if before.get("reason") == EVICTED else ""
+        self._ended = ended_by_node(pod.get("status") or {})
         self._wake = asyncio.Event()
 
     # -- what is wanted
@@ -97,18 +95,23 @@ class Worker:
         self.wake()
 
     @property
-    def evictable(self) -> bool:
-        """Whether the pod runs, and nobody has ended it yet."""
-        over = (self._published.get("phase") or "") in {"Succeeded", "Failed"}
-        return not (over or self._evicted or self.notes.terminating)
+    def active(self) -> bool:
+        """Whether the pod takes part of the node: it was let in, is not over, and nobody has ended it yet."""
+        over = self._ended or (self._published.get("phase") or "") in {"Succeeded", "Failed"}
+        return not (over or self.notes.terminating)
 
     def evict(self, why: str) -> None:
         """End the pod's containers at once, and leave it failed: the node has no room for it."""
-        if self.evictable:
-            self._evicted = why
+        if self.active:
+            self._ended = Refusal("Evicted", why)
             self.note(grace=min(self.notes.grace, _EVICTED_GRACE))
-            self.tell(Event(EVICTED, why, warning=True))
+            self.tell(Event("Evicted", why, warning=True))
             self.wake()
+
+    def reject(self, why: Refusal) -> None:
+        """Do not begin with the pod at all."""
+        self._ended = why._replace(message=f"Pod was rejected: {why.message}")
+        self.tell(Event(why.reason, why.message, warning=True))
 
     def wake(self) -> None:
         """Look again now."""
@@ -319,7 +322,7 @@ class Worker:
                 self._limits[container] = wanted
             if self._limits.get(container) != wanted:
                 self._limits[container] = wanted
-                self._begin(f"limit {detail.name}", partial(self._station.runtime.limit, container, wanted))
+                self._begin(f"limit {detail.name}", partial(self._operations.limit, container, wanted))
 
     def _was_here(self, container: Container) -> bool:
         """Whether a container ran before this process did: its limits may have changed in between."""
@@ -372,8 +375,9 @@ class Worker:
         ]
         ours = [each for each in self._published.get("conditions") or () if each["type"] in statuses.OURS]
         before = {**self._published, "conditions": [*ours, *foreign], **self._why()}
-        if self._evicted and not any(each["type"] == "DisruptionTarget" for each in foreign):
-            before["conditions"].append(statuses.disruption(self._evicted, self._station.clock()))
+        evicted = self._ended is not None and self._ended.reason == "Evicted"
+        if self._ended and evicted and not any(each["type"] == "DisruptionTarget" for each in foreign):
+            before["conditions"].append(statuses.disruption(self._ended.message, self._station.clock()))
         shown = {**self.pod, "status": before}
         status = statuses.status(shown, self.seen, self.notes, self._station.node.ip, self._station.clock())
         patch = statuses.difference(status, self._published)
@@ -382,7 +386,7 @@ class Worker:
             self._published = status
 
     def _why(self) -> Json:
-        return {"reason": EVICTED, "message": self._evicted} if self._evicted else {}
+        return self._ended._asdict() if self._ended is not None else {}
 
     # -- following what the pod refers to
 
