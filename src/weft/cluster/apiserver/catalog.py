@@ -48,6 +48,8 @@ certificates.k8s.io v1 | CertificateSigningRequest certificatesigningrequests | 
 coordination.k8s.io v1 | Lease leases | - | - | Namespaced | -
 discovery.k8s.io v1 | EndpointSlice endpointslices | - | - | Namespaced | -
 events.k8s.io v1 | Event events | ev | - | Namespaced | -
+metrics.k8s.io v1beta1 | NodeMetrics nodes | - | - | Cluster | - | get,list
+metrics.k8s.io v1beta1 | PodMetrics pods | - | - | Namespaced | - | get,list
 networking.k8s.io v1 | Ingress ingresses | ing | - | Namespaced | status
 networking.k8s.io v1 | IngressClass ingressclasses | - | - | Cluster | -
 networking.k8s.io v1 | NetworkPolicy networkpolicies | netpol | - | Namespaced | -

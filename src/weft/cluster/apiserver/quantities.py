@@ -1,6 +1,7 @@
 """Resource quantities in the canonical form that Kubernetes stores (`apimachinery/pkg/api/resource`)."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 # an exponent of more digits would be a number that fills the memory
@@ -38,6 +39,15 @@ def canonical(text: str) -> str:
     """`0.5` as `500m`, `1024Mi` as `1Gi`, `2.0` as `2`; ValueError where it is no quantity."""
     value, suffix = _value(text)
     return shown(max(-_MOST, min(value, _MOST)), binary=suffix in _BINARY)
+
+
+def total(texts: Iterable[str]) -> str:
+    """The canonical sum of quantities of one sort, in the suffixes of the first; ValueError where one is none."""
+    values = [_value(text) for text in texts]
+    whole = sum((value for value, _ in values), Fraction(0))
+    if values and values[0][1] in _BINARY:
+        return _largest(whole, _BINARY, _KIBI) or _decimal(whole)
+    return _decimal(whole)
 
 
 def _decimal(value: Fraction) -> str:

@@ -31,6 +31,7 @@ from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources
 from weft.cluster.apiserver.rest.server import Server
+from weft.cluster.apiserver.rest.usage import Usage
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.scheme import Scheme
 from weft.cluster.apiserver.serviceips import ServiceAddresses
@@ -111,6 +112,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
         below=Subresources(cluster, resources, tokens, authorization, kubelets, Evictions(cluster, deleting)),
         about=About(cluster, Issuer(tokens.key)),
         proxies=Proxies(cluster, to_kubelets),
+        usage=Usage(cluster, kubelets),
     )
 
 

@@ -157,7 +157,8 @@ class Writing:
         elif call.subresource not in {"binding", "finalize"}:
             forms.check(call, obj, scheme, before)
         await self.admission.validate(attributes)
-        if strategies.counts_generations(kind, scheme):
+        # which node a pod goes to is nothing that its user has changed
+        if strategies.counts_generations(kind, scheme) and call.subresource != "binding":
             strategies.count_generation(obj, before)
         if not owned:
             self._track(call, obj, before)

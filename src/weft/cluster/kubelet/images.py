@@ -6,14 +6,14 @@ import os
 import platform
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.adapters.cri.client import CriError, Runtime
 from weft.adapters.cri.ctr import ImportFailedError, import_image
 from weft.adapters.cri.types import Login
-from weft.cluster.kubelet import aliases
+from weft.cluster.kubelet import aliases, image_names
 from weft.cluster.kubelet.aliases import Alias, Busybox, Installation
 from weft.cluster.kubelet.runtime_config import PAUSE_IMAGE
 
@@ -86,6 +86,14 @@ class Images:
                 if alias is not None:
                     async with self._locks[name]:
                         await self._aliased(name, self._usable(name, alias))
+
+    async def collect(self, used: Collection[str]) -> None:
+        """Remove the images that no pod uses (names or ids in `used`), the sandboxes' own excepted."""
+        wanted = {image_names.shown(name) for name in used} | {image_names.shown(PAUSE_IMAGE)}
+        for image in await self._runtime.images():
+            names = {image_names.shown(name) for name in (*image.tags, *image.digests)}
+            if image.id not in used and not names & wanted and not image.pinned:
+                await self._runtime.remove_image(image.id)
 
     def _alias(self, name: str) -> tuple[Alias | None, bool]:
         """The alias of a name, and whether it is the user's own."""

@@ -44,6 +44,9 @@ class Cluster(Protocol):
     async def services(self, namespace: str) -> Sequence[Json]:
         """The services of a namespace."""
 
+    async def runtime_handler(self, name: str) -> str:
+        """The handler that a RuntimeClass names; ConfigError where there is no such class."""
+
     def follow(self, reference: Reference, changed: Callable[[], None]) -> None:
         """Call `changed` whenever the object appears, changes or goes."""
 

@@ -36,7 +36,12 @@ def place(folder: Path, volume: Volume, group: int | None = None) -> Path:
                 give(path, group)
             return path
         case Tree(_, files):
-            path.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.mkdir(parents=True)
+                path.chmod(0o777)
+                if group is not None:
+                    os.chown(path, -1, group)
+                    path.chmod(0o2777)
             write_tree(path, files, group)
             return path
         case Host(name, target, kind, grouped):

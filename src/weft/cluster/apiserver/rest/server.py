@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver import errors, paths, usage
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
@@ -26,6 +26,7 @@ from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.connection import malformed, plain
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
+from weft.cluster.apiserver.rest.usage import Usage
 from weft.cluster.apiserver.users import User
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Server:
     below: Subresources
     about: About
     proxies: Proxies
+    usage: Usage
     _watches: set[asyncio.Task[object]] = field(default_factory=set)
 
     def app(self) -> web.Application:
@@ -177,6 +179,8 @@ class Server:
             if request.method != "POST":
                 raise errors.method_not_allowed(kind)
             return await self.below.review(request, call)
+        if kind.group == usage.GROUP:
+            return await self.usage.handle(request, call)
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)

@@ -40,6 +40,8 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("coordination.k8s.io", "Lease"): machinery.LEASES,
     ("discovery.k8s.io", "EndpointSlice"): network.ENDPOINT_SLICES,
     ("events.k8s.io", "Event"): machinery.EVENTS,
+    ("metrics.k8s.io", "NodeMetrics"): machinery.NODE_METRICS,
+    ("metrics.k8s.io", "PodMetrics"): machinery.POD_METRICS,
     ("networking.k8s.io", "Ingress"): network.INGRESSES,
     ("networking.k8s.io", "IngressClass"): network.INGRESS_CLASSES,
     ("networking.k8s.io", "NetworkPolicy"): network.NETWORK_POLICIES,
