@@ -41,18 +41,30 @@ class LockedError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, or LockedError at once. It is free again when the process ends, however it ends."""
+def locked(path: Path, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, or LockedError after `patience` seconds.
+
+    It is free again when the process ends, however it ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(str(path)) from error
+        deadline = time.monotonic() + patience
+        while not _lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise LockedError(str(path))
+            time.sleep(0.02)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def mounts() -> list[Path]:

@@ -9,7 +9,7 @@ from weft.adapters import netns
 from weft.cluster.kubelet.runtime_config import RuntimePaths
 from weft.cluster.machine.layout import Layout, Node
 
-_PYTHON_ROLES = ("apiserver", "node")
+_PYTHON_ROLES = ("supervisor", "apiserver", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,19 @@ def node_process(layout: Layout, node: Node) -> Command:
         *(word for upstream in layout.upstreams for word in ("--upstream", upstream)),
     )
     return Command(f"node-{node.name}", words, layout.log(f"node-{node.name}"))
+
+
+def supervisor(layout: Layout) -> Command:
+    """What starts the others again, in the machine's namespace."""
+    return Command("supervisor", _weft("supervisor", layout), layout.log("supervisor"))
+
+
+def of(layout: Layout) -> dict[str, Command]:
+    """All processes of a cluster but the supervisor, by name, in the order in which they are started."""
+    wanted = [api_server(layout)]
+    wanted += [containerd(layout, node) for node in layout.nodes]
+    wanted += [node_process(layout, node) for node in layout.nodes]
+    return {command.name: command for command in wanted}
 
 
 def paths(node: Node) -> RuntimePaths:

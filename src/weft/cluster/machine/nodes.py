@@ -15,7 +15,7 @@ from weft.adapters.kube.kinds import LEASES, NODES, PODS
 from weft.cluster.kubelet import runtime_config
 from weft.cluster.machine import certificates, commands, facts, installation, network, record, removal
 from weft.cluster.machine.layout import Layout, Node
-from weft.cluster.machine.record import Record, Started
+from weft.cluster.machine.record import Record
 from weft.cluster.machine.steps import Steps
 from weft.cluster.machine.supervision import Supervisor
 from weft.cluster.machine.trouble import Trouble, UpError
@@ -93,7 +93,7 @@ async def start(layout: Layout, held: Record, node: Node, steps: Steps) -> None:
     with steps.step("processes"):
         for command in (commands.containerd(layout, node), commands.node_process(layout, node)):
             supervisor.ensure(command)
-        running = {name: Started(one.pid, one.started) for name, one in sorted(supervisor.running.items())}
+        running = record.started(held, supervisor.running)
         record.save(layout.home, msgspec.structs.replace(held, processes=running))
     with steps.step(f"node {node.name}"):
         await _ready(layout, node, supervisor)

@@ -16,6 +16,8 @@ from weft.cluster.machine import commands
 from weft.cluster.machine.layout import Layout, Node
 
 LOCK = ".lock"
+PATIENCE = 1.0
+"""Seconds to wait for the lock: the supervisor holds it for a moment when it starts something again."""
 MARKS = ("cluster.json", "pki/sa.key")
 """What shows that a folder is a cluster's home. The record goes last, so that a broken-off removal can go on."""
 
