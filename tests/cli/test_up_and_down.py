@@ -75,6 +75,21 @@ class Machine:
         }
         self.call("POST", "/api/v1/namespaces/default/pods", pod)
 
+    def create_installer(self, node: str) -> None:
+        """A pod that brings a plugin to a node, as DaemonSets of network plugins do."""
+        folders = {"net": "/etc/cni/net.d", "bin": "/opt/cni/bin"}
+        script = "touch /host/bin/own /host/net/99-own.conf && sleep 600"
+        container = {
+            "name": "install",
+            "image": "busybox",
+            "command": ["sh", "-c", script],
+            "volumeMounts": [{"name": name, "mountPath": f"/host/{name}"} for name in folders],
+        }
+        volumes = [{"name": name, "hostPath": {"path": path}} for name, path in folders.items()]
+        spec = {"nodeName": node, "volumes": volumes, "containers": [container]}
+        pod = {"metadata": {"name": "installer", "namespace": "default"}, "spec": spec}
+        self.call("POST", "/api/v1/namespaces/default/pods", pod)
+
     def pod_ip(self, name: str) -> str:
         deadline = time.monotonic() + 30
         while True:
@@ -279,4 +294,11 @@ def test_two_nodes_run_pods_that_reach_each_other(machine: Machine) -> None:
                 check=False,
             )
             assert "200 OK" in answer.stdout, (node.name, ip)
+    machine.create_installer("weft-2")
+    machine.pod_ip("installer")
+    one, two = machine.layout.nodes[0], Layout(machine.home, node_count=2).nodes[1]
+    eventually((two.home / "cni" / "bin" / "own").exists)
+    assert (two.home / "cni" / "net.d" / "99-own.conf").exists()
+    assert not (one.home / "cni" / "bin" / "own").exists()
+    assert not Path("/opt/cni/bin/own").exists()
     assert machine.weft("up").returncode == 0, "without --nodes, as many as there are"

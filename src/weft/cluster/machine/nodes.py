@@ -50,18 +50,18 @@ def states(layout: Layout, held: Record) -> list[State]:
 
 
 def configure(node: Node) -> None:
-    """Write what a node's containerd and CNI plugins are told."""
+    """Write what a node's containerd and CNI plugins are told; what others changed of the latter stays."""
     paths = commands.paths(node)
     conflist = runtime_config.cni_conflist(
         str(node.pods), paths.cni_state, migrate=facts.knows_sysctl(runtime_config.MIGRATE)
     )
-    wanted = {
-        paths.config: runtime_config.containerd_config(paths),
-        paths.cni_conf / "10-weft.conflist": json.dumps(conflist, indent=2) + "\n",
-    }
+    wanted = {paths.config: runtime_config.containerd_config(paths)}
+    if files.read(paths.conflist) in {None, files.read(paths.written_conflist)}:
+        wanted[paths.conflist] = wanted[paths.written_conflist] = json.dumps(conflist, indent=2) + "\n"
     for path, content in wanted.items():
         if files.read(path) != content:
             files.write(path, content)
+    files.overlay(paths.cni_bin, runtime_config.CNI_BIN, *paths.cni_installed)
     for folder in (paths.root, paths.state):
         folder.mkdir(parents=True, exist_ok=True)
 

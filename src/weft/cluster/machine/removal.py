@@ -194,7 +194,9 @@ def _leftovers(extent: _Extent, bundles: list[_Bundle]) -> None:
             ids.add(cached.name.removeprefix("weft-").removesuffix("-eth0"))
             cached.unlink(missing_ok=True)
     for one in ids:
-        (_CNI_CACHE / f"cni-loopback-{one}-lo").unlink(missing_ok=True)
+        # by any network: a plugin that was dropped into a node has a name of its own
+        for cached in _CNI_CACHE.glob(f"*-{one}-*"):
+            cached.unlink(missing_ok=True)
 
 
 def _is_of(cached: Path, home: Path) -> bool:
