@@ -279,8 +279,11 @@ def test_two_nodes_run_pods_that_reach_each_other(machine: Machine) -> None:
     done = machine.weft("up", "--nodes", "2")
     assert done.returncode == 0, done.stderr
     assert machine.weft("status").returncode == 0
-    nodes = {node["metadata"]["name"] for node in machine.get("/api/v1/nodes")["items"]}
+    found = {node["metadata"]["name"]: node for node in machine.get("/api/v1/nodes")["items"]}
+    nodes = set(found)
     assert nodes == {"weft", "weft-2"}
+    role = "node-role.kubernetes.io/control-plane"
+    assert [name for name, node in found.items() if role in node["metadata"]["labels"]] == ["weft"]
     for name in nodes:
         machine.create_pod(name)
     addresses = {name: machine.pod_ip(f"on-{name}") for name in nodes}

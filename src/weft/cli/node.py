@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The node, as `kubectl
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
     group.command("list")(list_nodes)
     group.command("stop")(stop)
     group.command("start")(start)

@@ -149,6 +149,8 @@ class Up:
             await self._patiently(
                 installation.node_ready(kube, node), f"node {node.name}", kube, log=f"node-{node.name}"
             )
+            with self._speaking(f"node {node.name}"):
+                await installation.give_role(kube, node)
 
     async def _mesh(self, kube: Kube) -> None:
         with self.steps.step("cluster DNS"), self._speaking("the DNS service"):
