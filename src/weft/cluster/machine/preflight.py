@@ -12,6 +12,7 @@ PACKAGES: Mapping[str, str] = {
     "runc": "runc",
     "iptables-restore": "iptables",
     "nft": "nftables",
+    "conntrack": "conntrack",
     "ip": "iproute2",
     "nsenter": "util-linux",
     "busybox": "busybox-static",
