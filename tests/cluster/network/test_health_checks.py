@@ -9,16 +9,11 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from tests.support.ports import free_port
 
 from weft.cluster.network import health_checks
 from weft.cluster.network.directory import Directory, Picture, picture
 from weft.cluster.network.objects import Service, Slice
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def balancer(port: int, **spec: Any) -> Service:

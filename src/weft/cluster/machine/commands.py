@@ -32,9 +32,11 @@ def api_server(layout: Layout) -> Command:
 
 
 def containerd(layout: Layout, node: Node) -> Command:
-    """A node's containerd, in the node's namespace."""
+    """A node's containerd, in the node's namespaces."""
     config = paths(node).config
-    words = (*netns.enter(node.namespace), "containerd", "--config", str(config))
+    # a UTS namespace of its own, so that pods with the node's network have the node's name
+    named = ("unshare", "--uts", "sh", "-c", 'echo "$0" > /proc/sys/kernel/hostname; exec "$@"', node.name)
+    words = (*netns.enter(node.namespace), *named, "containerd", "--config", str(config))
     return Command(f"containerd-{node.name}", words, layout.log(f"containerd-{node.name}"))
 
 

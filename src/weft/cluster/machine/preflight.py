@@ -15,6 +15,7 @@ PACKAGES: Mapping[str, str] = {
     "conntrack": "conntrack",
     "ip": "iproute2",
     "nsenter": "util-linux",
+    "unshare": "util-linux",
     "busybox": "busybox-static",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
     "/usr/lib/cni/host-local": "containernetworking-plugins",

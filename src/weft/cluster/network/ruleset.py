@@ -88,7 +88,9 @@ def _masquerade() -> str:
     return f"""\
 chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
+    oifname "lo" accept comment "a node that reaches itself"
     ct status dnat ip saddr . ip daddr @hairpins masquerade comment "a pod that reaches itself by its service"
+    ct status dnat ip saddr 127.0.0.0/8 masquerade comment "a node port on localhost"
     ct status dnat iifname "{UPLINK}" oifname "{UPLINK}" masquerade comment "replies must come back through here"
 }}"""
 
