@@ -11,7 +11,7 @@ from weft.adapters.cri.client import Runtime
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import PODS
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet import node_object, server
+from weft.cluster.kubelet import addresses, node_object, server
 from weft.cluster.kubelet.environment import NodeFacts
 from weft.cluster.kubelet.images import Images
 from weft.cluster.kubelet.kube_cluster import KubeCluster
@@ -68,6 +68,7 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
         async with server.serve(station, pods, settings.ip, server.PORT, context), asyncio.TaskGroup() as group:
             group.create_task(pods.run())
             group.create_task(recorder.run())
+            group.create_task(addresses.keep(runtime, settings.paths.cni_state, clock))
             group.create_task(node_object.keep(kube, runtime, who, machine, home, clock))
             group.create_task(_follow(kube, settings.name, pods))
 
