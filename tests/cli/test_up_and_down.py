@@ -297,9 +297,13 @@ def test_two_nodes_run_pods_that_reach_each_other(machine: Machine) -> None:
                 check=False,
             )
             assert "200 OK" in answer.stdout, (node.name, ip)
+    policy = {"metadata": {"name": "closed"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}
+    machine.call("POST", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", policy)
+    one, two = machine.layout.nodes[0], Layout(machine.home, node_count=2).nodes[1]
+    ask = [*netns.enter(two.namespace), "curl", "-sI", "-m1", f"http://{addresses['weft']}/"]
+    eventually(lambda: subprocess.run(ask, capture_output=True, timeout=20, check=False).returncode == 28)
     machine.create_installer("weft-2")
     machine.pod_ip("installer")
-    one, two = machine.layout.nodes[0], Layout(machine.home, node_count=2).nodes[1]
     eventually((two.home / "cni" / "bin" / "own").exists)
     assert (two.home / "cni" / "net.d" / "99-own.conf").exists()
     assert not (one.home / "cni" / "bin" / "own").exists()

@@ -6,14 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from tests.cluster.network.conftest import Lan, Place
+from tests.cluster.network.conftest import HERE, Lan, Place, call
 
 from weft.adapters import netns, nft
 from weft.cluster.network import service_proxy
@@ -22,7 +21,6 @@ from weft.cluster.network.objects import Service, Slice
 from weft.cluster.network.ruleset import TABLE, ruleset
 from weft.cluster.network.service_ports import balanced
 
-HERE = Path(__file__).parent
 VIP = "10.96.0.50"
 
 
@@ -58,27 +56,6 @@ def apply(lan: Lan, state: Picture) -> None:
 
 def everywhere(lan: Lan) -> list[tuple[Place, str]]:
     return list(zip(lan.pods, ("weft", "weft", "weft-2", "weft-2"), strict=True))
-
-
-@pytest.fixture(scope="module")
-def servers(lan: Lan) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for number, pod in enumerate(lan.pods):
-            words = (sys.executable, str(HERE / "echo.py"), f"pod{number}", pod.ip, "8080", "8053")
-            stack.enter_context(pod.serving(*words))
-        for pod in lan.pods:
-            deadline = time.monotonic() + 10
-            while call(lan.machine, pod.ip, port=8080)[0].split()[0] != f"pod{lan.pods.index(pod)}":
-                assert time.monotonic() < deadline, pod
-                time.sleep(0.05)
-        yield
-
-
-def call(place: Place, ip: str = VIP, *, port: int = 80, count: int = 1, protocol: str = "tcp") -> Sequence[str]:
-    words = (sys.executable, str(HERE / "call.py"), protocol, ip, str(port), str(count), "new")
-    done = place.run(*words, seconds=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def names(lines: Sequence[str]) -> Counter[str]:

@@ -24,6 +24,7 @@ Json = dict[str, Any]
 VERSION = "v1.36.0+weft"
 _LEASES = "kube-node-lease"
 _BEAT = 10.0  # seconds between renewals of the lease
+_SOON = 0.5
 _LEASE = 40  # seconds that a lease is good for
 _MAX_PODS = 110
 _log = logging.getLogger(__name__)
@@ -169,7 +170,8 @@ async def keep(
                 await kube.patch(NODES, who.name, {"status": fresh}, subresource="status")
             told = fresh
             await _renew(kube, who.name, clock())
-            delay = _BEAT
+            # one that is not ready will be in a moment, and nobody should wait for the next heartbeat
+            delay = _SOON if state.lacking else _BEAT
         except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
             _log.warning("node %s: the API server: %s", who.name, error)
             told, delay = {}, min(delay * 2, _BEAT)

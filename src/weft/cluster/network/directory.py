@@ -3,16 +3,26 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import ENDPOINTSLICES, NODES, SERVICES
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.network.objects import Named, Service, Slice
+from weft.cluster.network.objects import Meta, Named, Service, Slice
 
 Key = tuple[str, str]
 _ZONE = "topology.kubernetes.io/zone"
-T = TypeVar("T", Service, Slice)
+
+
+class Identified(Protocol):
+    """An object with a name."""
+
+    @property
+    def metadata(self) -> Meta:
+        """Its name and labels."""
+
+
+T = TypeVar("T", bound=Identified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,7 @@ def changed(known: Mapping[Key, T], change: Change[T]) -> dict[Key, T]:
             return {key: value for key, value in known.items() if key != _key(one)}
 
 
-def _key(one: Service | Slice) -> Key:
+def _key(one: Identified) -> Key:
     return one.metadata.namespace, one.metadata.name
 
 
