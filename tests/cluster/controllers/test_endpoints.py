@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.cluster.controllers.stage import Stage, node
+from tests.cluster.controllers.stage import Stage
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
@@ -103,18 +103,41 @@ def test_what_a_service_had_goes_with_it(stage: Stage) -> None:
     assert not len(stage.caches[ENDPOINTS])
 
 
-def test_endpoints_tell_their_nodes_zone_and_whom_they_are_meant_for(stage: Stage) -> None:
-    stage.put(NODES, node("n", labels={"topology.kubernetes.io/zone": "east"}))
-    add(stage, 0, nodeName="n")
-    add(stage, 1, nodeName="elsewhere")
-    stage.put(SERVICES, service(trafficDistribution="PreferSameNode"))
+def add_node(stage: Stage, name: str, zone: str) -> None:
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    stage.put(NODES, {"metadata": {"name": name, "labels": labels}, "spec": {}})
+
+
+def told(stage: Stage) -> dict[str, Json]:
+    """What the slices say of each endpoint by its node: zone and hints."""
+    entries = [one for piece in stage.caches[ENDPOINTSLICES] for one in piece["endpoints"]]
+    return {one["nodeName"]: {key: one[key] for key in ("zone", "hints") if key in one} for one in entries}
+
+
+def test_endpoints_tell_their_zone_and_follow_the_nodes_label(stage: Stage) -> None:
+    add_node(stage, "one", "a")
+    add_node(stage, "two", "")
+    add(stage, 0, nodeName="one")
+    add(stage, 1, nodeName="two")
+    stage.put(SERVICES, service())
     stage.settle()
-    (piece,) = stage.caches[ENDPOINTSLICES]
-    first, second = piece["endpoints"]
-    assert first["zone"] == "east"
-    assert first["hints"] == {"forZones": [{"name": "east"}], "forNodes": [{"name": "n"}]}
-    assert "zone" not in second
-    stage.put(NODES, node("elsewhere", labels={"topology.kubernetes.io/zone": "west"}))
+    assert told(stage) == {"one": {"zone": "a"}, "two": {}}
+
+    add_node(stage, "two", "b")
     stage.settle()
-    (piece,) = stage.caches[ENDPOINTSLICES]
-    assert piece["endpoints"][1]["zone"] == "west"
+    assert told(stage) == {"one": {"zone": "a"}, "two": {"zone": "b"}}
+
+
+@pytest.mark.parametrize("distribution", ["PreferClose", "PreferSameZone", "PreferSameNode"])
+def test_a_traffic_distribution_gives_ready_endpoints_hints(stage: Stage, distribution: str) -> None:
+    add_node(stage, "one", "a")
+    add_node(stage, "two", "b")
+    add(stage, 0, nodeName="one")
+    add(stage, 1, nodeName="two", ready=False)
+    stage.put(SERVICES, service(trafficDistribution=distribution))
+    stage.settle()
+
+    hints: Json = {"forZones": [{"name": "a"}]}
+    if distribution == "PreferSameNode":
+        hints["forNodes"] = [{"name": "one"}]
+    assert told(stage) == {"one": {"zone": "a", "hints": hints}, "two": {"zone": "b"}}

@@ -13,6 +13,8 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS = "service.kubernetes.io/headless"
+_SAME_NODE = "PreferSameNode"
+_ZONAL = {"PreferClose", "PreferSameZone", _SAME_NODE}
 _MOST = 100
 
 
@@ -53,7 +55,7 @@ def is_managed_by(piece: Json, manager: str) -> bool:
 
 
 def entry(backend: Backend, zone: str = "", distribution: str = "") -> Json:
-    """A pod as a slice writes it. `zone` is that of its node, `distribution` the Service's trafficDistribution."""
+    """A pod as a slice writes it: with its node's zone, and the hints that a `trafficDistribution` asks for."""
     written: Json = {
         "addresses": [backend.address],
         "conditions": {
@@ -66,19 +68,22 @@ def entry(backend: Backend, zone: str = "", distribution: str = "") -> Json:
     node = backend.pod["spec"].get("nodeName")
     if node:
         written["nodeName"] = node
-    if zone:
-        written["zone"] = zone
     if backend.hostname:
         written["hostname"] = backend.hostname
-    if distribution and backend.ready and (hints := _hints(node, zone, distribution)):
+    if zone:
+        written["zone"] = zone
+    if backend.ready and (hints := _hints(written, distribution)):
         written["hints"] = hints
     return written
 
 
-def _hints(node: str | None, zone: str, distribution: str) -> Json:
-    """For whom an endpoint is meant: those of its zone, or of its node before them."""
-    hints: Json = {"forZones": [{"name": zone}]} if zone else {}
-    return hints | ({"forNodes": [{"name": node}]} if node and distribution == "PreferSameNode" else {})
+def _hints(written: Json, distribution: str) -> Json:
+    hints = {}
+    if distribution in _ZONAL and written.get("zone"):
+        hints["forZones"] = [{"name": written["zone"]}]
+    if distribution == _SAME_NODE and written.get("nodeName"):
+        hints["forNodes"] = [{"name": written["nodeName"]}]
+    return hints
 
 
 def reconcile(

@@ -11,7 +11,7 @@ from weft.adapters.cri.client import Runtime
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import PODS
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet import node_object, pressure, server
+from weft.cluster.kubelet import addresses, node_object, pressure, server
 from weft.cluster.kubelet.environment import NodeFacts
 from weft.cluster.kubelet.evictor import Evictor
 from weft.cluster.kubelet.images import Images
@@ -80,6 +80,7 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
             group.create_task(Evictor(station, pods, lambda: pressure.look(home)).run())
             group.create_task(recorder.run())
             group.create_task(keeper.run())
+            group.create_task(addresses.keep(runtime, settings.paths.cni_state, clock))
             group.create_task(_follow(kube, settings.name, pods))
 
 

@@ -66,9 +66,11 @@ class Maker:
         given = {token: issued.token for token, issued in self._tokens.items()}
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
+            if isinstance(volume, volumes.Host):
+                volume = replace(volume, path=self._station.on_node(volume.path))  # noqa: PLW2901 -- the same one
+                if volume.readonly:
+                    self._readonly.add(volume.name)
             self._places[volume.name] = volume_files.place(self._folder / "volumes", volume, group)
-            if isinstance(volume, volumes.Host) and volume.readonly:
-                self._readonly.add(volume.name)
 
     async def make(self, making: Making, sandbox: str, within: SandboxSpec, ip: str) -> str:
         """Create a container; its id. The volumes must be in place. ConfigError or CriError."""

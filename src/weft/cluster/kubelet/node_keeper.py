@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from weft.cluster.kubelet.recorder import Event, Recorder
 
 Json = dict[str, Any]
 _BEAT = 10.0  # seconds between renewals of the lease, and between looks at the node
+_SOON = 0.5  # seconds between looks at a node that is not ready
 _REPORT = 300.0  # seconds after which an unchanged status is written again (nodeStatusReportFrequency)
 _ANSWER = 5.0  # seconds that the runtime gets for an answer
 _SILENCE = 30.0  # seconds for which a silent runtime is taken to be well
@@ -71,18 +72,18 @@ class Keeper:
             await self._registered.wait()
             group.create_task(self._always(self._renew))
 
-    async def _always(self, work: Callable[[], Any]) -> None:
+    async def _always(self, work: Callable[[], Awaitable[float]]) -> None:
+        """Do some work again and again, each time after as many seconds as it says."""
         delay = 0.2
         while True:
             try:
-                await work()
-                delay = self.beat
+                delay = await work()
             except _TROUBLE as error:
                 _log.warning("node %s: the API server: %s", self.who.name, error)
                 delay = min(delay * 2, self.beat)
             await asyncio.sleep(delay)
 
-    async def _look(self) -> None:
+    async def _look(self) -> float:
         # read every time: the node controller writes over our status when we have been silent
         node = await self._node()
         self._uid = node["metadata"]["uid"]
@@ -96,6 +97,8 @@ class Keeper:
             self._reported = now
         for reason in node_object.turns(told, fresh):
             self.recorder.tell_node(Event(reason, f"Node {self.who.name} status is now: {reason}"))
+        # one that is not ready will be in a moment, and nobody should wait for the next beat
+        return _SOON if state.lacking else self.beat
 
     async def _images(self, told: Json) -> list[Json]:
         try:
@@ -120,7 +123,7 @@ class Keeper:
                 raise
             return await self.kube.patch(NODES, self.who.name, {"metadata": wanted["metadata"]})
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> float:
         wanted = node_object.lease(self.who.name, self._uid, self.clock())
         try:
             await self.kube.patch(LEASES, self.who.name, {"spec": wanted["spec"]}, wanted["metadata"]["namespace"])
@@ -128,3 +131,4 @@ class Keeper:
             if error.code != 404:
                 raise
             await self.kube.create(LEASES, wanted)  # the server made their namespace when it began
+        return self.beat
