@@ -82,7 +82,8 @@ class ReplicaSets(Controller):
             found, REPLICASETS, "FailedCreate", f"Error creating: {error.message}", self.name, warning=True
         )
         changes: list[Change] = [tell]
-        if condition(found, "ReplicaFailure").get("message") != error.message:
+        # the message names another pod each time: writing each would have this ReplicaSet looked at for ever
+        if condition(found, "ReplicaFailure").get("reason") != failure["reason"]:
             changes.append(Patch(REPLICASETS, found, {"status": {"conditions": conditions}}, "status"))
         return Plan(changes)
 
