@@ -5,12 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weft.cluster.apiserver import errors
-
-_KEY = r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?"
-_SET = re.compile(rf"^(?P<key>{_KEY})\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
-_EQUAL = re.compile(rf"^(?P<key>{_KEY})\s*(?P<op>==|=|!=|>|<)\s*(?P<value>[A-Za-z0-9._-]*)$")
-_EXISTS = re.compile(rf"^(?P<not>!)?\s*(?P<key>{_KEY})$")
+from weft.cluster.apiserver import errors, labelterms
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +49,9 @@ class LabelSelector:
         return all(requirement.matches(labels or {}) for requirement in self.requirements)
 
 
-def _terms(text: str) -> list[str]:
-    """Split at commas outside parentheses."""
-    terms, depth, start = [], 0, 0
-    for index, char in enumerate(text):
-        if char == "(":
-            depth += 1
-        elif char == ")":
-            depth -= 1
-        elif char == "," and depth == 0:
-            terms.append(text[start:index])
-            start = index + 1
-    terms.append(text[start:])
-    return [term.strip() for term in terms]
-
-
-def _requirement(term: str) -> Requirement:
-    if found := _SET.match(term):
-        values = tuple(sorted(value.strip() for value in found["values"].split(",")))
-        return Requirement(found["key"], "In" if found["op"] == "in" else "NotIn", values)
-    if found := _EQUAL.match(term):
-        operator = {"=": "In", "==": "In", "!=": "NotIn", ">": "Gt", "<": "Lt"}[found["op"]]
-        return Requirement(found["key"], operator, (found["value"],))
-    if found := _EXISTS.match(term):
-        return Requirement(found["key"], "DoesNotExist" if found["not"] else "Exists")
-    raise errors.bad_request(f'unable to parse requirement: "{term}" is not a label selector')
-
-
 def parse_labels(text: str) -> LabelSelector:
     """Read `a=b,c in (d,e),!f`; a malformed term is a 400."""
-    return LabelSelector(tuple(_requirement(term) for term in _terms(text))) if text.strip() else LabelSelector()
+    return LabelSelector(tuple(Requirement(*term) for term in labelterms.parse(text)))
 
 
 def from_object(selector: Mapping[str, Any] | None) -> LabelSelector:
@@ -151,16 +119,26 @@ class FieldSelector:
         return next((value for field, value, equal in self.terms if field == path and equal), None)
 
 
+_HELD_AS = {"status.successful": "status.succeeded"}
+"""Fields that selectors know by another name."""
+_UNSET = {
+    "spec.unschedulable": "false",
+    "spec.hostNetwork": "false",
+    "status.successful": "0",
+    "status.replicas": "0",
+}
+
+
 def _field(obj: Mapping[str, Any], path: str) -> str:
     value: Any = obj
     if path == "source":
         return str((obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "")
-    for part in path.split("."):
+    for part in _HELD_AS.get(path, path).split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        return "false" if path in {"spec.unschedulable", "spec.hostNetwork"} else ""
+        return _UNSET.get(path, "")
     return str(value)
 
 
@@ -174,6 +152,16 @@ def parse_fields(text: str, plural: str, extra: Sequence[str] = ()) -> FieldSele
             raise errors.bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
         path, operator, value = found.groups()
         if path not in known:
-            raise errors.bad_request(f"field label not supported: {path}")
+            raise errors.bad_request(_unknown(path, plural, extra))
         terms.append((path, re.sub(r"\\(.)", r"\1", value), operator != "!="))
     return FieldSelector(tuple(terms))
+
+
+def _unknown(path: str, plural: str, extra: Sequence[str]) -> str:
+    """What Kubernetes says of a field that a kind cannot be selected by: each kind in its own words."""
+    if plural == "jobs":
+        return f'field label "{path}" not supported for batchv1.Job'
+    if plural in _FIELDS:
+        return f"field label not supported: {path}"
+    known = ", ".join(f'"{name}"' for name in ("metadata.name", "metadata.namespace", *extra))
+    return f'"{path}" is not a known field selector: only {known}'

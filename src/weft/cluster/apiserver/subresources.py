@@ -9,6 +9,9 @@ from weft.cluster.apiserver.writing import Change
 
 _PATHS = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
 
+SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale")
+"""What `scale` answers with, for the columns of its table."""
+
 
 def _look(obj: Obj, path: str) -> Any:
     value: Any = obj
