@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from tests.cluster.controllers.stage import Stage, merged
 
-from weft.adapters.kube.client import Json
+from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS
+from weft.cluster.controllers.changes import Patch
 from weft.cluster.controllers.deployments import Deployments
-from weft.cluster.controllers.objects import condition, is_ready
+from weft.cluster.controllers.loop import delay
+from weft.cluster.controllers.objects import condition, is_ready, key_of
 from weft.cluster.controllers.replicasets import ReplicaSets
 
 
@@ -243,3 +245,22 @@ def test_pods_that_are_still_stopping_are_counted(stage: Stage) -> None:
     stage.change(DEPLOYMENTS, "web", {"spec": {"replicas": 1}})
     stage.settle()
     assert stage.get(DEPLOYMENTS, "web")["status"]["terminatingReplicas"] == 2
+def test_a_refusal_that_names_another_pod_each_time_is_written_into_the_status_once(stage: Stage) -> None:
+    stage.put(DEPLOYMENTS, deployment(1))
+    stage.settle()
+    (replicaset,) = stage.caches[REPLICASETS]
+    controller, key = ReplicaSets(), key_of(replicaset)
+    written = []
+    for name in ("web-aaaaa", "web-bbbbb"):
+        refusal = ApiError(403, "Forbidden", f'pods "{name}" is forbidden: error looking up service account')
+        told = controller.refused(key, refusal, stage.world)
+        written += [change for change in told.changes if isinstance(change, Patch)]
+        stage.perform(told)
+    assert len(written) == 1, "a new status each time would have the ReplicaSet looked at for ever"
+    assert condition(stage.get(REPLICASETS, key[1]), "ReplicaFailure")["message"].startswith('pods "web-aaaaa"')
+    assert sum("is forbidden" in event for event in stage.events) == 2
+
+
+def test_what_fails_a_thousand_times_is_tried_again_after_half_a_minute() -> None:
+    assert [delay(failures) for failures in (1, 2, 3)] == [0.1, 0.2, 0.4]
+    assert {delay(failures) for failures in (10, 1000, 10_000)} == {30.0}

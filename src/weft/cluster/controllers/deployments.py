@@ -98,7 +98,7 @@ class Deployments(Controller):
             replicaset = _replicaset(deployment, wanted, first, revision)
             message = f"Scaled up replica set {replicaset['metadata']['name']} from 0 to {first}"
             tell = Tell(deployment, DEPLOYMENTS, "ScalingReplicaSet", message, self.name)
-            return [Create(REPLICASETS, replicaset, tell), *_numbered(deployment, revision)]
+            return [Create(REPLICASETS, replicaset, tell if first else None), *_numbered(deployment, revision)]
         changes: list[Change] = []
         told = _annotations(deployment, new, max(_revision(new), int(revision)))
         if differs(new["metadata"].get("annotations") or {}, told):

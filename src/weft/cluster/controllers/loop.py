@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 _FIRST_DELAY, _LAST_DELAY = 0.05, 30.0
 
 
+def delay(failures: int) -> float:
+    """Seconds until the next try, after that many failures in a row."""
+    doubled: float = _FIRST_DELAY * 2 ** min(failures, 16)  # two to the thousandth fits no float
+    return min(doubled, _LAST_DELAY)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """What a controller may look at: the caches by kind, and the time."""
@@ -115,7 +121,7 @@ class Runner:
             failed = True
         if failed:
             self._failures[key] = self._failures.get(key, 0) + 1
-            self._later(key, min(_FIRST_DELAY * 2 ** self._failures[key], _LAST_DELAY))
+            self._later(key, delay(self._failures[key]))
             return
         self._failures.pop(key, None)
         if plan.again is not None:

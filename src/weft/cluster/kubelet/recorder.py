@@ -93,7 +93,8 @@ class Recorder:
         key = _Key(pod["metadata"]["uid"], event)
         known = self._told.get(key)
         if known is None:
-            name = f"{pod['metadata']['name']}.{int(now * 1e6) + len(self._told):x}"
+            # the moment in nanoseconds, as all components name events: lists are then in order
+            name = f"{pod['metadata']['name']}.{int(now * 1e9) + len(self._told):x}"
             known = new(pod, event, 1, now, now, self._node, name)
             fresh = True
         else:

@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, logs, reading, reviews, streams, subresources
+from weft.cluster.apiserver import errors, logs, reading, reviews, streams, subresources, tables
 from weft.cluster.apiserver.admission import connections, noderestriction
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
@@ -84,7 +84,12 @@ class Subresources:
     async def _scale(self, request: web.Request, call: Call) -> web.StreamResponse:
         kind = call.kind
         if request.method == "GET":
-            return bodies.answer(subresources.scale_of(kind, self._object(call), self.cluster))
+            scale = subresources.scale_of(kind, self._object(call), self.cluster)
+            form = bodies.wanted(request.headers.get("Accept", ""), request.query)
+            if not form.table:
+                return bodies.answer(scale)
+            now = self.cluster.world.now()
+            return bodies.answer(tables.table(subresources.SCALE, [scale], now, None, form.include, form.version))
         media = bodies.media_type(request)
         patch: Any = bodies.parse(await bodies.read(request), media)
         if request.method == "PUT":

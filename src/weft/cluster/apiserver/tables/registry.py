@@ -34,6 +34,7 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("apps", "ReplicaSet"): workloads.REPLICA_SETS,
     ("apps", "StatefulSet"): workloads.STATEFUL_SETS,
     ("autoscaling", "HorizontalPodAutoscaler"): workloads.AUTOSCALERS,
+    ("autoscaling", "Scale"): workloads.SCALES,
     ("batch", "CronJob"): workloads.CRON_JOBS,
     ("batch", "Job"): workloads.JOBS,
     ("certificates.k8s.io", "CertificateSigningRequest"): machinery.SIGNING_REQUESTS,
