@@ -52,7 +52,7 @@ def test_a_selector_leaves_out_what_misses_a_term(text: str) -> None:
         ("a in (b", "unable to parse requirement: found '', expected: ',' or ')'"),
         ("a>b", "unable to parse requirement: values[0]: Invalid value: \"b\": for 'Gt', 'Lt' operators"),
         ("a=$x", 'unable to parse requirement: values[0][a]: Invalid value: "$x": a valid label must be'),
-        ("/a=b", 'unable to parse requirement: key: Invalid value: "/a": prefix part '),
+        ("/a=b", 'unable to parse requirement: <nil>: Invalid value: "/a": prefix part must be non-empty'),
     ],
 )
 def test_what_cannot_be_read_is_named_in_kubernetes_words(text: str, says: str) -> None:

@@ -104,6 +104,9 @@ class _Reader:
         text, word = self.take()
         if word or text != "(":
             raise SelectorError(f"found '{text}' expected: '('")
+        if self.look() == (")", False):
+            self.take()
+            return ("",)
         values: set[str] = set()
         while True:
             text, word = self.take()
@@ -128,8 +131,6 @@ class _Reader:
 
 
 def _check(key: str, operator: str, values: tuple[str, ...]) -> None:
-    if not values:
-        raise SelectorError("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
     for index, value in enumerate(values):
         if operator in {"Gt", "Lt"} and not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
             why = "for 'Gt', 'Lt' operators, the value must be an integer"

@@ -32,7 +32,7 @@ class Usage:
     async def handle(self, request: web.Request, call: Call) -> web.Response:
         """One object, or those that the query's selectors mean."""
         if request.method not in {"GET", "HEAD"}:
-            raise errors.method_not_allowed(call.kind, request.method)
+            raise errors.method_not_allowed(call.kind)
         items = await self._measured(call.kind, self._chosen(request.query, call))
         if call.name and not items:
             raise usage.not_found(call.kind, call.namespace, call.name)
