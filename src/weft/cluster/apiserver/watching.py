@@ -1,7 +1,7 @@
 """Watching: the changes of a selection as events, resumed from any revision that is kept."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,14 +10,14 @@ import msgspec
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.reading import Selection, page, raw
+from weft.cluster.apiserver.reading import Selection, page
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row, Store, Subscription
 
 BOOKMARK_SECONDS = 50.0
 INITIAL_END = "k8s.io/initial-events-end"
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
-Show = Callable[[Row], bytes]
+Show = Callable[[Row], Awaitable[bytes]]
 """The JSON of an event's object."""
 
 
@@ -67,20 +67,19 @@ def _too_old(since: int) -> errors.StatusError:
 
 
 async def watch(
-    cluster: Cluster, selection: Selection, options: WatchOptions, show: Show | None = None
+    cluster: Cluster, selection: Selection, options: WatchOptions, shown: Show
 ) -> AsyncIterator[bytes]:
     """Lines of events until `options.seconds` have passed (0: for ever) or the watcher fell behind."""
-    kind, store = selection.kind, cluster.store
-    shown = show or (lambda row: raw(cluster, kind, row))
+    store = cluster.store
     since, initial = options.since, b""
     if since is None or options.initial:
         found = await page(cluster, selection)
-        initial = b"".join(line("ADDED", shown(row)) for row in found.rows)
+        initial = b"".join([line("ADDED", await shown(row)) for row in found.rows])
         since = found.revision
         if options.initial:
-            initial += _bookmark(kind, since, initial_end=True)
+            initial += _bookmark(selection.kind, since, initial_end=True)
     try:
-        subscription = await store.subscribe(resource_of(kind), selection.namespace, since)
+        subscription = await store.subscribe(resource_of(selection.kind), selection.namespace, since)
     except CompactedError:
         yield failure(_too_old(since))
         return
@@ -112,14 +111,14 @@ async def _live(
             if options.bookmarks:
                 yield _bookmark(selection.kind, store.revision, initial_end=False)
             continue
-        if lines := b"".join(_lines(selection, changes, shown)):
+        if lines := b"".join([one async for one in _lines(selection, changes, shown)]):
             yield lines
 
 
-def _lines(selection: Selection, changes: list[Change], shown: Show) -> Iterator[bytes]:
+async def _lines(selection: Selection, changes: list[Change], shown: Show) -> AsyncIterator[bytes]:
     for change in changes:
         if kind := _seen(selection, change):
-            yield line(kind, shown(_last_seen(change, kind)))
+            yield line(kind, await shown(_last_seen(change, kind)))
 
 
 def _last_seen(change: Change, kind: EventType) -> Row:
