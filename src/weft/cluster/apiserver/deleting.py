@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import crds, errors
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.store import ConflictError, MissingError, Row
@@ -84,6 +84,7 @@ class Deleting:
     async def _mark(self, call: Call, going: Obj, row: Row) -> Obj:
         conversion = self.writing.conversion
         new = await self.cluster.store.update(call.key(), await conversion.stored(call.kind, going), row.revision)
+        self.writing.settled(new)
         return await conversion.shown(call.kind, new)
 
     def _marked(self, call: Call, obj: Obj, options: Options) -> Obj | None:
@@ -105,6 +106,9 @@ class Deleting:
                 meta["finalizers"] = sorted({*(meta.get("finalizers") or ()), finalizer})
         meta["deletionGracePeriodSeconds"] = grace
         going = {**obj, "metadata": meta}
+        if (call.kind.group, call.kind.plural) == crds.RESOURCE and crds.sound(going):
+            going["status"] = dict(going.get("status") or {})
+            crds.accept(going, self.cluster.scheme, stamp(now))
         if (call.kind.group, call.kind.plural) == ("", "namespaces"):
             meta.pop("deletionGracePeriodSeconds")
             going["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}

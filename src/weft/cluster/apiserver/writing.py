@@ -94,7 +94,7 @@ class Writing:
                 row = await self.cluster.store.create(key, await self.conversion.stored(call.kind, obj))
             except ExistsError:
                 raise errors.already_exists(call.kind, name) from None
-        self._stored(row)
+        self.settled(row)
         return await self.conversion.shown(call.kind, row)
 
     @asynccontextmanager
@@ -211,14 +211,14 @@ class Writing:
                 self._removed(gone)
                 return await self.conversion.shown(call.kind, gone)
             new = await self.cluster.store.update(call.key(), stored, row.revision)
-        self._stored(new)
+        self.settled(new)
         return await self.conversion.shown(call.kind, new)
 
     def _writer(self, call: Call) -> Writer:
         below = call.subresource if call.subresource in {"status", "scale"} else ""
         return Writer(call.manager, call.kind.api_version, below, self.cluster.world.stamp())
 
-    def _stored(self, row: Row) -> None:
+    def settled(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
             self.serve(row.decode())
