@@ -49,6 +49,10 @@ def clean(call: Call, obj: Obj, scheme: Scheme, *, quiet: bool = False) -> Obj:
         found = decode({"metadata": result.get("metadata", {})}, kind, meta, scheme.schemas)
         result["metadata"] = found.obj["metadata"]
         unknown += found.unknown
+        for inner in structural.embedded(result, custom.schema):
+            if isinstance(inner.get("metadata"), dict):
+                below = decode({"metadata": inner["metadata"]}, kind, meta, scheme.schemas)
+                inner["metadata"] = below.obj["metadata"]
     else:
         schema = scheme.schemas.of(kind)
         if schema is None:

@@ -104,30 +104,22 @@ class _Reader:
         text, word = self.take()
         if word or text != "(":
             raise SelectorError(f"found '{text}' expected: '('")
-        if self.look() == (")", False):
-            self.take()
-            return ("",)
         values: set[str] = set()
+        after_value = False
         while True:
             text, word = self.take()
-            if word:
+            if word and not after_value:
                 values.add(text)
-                text, word = self.take()
-                if word or text not in {",", ")"}:
-                    raise SelectorError(f"found '{text}', expected: ',' or ')'")
-                if text == ")":
-                    break
-                if self.look() == (")", False):
+                after_value = True
+            elif not word and text in {",", ")"}:
+                if not after_value:
                     values.add("")
-            elif text == ")":
-                break
-            elif text == ",":
-                values.add("")
-                if self.look() == (")", False):
-                    continue
+                if text == ")":
+                    return tuple(sorted(values))
+                after_value = False
             else:
-                raise SelectorError(f"found '{text}', expected: ',', ')' or identifier")
-        return tuple(sorted(values))
+                expected = "',' or ')'" if after_value else "',', ')' or identifier"
+                raise SelectorError(f"found '{text}', expected: {expected}")
 
 
 def _check(key: str, operator: str, values: tuple[str, ...]) -> None:

@@ -25,6 +25,9 @@ class CustomVersion:
     ruled: bool = False
     """Whether the schema has CEL rules."""
     conversion: dict[str, Any] = field(default_factory=dict)
+    list_kind: str = ""
+    ending: bool = False
+    """Whether the definition is being deleted."""
 
 
 @dataclass(slots=True)

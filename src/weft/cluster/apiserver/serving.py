@@ -19,6 +19,7 @@ from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cel import authorizer
 from weft.cluster.apiserver.cluster import Cluster
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.deleting import Deleting
 from weft.cluster.apiserver.evictions import Evictions
 from weft.cluster.apiserver.issuer import Issuer
@@ -37,6 +38,7 @@ from weft.cluster.apiserver.scheme import Scheme
 from weft.cluster.apiserver.serviceips import ServiceAddresses
 from weft.cluster.apiserver.store import open_store
 from weft.cluster.apiserver.tokens import Tokens
+from weft.cluster.apiserver.webhookclient import Caller
 from weft.cluster.apiserver.world import World
 from weft.cluster.apiserver.writing import Writing
 
@@ -97,7 +99,10 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
     authorization = Authorization(cluster)
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization, QuotaGate(cluster)))
+    caller = Caller(session)
+    conversion = Conversion(cluster, caller)
+    admission = Admission(cluster, Webhooks(cluster, caller), authorization, QuotaGate(cluster))
+    writing = Writing(cluster, admission, conversion)
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())

@@ -54,6 +54,22 @@ def _is_object(schema: Schema) -> bool:
     return schema.get("type") == "object"
 
 
+def embedded(value: Any, schema: Schema) -> Iterator[dict[str, Any]]:
+    """The whole resources that stand in a value, in place."""
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value:
+            yield from embedded(item, schema["items"])
+    if not isinstance(value, dict):
+        return
+    if schema.get("x-kubernetes-embedded-resource") is True:
+        yield value
+    extra = schema.get("additionalProperties")
+    for key, item in value.items():
+        inner = schema.get("properties", {}).get(key, extra if isinstance(extra, dict) else None)
+        if isinstance(inner, dict) and isinstance(item, dict | list):
+            yield from embedded(item, inner)
+
+
 def fill(value: Any, schema: Schema) -> None:
     """Set the schema's defaults in place. A null where the schema is not nullable takes the default, too."""
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
@@ -202,10 +218,10 @@ def _check_object(value: dict[str, Any], schema: Schema, path: str, old: dict[st
     for name in schema.get("required", ()):
         if name not in value:
             yield errors.required(_join(path, name))
-    if len(value) > schema.get("maxProperties", len(value)):
-        yield _should(path, value, f"have at most {schema['maxProperties']} properties")
-    if len(value) < schema.get("minProperties", 0):
-        yield _should(path, value, f"have at least {schema['minProperties']} properties")
+    if schema.get("x-kubernetes-embedded-resource") is True:
+        absent = [name for name in ("apiVersion", "kind") if not value.get(name)]
+        yield from (errors.required(_join(path, name), "must not be empty") for name in absent)
+    yield from _check_size(value, schema, path)
     properties, extra = schema.get("properties", {}), schema.get("additionalProperties")
     for key, item in value.items():
         if not path and key in _META:
@@ -213,6 +229,13 @@ def _check_object(value: dict[str, Any], schema: Schema, path: str, old: dict[st
         inner = properties.get(key, extra if isinstance(extra, dict) else None)
         if inner is not None:
             yield from _check(item, inner, _join(path, key), old.get(key))
+
+
+def _check_size(value: dict[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+    if len(value) > schema.get("maxProperties", len(value)):
+        yield _should(path, value, f"have at most {schema['maxProperties']} properties")
+    if len(value) < schema.get("minProperties", 0):
+        yield _should(path, value, f"have at least {schema['minProperties']} properties")
 
 
 def _check_logic(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:

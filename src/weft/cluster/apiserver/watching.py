@@ -1,7 +1,7 @@
 """Watching: the changes of a selection as events, resumed from any revision that is kept."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ import msgspec
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.reading import Selection, page, raw, too_large
+from weft.cluster.apiserver.reading import Selection, page, too_large
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.store import (
     Change,
@@ -27,7 +27,7 @@ PIECE = 64 * 1024
 """Bytes of events that are written at once."""
 INITIAL_END = "k8s.io/initial-events-end"
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
-Show = Callable[[Row], bytes]
+Show = Callable[[Row], Awaitable[bytes]]
 """The JSON of an event's object."""
 
 
@@ -77,20 +77,19 @@ def _too_old(since: int, store: Store) -> errors.StatusError:
 
 
 async def watch(
-    cluster: Cluster, selection: Selection, options: WatchOptions, show: Show | None = None
+    cluster: Cluster, selection: Selection, options: WatchOptions, shown: Show
 ) -> AsyncIterator[bytes]:
     """Lines of events, some at a time, until `options.seconds` (0: no end) have passed or the watcher fell behind.
 
     Whoever fell behind goes on from the last revision they had, as after any end of a watch.
     """
     kind, store = selection.kind, cluster.store
-    shown = show or (lambda row: raw(cluster, kind, row))
     since, present = options.since, list[Row]()
     if since is None or options.initial:
         found = await page(cluster, selection)
         present, since = found.rows, found.revision
     try:
-        subscription = await store.subscribe(resource_of(kind), selection.namespace, since)
+        subscription = await store.subscribe(resource_of(selection.kind), selection.namespace, since)
     except CompactedError:
         yield failure(_too_old(since, store))
         return
@@ -98,7 +97,7 @@ async def watch(
         yield failure(too_large(since, store.revision))
         return
     try:
-        for lines in _pieces(line("ADDED", shown(row)) for row in present):
+        async for lines in _pieces(_added(present, shown)):
             yield lines
         if options.initial:
             yield _bookmark(kind, since, initial_end=True)
@@ -126,14 +125,14 @@ async def _live(
             if options.bookmarks and subscription.idle:
                 yield _bookmark(selection.kind, store.revision, initial_end=False)
             continue
-        for lines in _pieces(_lines(selection, changes, shown)):
+        async for lines in _pieces(_lines(selection, changes, shown)):
             yield lines
 
 
-def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+async def _pieces(lines: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Lines joined into pieces of some size: a slow reader has one of them in memory, not all."""
     piece, size = list[bytes](), 0
-    for each in lines:
+    async for each in lines:
         piece.append(each)
         size += len(each)
         if size >= PIECE:
@@ -143,10 +142,15 @@ def _pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(piece)
 
 
-def _lines(selection: Selection, changes: list[Change], shown: Show) -> Iterator[bytes]:
+async def _added(present: list[Row], shown: Show) -> AsyncIterator[bytes]:
+    for row in present:
+        yield line("ADDED", await shown(row))
+
+
+async def _lines(selection: Selection, changes: list[Change], shown: Show) -> AsyncIterator[bytes]:
     for change in changes:
         if kind := _seen(selection, change):
-            yield line(kind, shown(_last_seen(change, kind)))
+            yield line(kind, await shown(_last_seen(change, kind)))
 
 
 def _last_seen(change: Change, kind: EventType) -> Row:

@@ -9,9 +9,9 @@ from weft.cluster.apiserver import crds, errors, forms, podchanges, strategies
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.chain import Admission
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.patches.ownership import Grammar, Writer, track
 from weft.cluster.apiserver.store import ConflictError, ExistsError, MissingError, Row
-from weft.cluster.apiserver.versions import from_stored, to_stored
 
 _TRIES = 8
 Change = Callable[[Obj], Obj]
@@ -23,12 +23,17 @@ class Writing:
 
     cluster: Cluster
     admission: Admission
+    conversion: Conversion
 
     async def create(self, call: Call, body: Obj, *, owned: bool = False) -> Obj:
         """Store a new object and return it. `owned`: managedFields are set already (server-side apply)."""
         obj = forms.clean(call, forms.typed(copy.deepcopy(body), call.kind), self.cluster.scheme)
         self._named(call, obj)
         meta = obj["metadata"]
+        custom = self.cluster.scheme.custom(call.kind)
+        if custom is not None and custom.ending:
+            why = "create not allowed while custom resource definition is terminating"
+            raise errors.StatusError(405, "MethodNotAllowed", why)
         self.admission.namespace(call, meta["name"])
         self._born(obj)
         forms.fill(call.kind, obj, self.cluster.scheme)
@@ -87,11 +92,11 @@ class Writing:
             if call.dry_run:
                 return obj
             try:
-                row = await self.cluster.store.create(key, to_stored(call.kind, obj, self.cluster.scheme))
+                row = await self.cluster.store.create(key, await self.conversion.stored(call.kind, obj))
             except ExistsError:
                 raise errors.already_exists(call.kind, name) from None
-        self._stored(row)
-        return from_stored(call.kind, row.decode())
+        self.settled(row)
+        return await self.conversion.shown(call.kind, row)
 
     @asynccontextmanager
     async def _addressed(self, call: Call, obj: Obj) -> AsyncIterator[None]:
@@ -119,7 +124,7 @@ class Writing:
             row = self.cluster.store.get(call.key())
             if row is None:
                 raise errors.not_found(call.kind, call.name)
-            before = from_stored(call.kind, row.decode())
+            before = await self.conversion.shown(call.kind, row)
             body = forms.typed(change(copy.deepcopy(before)), call.kind)
             expected = str((body.get("metadata") or {}).get("resourceVersion") or "")
             if expected not in {"", str(row.revision), "0"}:
@@ -152,6 +157,8 @@ class Writing:
         obj = attributes.obj or obj
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        if (kind.group, kind.plural) == crds.RESOURCE and not call.subresource and crds.sound(obj):
+            crds.accept(obj, scheme, self.cluster.world.stamp())
         if call.subresource in {"ephemeralcontainers", "resize"}:
             self._check_part(call, obj, before)
         elif call.subresource not in {"binding", "finalize"}:
@@ -209,20 +216,20 @@ class Writing:
         async with self.admission.quota.counted(call, obj, before), self._addressed(call, obj):
             if call.dry_run:
                 return obj
-            stored = to_stored(call.kind, obj, self.cluster.scheme)
+            stored = await self.conversion.stored(call.kind, obj)
             if _may_go(call, obj):
                 gone = await self.cluster.store.delete(call.key(), stored, row.revision)
                 self._removed(gone)
-                return from_stored(call.kind, gone.decode())
+                return await self.conversion.shown(call.kind, gone)
             new = await self.cluster.store.update(call.key(), stored, row.revision)
-        self._stored(new)
-        return from_stored(call.kind, new.decode())
+        self.settled(new)
+        return await self.conversion.shown(call.kind, new)
 
     def _writer(self, call: Call) -> Writer:
         below = call.subresource if call.subresource in {"status", "scale"} else ""
         return Writer(call.manager, call.kind.api_version, below, self.cluster.world.stamp())
 
-    def _stored(self, row: Row) -> None:
+    def settled(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
         self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
@@ -243,10 +250,10 @@ class Writing:
     async def remove(self, call: Call, obj: Obj, row: Row) -> Obj:
         """Take an object out of the store; `obj` is its last state. Raises as the store does."""
         gone = await self.cluster.store.delete(
-            call.key(), to_stored(call.kind, obj, self.cluster.scheme), row.revision
+            call.key(), await self.conversion.stored(call.kind, obj), row.revision
         )
         self._removed(gone)
-        return from_stored(call.kind, gone.decode())
+        return await self.conversion.shown(call.kind, gone)
 
 
 def _may_go(call: Call, obj: Obj) -> bool:

@@ -4,40 +4,22 @@ import asyncio
 import base64
 import binascii
 import json
-import ssl
-from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-import msgspec
-
-from weft.cluster.apiserver import backends, errors
+from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsError
 from weft.cluster.apiserver.admission.matching import Hook, hooks
 from weft.cluster.apiserver.admission.reviewing import review
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.patches import json as json_patch
+from weft.cluster.apiserver.webhookclient import Caller, CallError, resolve
 
-_CONTEXTS = 64
 _VERSIONS = ("v1", "v1beta1")
 HookKey = tuple[str, str]
 """A webhook's configuration and its name."""
-
-
-class CallError(Exception):
-    """The webhook could not be asked; `failurePolicy` decides what follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a webhook is reached: `url` to connect to, `server_name` for its certificate, `shown` for messages."""
-
-    url: str
-    server_name: str
-    shown: str
 
 
 @dataclass(slots=True)
@@ -51,11 +33,10 @@ class Mutated:
 
 @dataclass(slots=True)
 class Webhooks:
-    """The caller of webhooks. `session` has no default timeout; each call brings its webhook's."""
+    """The webhooks that admission asks."""
 
     cluster: Cluster
-    session: aiohttp.ClientSession
-    _contexts: OrderedDict[str, ssl.SSLContext] = field(default_factory=OrderedDict)
+    caller: Caller
 
     async def mutate(self, attributes: Attributes, only: AbstractSet[HookKey] | None = None) -> Mutated:
         """Let each mutating webhook in turn (of `only`, where given) change `attributes.obj`."""
@@ -131,48 +112,10 @@ class Webhooks:
             raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
         seconds = int(hook.webhook.get("timeoutSeconds", 10))
         config = hook.webhook.get("clientConfig") or {}
-        target = resolve(config, self.cluster, seconds)
+        target = resolve(config, self.cluster, seconds, "failed to call webhook: ")
         uid, version = self.cluster.world.uid(), _version(hook)
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._post(target, config, review(attributes, uid, hook.kind, version))
-        except TimeoutError as error:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": {error}') from error
-        return _response(answer, uid, version)
-
-    async def _post(self, target: Target, config: Obj, body: Obj) -> Any:
-        async with self.session.post(
-            target.url,
-            data=msgspec.json.encode(body),
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
-            ssl=self._context(config.get("caBundle", "")),
-            server_hostname=target.server_name or None,
-            allow_redirects=False,
-        ) as answer:
-            content = await answer.read()
-            if answer.status != 200:
-                text = content[:200].decode(errors="replace").strip()
-                raise CallError(f"failed to call webhook: the server answered {answer.status}: {text}")
-            try:
-                return msgspec.json.decode(content)
-            except msgspec.DecodeError as error:
-                raise CallError(f"the answer is not JSON: {error}") from error
-
-    def _context(self, bundle: str) -> ssl.SSLContext:
-        if bundle in self._contexts:
-            self._contexts.move_to_end(bundle)
-            return self._contexts[bundle]
-        try:
-            pem = base64.b64decode(bundle).decode() if bundle else None
-            context = ssl.create_default_context(cadata=pem)
-        except (ValueError, ssl.SSLError) as error:
-            raise CallError(f"clientConfig.caBundle holds no usable certificates: {error}") from error
-        self._contexts[bundle] = context
-        if len(self._contexts) > _CONTEXTS:
-            self._contexts.popitem(last=False)
-        return context
+        body = review(attributes, uid, hook.kind, version)
+        return _response(await self.caller.post(target, config, body, seconds), uid, version)
 
 
 def _denial(hook: Hook, status: Obj) -> errors.StatusError:
@@ -213,25 +156,3 @@ def _response(answer: Any, uid: str, version: str) -> Obj:
     if response.get("patch") and response.get("patchType") != "JSONPatch":
         raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
     return response
-
-
-def resolve(config: Obj, cluster: Cluster, seconds: int) -> Target:
-    """Where the webhook is. A Service is reached at one of its ready endpoints, as if through its address."""
-    if url := config.get("url"):
-        return Target(str(url), "", str(url))
-    service = config["service"]
-    name, namespace, port = service["name"], service["namespace"], service.get("port", 443)
-    host = f"{name}.{namespace}.svc"
-    path = "/" + str(service.get("path") or "").lstrip("/")
-    shown = f"https://{host}:{port}{path}?timeout={seconds}s"
-    found = cluster.core("services", namespace, name)
-    if found is None:
-        raise CallError(f'failed to call webhook: Post "{shown}": service "{name}" not found')
-    entry = next((item for item in found["spec"].get("ports") or () if item.get("port") == port), None)
-    if entry is None:
-        raise CallError(f'failed to call webhook: Post "{shown}": service "{name}" has no port {port}')
-    endpoints = backends.ready(cluster, namespace, name, entry.get("name", ""))
-    if not endpoints:
-        raise CallError(f'failed to call webhook: Post "{shown}": no endpoints available for service "{name}"')
-    address, number = cluster.world.chance.choice(endpoints)
-    return Target(f"https://{address}:{number}{path}?timeout={seconds}s", host, shown)

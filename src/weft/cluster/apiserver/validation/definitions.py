@@ -8,12 +8,12 @@ from typing import Any
 
 from weft.cluster.apiserver import names
 from weft.cluster.apiserver.cel.engine import Engine
+from weft.cluster.apiserver.crds import APPROVED, protected
 from weft.cluster.apiserver.errors import FieldError, forbidden_field, invalid_value, required, unsupported
 from weft.cluster.apiserver.validation import rule_texts, structural_schemas
 
 Obj = dict[str, Any]
 KIND = ("apiextensions.k8s.io", "CustomResourceDefinition")
-APPROVED = "api-approved.kubernetes.io"
 _COLUMNS = ("boolean", "date", "integer", "number", "string")
 _REVIEWS = ("v1", "v1beta1")
 _POLICY = (
@@ -98,11 +98,6 @@ def _shared(spec: Obj, part: str, name: str) -> Iterator[tuple[str, Obj]]:
 
 def _schema_path(path: str) -> str:
     return f"{path}.openAPIV3Schema"
-
-
-def protected(group: str) -> bool:
-    """Whether the group is the community's own."""
-    return group.endswith((".k8s.io", ".kubernetes.io")) or group in {"k8s.io", "kubernetes.io"}
 
 
 def _group(obj: Obj, spec: Obj) -> Iterator[FieldError]:
