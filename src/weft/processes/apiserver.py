@@ -20,7 +20,7 @@ from weft.cluster.apiserver.history import StoreError
 from weft.cluster.apiserver.loadbalancers import Range
 from weft.cluster.apiserver.serving import Settings, serve
 from weft.cluster.apiserver.world import World
-from weft.pki import authority
+from weft.pki import authority, pem
 from weft.processes import limits
 
 _log = logging.getLogger("weft.apiserver")
@@ -84,7 +84,7 @@ async def _control(settings: Settings) -> None:
     )
     volumes = settings.home.resolve() / "volumes"
     ca = authority.load(settings.pki("ca.crt").read_text(), settings.pki("ca.key").read_text())
-    signing = controllers.Signing(ca, keys.new_serial)
+    signing = controllers.Signing(ca, keys.new_serial, pem.load_key(settings.pki("sa.key").read_text()))
     async with Kube(access) as kube:
         await controllers.run(kube, clock=_now, volumes=volumes, signing=signing)
 

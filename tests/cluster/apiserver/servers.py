@@ -18,7 +18,7 @@ from weft.adapters import keys
 from weft.adapters.kube.access import Access
 from weft.cluster.apiserver.serving import Settings
 from weft.cluster.controllers import Signing
-from weft.pki import authority
+from weft.pki import authority, pem
 
 KUBECTL = Path(__file__).parents[3] / ".tools"
 NEWEST = KUBECTL / "kubectl-newest" / "kubectl"
@@ -109,7 +109,8 @@ class Home:
     def signing(self) -> Signing:
         """What controllers sign certificates with."""
         text = (self.path / "pki" / "ca.crt").read_text()
-        return Signing(authority.load(text, (self.path / "pki" / "ca.key").read_text()), keys.new_serial)
+        ca = authority.load(text, (self.path / "pki" / "ca.key").read_text())
+        return Signing(ca, keys.new_serial, pem.load_key((self.path / "pki" / "sa.key").read_text()))
 
     @property
     def settings(self) -> Settings:

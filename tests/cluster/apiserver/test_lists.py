@@ -96,6 +96,28 @@ async def test_a_list_may_be_of_metadata_alone_and_unknown_forms_are_406(kube: K
         assert (code, "must be one of None, Metadata, Object" in refused["message"]) == (400, True)
 
 
+@pytest.mark.parametrize(
+    ("headers", "query", "begins"),
+    [
+        ({"User-Agent": "curl/8.0"}, {}, b'{\n  "kind"'),
+        ({"User-Agent": "curl/8.0"}, {"pretty": "false"}, b'{"kind"'),
+        ({}, {"pretty": "true"}, b'{\n  "kind"'),
+        ({"Accept": "application/yaml"}, {}, b"apiVersion: v1\nitems:"),
+    ],
+)
+async def test_people_get_a_form_that_they_can_read(
+    kube: Kube, home: Home, headers: dict[str, str], query: dict[str, str], begins: bytes
+) -> None:
+    pki = home.path / "pki"
+    context = ssl.create_default_context(cadata=home.access.ca)
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+        session.get(home.access.server + PATH, headers=headers, params=query) as answer,
+    ):
+        assert (await answer.read()).startswith(begins)
+
+
 async def test_a_revision_ahead_of_the_server_is_a_timeout(kube: Kube) -> None:
     await config_map(kube, "a")
     for path in (PATH, f"{PATH}/a"):

@@ -122,3 +122,18 @@ async def test_a_node_serves_services_and_writes_events(node: Kube) -> None:
         await node.create(SERVICES, {"metadata": {"name": "s", "namespace": HERE}})
     with refused("cannot list"):
         await node.list(EVENTS)
+
+
+async def test_a_node_does_not_say_what_it_is_trusted_with(node: Kube) -> None:
+    own = {
+        "kubernetes.io/hostname": "a",
+        "topology.kubernetes.io/zone": "z",
+        "x/y": "z",
+        "node.kubernetes.io/x": "y",
+    }
+    await node.create(NODES, {"metadata": {"name": "a", "labels": own}})
+    for label in ("node-restriction.kubernetes.io/x", "secure.node-restriction.kubernetes.io/x", "other.k8s.io/x"):
+        with refused(f'nodes "a" is forbidden: node "a" is not allowed to modify labels: {label}'):
+            await node.patch(NODES, "a", {"metadata": {"labels": {label: "1"}}})
+    with refused('node "a" is not allowed to modify taints'):
+        await node.patch(NODES, "a", {"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}})

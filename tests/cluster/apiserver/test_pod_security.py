@@ -176,3 +176,31 @@ async def test_a_pod_waits_a_moment_for_its_new_namespaces_account(kubectl: Kube
         ApiError, match='error looking up service account default/default: serviceaccount "default"'
     ):
         await kube.create(PODS, pod())
+
+
+async def test_a_claim_grows_only_where_its_class_lets_it(kube: Kube) -> None:
+    for name, grows in (("fixed", False), ("wide", True)):
+        await kube.create(
+            STORAGECLASSES, {"metadata": {"name": name}, "provisioner": "x", "allowVolumeExpansion": grows}
+        )
+        spec = {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": name,
+            "resources": {"requests": {"storage": "1Gi"}},
+        }
+        await kube.create(
+            PERSISTENTVOLUMECLAIMS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
+        )
+    more = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    await kube.patch(PERSISTENTVOLUMECLAIMS, "wide", more, "default")
+    with pytest.raises(ApiError, match="only dynamically provisioned pvc can be resized and the storageclass"):
+        await kube.patch(PERSISTENTVOLUMECLAIMS, "fixed", more, "default")
+
+
+async def test_an_ingress_gets_the_default_class(kubectl: Kubectl) -> None:
+    marks = {"ingressclass.kubernetes.io/is-default-class": "true"}
+    kind = {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass"}
+    usual = {**kind, "metadata": {"name": "usual", "annotations": marks}, "spec": {"controller": "x/y"}}
+    await kubectl("apply", "-f", "-", stdin=yaml.safe_dump(usual))
+    await kubectl("create", "ingress", "a", "--rule=a.example/=web:80")
+    assert (await kubectl("get", "ingress", "a", "-o", "jsonpath={.spec.ingressClassName}")).out == "usual"

@@ -54,7 +54,30 @@ class Evictions:
                 raise errors.not_found(call.kind, call.name)
             if not _exempt(pod):
                 self._check(pod)
+                if not call.dry_run:
+                    await self._mark(call)
             await self.deleting.delete(call, options)
+
+    async def _mark(self, call: Call) -> None:
+        """Tell on the pod why it goes."""
+        stamp = self.cluster.world.stamp()
+        target = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastProbeTime": None,
+            "lastTransitionTime": stamp,
+        }
+
+        def change(pod: Obj) -> Obj:
+            status = pod.setdefault("status", {})
+            kept = [one for one in status.get("conditions") or () if one["type"] != target["type"]]
+            status["conditions"] = [*kept, target]
+            return pod
+
+        one = Call(call.kind, call.namespace, call.name, call.user, "status", manager="weft-apiserver")
+        await self.deleting.writing.update(one, change)
 
     def _check(self, pod: Obj) -> None:
         namespace = pod["metadata"]["namespace"]

@@ -5,12 +5,17 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from weft.cluster.apiserver.users import ISSUER
+from weft.cluster.apiserver.users import ISSUER, SERVICE_ACCOUNT
 
 _JWKS = "/openid/v1/jwks"
+OLD_ISSUER = "kubernetes/serviceaccount"
+"""Who signs tokens that lie in Secrets."""
+OLD_CLAIMS = "kubernetes.io/serviceaccount/"
+OLD_PARTS = ("namespace", "secret.name", "service-account.name", "service-account.uid")
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -31,6 +36,15 @@ def _text(data: bytes) -> str:
 
 def _number(value: int, size: int = 0) -> str:
     return _text(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
+
+
+def of_secret(key: Key, secret: dict[str, Any], account: dict[str, Any]) -> str:
+    """The token that a Secret of type `kubernetes.io/service-account-token` holds; it does not expire."""
+    namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
+    values = (namespace, secret["metadata"]["name"], name, account["metadata"]["uid"])
+    claims = {f"{OLD_CLAIMS}{end}": value for end, value in zip(OLD_PARTS, values, strict=True)}
+    claims |= {"iss": OLD_ISSUER, "sub": f"{SERVICE_ACCOUNT}{namespace}:{name}"}
+    return jwt.encode(claims, key, algorithm=algorithm(key), headers={"kid": key_id(key)})
 
 
 @dataclass(frozen=True, slots=True)

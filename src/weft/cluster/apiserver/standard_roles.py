@@ -51,7 +51,9 @@ def _binding(entry: dict[str, Any]) -> Obj:
 
 def standard() -> tuple[list[Obj], list[Obj]]:
     """The cluster roles, sums worked out, and their bindings."""
-    entries = [one for one in yaml.safe_load((files(__package__) / "roles.yaml").read_text()) if "name" in one]
+    text = (files(__package__) / "roles.yaml").read_text()
+    loaded = yaml.load(text, yaml.CSafeLoader)
+    entries = [one for one in loaded if "name" in one]
     roles = [_role(entry) for entry in entries]
     for name in ("view", "edit", "admin"):  # a sum may be part of the next one
         role = next(one for one in roles if one["metadata"]["name"] == name)

@@ -1,5 +1,6 @@
 """Service account tokens: signed here, bound to their account and pod, checked against both."""
 
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
-from weft.cluster.apiserver.issuer import algorithm, key_id
+from weft.cluster.apiserver.issuer import OLD_CLAIMS, OLD_ISSUER, OLD_PARTS, algorithm, key_id
+from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.users import AUTHENTICATED, ISSUER, SERVICE_ACCOUNT, User
 
 AUDIENCE = ISSUER
@@ -20,6 +22,9 @@ _USUAL = 3600
 _POD_NAME = "authentication.kubernetes.io/pod-name"
 _POD_UID = "authentication.kubernetes.io/pod-uid"
 _NODE_NAME = "authentication.kubernetes.io/node-name"
+_REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest")
+_BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
+_NODE_UID = "authentication.kubernetes.io/node-uid"
 _CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
@@ -49,13 +54,11 @@ class Tokens:
     def issue(self, account: Obj, request: Obj) -> Obj:
         """Answer a `TokenRequest` for a service account: the request with its status."""
         spec = request.get("spec") or {}
-        seconds = int(spec.get("expirationSeconds") or _USUAL)
+        seconds = int(_USUAL if spec.get("expirationSeconds") is None else spec["expirationSeconds"])
         if not _SHORTEST <= seconds <= _LONGEST:
             bound = "10 minutes" if seconds < _SHORTEST else "2^32 seconds"
             detail = f"may not specify a duration {'less' if seconds < _SHORTEST else 'larger'} than {bound}"
-            kind = self.cluster.scheme.find("", "v1", "serviceaccounts")
-            assert kind is not None  # noqa: S101 - the catalog has it
-            raise errors.invalid(kind, "", [errors.invalid_value("spec.expirationSeconds", seconds, detail)])
+            raise errors.invalid(_REQUEST, "", [errors.invalid_value("spec.expirationSeconds", seconds, detail)])
         now = self.cluster.world.now()
         expires = now + timedelta(seconds=seconds)
         audiences = list(spec.get("audiences") or [AUDIENCE])
@@ -94,37 +97,47 @@ class Tokens:
 
     def _bound(self, bound: Obj, account: Obj) -> Obj:
         kind, name = str(bound.get("kind", "")), str(bound.get("name", ""))
-        plural = {"Pod": "pods", "Secret": "secrets"}.get(kind)
-        if plural is None:
+        plural = _BOUND.get(kind)
+        if plural is None or bound.get("apiVersion", "v1") != "v1":
             raise errors.bad_request(
-                f'cannot bind token for serviceaccount "{account["name"]}" to object of kind {kind}'
+                f"cannot bind token to object of type {bound.get('apiVersion', '')}, Kind={kind}"
             )
-        found = self.cluster.core(plural, account["namespace"], name)
-        known = self.cluster.scheme.find("", "v1", plural)
-        if found is None and known is not None:
-            raise errors.not_found(known, name)
-        if found is None or bound.get("uid") not in {None, "", found["metadata"]["uid"]}:
+        namespace = "" if kind == "Node" else account["namespace"]
+        found = self.cluster.core(plural, namespace, name)
+        if found is None:
             raise errors.StatusError(
-                409,
-                "Conflict",
-                f"the UID in the bound object reference ({bound.get('uid')}) does not match the UID in record",
+                404, "NotFound", f'{plural} "{name}" not found', {"name": name, "kind": plural}
             )
-        claim: Obj = {kind.lower(): {"name": name, "uid": found["metadata"]["uid"]}}
-        node = (found.get("spec") or {}).get("nodeName") if kind == "Pod" else None
-        return claim | ({"node": {"name": node}} if node else {})
+        uid = found["metadata"]["uid"]
+        if bound.get("uid") not in {None, "", uid}:
+            why = (
+                f"the UID in the bound object reference ({bound.get('uid')}) does not match the UID in record."
+                " The object might have been deleted and then recreated"
+            )
+            said = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
+            raise errors.StatusError(409, "Conflict", said, {"name": name, "kind": kind})
+        runs_as = (found.get("spec") or {}).get("serviceAccountName", "default")
+        if kind == "Pod" and runs_as != account["name"]:
+            raise errors.bad_request(
+                f'cannot bind token for serviceaccount "{account["name"]}" to pod running with different'
+                " serviceaccount name."
+            )
+        claim: Obj = {kind.lower(): {"name": name, "uid": uid}}
+        return claim | (self._node(found) if kind == "Pod" else {})
+
+    def _node(self, pod: Obj) -> Obj:
+        """The node of a pod, as its tokens tell it."""
+        name = str((pod.get("spec") or {}).get("nodeName") or "")
+        node = self.cluster.core("nodes", "", name) if name else None
+        if not name:
+            return {}
+        return {"node": {"name": name, **({"uid": node["metadata"]["uid"]} if node else {})}}
 
     def check(self, token: str, audiences: list[str]) -> tuple[User, list[str]]:
         """Who the token stands for, and which of the audiences it is good for. Raises TokenError."""
-        try:
-            claims = jwt.decode(
-                token,
-                self.key.public_key(),
-                algorithms=[self._algorithm],
-                issuer=ISSUER,
-                options={"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
-            )
-        except jwt.PyJWTError as error:
-            raise TokenError(f"the token is not valid: {error}") from error
+        claims = self._claimed(token)
+        if claims.get("iss") == OLD_ISSUER:
+            return self._of_secret(claims, token), self._for_server(audiences)
         now = self.cluster.world.now().timestamp()
         if now >= claims.get("exp", 0) or now + 1 < claims.get("nbf", 0):
             raise TokenError("the token has expired")
@@ -134,6 +147,38 @@ class Tokens:
                 f"token audiences {claims.get('aud')} is invalid for the target audiences {audiences}"
             )
         return self._user(claims), good
+
+    @staticmethod
+    def _for_server(audiences: list[str]) -> list[str]:
+        if AUDIENCE not in audiences:
+            raise TokenError(f"token audiences [{AUDIENCE}] is invalid for the target audiences {audiences}")
+        return [AUDIENCE]
+
+    def _claimed(self, token: str) -> dict[str, Any]:
+        """What the token says, if it is one of ours."""
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                self.key.public_key(),
+                algorithms=[self._algorithm],
+                options={"verify_aud": False, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            )
+        except jwt.PyJWTError as error:
+            raise TokenError(f"the token is not valid: {error}") from error
+        if claims.get("iss") not in {ISSUER, OLD_ISSUER}:
+            raise TokenError("the token is not valid: Invalid issuer")
+        return claims
+
+    def _of_secret(self, claims: dict[str, Any], token: str) -> User:
+        """Whom a token stands for that a Secret of its account holds: it is good as long as it lies there."""
+        namespace, secret, name, uid = (str(claims.get(f"{OLD_CLAIMS}{end}", "")) for end in OLD_PARTS)
+        self._still("serviceaccounts", namespace, {"name": name, "uid": uid})
+        found = self.cluster.core("secrets", namespace, secret)
+        held = ((found or {}).get("data") or {}).get("token", "")
+        if base64.b64decode(held) != token.encode():
+            raise TokenError(f"the token's secret {namespace}/{secret} is gone")
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
+        return User(f"{SERVICE_ACCOUNT}{namespace}:{name}", uid, groups)
 
     def _user(self, claims: dict[str, Any]) -> User:
         private = claims.get("kubernetes.io") or {}
@@ -146,7 +191,10 @@ class Tokens:
         if secret := private.get("secret"):
             self._still("secrets", namespace, secret)
         if node := private.get("node"):
+            if not private.get("pod"):
+                self._still("nodes", "", node)
             extra |= {_NODE_NAME: (node["name"],)}
+            extra |= {_NODE_UID: (node["uid"],)} if node.get("uid") else {}
         return User(
             f"{SERVICE_ACCOUNT}{namespace}:{account['name']}",
             account["uid"],

@@ -35,6 +35,7 @@ from weft.adapters.kube.kinds import (
     STORAGECLASSES,
     Kind,
 )
+from weft.cluster.apiserver import issuer
 from weft.cluster.controllers.aggregation import Aggregation
 from weft.cluster.controllers.certificates import Certificates
 from weft.cluster.controllers.changes import Create, Performer
@@ -55,6 +56,7 @@ from weft.cluster.controllers.nodelife import NodeLife
 from weft.cluster.controllers.replicasets import ReplicaSets
 from weft.cluster.controllers.scheduler import Scheduler
 from weft.cluster.controllers.statefulsets import StatefulSets
+from weft.cluster.controllers.tokensecrets import TokenSecrets
 from weft.cluster.controllers.volumes import Claims, VolumeGuards, Volumes, default_class
 from weft.pki.authority import Authority
 
@@ -88,10 +90,11 @@ _KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """With what the cluster certifies: its authority, and a source of serial numbers."""
+    """With what the cluster certifies: its authority, a source of serial numbers, and the key of tokens."""
 
     authority: Authority
     serial: Callable[[], int]
+    tokens: issuer.Key
 
 
 async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signing: Signing) -> None:
@@ -117,6 +120,7 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signi
         Namespaces(kube.access.ca),
         Aggregation(),
         Certificates(signing.authority, signing.serial),
+        TokenSecrets(signing.tokens, kube.access.ca),
         Garbage(),
     ]
     performer = Performer(kube)

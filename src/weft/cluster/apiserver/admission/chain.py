@@ -87,6 +87,8 @@ class Admission:
             return
         if _makes(attributes, "", "persistentvolumeclaims"):
             classes.storage(obj, self.cluster)
+        if _makes(attributes, "networking.k8s.io", "ingresses"):
+            classes.ingress(obj, self.cluster)
         if _makes(attributes, "", "pods"):
             obj.setdefault("spec", {})
             serviceaccounts.admit(obj, call, self.cluster)
@@ -103,6 +105,9 @@ class Admission:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
         if attributes.obj and (call.kind.group, call.kind.plural) == ("scheduling.k8s.io", "priorityclasses"):
             classes.one_default(attributes.obj, call, self.cluster)
+        is_claim = (call.kind.group, call.kind.plural, call.subresource) == ("", "persistentvolumeclaims", "")
+        if is_claim and attributes.obj and attributes.old:
+            classes.grown(attributes.obj, attributes.old, call, self.cluster)
         noderestriction.check(attributes)
         policies.check(attributes, self.cluster)
         limitranges.check(attributes, self.cluster)

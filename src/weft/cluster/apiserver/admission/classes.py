@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 
 from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.amounts import Amount
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 
 _DEFAULT_STORAGE = "storageclass.kubernetes.io/is-default-class"
 _OLD_STORAGE = "volume.beta.kubernetes.io/storage-class"
+_DEFAULT_INGRESS = "ingressclass.kubernetes.io/is-default-class"
+_OLD_INGRESS = "kubernetes.io/ingress.class"
 _PREEMPTS = "PreemptLowerPriority"
 
 
@@ -97,19 +100,50 @@ def runtime(pod: Obj, call: Call, cluster: Cluster) -> None:
 def storage(claim: Obj, cluster: Cluster) -> None:
     """Give a claim that names no class the default one, in place (`admission/storage/storageclass`)."""
     spec = claim.setdefault("spec", {})
-    if spec.get("storageClassName") is not None:
+    if spec.get("storageClassName") is not None or _OLD_STORAGE in (claim["metadata"].get("annotations") or {}):
         return
-    if _OLD_STORAGE in (claim["metadata"].get("annotations") or {}):
-        return
-    every = [
+    if usual := _default(cluster, "storage.k8s.io/storageclasses", _DEFAULT_STORAGE):
+        spec["storageClassName"] = usual
+
+
+def _default(cluster: Cluster, resource: str, mark: str) -> str:
+    """The newest class that is marked as the default one, and of two as new the first by name."""
+    marked = [
         one
-        for one in _objects(cluster, "storage.k8s.io/storageclasses")
-        if (one["metadata"].get("annotations") or {}).get(_DEFAULT_STORAGE) == "true"
+        for one in _objects(cluster, resource)
+        if (one["metadata"].get("annotations") or {}).get(mark) == "true"
     ]
-    if every:  # the newest, and of two as new the first by name
-        ordered = sorted(every, key=lambda one: str(one["metadata"]["name"]))
-        newest = max(ordered, key=lambda one: str(one["metadata"]["creationTimestamp"]))
-        spec["storageClassName"] = newest["metadata"]["name"]
+    ordered = sorted(marked, key=lambda one: str(one["metadata"]["name"]))
+    newest = max(ordered, key=lambda one: str(one["metadata"]["creationTimestamp"]), default=None)
+    return str(newest["metadata"]["name"]) if newest else ""
+
+
+def grown(claim: Obj, before: Obj, call: Call, cluster: Cluster) -> None:
+    """Refuse more storage where the class does not let claims grow (`storage/persistentvolume/resize`)."""
+
+    def asked(obj: Obj) -> Amount:
+        requests = ((obj.get("spec") or {}).get("resources") or {}).get("requests") or {}
+        return Amount.read(requests.get("storage", 0))
+
+    if asked(claim).value <= asked(before).value:
+        return
+    name = (before.get("spec") or {}).get("storageClassName")
+    found = _class(cluster, "storage.k8s.io", "StorageClass", name) if name else None
+    if not (found or {}).get("allowVolumeExpansion"):
+        why = (
+            "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must"
+            " support resize"
+        )
+        raise errors.forbidden(call.kind, call.name, why)
+
+
+def ingress(obj: Obj, cluster: Cluster) -> None:
+    """Give an Ingress that names no class the default one, in place (`admission/network/defaultingressclass`)."""
+    spec = obj.setdefault("spec", {})
+    if spec.get("ingressClassName") or _OLD_INGRESS in (obj["metadata"].get("annotations") or {}):
+        return
+    if usual := _default(cluster, "networking.k8s.io/ingressclasses", _DEFAULT_INGRESS):
+        spec["ingressClassName"] = usual
 
 
 def _name(obj: Obj) -> str:

@@ -179,9 +179,32 @@ def wanted(accept: str, query: Mapping[str, str]) -> Wanted:
 def _served(part: str) -> bool:
     """Whether one form of an Accept header is one that this server has; JSON stands in for protobuf."""
     media = part.partition(";")[0].strip().lower()
-    return media in {"*/*", "application/*", "application/json", "application/yaml"} or (
+    return media in {"*/*", "application/*", "application/json", "application/yaml", "text/yaml"} or (
         media == "application/vnd.kubernetes.protobuf" and "as=" not in part
     )
+
+
+def formed(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """The answer as YAML where that is asked for first, or as JSON that people read (`pretty`, curl)."""
+    body = response.body if isinstance(response, web.Response) else None
+    if not isinstance(response, web.Response) or response.content_type != "application/json":
+        return response
+    if not isinstance(body, bytes) or not body:
+        return response
+    first = request.headers.get("Accept", "").partition(",")[0].partition(";")[0].strip().lower()
+    if first in {"application/yaml", "text/yaml"}:
+        response.body = yaml.dump(msgspec.json.decode(body), Dumper=yaml.CSafeDumper).encode()
+        response.content_type = "application/yaml"
+    elif _for_people(request):
+        response.body = msgspec.json.format(body, indent=2)
+    return response
+
+
+def _for_people(request: web.Request) -> bool:
+    said = request.query.get("pretty")
+    if said is not None:
+        return said.lower() in {"", "1", "t", "true"}
+    return request.headers.get("User-Agent", "").startswith(("curl/", "Wget/", "Mozilla/5.0"))
 
 
 def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:

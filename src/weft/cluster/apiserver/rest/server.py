@@ -101,11 +101,12 @@ class Server:
     async def _told(self, request: web.Request) -> web.StreamResponse:
         """Whatever goes wrong becomes a Status, never the end of the process."""
         try:
-            response = await self._in_time(request)
+            response = bodies.formed(request, await self._in_time(request))
         except errors.StatusError as error:
             response = bodies.answer(error.status(), error.code)
             if error.retry_after:
                 response.headers["Retry-After"] = str(error.retry_after)
+            response = bodies.formed(request, response)
         except StoreError as error:
             _log.error("%s %s failed: %s", request.method, request.path, error)
             response = bodies.answer(errors.internal(str(error)).status(), 500)
