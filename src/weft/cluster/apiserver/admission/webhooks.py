@@ -8,12 +8,13 @@ import ssl
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
 import aiohttp
 import msgspec
 
 from weft.cluster.apiserver import backends, errors
+from weft.cluster.apiserver.admission import answers
+from weft.cluster.apiserver.admission.answers import CallError
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.matching import Hook, hooks
 from weft.cluster.apiserver.cluster import Cluster, Obj
@@ -24,10 +25,6 @@ _CONTEXTS = 64
 _VERSIONS = ("v1", "v1beta1")
 HookKey = tuple[str, str]
 """A webhook's configuration and its name."""
-
-
-class CallError(Exception):
-    """The webhook could not be asked; `failurePolicy` decides what follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +122,10 @@ class Webhooks:
         except TimeoutError as error:
             raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from error
         except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": {error}') from error
-        return _response(answer, uid, version)
+            raise CallError(f'failed to call webhook: Post "{target.shown}": {answers.broken(error)}') from error
+        return answers.response(answer, uid, version)
 
-    async def _post(self, target: Target, config: Obj, body: Obj) -> Any:
+    async def _post(self, target: Target, config: Obj, body: Obj) -> bytes:
         async with self.session.post(
             target.url,
             data=msgspec.json.encode(body),
@@ -137,14 +134,10 @@ class Webhooks:
             server_hostname=target.server_name or None,
             allow_redirects=False,
         ) as answer:
-            content = await answer.read()
+            content = await answers.read(answer)
             if answer.status != 200:
-                text = content[:200].decode(errors="replace").strip()
-                raise CallError(f"failed to call webhook: the server answered {answer.status}: {text}")
-            try:
-                return msgspec.json.decode(content)
-            except msgspec.DecodeError as error:
-                raise CallError(f"the answer is not JSON: {error}") from error
+                raise CallError(f"failed to call webhook: {answers.unwilling(answer.status, content)}")
+            return content
 
     def _context(self, bundle: str) -> ssl.SSLContext:
         if bundle in self._contexts:
@@ -168,7 +161,7 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     message = f"{prefix}: {why}" if why else f"{prefix} without explanation"
     code = int(status.get("code") or 400)
     return errors.StatusError(
-        max(code, 400),
+        min(max(code, 400), 599),
         str(status.get("reason") or "BadRequest"),
         message,
         status.get("details") or {},
@@ -181,24 +174,6 @@ def _version(hook: Hook) -> str:
     if version := next((one for one in offered if one in _VERSIONS), ""):
         return version
     raise CallError(f"webhook does not accept known AdmissionReview versions ({', '.join(_VERSIONS)})")
-
-
-def _response(answer: Any, uid: str, version: str) -> Obj:
-    """What the webhook says, or CallError where it says nothing that answers the review."""
-    response = answer.get("response") if isinstance(answer, dict) else None
-    if not isinstance(response, dict):
-        raise CallError("webhook response is no AdmissionReview with a response")
-    if version == "v1beta1":  # where neither the uid nor the patch's type has to be told
-        return response
-    said = (answer.get("apiVersion"), answer.get("kind"))
-    if said != ("admission.k8s.io/v1", "AdmissionReview"):
-        found = f"{said[0] or ''}, Kind={said[1] or ''}"
-        raise CallError(f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}")
-    if response.get("uid") != uid:
-        raise CallError(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
-    if response.get("patch") and response.get("patchType") != "JSONPatch":
-        raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
-    return response
 
 
 def _described(kind: Kind, name: str) -> tuple[Obj, Obj]:
