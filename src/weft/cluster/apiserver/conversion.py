@@ -96,7 +96,11 @@ class Conversion:
         request = {"uid": uid, "desiredAPIVersion": wanted, "objects": objects}
         review = {"kind": "ConversionReview", "apiVersion": f"{_GROUP}/{version}", "request": request}
         target = resolve(client, self.cluster, _SECONDS)
-        answer = await self.caller.post(target, client, review, _SECONDS)
+        content = await self.caller.post(target, client, review, _SECONDS)
+        try:
+            answer: Any = msgspec.json.decode(content)
+        except msgspec.DecodeError as error:
+            raise CallError(f"the answer is not JSON: {error}") from error
         response = answer.get("response") if isinstance(answer, dict) else None
         if not isinstance(response, dict):
             raise CallError("no response provided")

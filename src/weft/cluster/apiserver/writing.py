@@ -14,6 +14,7 @@ from weft.cluster.apiserver.patches.ownership import Grammar, Writer, track
 from weft.cluster.apiserver.store import ConflictError, ExistsError, MissingError, Row
 
 _TRIES = 8
+_ELSEWHERE = "the namespace of the provided object does not match the namespace sent on the request"
 Change = Callable[[Obj], Obj]
 
 
@@ -40,6 +41,8 @@ class Writing:
         attributes = Attributes(call, "CREATE", obj)
         await self.admission.mutate(attributes)
         obj = attributes.obj or obj
+        if call.kind.namespaced and obj["metadata"].get("namespace") != call.namespace:
+            raise errors.bad_request(_ELSEWHERE)
         forms.fill(call.kind, obj, self.cluster.scheme)
         strategies.prepare_create(call.kind, obj, self.cluster.scheme, self.cluster.world.stamp())
         forms.check(call, obj, self.cluster.scheme)
@@ -52,9 +55,7 @@ class Writing:
         meta = obj["metadata"]
         if call.kind.namespaced:
             if meta.get("namespace", call.namespace) != call.namespace:
-                raise errors.bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
+                raise errors.bad_request(_ELSEWHERE)
             meta["namespace"] = call.namespace
         else:
             meta.pop("namespace", None)
@@ -155,6 +156,7 @@ class Writing:
         attributes = Attributes(call, "UPDATE", obj, before)
         await self.admission.mutate(attributes)
         obj = attributes.obj or obj
+        self._same(call, obj, before)
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if (kind.group, kind.plural) == crds.RESOURCE and not call.subresource and crds.sound(obj):
@@ -199,9 +201,7 @@ class Writing:
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
             )
         if meta.get("namespace", call.namespace) != call.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+            raise errors.bad_request(_ELSEWHERE)
         if meta.get("uid", old["uid"]) != old["uid"]:
             raise errors.conflict(
                 call.kind,

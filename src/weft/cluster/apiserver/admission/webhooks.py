@@ -6,9 +6,9 @@ import binascii
 import json
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
 from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.admission import answers
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsError
 from weft.cluster.apiserver.admission.matching import Hook, hooks
@@ -115,7 +115,7 @@ class Webhooks:
         target = resolve(config, self.cluster, seconds, "failed to call webhook: ")
         uid, version = self.cluster.world.uid(), _version(hook)
         body = review(attributes, uid, hook.kind, version)
-        return _response(await self.caller.post(target, config, body, seconds), uid, version)
+        return answers.response(await self.caller.post(target, config, body, seconds), uid, version)
 
 
 def _denial(hook: Hook, status: Obj) -> errors.StatusError:
@@ -125,7 +125,7 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     message = f"{prefix}: {why}" if why else f"{prefix} without explanation"
     code = int(status.get("code") or 400)
     return errors.StatusError(
-        max(code, 400),
+        min(max(code, 400), 599),
         str(status.get("reason") or "BadRequest"),
         message,
         status.get("details") or {},
@@ -138,21 +138,3 @@ def _version(hook: Hook) -> str:
     if version := next((one for one in offered if one in _VERSIONS), ""):
         return version
     raise CallError(f"webhook does not accept known AdmissionReview versions ({', '.join(_VERSIONS)})")
-
-
-def _response(answer: Any, uid: str, version: str) -> Obj:
-    """What the webhook says, or CallError where it says nothing that answers the review."""
-    response = answer.get("response") if isinstance(answer, dict) else None
-    if not isinstance(response, dict):
-        raise CallError("webhook response is no AdmissionReview with a response")
-    if version == "v1beta1":  # where neither the uid nor the patch's type has to be told
-        return response
-    said = (answer.get("apiVersion"), answer.get("kind"))
-    if said != ("admission.k8s.io/v1", "AdmissionReview"):
-        found = f"{said[0] or ''}, Kind={said[1] or ''}"
-        raise CallError(f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}")
-    if response.get("uid") != uid:
-        raise CallError(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
-    if response.get("patch") and response.get("patchType") != "JSONPatch":
-        raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
-    return response

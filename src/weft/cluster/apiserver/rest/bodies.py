@@ -25,6 +25,9 @@ _JSON = ("", "application/json", "text/plain", "application/octet-stream")
 _YAML = ("application/yaml", "application/apply-patch+yaml", "text/yaml")
 _JSON_FAULT = "couldn't get version/kind; json parse error: "
 _YAML_FAULT = "error converting YAML to JSON: "
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|[\ud800-\udfff]")
+_WARNED, _WARNING = 4096, 256
+"""Characters of all warnings together, and of each where those are too many."""
 _NODES = 500_000
 """Values in one YAML body, with every alias counted as often as it is used."""
 
@@ -68,7 +71,7 @@ def parse(body: bytes, media: str, kind: str = "Object") -> Any:
         elif media in _YAML:
             value = _as_json(yaml.load(body, _Loader), DEEPEST, iter(range(_NODES)))  # noqa: S506 - a subclass of the safe loader
         elif media in _JSON or media.endswith("+json"):
-            value = _json(body)
+            value = syntax.decode(body)
         else:
             raise errors.StatusError(
                 415,
@@ -89,13 +92,6 @@ def parse(body: bytes, media: str, kind: str = "Object") -> Any:
     if too_deep(value):
         raise errors.bad_request(f"the body is nested deeper than {DEEPEST} levels")
     return value
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return syntax.lenient(body)
 
 
 def _malformed(why: str, body: bytes, media: str, kind: str) -> errors.StatusError:
@@ -211,7 +207,19 @@ def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] 
     """A JSON answer, with its warnings."""
     body = obj if isinstance(obj, bytes) else msgspec.json.encode(obj)
     response = web.Response(body=body, status=code, content_type="application/json")
-    for warning in warnings or ():
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
-        response.headers.add("Warning", f'299 - "{quoted}"')
+    for warning in _told(warnings or []):
+        response.headers.add("Warning", warning)
     return response
+
+
+def _told(warnings: list[str]) -> Iterator[str]:
+    """Warnings as headers; where they are long together, each is cut, and those beyond the limit are left out."""
+    long = sum(map(len, warnings)) > _WARNED
+    left = _WARNED
+    for warning in dict.fromkeys(warnings):
+        text = warning[:_WARNING] if long else warning
+        left -= len(text)
+        if left < 0:
+            return
+        quoted = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
+        yield f'299 - "{quoted}"'

@@ -17,10 +17,13 @@ _SHOWN = 30
 """Bytes of a body that a refusal shows."""
 
 
-def lenient(body: bytes) -> Any:
+def decode(body: bytes) -> Any:
     """JSON as Go reads it: what is no Unicode becomes U+FFFD. Raises as `msgspec.json.decode`."""
-    text = body.decode(errors="replace")
-    return msgspec.json.decode(_ESCAPE.sub(lambda found: _UNREADABLE if found[1] else found[0], text))
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        text = body.decode(errors="replace")
+        return msgspec.json.decode(_ESCAPE.sub(lambda found: _UNREADABLE if found[1] else found[0], text))
 
 
 def json_fault(body: bytes) -> str:
