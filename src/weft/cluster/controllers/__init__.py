@@ -15,6 +15,7 @@ from weft.adapters.kube.kinds import (
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    HORIZONTALPODAUTOSCALERS,
     JOBS,
     LEASES,
     NAMESPACES,
@@ -32,6 +33,7 @@ from weft.adapters.kube.kinds import (
     STORAGECLASSES,
     Kind,
 )
+from weft.cluster.controllers.autoscaler import Autoscaler
 from weft.cluster.controllers.changes import Create, Performer
 from weft.cluster.controllers.cronjobs import CronJobs
 from weft.cluster.controllers.daemonsets import DaemonSets
@@ -43,7 +45,7 @@ from weft.cluster.controllers.evictions import PodCollector, TaintEvictions
 from weft.cluster.controllers.following import Follower
 from weft.cluster.controllers.garbage import Garbage
 from weft.cluster.controllers.jobs import Jobs
-from weft.cluster.controllers.loop import Controller, Runner
+from weft.cluster.controllers.loop import Controller, Runner, World
 from weft.cluster.controllers.mirroring import Mirroring
 from weft.cluster.controllers.namespaces import Namespaces
 from weft.cluster.controllers.nodelife import NodeLife
@@ -75,6 +77,7 @@ _KINDS = (
     STORAGECLASSES,
     REPLICATIONCONTROLLERS,
     PODDISRUPTIONBUDGETS,
+    HORIZONTALPODAUTOSCALERS,
 )
 
 
@@ -124,3 +127,4 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> No
                 changed(cache.kind, obj)
         for runner in runners:
             tasks.create_task(runner.run())
+        tasks.create_task(Autoscaler(kube, performer, lambda: World(follower.caches, clock())).run())
