@@ -33,6 +33,7 @@ from weft.adapters.kube.kinds import (
     STORAGECLASSES,
     Kind,
 )
+from weft.cluster.controllers.accounts import AccountTokens
 from weft.cluster.controllers.autoscaler import Autoscaler
 from weft.cluster.controllers.changes import Create, Performer
 from weft.cluster.controllers.cronjobs import CronJobs
@@ -102,6 +103,7 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path) -> No
         TaintEvictions(),
         PodCollector(),
         Namespaces(kube.access.ca),
+        AccountTokens(kube.access.ca),
         Garbage(),
     ]
     performer = Performer(kube)

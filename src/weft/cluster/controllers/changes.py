@@ -1,6 +1,7 @@
 """What a controller wants done: changes to the API's objects, as values."""
 
 import asyncio
+import base64
 import logging
 import shutil
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from datetime import datetime, timedelta
 import aiohttp
 
 from weft.adapters.kube.client import ApiError, Json, Kube
-from weft.adapters.kube.kinds import EVENTS, PODS, Kind
+from weft.adapters.kube.kinds import EVENTS, PODS, SECRETS, SERVICEACCOUNTS, Kind
 from weft.cluster.controllers.events import Again, Correlator, New, Tell
 from weft.cluster.controllers.objects import key_of, timestamp
+
+_FOR_EVER = 2**32  # seconds; the longest that the server signs for
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where an owner would be if it were there."""
+    """Where an owner would be if it were there. Without a uid any object of that name will do."""
 
     kind: Kind
     namespace: str
@@ -81,7 +84,15 @@ class Put:
     subresource: str = ""
 
 
-Change = Create | Patch | Put | Delete | Bind | Erase | Tell
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Write into a Secret a token of this ServiceAccount, good for as long as the Secret is there."""
+
+    secret: Json
+    account: Json
+
+
+Change = Create | Patch | Put | Delete | Bind | Erase | Token | Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +166,41 @@ class Performer:
                 outcome.written.append((kind, written))
             case Put(kind, obj, subresource):
                 outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
-            case Delete(kind, of, propagation, grace, without):
-                meta = of["metadata"]
-                if without:
-                    await self._be_sure(without)
-                name, namespace = meta["name"], meta.get("namespace", "")
-                await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation, grace=grace)
-                going = {"deletionTimestamp": timestamp(now)} | meta
+            case Delete(kind, of):
+                await self._delete(change)
+                going = {"deletionTimestamp": timestamp(now)} | of["metadata"]
                 outcome.assumed.append((kind, of | {"metadata": going}))
             case Bind(pod, node):
                 await kube.post(PODS.path(*key_of(pod), "binding"), _binding(pod, node))
                 outcome.assumed.append((PODS, pod | {"spec": pod["spec"] | {"nodeName": node}}))
             case Erase(folder):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            case Token(secret, account):
+                outcome.written.append((SECRETS, await self._issue(secret, account)))
             case Tell():
                 await self._tell(change, now)
+
+    async def _delete(self, delete: Delete) -> None:
+        if delete.without:
+            await self._be_sure(delete.without)
+        meta = delete.of["metadata"]
+        await self._kube.delete(
+            delete.kind,
+            meta["name"],
+            meta.get("namespace", ""),
+            uid=meta["uid"],
+            propagation=delete.propagation,
+            grace=delete.grace,
+        )
+
+    async def _issue(self, secret: Json, account: Json) -> Json:
+        meta = secret["metadata"]
+        bound = {"apiVersion": "v1", "kind": "Secret", "name": meta["name"], "uid": meta["uid"]}
+        asked = {"spec": {"expirationSeconds": _FOR_EVER, "boundObjectRef": bound, "audiences": []}}
+        answer = await self._kube.post(SERVICEACCOUNTS.path(*key_of(account), "token"), asked)
+        token = base64.b64encode(answer["status"]["token"].encode()).decode()
+        patch = {"data": {"token": token}, "metadata": {"uid": meta["uid"]}}
+        return await self._kube.patch(SECRETS, meta["name"], patch, meta["namespace"])
 
     async def _be_sure(self, owner: Owner) -> None:
         """Raise ApiError if the owner is there: the watch of its kind may lag behind that of its dependents."""
@@ -179,7 +210,7 @@ class Performer:
             if error.code == 404:
                 return
             raise
-        if found["metadata"]["uid"] == owner.uid:
+        if not owner.uid or found["metadata"]["uid"] == owner.uid:
             raise ApiError(409, "Conflict", f"{owner.kind.kind} {owner.name} is there")
 
     async def _tell(self, tell: Tell, now: datetime) -> None:
