@@ -1,6 +1,7 @@
 """Namespaces that are deleted, against the real API server."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests.cluster.apiserver.servers import Home
 
 from weft.adapters import clock
 from weft.adapters.kube.client import ApiError, Json, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS, CRDS, EVENTS, NAMESPACES, Kind
+from weft.adapters.kube.kinds import CONFIGMAPS, CRDS, EVENTS, NAMESPACES, SECRETS, SERVICEACCOUNTS, Kind
 from weft.cluster import controllers
 from weft.cluster.controllers.objects import condition, owner_reference
 
@@ -110,3 +111,26 @@ async def test_an_owner_in_another_namespace_is_none_and_an_event_says_so(contro
             await asyncio.sleep(0.05)
     assert events[0]["message"] == f'ownerRef {named} does not exist in namespace "default"'
     assert await controlled.get(CONFIGMAPS, "owner", "other")
+
+
+async def test_a_secret_for_a_token_gets_one_that_works_and_goes_with_its_account(controlled: Kube) -> None:
+    account = {"name": "robot", "namespace": "default"}
+    await controlled.create(SERVICEACCOUNTS, {"metadata": account})
+    marked = account | {"annotations": {"kubernetes.io/service-account.name": "robot"}}
+    kind = "kubernetes.io/service-account-token"
+    await controlled.create(SECRETS, {"metadata": marked, "type": kind})
+    async with asyncio.timeout(20):
+        while "token" not in (data := (await controlled.get(SECRETS, "robot", "default")).get("data") or {}):
+            await asyncio.sleep(0.05)
+    assert base64.b64decode(data["namespace"]) == b"default"
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(data["ca.crt"])
+    review = {"spec": {"token": base64.b64decode(data["token"]).decode()}}
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    answer = await controlled.post(
+        path, review | {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview"}
+    )
+    assert answer["status"]["user"]["username"] == "system:serviceaccount:default:robot"
+    await controlled.delete(SERVICEACCOUNTS, "robot", "default")
+    async with asyncio.timeout(20):
+        while "robot" in [obj["metadata"]["name"] for obj in await controlled.list(SECRETS, "default")]:
+            await asyncio.sleep(0.05)

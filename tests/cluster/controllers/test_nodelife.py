@@ -78,6 +78,7 @@ def test_a_node_that_is_back_loses_its_taints_and_its_pods_are_ready_again(stage
     stage.settle()
     assert not stage.get(NODES, "a")["spec"].get("taints")
     assert is_ready(stage.get(PODS, "p"))
+    assert stage.events.count("Cancelling deletion of Pod default/p") == 1
     stage.wait(39)
     assert stage.names() == ["p"]
 

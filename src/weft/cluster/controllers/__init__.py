@@ -18,6 +18,7 @@ from weft.adapters.kube.kinds import (
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    HORIZONTALPODAUTOSCALERS,
     JOBS,
     LEASES,
     NAMESPACES,
@@ -37,6 +38,7 @@ from weft.adapters.kube.kinds import (
 )
 from weft.cluster.apiserver import issuer
 from weft.cluster.controllers.aggregation import Aggregation
+from weft.cluster.controllers.autoscaler import Autoscaler
 from weft.cluster.controllers.certificates import Certificates
 from weft.cluster.controllers.changes import Create, Performer
 from weft.cluster.controllers.cronjobs import CronJobs
@@ -49,7 +51,7 @@ from weft.cluster.controllers.evictions import PodCollector, TaintEvictions
 from weft.cluster.controllers.following import Follower
 from weft.cluster.controllers.garbage import Garbage
 from weft.cluster.controllers.jobs import Jobs
-from weft.cluster.controllers.loop import Controller, Runner
+from weft.cluster.controllers.loop import Controller, Runner, World
 from weft.cluster.controllers.mirroring import Mirroring
 from weft.cluster.controllers.namespaces import Namespaces
 from weft.cluster.controllers.nodelife import NodeLife
@@ -85,6 +87,7 @@ _KINDS = (
     PODDISRUPTIONBUDGETS,
     CLUSTERROLES,
     CERTIFICATESIGNINGREQUESTS,
+    HORIZONTALPODAUTOSCALERS,
 )
 
 
@@ -146,3 +149,4 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signi
                 changed(cache.kind, obj)
         for runner in runners:
             tasks.create_task(runner.run())
+        tasks.create_task(Autoscaler(kube, performer, lambda: World(follower.caches, clock())).run())

@@ -38,7 +38,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Where an owner would be if it were there."""
+    """Where an owner would be if it were there. Without a uid any object of that name will do."""
 
     kind: Kind
     namespace: str
@@ -155,13 +155,9 @@ class Performer:
                 outcome.written.append((kind, written))
             case Put(kind, obj, subresource):
                 outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
-            case Delete(kind, of, propagation, grace, without):
-                meta = of["metadata"]
-                if without:
-                    await self._be_sure(without)
-                name, namespace = meta["name"], meta.get("namespace", "")
-                await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation, grace=grace)
-                going = {"deletionTimestamp": timestamp(now)} | meta
+            case Delete(kind, of):
+                await self._delete(change)
+                going = {"deletionTimestamp": timestamp(now)} | of["metadata"]
                 outcome.assumed.append((kind, of | {"metadata": going}))
             case Bind(pod, node):
                 await kube.post(PODS.path(*key_of(pod), "binding"), _binding(pod, node))
@@ -171,6 +167,19 @@ class Performer:
             case Tell():
                 await self._tell(change, now)
 
+    async def _delete(self, delete: Delete) -> None:
+        if delete.without:
+            await self._be_sure(delete.without)
+        meta = delete.of["metadata"]
+        await self._kube.delete(
+            delete.kind,
+            meta["name"],
+            meta.get("namespace", ""),
+            uid=meta["uid"],
+            propagation=delete.propagation,
+            grace=delete.grace,
+        )
+
     async def _be_sure(self, owner: Owner) -> None:
         """Raise ApiError if the owner is there: the watch of its kind may lag behind that of its dependents."""
         try:
@@ -179,7 +188,7 @@ class Performer:
             if error.code == 404:
                 return
             raise
-        if found["metadata"]["uid"] == owner.uid:
+        if not owner.uid or found["metadata"]["uid"] == owner.uid:
             raise ApiError(409, "Conflict", f"{owner.kind.kind} {owner.name} is there")
 
     async def _tell(self, tell: Tell, now: datetime) -> None:

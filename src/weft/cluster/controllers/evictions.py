@@ -21,6 +21,9 @@ class TaintEvictions(Controller):
     name = "taint-eviction-controller"
     watches: tuple[Kind, ...] = (NODES, PODS)
 
+    def __init__(self) -> None:
+        self._doomed: set[Key] = set()  # pods whose time on their node is running out
+
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
         """A pod, or all on a node."""
         if kind == PODS:
@@ -32,12 +35,16 @@ class TaintEvictions(Controller):
         """Evict the pod, or look again when its time is up."""
         pod = world.of(PODS).get(key)
         if pod is None or is_going(pod):
+            self._doomed.discard(key)
             return Plan()
         node = world.of(NODES).get(("", pod["spec"].get("nodeName", "")))
         left = _stay(pod, node, world) if node else None
         if left is None:
-            return Plan()
+            pardoned = key in self._doomed
+            self._doomed.discard(key)
+            return Plan([self._pardon(pod)] if pardoned else ())
         if left > timedelta():
+            self._doomed.add(key)
             return Plan((), left)
         message = f"Marking for deletion Pod {key[0]}/{key[1]}"
         why = "Taint manager: deleting due to NoExecute taint"
@@ -48,6 +55,10 @@ class TaintEvictions(Controller):
                 Delete(PODS, pod),
             ]
         )
+
+    def _pardon(self, pod: Json) -> Change:
+        namespace, name = key_of(pod)
+        return Tell(pod, PODS, "TaintManagerEviction", f"Cancelling deletion of Pod {namespace}/{name}", self.name)
 
 
 def _stay(pod: Json, node: Json, world: World) -> timedelta | None:

@@ -13,6 +13,7 @@ from weft.adapters.kube.kinds import (
     PERSISTENTVOLUMES,
     PODDISRUPTIONBUDGETS,
     PODS,
+    STORAGECLASSES,
     Kind,
 )
 from weft.cluster.controllers import placing, preemption, room, scoring, volume_needs
@@ -52,7 +53,14 @@ class Scheduler(Controller):
     """Binds pods that name this scheduler to the node that suits them best."""
 
     name = _NAME
-    watches: tuple[Kind, ...] = (PODS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES)
+    watches: tuple[Kind, ...] = (
+        PODS,
+        NODES,
+        NAMESPACES,
+        PERSISTENTVOLUMECLAIMS,
+        PERSISTENTVOLUMES,
+        STORAGECLASSES,
+    )
 
     def __init__(self) -> None:
         self._waiting: dict[Key, None] = {}
