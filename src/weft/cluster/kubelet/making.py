@@ -64,9 +64,12 @@ class Maker:
             if held is None or now >= held.made + (held.ends - held.made) * _ROTATE_AT:
                 self._tokens[token] = await self._station.cluster.issue(self.pod, token)
         given = {token: issued.token for token, issued in self._tokens.items()}
-        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        context = self.pod["spec"].get("securityContext") or {}
+        group, unless_root = context.get("fsGroup"), context.get("fsGroupChangePolicy") == "OnRootMismatch"
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
-            self._places[volume.name] = volume_files.place(self._folder / "volumes", volume, group)
+            self._places[volume.name] = volume_files.place(
+                self._folder / "volumes", volume, group, unless_root=unless_root
+            )
             if isinstance(volume, volumes.Host) and volume.readonly:
                 self._readonly.add(volume.name)
 

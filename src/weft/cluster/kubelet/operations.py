@@ -45,6 +45,8 @@ class Operations:
     async def run_sandbox(self, attempt: int) -> None:
         """Run the pod's sandbox, or remember why not."""
         worker = self._worker
+        if worker.seen.sandboxes:
+            worker.tell(Event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created."))
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
             handler = await self._handler()

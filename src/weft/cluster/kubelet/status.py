@@ -18,7 +18,7 @@ from weft.cluster.kubelet.lifecycle import (
     outcome,
     wanted_again,
 )
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import ended_by_node, refusal
 
 Json = dict[str, Any]
 _PATCHED = ("podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses", "reason", "message")
@@ -61,6 +61,10 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         result["ephemeralContainerStatuses"] = [
             {key: value for key, value in each.items() if key != "started"} | {"ready": False} for each in extra
         ]
+    if _rejected(pod, seen):
+        # nothing of it was ever begun
+        for name in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+            result.pop(name, None)
     if before.get("reason"):
         result |= {"reason": before["reason"], "message": before.get("message", "")}
     elif (refused := refusal(pod)) is not None:
@@ -69,6 +73,11 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         message = "Pod was active on the node longer than the specified deadline"
         result |= {"reason": "DeadlineExceeded", "message": message}
     return result
+
+
+def _rejected(pod: Mapping[str, Any], seen: Seen) -> bool:
+    ended = refusal(pod) or ended_by_node(pod.get("status") or {})
+    return ended is not None and not seen.containers and not (pod.get("status") or {}).get("containerStatuses")
 
 
 def _in_order(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
