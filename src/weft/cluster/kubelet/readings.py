@@ -82,7 +82,7 @@ class Readings:
     async def summary(self, _request: web.Request) -> web.Response:
         """What the node and its pods use (kubelet's stats API, v1alpha1)."""
         use = await self._look()
-        return web.json_response(stats.summary(use.node, use.pods))
+        return web.json_response(stats.summary(use.node, use.pods, pressure.look(self._station.folder)))
 
     async def use(self, _request: web.Request) -> web.Response:
         """What the node and its pods use now, rates included."""
