@@ -199,7 +199,8 @@ class Operations:
         backoff = lifecycle.next_backoff(self._pull_backoffs.get(name), now)
         self._pull_backoffs[name] = backoff
         full = f"{error.message}. {error.hint}" if error.hint else error.message
-        worker.tell(Event("Failed", full, warning=True, container=name))
+        never = error.reason == "ErrImageNeverPull"
+        worker.tell(Event(error.reason if never else "Failed", full, warning=True, container=name))
         worker.tell(Event("Failed", f"Error: {error.reason}", warning=True, container=name))
         retry = now + backoff.delay
         worker.trouble(name, Trouble(error.reason, full, retry))
