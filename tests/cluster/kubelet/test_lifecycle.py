@@ -28,7 +28,7 @@ from weft.cluster.kubelet.lifecycle import (
     outcome,
 )
 from weft.cluster.kubelet.podspec import digest
-from weft.cluster.kubelet.status import difference, status, timestamp
+from weft.cluster.kubelet.status import begun, difference, status, timestamp
 
 NOW = 1000.0
 UP = Sandbox("s0", "uid", "web", "default", 0, ready=True, created=1.0, ip="10.0.0.5")
@@ -329,3 +329,14 @@ def test_statuses_are_in_the_order_of_their_names_and_messages_in_that_of_the_sp
     assert ready["message"] == "containers with unready status: [z a]"
     assert (told["observedGeneration"], ready["observedGeneration"]) == (3, 3)
     assert "containerID" not in told["containerStatuses"][0]
+
+
+def test_a_container_that_the_runtime_has_lost_begins_again_and_its_count_goes_on() -> None:
+    web = pod("web", spec("main"))
+    known = {"name": "main", "containerID": "containerd://x", "restartCount": 2, "state": {"running": {}}}
+    web["status"] = {"containerStatuses": [known]}
+    lost = Seen(seen(box("main", State.RUNNING)).sandboxes)
+    notes = Notes(begun=begun(web))
+    assert decide(web, lost, notes, NOW) == Plan((Start("main", 3),))
+    ended = status(web, lost, notes, "n", NOW)["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")

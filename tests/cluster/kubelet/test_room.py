@@ -107,4 +107,5 @@ async def test_a_pod_that_was_put_on_a_full_node_fails_at_once(node: Node) -> No
     status = await node.until("huge", lambda status: status.get("phase") == "Failed")
     why = "Node didn't have enough resource: cpu, requested: 64000, used: 0, capacity: 2000"
     assert (status["reason"], status["message"]) == ("OutOfcpu", f"Pod was rejected: {why}")
+    assert "containerStatuses" not in status
     assert f"OutOfcpu: {why}" in node.memory.told("huge")

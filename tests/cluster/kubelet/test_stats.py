@@ -28,6 +28,7 @@ async def test_what_a_container_uses_is_told_and_grows(node: Node) -> None:
         listed = await (await client.get("/pods")).json()
     assert before["node"]["nodeName"] == "node"
     assert after["node"]["memory"]["workingSetBytes"] > 1 << 20
+    assert 0 < after["node"]["fs"]["availableBytes"] < after["node"]["fs"]["capacityBytes"]
     (one,), (other,) = before["pods"], after["pods"]
     assert other["podRef"] == {"name": "busy", "namespace": "default", "uid": "uid-busy"}
     grown = other["cpu"]["usageCoreNanoSeconds"] - one["cpu"]["usageCoreNanoSeconds"]

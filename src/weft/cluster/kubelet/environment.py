@@ -13,7 +13,6 @@ MAX_PODS = 110
 MOST = 1 << 62  # bytes: of a disk whose size nobody has told
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z0-9]+)\)")
 _SUBSCRIPT = re.compile(r"""metadata\.(labels|annotations)\['(.+)'\]""")
-_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*\Z")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,11 +152,7 @@ def _from(source: Mapping[str, Any], namespace: str, objects: Objects) -> dict[s
             if found is None and not reference.get("optional"):
                 raise ConfigError(f'{kind.lower()} "{reference["name"]}" not found')
             pairs = data_of(found or {})
-            return {
-                prefix + name: value.decode(errors="replace")
-                for name, value in pairs.items()
-                if _NAME.match(prefix + name)
-            }
+            return {prefix + name: value.decode(errors="replace") for name, value in pairs.items()}
     return {}
 
 

@@ -88,11 +88,15 @@ class Images:
                         await self._aliased(name, self._usable(name, alias))
 
     async def collect(self, used: Collection[str]) -> None:
-        """Remove the images that no pod uses (names or ids in `used`), the sandboxes' own excepted."""
+        """Remove the images that no pod uses (names or ids in `used`).
+
+        Those of sandboxes and aliases stay: they are of no size, and somebody may just be about to use one.
+        """
         wanted = {image_names.shown(name) for name in used} | {image_names.shown(PAUSE_IMAGE)}
         for image in await self._runtime.images():
             names = {image_names.shown(name) for name in (*image.tags, *image.digests)}
-            if image.id not in used and not names & wanted and not image.pinned:
+            kept = image.pinned or image.id in used or any(name.startswith(aliases.OWN) for name in names)
+            if not kept and not names & wanted:
                 await self._runtime.remove_image(image.id)
 
     def _alias(self, name: str) -> tuple[Alias | None, bool]:
@@ -145,9 +149,10 @@ class Images:
             hint = f"To run it from this machine's own programs, give it an alias in {self._users_file}."
             raise ImageError("ErrImagePull", message, hint) from error
         found = await self._runtime.image(name)
-        took = self._clock() - begun
+        took = _duration(self._clock() - begun)
+        told = f'Successfully pulled image "{name}" in {took} ({took} including waiting).'
         size = f" Image size: {found.size} bytes." if found else ""
-        return Got(name, found.user if found else "", f'Successfully pulled image "{name}" in {took:.3f}s.{size}')
+        return Got(name, found.user if found else "", told + size)
 
     async def _import(self, name: str, tar: bytes) -> None:
         try:
@@ -157,6 +162,10 @@ class Images:
                     await asyncio.sleep(0.01)
         except (ImportFailedError, TimeoutError, OSError) as error:
             raise ImageError("ErrImagePull", f"bringing {name} into containerd: {error or 'timed out'}") from error
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def builtin() -> tuple[Alias, ...]:

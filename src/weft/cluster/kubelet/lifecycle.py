@@ -92,6 +92,8 @@ class Notes:
     terminating: float = 0.0
     """When termination began, in epoch seconds; 0 while the pod is wanted."""
     grace: int = 30
+    begun: Mapping[str, int] = field(default_factory=dict)
+    """How often containers had begun before this process did: the runtime may have lost them since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +334,7 @@ def _keep(
     name = str(spec["name"])
     if name in notes.busy:
         return
-    attempt = max((each.attempt + 1 for each in seen.of(name)), default=0)
+    attempt = max((each.attempt + 1 for each in seen.of(name)), default=notes.begun.get(name, 0))
     trouble = notes.troubles.get(name)
     wait = trouble.retry_at if trouble is not None else 0.0
     match container:

@@ -64,13 +64,16 @@ class Maker:
             if held is None or now >= held.made + (held.ends - held.made) * _ROTATE_AT:
                 self._tokens[token] = await self._station.cluster.issue(self.pod, token)
         given = {token: issued.token for token, issued in self._tokens.items()}
-        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        context = self.pod["spec"].get("securityContext") or {}
+        group, unless_root = context.get("fsGroup"), context.get("fsGroupChangePolicy") == "OnRootMismatch"
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
             if isinstance(volume, volumes.Host):
                 volume = replace(volume, path=self._station.on_node(volume.path))  # noqa: PLW2901 -- the same one
                 if volume.readonly:
                     self._readonly.add(volume.name)
-            self._places[volume.name] = volume_files.place(self._folder / "volumes", volume, group)
+            self._places[volume.name] = volume_files.place(
+                self._folder / "volumes", volume, group, unless_root=unless_root
+            )
 
     async def make(self, making: Making, sandbox: str, within: SandboxSpec, ip: str) -> str:
         """Create a container; its id. The volumes must be in place. ConfigError or CriError."""

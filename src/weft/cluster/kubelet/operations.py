@@ -45,6 +45,8 @@ class Operations:
     async def run_sandbox(self, attempt: int) -> None:
         """Run the pod's sandbox, or remember why not."""
         worker = self._worker
+        if worker.seen.sandboxes:
+            worker.tell(Event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created."))
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
             handler = await self._handler()
@@ -197,7 +199,8 @@ class Operations:
         backoff = lifecycle.next_backoff(self._pull_backoffs.get(name), now)
         self._pull_backoffs[name] = backoff
         full = f"{error.message}. {error.hint}" if error.hint else error.message
-        worker.tell(Event("Failed", full, warning=True, container=name))
+        never = error.reason == "ErrImageNeverPull"
+        worker.tell(Event(error.reason if never else "Failed", full, warning=True, container=name))
         worker.tell(Event("Failed", f"Error: {error.reason}", warning=True, container=name))
         retry = now + backoff.delay
         worker.trouble(name, Trouble(error.reason, full, retry))

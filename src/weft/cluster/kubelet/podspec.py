@@ -258,7 +258,12 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], attempt: int, pre
 
 
 def mount(volume_mount: Mapping[str, Any], host_path: str) -> Mount:
-    """A volumeMount onto where its volume lies."""
+    """A volumeMount onto where its volume lies; ConfigError for what the runtime cannot do."""
+    if volume_mount.get("recursiveReadOnly") == "Enabled":
+        raise ConfigError(
+            f'failed to resolve recursive read-only mode: volume "{volume_mount["name"]}" requested recursive '
+            "read-only mode, but it is not supported by the runtime"
+        )
     path = str(volume_mount["mountPath"])
     return Mount(
         container_path=path if path == "/" else path.rstrip("/"),

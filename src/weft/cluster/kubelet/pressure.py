@@ -12,6 +12,13 @@ DISK_KEPT = 0.1  # of the disk (nodefs.available)
 _DISK_ENOUGH = 1 << 30
 _INODES_KEPT = 0.05
 _PIDS_KEPT = 500
+THRESHOLDS = {
+    "memory.available": "100Mi",
+    "nodefs.available": "1Gi",
+    "nodefs.inodesFree": "5%",
+    "pid.available": "500",
+}
+"""What must be left, as a kubelet's configuration writes it (`evictionHard`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from aiohttp import web
 
 from weft.adapters.cri.client import CriError
-from weft.cluster.kubelet import exposition, stats
+from weft.cluster.kubelet import exposition, logs, pressure, stats
+from weft.cluster.kubelet.environment import MAX_PODS
 from weft.cluster.kubelet.exposition import Process
 from weft.cluster.kubelet.meter import Meter, Use
 from weft.cluster.kubelet.node_object import VERSION
@@ -33,6 +34,7 @@ class Readings:
             web.get("/healthz", self.healthz),
             web.get("/healthz/{check}", self.healthz),
             web.get("/pods", self.pods),
+            web.get("/configz", self.configz),
             web.get("/metrics", self.metrics),
             web.get("/stats/summary", self.summary),
             web.get("/resourceUse", self.use),
@@ -52,6 +54,22 @@ class Readings:
         items = [worker.shown() for worker in self._pods.workers()]
         return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 
+    async def configz(self, _request: web.Request) -> web.Response:
+        """The kubelet's configuration, as far as it has these settings."""
+        dns = self._station.dns
+        config = {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "cgroupDriver": "cgroupfs",
+            "clusterDNS": [dns.server],
+            "clusterDomain": dns.domain,
+            "containerLogMaxFiles": logs.FILES,
+            "containerLogMaxSize": f"{logs.LARGEST >> 20}Mi",
+            "evictionHard": pressure.THRESHOLDS,
+            "maxPods": MAX_PODS,
+        }
+        return web.json_response({"kubeletconfig": config})
+
     async def metrics(self, _request: web.Request) -> web.Response:
         """The kubelet's own."""
         workers = self._pods.workers()
@@ -64,7 +82,7 @@ class Readings:
     async def summary(self, _request: web.Request) -> web.Response:
         """What the node and its pods use (kubelet's stats API, v1alpha1)."""
         use = await self._look()
-        return web.json_response(stats.summary(use.node, use.pods))
+        return web.json_response(stats.summary(use.node, use.pods, pressure.look(self._station.folder)))
 
     async def use(self, _request: web.Request) -> web.Response:
         """What the node and its pods use now, rates included."""

@@ -21,6 +21,7 @@ from weft.cluster.kubelet.status import initial_reason
 from weft.cluster.kubelet.worker import Worker
 
 PORT = 10250
+_WAITING = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 _ENDED = "CONTAINER_EXITED"
 
 
@@ -207,6 +208,6 @@ def _logged(worker: Worker, name: str, *, previous: bool) -> Container:
     if not everything:
         trouble = worker.notes.troubles.get(name)
         reason = trouble.reason if trouble is not None else initial_reason(worker.pod)
-        text = f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
+        text = f'container "{name}" in pod "{pod}" is waiting to start: {_WAITING.get(reason, reason)}'
         raise web.HTTPBadRequest(text=text)
     return everything[0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from weft.adapters.cri.types import Container, Usage
+from weft.cluster.kubelet.pressure import Room
 from weft.cluster.kubelet.status import timestamp
 
 Json = dict[str, Any]
@@ -62,14 +63,28 @@ def cores(spent: float, passed: float) -> float:
     return max(0.0, spent) / passed if passed > 0 else 0.0
 
 
-def summary(node: NodeUse, pods: Iterable[PodUse]) -> Json:
-    """The Summary of the kubelet's stats API (v1alpha1), as far as it is known here."""
+def summary(node: NodeUse, pods: Iterable[PodUse], room: Room) -> Json:
+    """The Summary of the kubelet's stats API (v1alpha1), as far as it is known here.
+
+    `room` is the disk that pods and images share.
+    """
+    disk = {
+        "time": timestamp(node.at),
+        "availableBytes": room.disk_free,
+        "capacityBytes": room.disk,
+        "usedBytes": room.disk - room.disk_free,
+        "inodesFree": room.inodes_free,
+        "inodes": room.inodes,
+        "inodesUsed": room.inodes - room.inodes_free,
+    }
     return {
         "node": {
             "nodeName": node.name,
             "startTime": timestamp(node.booted),
             "cpu": _cpu(node.cpu, node.cores, node.at),
             "memory": _memory(node.memory, node.at) | {"availableBytes": node.available},
+            "fs": disk,
+            "runtime": {"imageFs": disk},
         },
         "pods": [_pod(each, node.at) for each in pods],
     }

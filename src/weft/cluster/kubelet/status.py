@@ -18,9 +18,11 @@ from weft.cluster.kubelet.lifecycle import (
     outcome,
     wanted_again,
 )
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import ended_by_node, refusal
 
 Json = dict[str, Any]
+_KINDS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+_UNKNOWN = "ContainerStatusUnknown"
 _PATCHED = ("podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses", "reason", "message")
 OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 """The conditions that the kubelet writes."""
@@ -61,6 +63,10 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         result["ephemeralContainerStatuses"] = [
             {key: value for key, value in each.items() if key != "started"} | {"ready": False} for each in extra
         ]
+    if _rejected(pod, seen):
+        # nothing of it was ever begun
+        for kind in _KINDS:
+            result.pop(kind, None)
     if before.get("reason"):
         result |= {"reason": before["reason"], "message": before.get("message", "")}
     elif (refused := refusal(pod)) is not None:
@@ -69,6 +75,11 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         message = "Pod was active on the node longer than the specified deadline"
         result |= {"reason": "DeadlineExceeded", "message": message}
     return result
+
+
+def _rejected(pod: Mapping[str, Any], seen: Seen) -> bool:
+    ended = refusal(pod) or ended_by_node(pod.get("status") or {})
+    return ended is not None and not seen.containers and not (pod.get("status") or {}).get("containerStatuses")
 
 
 def _in_order(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
@@ -179,7 +190,7 @@ def _resources(spec: Mapping[str, Any], *, running: bool) -> Json:
 
 def _known(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     before = pod.get("status") or {}
-    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+    for kind in _KINDS:
         for each in before.get(kind) or ():
             if each["name"] == name:
                 found: Mapping[str, Any] = each
@@ -197,7 +208,7 @@ def _state(
 ) -> tuple[Json, Json]:
     """The container's state and last state."""
     name = spec["name"]
-    last = {"terminated": _terminated(previous)} if previous is not None else {}
+    last = {"terminated": _terminated(previous)} if previous is not None else _lost(_known(pod, name), latest)
     trouble = notes.troubles.get(name)
     if latest is not None and latest.state == State.RUNNING:
         return {"running": {"startedAt": timestamp(latest.started)}}, last
@@ -221,6 +232,32 @@ def _state(
     if notes.terminating and (known := _known(pod, name).get("state", {}).get("terminated")):
         return {"terminated": known}, last
     return _waiting(initial_reason(pod), ""), last
+
+
+def _lost(known: Mapping[str, Any], latest: Container | None) -> Json:
+    """The last state of a container that the runtime knows nothing of any more, but whose status is known."""
+    before: Json = known.get("lastState") or {}
+    if (before.get("terminated") or {}).get("reason") == _UNKNOWN:
+        return before
+    if "running" not in (known.get("state") or {}) or latest is not None:
+        return {}
+    ended = {
+        "exitCode": 137,
+        "reason": _UNKNOWN,
+        "message": (
+            "The container could not be located when the pod was deleted.  The container used to be Running"
+        ),
+        "startedAt": None,
+        "finishedAt": None,
+    }
+    return {"terminated": ended}
+
+
+def begun(pod: Mapping[str, Any]) -> dict[str, int]:
+    """How often each container of the pod has begun, by its status."""
+    before = pod.get("status") or {}
+    found = (each for kind in _KINDS for each in before.get(kind) or () if each.get("containerID"))
+    return {each["name"]: int(each.get("restartCount") or 0) + 1 for each in found}
 
 
 def initial_reason(pod: Mapping[str, Any]) -> str:

@@ -52,7 +52,7 @@ class Worker:
         self._station = station
         self.pod = pod
         self.seen = Seen()
-        self.notes = Notes(grace=_grace(pod))
+        self.notes = Notes(grace=_grace(pod), begun=statuses.begun(pod))
         self.maker = Maker(station, pod)
         self._operations = Operations(station, self)
         self._tasks: dict[str, asyncio.Task[None]] = {}
