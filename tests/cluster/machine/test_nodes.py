@@ -70,3 +70,16 @@ def test_a_chain_that_was_removed_comes_back(layout: Layout) -> None:
     nodes.configure(layout.nodes[0])
 
     assert json.loads(paths.conflist.read_text())["name"] == "weft"
+
+
+def test_containerd_is_known_as_ours_from_its_first_moment_on(layout: Layout, tmp_path: Path) -> None:
+    one, two = layout.nodes
+    words = commands.containerd(layout, one).words
+    stages = [words[words.index(name) :] for name in ("nsenter", "unshare", "sh", "containerd")]
+
+    for stage in stages:
+        assert commands.is_ours(stage, layout), stage[0]
+        assert commands.is_of_node(stage, layout, one), stage[0]
+        assert not commands.is_of_node(stage, layout, two), stage[0]
+        assert not commands.is_ours(stage, Layout(tmp_path / "another")), stage[0]
+    assert not commands.is_ours(("sh", "-c", "sleep 1"), layout)

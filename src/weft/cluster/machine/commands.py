@@ -81,7 +81,8 @@ def is_ours(command: Sequence[str], layout: Layout) -> bool:
     """
     words = list(command)
     match Path(words[0]).name if words else "":
-        case "containerd":
+        case "containerd" | "nsenter" | "unshare" | "sh" if "containerd" in {Path(word).name for word in words}:
+            # on the way to become containerd, a process is what puts it into its namespaces
             return _value(words, "--config").startswith(f"{layout.home}/nodes/")
         case "containerd-shim-runc-v2":
             return is_shim(command, layout)

@@ -60,7 +60,7 @@ class Status:
 
 async def look(layout: Layout, held: Record) -> Status:
     """Look at processes, the API and DNS; a few seconds at most, whatever hangs."""
-    parts = [_process(name, held, layout) for name in sorted(held.processes)]
+    parts = [_process(name, held) for name in sorted(held.processes)]
     parts += _containers(layout)
     parts += [
         Part(one.node.name, runs=False, detail=f"stopped (weft node start {one.node.name})")
@@ -71,14 +71,14 @@ async def look(layout: Layout, held: Record) -> Status:
     return Status((*parts, *api, dns), versions)
 
 
-def _process(name: str, held: Record, layout: Layout) -> Part:
+def _process(name: str, held: Record) -> Part:
     one = held.processes[name]
     identity = one.identity
     if not processes.alive(identity):
         keeper = held.processes.get(keeping.NAME)
         soon = name != keeping.NAME and keeper is not None and processes.alive(keeper.identity)
         again = ", will be started again" if soon else ""
-        return Part(name, runs=False, detail=f"not running{again} (its log: {layout.log(name)})")
+        return Part(name, runs=False, detail=f"not running{again}")
     times = f", restarted {one.restarts} time{'s' if one.restarts > 1 else ''}"
     detail = f"running{times if one.restarts else ''}"
     return Part(name, runs=True, detail=detail, pid=identity.pid, memory=processes.memory(identity.pid))
