@@ -28,13 +28,16 @@ $(UV): | packages
 .tools/kubectl-newest/kubectl: | packages
 	@tools/get-kubectl sid kubectl .tools/kubectl-newest
 
+.tools/kubectl-1.32/kubectl: | packages
+	@tools/get-kubectl trixie kubectl .tools/kubectl-1.32
+
 .tools/kubectl-1.20/kubectl: | packages
 	@tools/get-kubectl bookworm kubernetes-client .tools/kubectl-1.20
 
 demo: packages .venv/.synced .tools/kubectl-newest/kubectl
 	@examples/demo
 
-test: lint packages .tools/kubectl-newest/kubectl .tools/kubectl-1.20/kubectl
+test: lint packages .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@.venv/bin/pytest
 
 lint: .venv/.synced

@@ -11,6 +11,7 @@ PROCESSES = {
     "controlplane": "weft.processes.controlplane",
     "apiserver": "weft.processes.apiserver",
     "node": "weft.processes.node",
+    "supervisor": "weft.processes.supervisor",
     "istio-iptables": "weft.processes.istio_iptables",
 }
 

@@ -153,13 +153,6 @@ def test_a_wrong_percentage_is_told_with_its_value(value: str, message: str) -> 
         (f"{{{ROUTE}, match: [{{port: 0}}]}}", "Error", "spec.http[0].match[0].port"),
         (f"{{{ROUTE}, match: [{{sourceLabels: {{a: 'b c'}}}}]}}", "Error", "spec.http[0].match[0].sourceLabels.a"),
         (f"{{{ROUTE}, match: [{{gateways: [edge]}}]}}", "Warning", "spec.http[0].match[0].gateways[0]"),
-        (f"{{{ROUTE}, rewrite: {{uri: /}}}}", "Warning", "spec.http[0].rewrite"),
-        (f"{{{ROUTE}, mirror_percent: 1}}", "Warning", "spec.http[0].mirror_percent"),
-        (f"{{{ROUTE}, headers: {{request: {{set: {{a: b}}}}}}}}", "Warning", "spec.http[0].headers"),
-        (f"{{{ROUTE}, corsPolicy: {{allowOrigin: ['*']}}}}", "Warning", "spec.http[0].corsPolicy"),
-        ("{redirect: {uri: /}}", "Warning", "spec.http[0].redirect"),
-        ("{directResponse: {status: 200}}", "Warning", "spec.http[0].directResponse"),
-        ("{delegate: {name: other}}", "Warning", "spec.http[0].delegate"),
     ],
 )
 def test_a_route_is_checked_field_by_field(http: str, severity: str, field: str) -> None:
@@ -245,12 +238,8 @@ def test_a_timeout_of_0s_means_none() -> None:
         ),
         ("{host: web, trafficPolicy: {tls: {mode: MUTUAL}}}", [("Warning", "spec.trafficPolicy.tls.mode")]),
         (
-            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, outlierDetection: {interval: 1s}}}",
-            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.outlierDetection")],
-        ),
-        (
-            "{host: web, trafficPolicy: {portLevelSettings: [{port: {number: 80}, tls: {mode: DISABLE}}]}}",
-            [("Warning", "spec.trafficPolicy.portLevelSettings")],
+            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, tunnel: {protocol: CONNECT}}}",
+            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.tunnel")],
         ),
     ],
 )

@@ -6,20 +6,26 @@ A case is a file with
 - `from`: the client's namespace and labels;
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
-  A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none);
+  A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
+  Where they matter: `becomes`, the `path`, `host` and `headers` (null for one that is gone) that the destination
+  sees; `answer`, the `location`, `body` and `headers` that the client gets; `mirrors`, the share of the requests
+  that is copied, in percent by destination;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
+- `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
 - `problems`: codes with the fields they name, all of them and no others.
 
-Two engines answer: the model alone, and Envoy's own resources read by `weft.xds.simulate`.
+Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
+(`in_envoy`).
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import yaml
+from google.protobuf import json_format
 
 from weft.base.names import full_host
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
@@ -28,12 +34,14 @@ from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
 from weft.model.views import view
-from weft.xds import simulate
+from weft.xds import names, simulate
 from weft.xds.generate import Generator
+from weft.xds.proto import cluster_pb2
+from weft.xds.resource import CLUSTER
 
 HERE = Path(__file__).parent
 DOMAIN = "cluster.local"
-METHODS = ("get", "head", "post", "put", "delete")
+METHODS = ("get", "head", "post", "put", "delete", "options")
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,9 @@ class Request:
     query: tuple[tuple[str, str], ...]
     headers: tuple[tuple[str, str], ...]
     then: tuple[tuple[str, float], ...]
+    becomes: dict[str, Any] = field(default_factory=dict)
+    answer: dict[str, Any] = field(default_factory=dict)
+    mirrors: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Case:
     view: View
     requests: tuple[Request, ...]
     policies: dict[str, dict[str, list[str]]]
+    clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
 
 
@@ -79,7 +91,9 @@ def load(path: Path) -> Case:
         labels=tuple(sorted(client.get("labels", {}).items())),
     )
     requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
-    return Case(snapshot, view(snapshot, proxy), requests, body.get("policies", {}), body.get("problems"))
+    clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
+    seen = view(snapshot, proxy)
+    return Case(snapshot, seen, requests, body.get("policies", {}), clusters, body.get("problems"))
 
 
 def _request(body: dict[str, Any], namespace: str) -> Request:
@@ -95,10 +109,15 @@ def _request(body: dict[str, Any], namespace: str) -> Request:
         path=url.path or "/",
         query=tuple(parse_qsl(url.query, keep_blank_values=True)),
         headers=tuple((name.lower(), str(value)) for name, value in body.get("headers", {}).items()),
-        then=tuple(
-            sorted((_destination(str(key), host, port, namespace), share) for key, share in body["then"].items())
-        ),
+        then=_placed(body["then"], host, port, namespace),
+        becomes=body.get("becomes", {}),
+        answer=body.get("answer", {}),
+        mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
     )
+
+
+def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> tuple[tuple[str, float], ...]:
+    return tuple(sorted((_destination(str(key), host, port, namespace), share) for key, share in shares.items()))
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
@@ -124,25 +143,42 @@ def fqdn(host: str, namespace: str) -> str:
 
 def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where the request goes by the model alone: percent by destination or status."""
-    host = fqdn(request.address, seen.proxy.namespace)
-    service = next(each for each in seen.services if each.service.hostname == host)
-    port = next(each for each in service.ports if each.number == request.port)
-    route = next((each for each in port.routes.routes if _takes(each, request)), None)
+    route = _route(request, seen)
     if route is None:
         return (("404", 100.0),)
+    if route.outcome is not None:
+        return ((str(route.outcome.status), 100.0),)
     found: dict[str, float] = {}
     aborted = route.abort.percentage if route.abort else 0.0
     if route.abort:
-        found[str(route.abort.status)] = aborted
+        found[str(route.abort.status or 200)] = aborted
     total = sum(each.weight for each in route.destinations)
     for each in route.destinations:
         key = _key(each, seen)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.weight / total
+    return _rounded(found)
+
+
+def mirrors(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
+    """Where copies of the request go by the model alone."""
+    route = _route(request, seen)
+    copies = route.mirrors if route else ()
+    return _rounded({_key(each.destination, seen): each.percentage for each in copies})
+
+
+def _route(request: Request, seen: View) -> HttpRoute | None:
+    host = fqdn(request.address, seen.proxy.namespace)
+    service = next(each for each in seen.services if each.service.hostname == host)
+    port = next(each for each in service.ports if each.number == request.port)
+    return next((each for each in port.routes.routes if _takes(each, request)), None)
+
+
+def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
 
 
-def simulated(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
-    """Where the request goes by the resources that Envoy gets."""
+def simulated(request: Request, seen: View) -> simulate.Outcome:
+    """What becomes of the request by the resources that Envoy gets."""
     host = fqdn(request.address, seen.proxy.namespace)
     service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
@@ -154,17 +190,44 @@ def simulated(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
         method=request.method,
         headers=request.headers,
     )
-    outcome = simulate.simulate(asked, Generator().resources(seen))
+    return simulate.simulate(asked, Generator().resources(seen))
+
+
+def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
+    """An outcome as cases write it: percent by destination or status."""
     if outcome.status:
         return ((str(outcome.status), 100.0),)
     aborted = outcome.abort.percent if outcome.abort else 0.0
-    found: dict[str, float] = {str(outcome.abort.status): aborted} if outcome.abort else {}
+    found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        _, _, rest = each.cluster.partition("outbound|")
-        port, subset, hostname = rest.split("|") if rest else ("", "", "")
-        key = f"{hostname}|{port}|{subset}" if rest else "503"
+        key = _cluster(each.cluster)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
-    return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
+    return _rounded(found)
+
+
+def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
+    """An outcome's mirrors as cases write them."""
+    return _rounded({_cluster(each.cluster): each.percent for each in outcome.mirrors})
+
+
+def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
+    """The headers that the destination sees, of those that the client sent and the route changes."""
+    headers = dict(request.headers)
+    for changes in (*(each.headers for each in outcome.shares), outcome.headers):
+        for name in changes.request_remove:
+            headers.pop(name, None)
+        headers |= dict(changes.request_set)
+        for name, value in changes.request_add:
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+    return headers
+
+
+def _cluster(name: str) -> str:
+    _, _, rest = name.partition("outbound|")
+    if not rest:
+        return "503"
+    port, subset, hostname = rest.split("|")
+    return f"{hostname}|{port}|{subset}"
 
 
 def _key(each: Destination | Unresolved, seen: View) -> str:
@@ -218,3 +281,23 @@ def policies(case: Case, host: str) -> dict[str, list[str]]:
     found: ServiceView = next(each for each in case.view.services if each.service.hostname == name)
     listed = {"": found.traffic.policy} | {subset.name: subset.policy for subset in found.traffic.subsets}
     return {name: [policy.load_balancer.value, policy.tls.value] for name, policy in listed.items()}
+
+
+def cluster(case: Case, destination: str) -> dict[str, Any]:
+    """The cluster of a destination, as Envoy's JSON."""
+    hostname, port, subset = destination.split("|")
+    body = Generator().resources(case.view)[CLUSTER][names.outbound_cluster(hostname, int(port), subset)].body
+    return json_format.MessageToDict(cluster_pb2.Cluster.FromString(body))
+
+
+def contains(whole: Any, part: Any) -> bool:
+    """Whether `part` is in `whole`: of mappings, the keys named; of lists, one entry for each."""
+    match part:
+        case dict():
+            return isinstance(whole, dict) and all(
+                key in whole and contains(whole[key], part[key]) for key in part
+            )
+        case list():
+            return isinstance(whole, list) and all(any(contains(each, one) for each in whole) for one in part)
+        case _:
+            return bool(whole == part)

@@ -1,7 +1,12 @@
+"""Every case, by the model alone and by the resources that Envoy gets."""
+
 from pathlib import Path
 
 import pytest
-from tests.cases.engine import HERE, files, load, policies, shares, simulated
+from tests.cases import engine
+from tests.cases.engine import HERE, Request, files, load, policies, request_headers
+
+from weft.xds.simulate import Outcome
 
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
 
@@ -9,9 +14,12 @@ FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for 
 @pytest.mark.parametrize("path", FILES)
 def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
-    assert case.requests or case.policies or case.problems is not None
+    assert case.requests or case.policies or case.clusters or case.problems is not None
     for request in case.requests:
-        assert shares(request, case.view) == request.then, request
+        if _asks_for_leave(request):
+            continue
+        assert engine.shares(request, case.view) == request.then, request
+        assert engine.mirrors(request, case.view) == request.mirrors, request
     for host, expected in case.policies.items():
         assert policies(case, host) == expected
 
@@ -20,7 +28,21 @@ def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
 def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
     for request in case.requests:
-        assert simulated(request, case.view) == request.then, request
+        outcome = engine.simulated(request, case.view)
+        if _asks_for_leave(request):
+            continue
+        assert engine.outcome_shares(outcome) == request.then, request
+        assert engine.outcome_mirrors(outcome) == request.mirrors, request
+        _becomes(request, outcome)
+        _answers(request, outcome)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_clusters_are_as_the_case_says(path: Path) -> None:
+    case = load(path)
+    for destination, part in case.clusters.items():
+        found = engine.cluster(case, destination)
+        assert engine.contains(found, part), (destination, found)
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -28,3 +50,45 @@ def test_the_snapshot_has_the_problems_that_the_case_names(path: Path) -> None:
     case = load(path)
     if case.problems is not None:
         assert [[each.code, each.at.field] for each in case.snapshot.problems] == case.problems
+
+
+def _asks_for_leave(request: Request) -> bool:
+    """Whether it is a browser's preflight: a filter answers it, not the route."""
+    return request.method == "OPTIONS" and "origin" in dict(request.headers)
+
+
+def _becomes(request: Request, outcome: Outcome) -> None:
+    wanted = request.becomes
+    if "path" in wanted:
+        assert outcome.path == wanted["path"], request
+    if "host" in wanted:
+        assert {each.host or outcome.host for each in outcome.shares} == {wanted["host"]}, request
+    seen = request_headers(request, outcome)
+    for name, value in wanted.get("headers", {}).items():
+        assert seen.get(name) == value, (request, name)
+
+
+def _answers(request: Request, outcome: Outcome) -> None:
+    wanted = request.answer
+    assert outcome.location == wanted.get("location", outcome.location), request
+    assert outcome.body.decode() == wanted.get("body", outcome.body.decode()), request
+    changes = [*(each.headers for each in outcome.shares), outcome.headers]
+    changed = {name: value for each in changes for name, value in (*each.response_set, *each.response_add)}
+    gone = {name for each in changes for name in each.response_remove}
+    for name, value in wanted.get("headers", {}).items():
+        if value is None:
+            assert name in gone, request
+        elif name not in FROM_FILTERS:
+            assert changed.get(name) == value, request
+
+
+FROM_FILTERS = {
+    "access-control-allow-origin",
+    "access-control-allow-methods",
+    "access-control-allow-headers",
+    "access-control-allow-credentials",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "grpc-status",
+}
+"""Headers of filters; only the real Envoy answers with them."""

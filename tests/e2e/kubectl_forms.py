@@ -15,7 +15,7 @@ import msgspec
 from tests.support.cluster import KUBECTLS, Cluster
 
 TABLE = Path(__file__).with_name("kubectl_forms.yaml")
-VERSIONS = ("newest", "1.20")
+VERSIONS = ("newest", "1.32", "1.20")
 PATIENCE = 0.3
 """Seconds between two tries of a form that waits for what happens by itself."""
 Key = tuple[str, int, int]
@@ -35,6 +35,7 @@ class Form(Check):
 
     `until`: it runs until it has said all, and is then interrupted. `again`: seconds for which it is tried anew.
     `then`: a command of the machine that is run while it lasts; what it prints is judged too.
+    `before`: how those older than the newest answer; `old`: how 1.20 does.
     `lacks`: the refusal with which kubectl 1.20 answers, which does not have this form.
     """
 
@@ -47,11 +48,16 @@ class Form(Check):
     env: dict[str, str] = {}
     lacks: str = ""
     old: Check | None = None
+    before: Check | None = None
 
     def check(self, version: str) -> Check:
+        if version == "newest":
+            return self
         if version == "1.20" and self.lacks:
             return Check(says=[self.lacks], fails=True)
-        return self.old if version == "1.20" and self.old else self
+        if version == "1.20" and self.old:
+            return self.old
+        return self.before or self
 
 
 class Lane(msgspec.Struct, forbid_unknown_fields=True):
@@ -153,10 +159,10 @@ class Desk:
             os.close(theirs)
         said = bytearray()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await self._talk(form, check, process, terminal, said)
         except TimeoutError:
-            said += b"\n(not over after 30 s)"
+            said += b"\n(not over after 60 s)"
             return Outcome(said.decode(errors="replace"), "it did not end")
         finally:
             if process.returncode is None:
@@ -245,7 +251,7 @@ def judge(check: Check, said: str, code: int | None) -> str:
 
 
 async def run_all(cluster: Cluster, forms: Table, folder: Path) -> dict[Key, Outcome]:
-    """What every form came to. Lanes of both versions run at the same time."""
+    """What every form came to. Lanes of all versions run at the same time."""
     room = asyncio.Semaphore(8)
     desks = {
         (version, number): _desk(cluster, forms, folder, version, number, room)
@@ -276,7 +282,7 @@ def _desk(
     (place / f"config-{desk.namespace}").write_text(config)
     for name, text in forms.files.items():
         path = place / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.replace("{v}", version.replace(".", "")))
         if text.startswith("#!"):
             path.chmod(0o755)
@@ -301,7 +307,7 @@ def page(forms: Table) -> str:
     lines = [
         "# kubectl",
         "",
-        f"{len(every)} forms of kubectl's commands, each run with the newest kubectl and with 1.20",
+        f"{len(every)} forms of kubectl's commands, each run with the newest kubectl, with 1.32 and with 1.20",
         "against a cluster of `weft up`, and judged by what it prints.",
         "`tests/e2e/test_kubectl_forms.py` runs them and writes this page from `tests/e2e/kubectl_forms.yaml`.",
         "",
@@ -312,8 +318,8 @@ def page(forms: Table) -> str:
         lines += [
             f"## {lane.title}",
             "",
-            "| kubectl … | must print | newest | 1.20 |",
-            "| --- | --- | --- | --- |",
+            f"| kubectl … | must print | {' | '.join(VERSIONS)} |",
+            f"| --- | --- |{' --- |' * len(VERSIONS)}",
         ]
         lines += [_row(form) for form in lane.forms]
         lines.append("")
@@ -321,14 +327,17 @@ def page(forms: Table) -> str:
 
 
 def _row(form: Form) -> str:
-    old = "yes"
-    if form.lacks:
-        old = f"kubectl lacks it: {_code([form.lacks])}"
-    elif form.old:
-        old = f"yes, with {_code(form.old.says)}"
     refused = " (and is refused)" if form.fails else ""
     shown = form.run.replace("-{v}", "")
-    return f"| {_code([shown])} | {_code(form.says)}{refused} | yes | {old} |"
+    answers = " | ".join(_answer(form, version) for version in VERSIONS)
+    return f"| {_code([shown])} | {_code(form.says)}{refused} | {answers} |"
+
+
+def _answer(form: Form, version: str) -> str:
+    check = form.check(version)
+    if check is form:
+        return "yes"
+    return f"{'kubectl lacks it:' if form.lacks and version == '1.20' else 'yes, with'} {_code(check.says)}"
 
 
 def _code(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Every form of kubectl_forms.yaml, with two kubectls, against a live cluster; and the page that tells of them."""
+"""Every form of kubectl_forms.yaml, with three kubectls, on a live cluster; and the page that tells of them."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def name(key: Key) -> str:
 
 
 @pytest.mark.parametrize("key", KEYS, ids=name)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_form_of_kubectl_prints_what_its_users_know(outcomes: dict[Key, Outcome], key: Key) -> None:
     outcome = outcomes[key]
     assert not outcome.trouble, f"{outcome.trouble}; it says:\n{outcome.said}"

@@ -50,7 +50,7 @@ def test_retries_are_the_meshs_own_unless_written(http: str, expected: Retries |
     [
         ("{abort: {httpStatus: 500, percentage: {value: 0.5}}}", Abort(0.5, 500), None),
         ("{abort: {httpStatus: 500}}", None, None),
-        ("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 5}}}", None, None),
+        ("{abort: {grpcStatus: UNAVAILABLE, percentage: {value: 5}}}", Abort(5.0, grpc_status=14), None),
         ("{delay: {fixedDelay: 7s, percentage: {value: 10}}}", None, Delay(10.0, timedelta(seconds=7))),
         ("{delay: {fixedDelay: 7s, percent: 20}}", None, Delay(20.0, timedelta(seconds=7))),
         ("{delay: {fixedDelay: 7s, percent: 20, percentage: {value: 3}}}", None, Delay(3.0, timedelta(seconds=7))),

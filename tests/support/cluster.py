@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[2]
-KUBECTLS = {name: ROOT / ".tools" / f"kubectl-{name}" / "kubectl" for name in ("newest", "1.20")}
+KUBECTLS = {name: ROOT / ".tools" / f"kubectl-{name}" / "kubectl" for name in ("newest", "1.32", "1.20")}
 T = TypeVar("T")
 
 

@@ -5,6 +5,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -41,18 +42,30 @@ class LockedError(Exception):
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock file, or LockedError at once. It is free again when the process ends, however it ends."""
+def locked(path: Path, *, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock file, or LockedError after `patience` seconds.
+
+    It is free again when the process ends, however it ends.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise LockedError(str(path)) from error
+        deadline = time.monotonic() + patience
+        while not _lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise LockedError(str(path))
+            time.sleep(0.02)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def mounts() -> list[Path]:
@@ -71,6 +84,24 @@ def unmount(path: Path) -> bool:
     if code in {errno.EINVAL, errno.ENOENT}:
         return False
     raise OSError(code, f"cannot unmount {path}: {os.strerror(code)}")
+
+
+def overlay(point: Path, lower: Path, upper: Path, work: Path) -> None:
+    """Show `lower` at `point`, with what is changed there kept in `upper`. Nothing happens where it is mounted."""
+    if point in mounts():
+        return
+    for folder in (point, upper, work):
+        folder.mkdir(parents=True, exist_ok=True)
+    places = (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
+    options = ",".join(f"{name}={_escaped(path)}" for name, path in places)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"overlay", os.fsencode(point), b"overlay", 0, os.fsencode(options)):
+        code = ctypes.get_errno()
+        raise OSError(code, f"cannot mount an overlay at {point}: {os.strerror(code)}")
+
+
+def _escaped(path: Path) -> str:
+    return re.sub(r"([\\,:])", r"\\\1", str(path))
 
 
 def cgroups(name: str) -> list[Path]:

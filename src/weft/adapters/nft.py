@@ -16,17 +16,24 @@ async def apply(text: str) -> None:
         raise NftError(lines[0] if lines else f"nft ended with {code}")
 
 
-async def forget_udp(address: str, port: int, target: str) -> None:
-    """Forget UDP flows to `address:port` that were translated to `target`: their next packet chooses anew.
+def forgetting_udp(address: str, port: int, target: str) -> list[str]:
+    """The command to forget UDP flows to `address:port` that were translated to `target`.
 
-    No address means any.
-
-    Without conntrack(8) on the machine they last until they are silent for their timeout (30 to 120 s).
+    Their next packet chooses anew. No address means any, no target all flows.
     """
     to = ["--orig-dst", address] if address else []
-    command = ["conntrack", "-D", "-p", "udp", *to, "--dport", str(port), "--dst-nat", target]
+    command = ["conntrack", "-D", "-p", "udp", *to, "--dport", str(port)]
+    command += ["--dst-nat", target] if target else []
+    return command
+
+
+async def forget_udp(address: str, port: int, target: str) -> None:
+    """Run that command in the current network namespace.
+
+    Without conntrack(8) on the machine flows last until they are silent for their timeout (30 to 120 s).
+    """
     with contextlib.suppress(FileNotFoundError):
-        await _run(command, "")
+        await _run(forgetting_udp(address, port, target), "")
 
 
 async def _run(command: list[str], text: str) -> tuple[int, str, str]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from weft.api import codes
 from weft.api.report import Report
+from weft.api.virtual_service import StringMatch
 from weft.base.durations import parse_duration
 from weft.base.names import host_fault, is_dns_label
 from weft.base.problem import Problem
@@ -76,6 +77,11 @@ def check_regex(pattern: str, field: str, report: Report) -> Iterator[Problem]:
         yield report.error(field, f'"{pattern}" is not a regular expression: {error}.', hint, codes.BAD_REGEX)
 
 
+def regex_groups(pattern: str) -> int:
+    """How many groups a pattern has that `check_regex` takes."""
+    return re.compile(_RE2_ONLY.sub(_stand_in, pattern)).groups
+
+
 def check_export_to(export_to: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:
     """Each entry is `*`, `.`, `~` or a namespace."""
     for index, each in enumerate(export_to):
@@ -94,3 +100,23 @@ def check_labels(labels: Mapping[str, str], field: str, report: Report) -> Itera
         if not _LABEL_VALUE.fullmatch(value):
             hint = "Copy the value from the pod's labels."
             yield report.error(f"{field}.{key}", f'"{value}" cannot be the value of a label.', hint)
+
+
+def check_comparison(match: StringMatch, field: str, report: Report, *, presence: bool) -> Iterator[Problem]:
+    """A comparison must be one of its kinds; with `presence`, none at all asks only that there is a value."""
+    ways = {"exact": match.exact, "prefix": match.prefix, "regex": match.regex}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        yield report.error(field, f"{' and '.join(given)} exclude each other.", "Keep one of them.")
+    if not given and not presence:
+        yield report.error(field, "says not how to compare.", "Add exact, prefix or regex.")
+    if match.prefix == "" and not presence:
+        yield report.error(
+            f"{field}.prefix", "the prefix is empty.", 'Write one, or take the match out ("/" is all).'
+        )
+    if match.regex is not None:
+        if not match.regex:
+            yield report.error(
+                f"{field}.regex", "the expression is empty.", "Write one, or .* for all.", codes.BAD_REGEX
+            )
+        yield from check_regex(match.regex, f"{field}.regex", report)

@@ -102,7 +102,7 @@ def _without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
                 if mark is None:
                     yield from _without_effect(inner, here, report)
                 else:
-                    hint = mark.get("hint", "Until then, the rest works as if it were not there.")
+                    hint = "Until then, the rest works as if it were not there."
                     yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
         case tuple():
             for index, inner in enumerate(value):

@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator
 
-from weft.api import codes
 from weft.api.checks import check_export_to, check_host, check_labels
 from weft.api.destination_rule import DestinationRule
 from weft.api.report import Report
-from weft.api.traffic_policy import TrafficPolicy
+from weft.api.traffic_policy_checks import check_policy
 from weft.base.names import is_dns_label
 from weft.base.problem import Problem
 
@@ -17,7 +16,7 @@ def check(rule: DestinationRule, report: Report) -> Iterator[Problem]:
     yield from check_host(spec.host, "spec.host", report, wildcard=True)
     yield from check_export_to(spec.export_to, "spec.exportTo", report)
     if spec.traffic_policy is not None:
-        yield from _policy(spec.traffic_policy, "spec.trafficPolicy", report)
+        yield from check_policy(spec.traffic_policy, "spec.trafficPolicy", report)
     if spec.workload_selector is not None:
         field = "spec.workloadSelector.matchLabels"
         yield from check_labels(spec.workload_selector.match_labels, field, report)
@@ -31,7 +30,7 @@ def check(rule: DestinationRule, report: Report) -> Iterator[Problem]:
             yield report.error(f"{field}.name", message, "Give each subset a name of its own.")
         yield from check_labels(subset.labels, f"{field}.labels", report)
         if subset.traffic_policy is not None:
-            yield from _policy(subset.traffic_policy, f"{field}.trafficPolicy", report)
+            yield from check_policy(subset.traffic_policy, f"{field}.trafficPolicy", report)
 
 
 def _subset_name(name: str, field: str, report: Report) -> Iterator[Problem]:
@@ -40,16 +39,3 @@ def _subset_name(name: str, field: str, report: Report) -> Iterator[Problem]:
     elif not is_dns_label(name.lower()):
         hint = "Use letters, digits and dashes, 63 at most."
         yield report.error(field, f'"{name}" cannot be the name of a subset.', hint)
-
-
-def _policy(policy: TrafficPolicy, field: str, report: Report) -> Iterator[Problem]:
-    balancer, tls = policy.load_balancer, policy.tls
-    if balancer is not None and balancer.simple == "LEAST_CONN":
-        hint = "Write LEAST_REQUEST, which does the same."
-        yield report.warning(f"{field}.loadBalancer.simple", "LEAST_CONN is deprecated.", hint, codes.DEPRECATED)
-    if balancer is not None and balancer.simple is not None and balancer.consistent_hash is not None:
-        message = "simple and consistentHash exclude each other."
-        yield report.error(f"{field}.loadBalancer", message, "Keep one of them.")
-    if tls is not None and tls.mode == "MUTUAL":
-        hint = "ISTIO_MUTUAL uses the mesh's own certificates; DISABLE and SIMPLE work as well."
-        yield report.warning(f"{field}.tls.mode", "MUTUAL is not acted on yet.", hint, codes.NOT_ACTED_ON)

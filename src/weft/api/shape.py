@@ -13,12 +13,6 @@ NUMBER_HINT: Final = "number_hint"
 NOT_YET = msgspec.Meta(description="Known, but not acted on yet.", extra={ACTED_ON: False})
 """Mark of such a field. It is accepted, and reported wherever someone sets it."""
 
-NO_ANSWER_YET = msgspec.Meta(
-    description="Known, but not acted on yet: requests get 503.",
-    extra={ACTED_ON: False, "hint": "Until then, requests that fit this route get 503."},
-)
-"""Mark of a field without which there is nowhere for requests to go."""
-
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Status = Annotated[int, msgspec.Meta(ge=200, le=599, description="An HTTP status, 200 to 599.")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=100, description="A percentage, 0 to 100, fractions allowed.")]

@@ -1,4 +1,4 @@
-"""The traffic policy of a DestinationRule: load balancing, TLS, and the parts not acted on yet."""
+"""The traffic policy of a DestinationRule: load balancing, limits, failing endpoints, and TLS."""
 
 from typing import Annotated, Literal
 
@@ -18,8 +18,8 @@ class KeepAlive(Shape, frozen=True):
 class TcpPool(Shape, frozen=True):
     """Limits of connections."""
 
-    max_connections: int | None = None
-    connect_timeout: Duration | None = None
+    max_connections: Annotated[int | None, Meta(description="At once; no limit by default.")] = None
+    connect_timeout: Annotated[Duration | None, Meta(description="10s by default.")] = None
     tcp_keepalive: KeepAlive | None = None
     max_connection_duration: Duration | None = None
     idle_timeout: Duration | None = None
@@ -35,10 +35,12 @@ class Http2KeepAlive(Shape, frozen=True):
 class HttpPool(Shape, frozen=True):
     """Limits of requests."""
 
-    http1_max_pending_requests: int | None = None
-    http2_max_requests: int | None = None
+    http1_max_pending_requests: Annotated[int | None, Meta(description="Requests that wait for a connection.")] = (
+        None
+    )
+    http2_max_requests: Annotated[int | None, Meta(description="Requests under way at once.")] = None
     max_requests_per_connection: int | None = None
-    max_retries: int | None = None
+    max_retries: Annotated[int | None, Meta(description="Retries under way at once.")] = None
     idle_timeout: Duration | None = None
     h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] | None = None
     use_client_protocol: bool | None = None
@@ -152,26 +154,34 @@ class LoadBalancer(Shape, frozen=True):
     simple: Annotated[
         Simple | None, Meta(description="LEAST_REQUEST is the default; LEAST_CONN is its old name.")
     ] = None
-    consistent_hash: Annotated[ConsistentHash | None, NOT_YET] = None
+    consistent_hash: Annotated[
+        ConsistentHash | None, Meta(description="Requests with equal keys go to the same endpoint.")
+    ] = None
     locality_lb_setting: Annotated[LocalityLb | None, NOT_YET] = None
     zone_aware_lb_setting: Annotated[ZoneAwareLb | None, NOT_YET] = None
-    warmup_duration_secs: Annotated[Duration | None, NOT_YET] = None
-    warmup: Annotated[Warmup | None, NOT_YET] = None
+    warmup_duration_secs: Annotated[Duration | None, Meta(description="Deprecated: use warmup.")] = None
+    warmup: Annotated[Warmup | None, Meta(description="How a new endpoint's share grows.")] = None
     backend_utilization: Annotated[BackendUtilization | None, NOT_YET] = None
 
 
 class OutlierDetection(Shape, frozen=True):
     """When a failing endpoint is set aside."""
 
-    consecutive_errors: int | None = None
+    consecutive_errors: Annotated[
+        int | None, Meta(description="Deprecated and without effect: use consecutive5xxErrors.")
+    ] = None
     split_external_local_origin_errors: bool | None = None
     consecutive_local_origin_failures: UInt | None = None
-    consecutive_gateway_errors: UInt | None = None
-    consecutive5xx_errors: UInt | None = None
+    consecutive_gateway_errors: Annotated[UInt | None, Meta(description="502, 503, 504 in a row.")] = None
+    consecutive5xx_errors: Annotated[UInt | None, Meta(description="Errors in a row; 5 by default.")] = None
     interval: Duration | None = None
     base_ejection_time: Duration | None = None
-    max_ejection_percent: int | None = None
-    min_health_percent: int | None = None
+    max_ejection_percent: Annotated[
+        int | None, Meta(description="Of the endpoints, set aside at most; 10 by default.")
+    ] = None
+    min_health_percent: Annotated[
+        int | None, Meta(description="With fewer than this healthy, all endpoints are used.")
+    ] = None
     outlier_detection_http_error_codes: tuple[int, ...] = ()
 
 
@@ -211,7 +221,7 @@ class RetryBudget(Shape, frozen=True):
 
     percent: float | None = None
     min_retry_concurrency: UInt | None = None
-    budget_interval: Duration | None = None
+    budget_interval: Annotated[Duration | None, NOT_YET] = None
 
 
 class PortTrafficPolicy(Shape, frozen=True):
@@ -229,9 +239,11 @@ class TrafficPolicy(Shape, frozen=True):
 
     load_balancer: LoadBalancer | None = None
     tls: Tls | None = None
-    connection_pool: Annotated[ConnectionPool | None, NOT_YET] = None
-    outlier_detection: Annotated[OutlierDetection | None, NOT_YET] = None
-    port_level_settings: Annotated[tuple[PortTrafficPolicy, ...], NOT_YET] = ()
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+    port_level_settings: Annotated[
+        tuple[PortTrafficPolicy, ...], Meta(description="In place of all else here, for single ports.")
+    ] = ()
     tunnel: Annotated[Tunnel | None, NOT_YET] = None
-    proxy_protocol: Annotated[ProxyProtocol | None, NOT_YET] = None
-    retry_budget: Annotated[RetryBudget | None, NOT_YET] = None
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None

@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from weft.api.shape import (
-    NO_ANSWER_YET,
     NOT_YET,
     Duration,
     ExportTo,
@@ -54,7 +53,9 @@ class HttpMatch(Shape, frozen=True):
         False
     )
     gateways: Annotated[tuple[str, ...], Meta(description='Where this holds; "mesh" means all sidecars.')] = ()
-    stat_prefix: Annotated[str | None, NOT_YET] = None
+    stat_prefix: Annotated[
+        str | None, Meta(description="Envoy counts the requests that match under this name too.")
+    ] = None
 
 
 class Destination(Shape, frozen=True):
@@ -66,11 +67,15 @@ class Destination(Shape, frozen=True):
 
 
 class HeaderChanges(Shape, frozen=True):
-    """Headers to set, add and remove."""
+    """Headers to set, add and remove. Values may hold Envoy's %COMMAND%s."""
 
-    set: dict[str, str] = field(default_factory=dict)
-    add: dict[str, str] = field(default_factory=dict)
-    remove: tuple[str, ...] = ()
+    set: Annotated[dict[str, str], Meta(description="Headers by name; one that is there is replaced.")] = field(
+        default_factory=dict
+    )
+    add: Annotated[dict[str, str], Meta(description="Headers by name, beside those that are there.")] = field(
+        default_factory=dict
+    )
+    remove: Annotated[tuple[str, ...], Meta(description="Names of headers.")] = ()
 
 
 class Headers(Shape, frozen=True):
@@ -87,7 +92,7 @@ class HttpDestination(Shape, frozen=True):
     weight: Annotated[
         UInt | None, Meta(description="Share of the requests; the weights of a route sum to 100.")
     ] = None
-    headers: Annotated[Headers | None, NOT_YET] = None
+    headers: Annotated[Headers | None, Meta(description="Changes for requests that go here.")] = None
 
 
 class Retries(Shape, frozen=True):
@@ -96,9 +101,15 @@ class Retries(Shape, frozen=True):
     attempts: Annotated[UInt, Meta(description="Further tries after the first; 0 means none.")] = 0
     per_try_timeout: Duration | None = None
     retry_on: Annotated[str, Meta(description="Envoy's conditions and HTTP statuses, separated by commas.")] = ""
-    backoff: Annotated[Duration | None, NOT_YET] = None
-    retry_remote_localities: Annotated[bool | None, NOT_YET] = None
-    retry_ignore_previous_hosts: Annotated[bool | None, NOT_YET] = None
+    backoff: Annotated[
+        Duration | None, Meta(description="The wait before the first retry, up to tenfold later; 25ms by default.")
+    ] = None
+    retry_remote_localities: Annotated[
+        bool | None, Meta(description="Try other localities than the one that failed.")
+    ] = None
+    retry_ignore_previous_hosts: Annotated[
+        bool | None, Meta(description="Do not try again where it failed before; true by default.")
+    ] = None
 
 
 class Abort(Shape, frozen=True):
@@ -106,7 +117,7 @@ class Abort(Shape, frozen=True):
 
     http_status: Status | None = None
     percentage: Percent | None = None
-    grpc_status: Annotated[str | None, NOT_YET] = None
+    grpc_status: Annotated[str | None, Meta(description="A gRPC status: UNAVAILABLE, or 14.")] = None
     http2_error: Annotated[str | None, NOT_YET] = None
 
 
@@ -129,50 +140,57 @@ class Fault(Shape, frozen=True):
 
 
 class Redirect(Shape, frozen=True):
-    """An answer that sends the client elsewhere."""
+    """An answer that sends the client elsewhere; what is not given stays as the client asked for it."""
 
-    uri: str | None = None
-    prefix_rewrite: str | None = None
-    authority: str | None = None
+    uri: Annotated[
+        str | None, Meta(description="The whole path; after %PREFIX()%, only what the match took of it.")
+    ] = None
+    prefix_rewrite: Annotated[str | None, Meta(description="Replaces what the match took of the path.")] = None
+    authority: Annotated[str | None, Meta(description="The host.")] = None
     port: Port | None = None
-    derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
-    scheme: str | None = None
-    redirect_code: UInt | None = None
+    derive_port: Annotated[
+        Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None,
+        Meta(description="The scheme's own port, or the one that the client asked for."),
+    ] = None
+    scheme: Annotated[str | None, Meta(description="http or https.")] = None
+    redirect_code: Annotated[UInt | None, Meta(description="301 (the default), 302, 303, 307 or 308.")] = None
 
 
 class Body(Shape, frozen=True):
     """A body as text or as base64."""
 
     string: str | None = None
-    bytes: str | None = None
+    bytes: Annotated[str | None, Meta(description="Base64.")] = None
 
 
 class DirectResponse(Shape, frozen=True):
     """An answer without a destination."""
 
     status: Status
-    body: Body | None = None
+    body: Annotated[Body | None, Meta(description="At most 1 MiB.")] = None
 
 
 class Delegate(Shape, frozen=True):
-    """Another VirtualService that holds the routes."""
+    """Another VirtualService, one without hosts, that holds the routes."""
 
     name: str = ""
-    namespace: str = ""
+    namespace: Annotated[str, Meta(description="By default that of this rule.")] = ""
 
 
 class RegexRewrite(Shape, frozen=True):
-    """A rewrite by regular expression."""
+    """A rewrite by regular expression (RE2)."""
 
-    match: str = ""
-    rewrite: str = ""
+    match: Annotated[str, Meta(description="What is replaced in the path, wherever it stands.")] = ""
+    rewrite: Annotated[str, Meta(description="What takes its place; \\1 is the first group.")] = ""
 
 
 class Rewrite(Shape, frozen=True):
     """A change of the request's path or host."""
 
-    uri: str | None = None
-    authority: str | None = None
+    uri: Annotated[
+        str | None, Meta(description="Replaces what a prefix match took of the path, else the whole path.")
+    ] = None
+    authority: Annotated[str | None, Meta(description="The host.")] = None
     uri_regex_rewrite: RegexRewrite | None = None
 
 
@@ -180,20 +198,23 @@ class Mirror(Shape, frozen=True):
     """A destination that gets copies of requests."""
 
     destination: Destination
-    percentage: Percent | None = None
+    percentage: Annotated[Percent | None, Meta(description="Of the requests; all by default.")] = None
 
 
 class CorsPolicy(Shape, frozen=True):
-    """Cross-origin rules."""
+    """What browsers may do across origins."""
 
-    allow_origin: tuple[str, ...] = ()
+    allow_origin: Annotated[tuple[str, ...], Meta(description="Deprecated: use allowOrigins.")] = ()
     allow_origins: tuple[StringMatch, ...] = ()
     allow_methods: tuple[str, ...] = ()
     allow_headers: tuple[str, ...] = ()
     expose_headers: tuple[str, ...] = ()
-    max_age: Duration | None = None
+    max_age: Annotated[Duration | None, Meta(description="How long browsers may keep the answer.")] = None
     allow_credentials: bool | None = None
-    unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] | None = None
+    unmatched_preflights: Annotated[
+        Literal["UNSPECIFIED", "FORWARD", "IGNORE"] | None,
+        Meta(description="Whether preflights of other origins reach the service; they do by default."),
+    ] = None
 
 
 class HttpRoute(Shape, frozen=True):
@@ -205,17 +226,19 @@ class HttpRoute(Shape, frozen=True):
     timeout: Duration | None = None
     retries: Retries | None = None
     fault: Fault | None = None
-    redirect: Annotated[Redirect | None, NO_ANSWER_YET] = None
-    direct_response: Annotated[DirectResponse | None, NO_ANSWER_YET] = None
-    delegate: Annotated[Delegate | None, NO_ANSWER_YET] = None
-    rewrite: Annotated[Rewrite | None, NOT_YET] = None
-    mirror: Annotated[Destination | None, NOT_YET] = None
-    mirrors: Annotated[tuple[Mirror, ...], NOT_YET] = ()
-    mirror_percent: Annotated[UInt | None, NOT_YET] = None
-    mirror_percent_old: Annotated[UInt | None, NOT_YET] = field(default=None, name="mirror_percent")
-    mirror_percentage: Annotated[Percent | None, NOT_YET] = None
-    cors_policy: Annotated[CorsPolicy | None, NOT_YET] = None
-    headers: Annotated[Headers | None, NOT_YET] = None
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    delegate: Delegate | None = None
+    rewrite: Rewrite | None = None
+    mirror: Annotated[Destination | None, Meta(description="Gets copies of the requests.")] = None
+    mirrors: Annotated[tuple[Mirror, ...], Meta(description="Destinations that get copies, each its share.")] = ()
+    mirror_percent: Annotated[UInt | None, Meta(description="Deprecated: use mirrorPercentage.")] = None
+    mirror_percent_old: Annotated[UInt | None, Meta(description="Deprecated: use mirrorPercentage.")] = field(
+        default=None, name="mirror_percent"
+    )
+    mirror_percentage: Annotated[Percent | None, Meta(description="Of the requests; all by default.")] = None
+    cors_policy: CorsPolicy | None = None
+    headers: Annotated[Headers | None, Meta(description="Changes for all requests of this route.")] = None
 
 
 class StreamDestination(Shape, frozen=True):

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from weft.api import codes
-from weft.api.checks import check_duration, check_export_to, check_host, check_labels, check_regex
+from weft.api import codes, http_route_checks
+from weft.api.checks import check_comparison, check_duration, check_export_to, check_host, check_labels
 from weft.api.faults import key_path
 from weft.api.report import Report
 from weft.api.virtual_service import Fault, HttpMatch, HttpRoute, Retries, StringMatch, VirtualService
+from weft.base.grpc_status import GRPC_STATUSES, grpc_status
 from weft.base.names import is_header_name, nearest
 from weft.base.problem import Problem
 
@@ -42,7 +43,7 @@ _HUNDRED: Final = 100
 def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
     """Give all that is wrong with a rule, or works otherwise than it looks."""
     spec = rule.spec
-    yield from _hosts(spec.hosts, report)
+    yield from _hosts(rule, report)
     yield from check_export_to(spec.export_to, "spec.exportTo", report)
     yield from _gateways(spec.gateways, "spec.gateways", report)
     if not (spec.http or spec.tls or spec.tcp):
@@ -58,11 +59,11 @@ def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
             closed = field
 
 
-def _hosts(hosts: tuple[str, ...], report: Report) -> Iterator[Problem]:
-    if not hosts:
-        yield report.error(
-            "spec.hosts", "there are no hosts.", "Name the service whose requests are to be routed."
-        )
+def _hosts(rule: VirtualService, report: Report) -> Iterator[Problem]:
+    hosts = rule.spec.hosts
+    if not hosts and (rule.spec.gateways or not rule.spec.http):
+        hint = "Name the service whose requests are to be routed. Only a delegate has none, and no gateways."
+        yield report.error("spec.hosts", "there are no hosts.", hint)
     seen: dict[str, int] = {}
     for index, host in enumerate(hosts):
         yield from check_host(host, f"spec.hosts[{index}]", report, wildcard=True)
@@ -86,7 +87,6 @@ def _takes_all(route: HttpRoute) -> bool:
 
 
 def _route(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
-    yield from _one_outcome(route, field, report)
     yield from _weights(route, field, report)
     for index, each in enumerate(route.route):
         yield from check_host(
@@ -100,20 +100,7 @@ def _route(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
         yield from _retries(route.retries, f"{field}.retries", report)
     if route.fault is not None:
         yield from _fault(route.fault, f"{field}.fault", report)
-
-
-def _one_outcome(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
-    outcomes = {
-        "route": bool(route.route),
-        "redirect": route.redirect is not None,
-        "directResponse": route.direct_response is not None,
-        "delegate": route.delegate is not None,
-    }
-    given = [name for name, is_given in outcomes.items() if is_given]
-    if not given:
-        yield report.error(field, "nothing says where the requests go.", "Add a route with a destination.")
-    elif len(given) > 1:
-        yield report.error(field, f"{' and '.join(given)} exclude each other.", "Keep one of them.")
+    yield from http_route_checks.check(route, field, report)
 
 
 def _weights(route: HttpRoute, field: str, report: Report) -> Iterator[Problem]:
@@ -136,11 +123,13 @@ def _match(match: HttpMatch, field: str, report: Report) -> Iterator[Problem]:
     for name in ("uri", "scheme", "method", "authority"):
         comparison: StringMatch | None = getattr(match, name)
         if comparison is not None:
-            yield from _comparison(comparison, f"{field}.{name}", report, presence=False)
+            yield from check_comparison(comparison, f"{field}.{name}", report, presence=False)
     yield from _headers(match.headers, f"{field}.headers", report)
     yield from _headers(match.without_headers, f"{field}.withoutHeaders", report)
     for name, comparison in match.query_params.items():
-        yield from _comparison(comparison, key_path(f"{field}.queryParams", name), report, presence=True)
+        yield from check_comparison(comparison, key_path(f"{field}.queryParams", name), report, presence=True)
+    if match.stat_prefix == "":
+        yield report.error(f"{field}.statPrefix", "is empty.", "Write a name, or take it out.")
     yield from _gateways(match.gateways, f"{field}.gateways", report)
     yield from check_labels(match.source_labels, f"{field}.sourceLabels", report)
 
@@ -161,26 +150,7 @@ def _headers(headers: Mapping[str, StringMatch], field: str, report: Report) -> 
         elif name != name.lower():
             hint = f"Write {name.lower()}."
             yield report.info(here, "is compared in lower case, as Envoy sees all headers.", hint)
-        yield from _comparison(comparison, here, report, presence=True)
-
-
-def _comparison(match: StringMatch, field: str, report: Report, *, presence: bool) -> Iterator[Problem]:
-    ways = {"exact": match.exact, "prefix": match.prefix, "regex": match.regex}
-    given = [name for name, value in ways.items() if value is not None]
-    if len(given) > 1:
-        yield report.error(field, f"{' and '.join(given)} exclude each other.", "Keep one of them.")
-    if not given and not presence:
-        yield report.error(field, "says not how to compare.", "Add exact, prefix or regex.")
-    if match.prefix == "" and not presence:
-        yield report.error(
-            f"{field}.prefix", "the prefix is empty.", 'Write one, or take the match out ("/" is all).'
-        )
-    if match.regex is not None:
-        if not match.regex:
-            yield report.error(
-                f"{field}.regex", "the expression is empty.", "Write one, or .* for all.", codes.BAD_REGEX
-            )
-        yield from check_regex(match.regex, f"{field}.regex", report)
+        yield from check_comparison(comparison, here, report, presence=True)
 
 
 def _retries(retries: Retries, field: str, report: Report) -> Iterator[Problem]:
@@ -215,7 +185,11 @@ def _fault(fault: Fault, field: str, report: Report) -> Iterator[Problem]:
         ]
         if len(given) != 1:
             message = f"{' and '.join(given)} exclude each other." if given else "there is no status."
-            yield report.error(f"{field}.abort", message, "Give httpStatus.")
+            yield report.error(f"{field}.abort", message, "Give httpStatus or grpcStatus.")
+        if abort.grpc_status is not None and grpc_status(abort.grpc_status) is None:
+            near = nearest(abort.grpc_status.upper(), GRPC_STATUSES)
+            hint = f'Did you mean "{near}"?' if near else "Write a name such as UNAVAILABLE, or a number up to 16."
+            yield report.error(f"{field}.abort.grpcStatus", f'"{abort.grpc_status}" is no status of gRPC.', hint)
         if abort.percentage is None:
             yield _no_share(f"{field}.abort", "aborted", report)
     if delay is not None:

@@ -30,7 +30,7 @@ def down(home: Home = DEFAULT_HOME) -> None:
         fail("weft down must run as root.", "Try: sudo weft down")
     layout = chosen(Layout(place), record.load(place))
     try:
-        with files.locked(place / removal.LOCK):
+        with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
             removed = removal.remove(layout, data=True)
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")

@@ -17,6 +17,7 @@ def app() -> typer.Typer:
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
         pretty_exceptions_show_locals=False,
+        rich_markup_mode="markdown",  # paragraphs of a docstring flow; otherwise each of their lines is one
     )
     for module in COMMANDS:
         if importlib.util.find_spec(module):

@@ -16,7 +16,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The node, as `kubectl
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the app."""
-    group = typer.Typer(no_args_is_help=True)
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
     group.command("list")(list_nodes)
     group.command("stop")(stop)
     group.command("start")(start)
@@ -53,7 +53,7 @@ def stop(name: Name, home: Home = DEFAULT_HOME) -> None:
     place = absolute(home)
     layout, _ = _cluster(place)
     try:
-        with files.locked(place / removal.LOCK):
+        with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
             layout, held = _cluster(place)
             node = _named(layout, name)
             stopped = nodes.stop(layout, held, node)
@@ -78,7 +78,7 @@ def start(name: Name, home: Home = DEFAULT_HOME) -> None:
     place = absolute(home)
     layout, _ = _cluster(place)
     try:
-        with files.locked(place / removal.LOCK):
+        with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
             layout, held = _cluster(place)
             node = _named(layout, name)
             if any(one.runs for one in nodes.states(layout, held) if one.node == node):

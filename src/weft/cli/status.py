@@ -52,11 +52,14 @@ def status(home: Home = DEFAULT_HOME, output: Output = Form.TABLE) -> None:
         _print_json(found, str(held.layout().kubeconfig))
         raise typer.Exit(found.health)
     _show(found, str(held.layout().kubeconfig))
+    logs = held.layout().log("apiserver").parent
     match found.health:
         case Health.DEGRADED:
-            say_error("not everything runs.", "Start what is missing: weft up")
+            say_error(f"not everything runs (logs: {logs}).", "Start what is missing: weft up")
         case Health.ABSENT:
-            say_error("the cluster does not run.", "Start it again: weft up, or delete it: weft down")
+            say_error(
+                f"the cluster does not run (logs: {logs}).", "Start it again: weft up, or delete it: weft down"
+            )
     raise typer.Exit(found.health)
 
 

@@ -72,7 +72,7 @@ def up(
 
     from weft.adapters import files
     from weft.cli.display import Steady
-    from weft.cluster.machine import record
+    from weft.cluster.machine import record, removal
     from weft.cluster.machine.layout import API_PORT, LAN, PODS, SERVICES, Layout
     from weft.cluster.machine.preflight import Facts, check
     from weft.cluster.machine.up import chosen
@@ -96,7 +96,7 @@ def up(
         raise typer.Exit(1)
     console = Steady()
     try:
-        with files.locked(place / ".lock"):
+        with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
             _run(layout, console)
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")

@@ -6,11 +6,12 @@ from weft.api import codes
 from weft.api.report import Report
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
+from weft.model import delegates
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, Missing, host_hint, resolve
-from weft.model.virtual_services import RoutingRule
+from weft.model.routing_rule import RoutingRule
 
 
 def ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
@@ -32,7 +33,11 @@ def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, 
     """What is wrong with a VirtualService, given the rest of the cluster."""
     report = Report(At(kind="VirtualService", namespace=rule.namespace, name=rule.name))
     client = Client(rule.namespace)
-    found = [*_hosts(rule, client, directory, report), *_destinations(rule, client, directory, report)]
+    found = [
+        *_hosts(rule, client, directory, report),
+        *_destinations(rule, client, directory, report),
+        *_delegates(rule, directory, report),
+    ]
     return ordered(found)
 
 
@@ -82,11 +87,19 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
 def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
     """Resolve each destination for every port that its requests may come in on."""
     ports = {port.number for each in _services(rule.hosts, directory) for port in each.service.ports} or {0}
-    for target in (each for route in rule.routes for each in route.targets):
+    for target in (each for route in rule.routes for each in route.references):
         for port in sorted(ports):
             found = resolve(target, port, client, directory)
             if isinstance(found, Missing):
                 yield report.error(found.field, f"{found.reason}.", found.hint, found.code)
+
+
+def _delegates(rule: RoutingRule, directory: Directory, report: Report) -> Iterator[Problem]:
+    for route in rule.routes:
+        found = delegates.find(route, rule, directory.virtual_services.by_name) if route.delegate else None
+        if isinstance(found, delegates.NoDelegate):
+            field = f"{route.field}.delegate"
+            yield report.error(field, f"{found.reason}: requests get 503.", found.hint, codes.NOT_FOUND)
 
 
 def _services(hosts: Iterable[str], directory: Directory) -> list[Registered]:

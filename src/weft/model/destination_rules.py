@@ -1,32 +1,19 @@
 """DestinationRules, translated once, and which of them is in force for a host and a client."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from weft.api import destination_rule as api
-from weft.api import traffic_policy as api_policy
 from weft.base.names import full_host, host_matches
 from weft.model.clients import Client, exported_to, is_visible, sorted_labels
 from weft.model.rule import Rule
 from weft.model.services import Labels
-from weft.model.traffic import HostTraffic, LoadBalancer, Subset, TlsMode, TrafficPolicy
+from weft.model.traffic import HostTraffic, PortPolicies, Subset, TrafficPolicy
+from weft.model.traffic_policies import overridden, port_policies, subset_ports
 
 NO_RULE: Final = HostTraffic()
 """How to talk to a host without a DestinationRule."""
-
-_BALANCERS: Final = {
-    "LEAST_CONN": LoadBalancer.LEAST_REQUEST,
-    "LEAST_REQUEST": LoadBalancer.LEAST_REQUEST,
-    "ROUND_ROBIN": LoadBalancer.ROUND_ROBIN,
-    "RANDOM": LoadBalancer.RANDOM,
-    "PASSTHROUGH": LoadBalancer.PASSTHROUGH,
-}
-_TLS: Final = {
-    "DISABLE": TlsMode.DISABLE,
-    "SIMPLE": TlsMode.SIMPLE,
-    "ISTIO_MUTUAL": TlsMode.ISTIO_MUTUAL,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +25,16 @@ class TrafficRule(Rule):
     export_to: frozenset[str]
     selector: Labels
     policy: TrafficPolicy | None
+    ports: PortPolicies
     subsets: tuple[Subset, ...]
 
 
 def traffic_rule(source: api.DestinationRule, domain: str) -> TrafficRule:
     """Translate a DestinationRule that has passed its checks."""
     meta, spec = source.metadata, source.spec
-    policy = None if spec.traffic_policy is None else _overridden(TrafficPolicy(), spec.traffic_policy)
+    policy = None if spec.traffic_policy is None else overridden(TrafficPolicy(), spec.traffic_policy)
     base = policy or TrafficPolicy()
+    ports = port_policies(base, spec.traffic_policy)
     return TrafficRule(
         name=meta.name,
         namespace=meta.namespace,
@@ -55,10 +44,16 @@ def traffic_rule(source: api.DestinationRule, domain: str) -> TrafficRule:
         export_to=exported_to(spec.export_to, meta.namespace),
         selector=sorted_labels(spec.workload_selector.match_labels) if spec.workload_selector else (),
         policy=policy,
-        subsets=tuple(
-            Subset(each.name, sorted_labels(each.labels), _overridden(base, each.traffic_policy))
-            for each in spec.subsets
-        ),
+        ports=ports,
+        subsets=tuple(_subset(each, base, ports) for each in spec.subsets),
+    )
+
+
+def _subset(written: api.Subset, base: TrafficPolicy, ports: PortPolicies) -> Subset:
+    policy = overridden(base, written.traffic_policy)
+    own = port_policies(policy, written.traffic_policy)
+    return Subset(
+        written.name, sorted_labels(written.labels), policy, subset_ports(ports, own, written.traffic_policy)
     )
 
 
@@ -108,29 +103,19 @@ def traffic(rules: tuple[TrafficRule, ...]) -> HostTraffic:
         case ():
             return NO_RULE
         case (only,):
-            return HostTraffic(only.policy or TrafficPolicy(), only.subsets, only.full_name)
+            return HostTraffic(only.policy or TrafficPolicy(), only.subsets, only.full_name, only.ports)
         case _:
-            policy = next((each.policy for each in rules if each.policy is not None), TrafficPolicy())
+            policy, ports = next(
+                ((each.policy, each.ports) for each in rules if each.policy is not None), (TrafficPolicy(), ())
+            )
             subsets: dict[str, Subset] = {}
             for rule in rules:
                 for subset in rule.subsets:
                     subsets.setdefault(subset.name, subset)
-            return HostTraffic(policy, tuple(subsets.values()), rules[0].full_name)
+            return HostTraffic(policy, tuple(subsets.values()), rules[0].full_name, ports)
 
 
 def _in_force(rule: TrafficRule, client: Client) -> bool:
     if rule.selector and (rule.namespace != client.namespace or not client.has(rule.selector)):
         return False
     return is_visible(rule.export_to, client.namespace)
-
-
-def _overridden(policy: TrafficPolicy, override: api_policy.TrafficPolicy | None) -> TrafficPolicy:
-    """Replace what the override sets; what it leaves out is inherited."""
-    if override is None:
-        return policy
-    balancer, tls = override.load_balancer, override.tls
-    if balancer is not None and balancer.simple in _BALANCERS:
-        policy = replace(policy, load_balancer=_BALANCERS[balancer.simple])
-    if tls is not None and tls.mode in _TLS:
-        policy = replace(policy, tls=_TLS[tls.mode])
-    return policy

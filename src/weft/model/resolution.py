@@ -10,11 +10,13 @@ from weft.api import codes
 from weft.base.names import nearest
 from weft.model.clients import Client, is_visible
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
+from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
-from weft.model.routing import Destination, HostRoutes, HttpRoute, Unresolved
+from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
+from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
 from weft.model.traffic import HostTraffic
-from weft.model.virtual_services import RouteRule, RoutingRule, Target, VirtualServices
+from weft.model.virtual_services import VirtualServices
 
 _CREATE = "Create the Service or a ServiceEntry."
 
@@ -73,7 +75,12 @@ def host_routes(
     speaks_http = port.protocol.is_http or port.protocol is Protocol.AUTO
     if rule is not None and speaks_http:
         routes = tuple(
-            replace(each.route, matches=matches, destinations=destinations(each, port.number, client, directory))
+            replace(
+                each.route,
+                matches=matches,
+                destinations=destinations(each, port.number, client, directory),
+                mirrors=mirrors(each, port.number, client, directory),
+            )
             for each in rule.routes
             if (matches := each.matches(client, port.number)) is not None
         )
@@ -91,12 +98,20 @@ def destinations(
     rule: RouteRule, port: int, client: Client, directory: Directory
 ) -> tuple[Destination | Unresolved, ...]:
     """The destinations of a route with their shares; those with none are left out."""
+    if rule.route.outcome is not None:
+        return ()
     if not rule.targets:
-        return (Unresolved("the route has no destination that is acted on yet", 100),)
+        return (Unresolved(f"VirtualService {rule.delegate} has no routes for it", 100),)
     found = ((each.weight, resolve(each, port, client, directory)) for each in rule.targets if each.weight)
     return tuple(
         each if isinstance(each, Destination) else Unresolved(each.reason, weight) for weight, each in found
     )
+
+
+def mirrors(rule: RouteRule, port: int, client: Client, directory: Directory) -> tuple[Mirror, ...]:
+    """The destinations that get copies; those that are not to be found get none."""
+    found = ((share, resolve(target, port, client, directory)) for target, share in rule.mirrors if share)
+    return tuple(Mirror(each, share) for share, each in found if isinstance(each, Destination))
 
 
 def resolve(target: Target, port: int, client: Client, directory: Directory) -> Destination | Missing:
@@ -111,7 +126,7 @@ def resolve(target: Target, port: int, client: Client, directory: Directory) -> 
         host = directory.traffic(service, client)
         if all(subset.name != target.subset for subset in host.subsets):
             return _no_subset(target, host)
-    return Destination(service.hostname, number, target.subset, target.weight)
+    return Destination(service.hostname, number, target.subset, target.weight, target.headers)
 
 
 def _port(target: Target, service: Service, port: int) -> int | Missing:

@@ -15,9 +15,10 @@ from weft.base.problem import Problem
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic_rule
 from weft.model.registry import Key, Registered, Registry
 from weft.model.resolution import Directory
+from weft.model.routing_rule import RoutingRule, routing_rule
 from weft.model.snapshot import Snapshot
 from weft.model.view_memo import ViewMemo
-from weft.model.virtual_services import RoutingRule, VirtualServices, routing_rule
+from weft.model.virtual_services import VirtualServices
 
 KINDS: Final = (*KUBERNETES, *RESOURCES)
 """The kinds that the store takes in."""

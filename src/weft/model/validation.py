@@ -14,8 +14,9 @@ from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
 from weft.model import analysis
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.routing_rule import routing_rule
 from weft.model.snapshot import Snapshot
-from weft.model.virtual_services import VirtualServices, routing_rule
+from weft.model.virtual_services import VirtualServices
 
 # Kubernetes cuts warnings that are longer, and drops them all beyond 4096 characters
 _MAX_WARNING: Final = 250

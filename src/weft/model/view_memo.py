@@ -12,8 +12,8 @@ from weft.base.names import host_matches
 from weft.model.clients import Client, is_visible
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
+from weft.model.routing_rule import RoutingRule
 from weft.model.view import PortView, ServiceView
-from weft.model.virtual_services import RoutingRule
 
 _MAX_CLIENTS = 4096
 
@@ -125,7 +125,7 @@ def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
     touched = {name for name, each in new.services.items() if old.services.get(name) is not each}
     touched.update(name for name in old.services if name not in new.services)
     named = {
-        host for rule in _changed(old.virtual_services.rules, new.virtual_services.rules) for host in rule.hosts
+        host for rule in _changed(old.virtual_services.merged, new.virtual_services.merged) for host in rule.hosts
     }
     named |= {rule.host for rule in _changed(old.destination_rules.rules, new.destination_rules.rules)}
     for host in named:

@@ -16,10 +16,12 @@ from weft.adapters import keys
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.cluster import controllers
+from weft.cluster.apiserver.history import StoreError
 from weft.cluster.apiserver.loadbalancers import Range
 from weft.cluster.apiserver.serving import Settings, serve
 from weft.cluster.apiserver.world import World
 from weft.pki import authority, pem
+from weft.processes import limits
 
 _log = logging.getLogger("weft.apiserver")
 
@@ -93,11 +95,14 @@ async def _run(settings: Settings, *, control: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serve(settings, World(_now, random.SystemRandom())):
+        limits.settled()
         _log.info("serving on %s", ", ".join(f"{host}:{port}" for host, port in settings.binds))
         waiting = asyncio.create_task(stop.wait())
+        tidying = asyncio.create_task(limits.keep_small(), name="keep-small")
         working = asyncio.create_task(_control(settings)) if control else None
         await asyncio.wait([task for task in (waiting, working) if task], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        tidying.cancel()
         if working is None:
             return
         if working.done():
@@ -113,8 +118,13 @@ def main(argv: Sequence[str]) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     settings, control = _settings(argv)
+    limits.widen()
+    limits.small_connections()
     try:
         asyncio.run(_run(settings, control=control))
+    except StoreError as error:
+        sys.stderr.write(f"weft apiserver: {error}\n")
+        return 1
     except OSError as error:
         sys.stderr.write(
             f"weft apiserver: {error}. Is the address free, and did `weft up` make {settings.home}/pki?\n"

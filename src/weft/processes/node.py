@@ -61,7 +61,7 @@ async def _run(options: argparse.Namespace) -> None:
     from weft.cluster.kubelet.runtime_config import RuntimePaths
     from weft.cluster.machine import record
     from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
-    from weft.cluster.network import dns, service_proxy
+    from weft.cluster.network import dns, health_checks, policy_keeper, service_proxy
     from weft.cluster.network.directory import Directory
 
     home = options.home.absolute()
@@ -79,12 +79,18 @@ async def _run(options: argparse.Namespace) -> None:
         dns=ClusterDns(str(layout.dns_ip), CLUSTER_DOMAIN),
         api=(str(layout.api_service_ip), 443),
     )
-    async with Kube(Access.from_kubeconfig(folder / "kubeconfig")) as kube, asyncio.TaskGroup() as group:
-        directory = Directory()
+    async with (
+        Kube(Access.from_kubeconfig(folder / "kubeconfig")) as kube,
+        Kube(Access.from_kubeconfig(folder / "network.kubeconfig")) as watcher,
+        asyncio.TaskGroup() as group,
+    ):
+        directory = Directory(options.name)
         group.create_task(directory.run(kube))
         group.create_task(
             service_proxy.run(kube, options.name, service_range=str(layout.services), directory=directory)
         )
+        group.create_task(policy_keeper.Keeper(options.name).run(watcher))
+        group.create_task(health_checks.run(directory, options.ip, options.name))
         group.create_task(
             dns.run(
                 kube,

@@ -5,11 +5,11 @@ from datetime import timedelta
 from enum import Enum, auto
 from typing import Any
 
-from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
+from google.protobuf import duration_pb2, struct_pb2
 
 from weft.model.services import Protocol
-from weft.model.traffic import LoadBalancer, TlsMode, TrafficPolicy
-from weft.xds import encode, names, protocols, tls
+from weft.model.traffic import TlsMode, TrafficPolicy
+from weft.xds import cluster_policies, encode, names, protocols, tls
 from weft.xds.endpoints import address
 from weft.xds.proto import (
     address_pb2,
@@ -19,7 +19,6 @@ from weft.xds.proto import (
     config_source_pb2,
     endpoint_components_pb2,
     endpoint_pb2,
-    percent_pb2,
 )
 from weft.xds.resource import CLUSTER, Resource
 
@@ -27,14 +26,7 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 INBOUND_SOURCE = "127.0.0.6"
 """The sidecar's source address towards its application: iptables lets it through to the loopback."""
 
-_NO_LIMIT = wrappers_pb2.UInt32Value(value=4294967295)
 _LB: Any = cluster_pb2.Cluster
-_BALANCERS = {
-    LoadBalancer.LEAST_REQUEST: _LB.LEAST_REQUEST,
-    LoadBalancer.ROUND_ROBIN: _LB.ROUND_ROBIN,
-    LoadBalancer.RANDOM: _LB.RANDOM,
-    LoadBalancer.PASSTHROUGH: _LB.CLUSTER_PROVIDED,
-}
 
 
 class Discovery(Enum):
@@ -79,18 +71,18 @@ class InboundCluster:
 def outbound_cluster(config: OutboundCluster) -> Resource:
     """The cluster `outbound|PORT|SUBSET|HOSTNAME`."""
     name = names.outbound_cluster(config.hostname, config.port, config.subset)
-    cluster = _base(name)
-    cluster.lb_policy = _BALANCERS[config.policy.load_balancer]
+    cluster = _base(name, config.policy)
+    cluster_policies.apply(cluster, config.policy)
     cluster.metadata.CopyFrom(_metadata(config))
-    # an endpoint that is not ready is never a last resort
-    cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0))
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol)
+        protocols.http_options(config.protocol, config.policy)
     )
     _discover(cluster, config)
     _secure(cluster, config)
+    if config.policy.proxy_protocol:
+        _announce(cluster, config.policy.proxy_protocol)
     return encode.resource(CLUSTER, name, cluster)
 
 
@@ -117,14 +109,12 @@ def fixed_clusters() -> tuple[Resource, ...]:
     return tuple(encode.resource(CLUSTER, cluster.name, cluster) for cluster in (black_hole, passthrough, inbound))
 
 
-def _base(name: str) -> Any:
-    unlimited = circuit_breaker_pb2.CircuitBreakers.Thresholds(
-        max_connections=_NO_LIMIT, max_pending_requests=_NO_LIMIT, max_requests=_NO_LIMIT, max_retries=_NO_LIMIT
-    )
+def _base(name: str, policy: TrafficPolicy = protocols.NO_POLICY) -> Any:
+    limits = cluster_policies.thresholds(policy.pool, policy.retry_budget)
     return cluster_pb2.Cluster(
         name=name,
         connect_timeout=encode.duration(CONNECT_TIMEOUT),
-        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[unlimited]),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
     )
 
 
@@ -198,6 +188,14 @@ def _secure(cluster: Any, config: OutboundCluster) -> None:
                 )
         case TlsMode.AUTO:
             pass  # a host outside the mesh takes no mTLS of ours
+
+
+def _announce(cluster: Any, version: int) -> None:
+    """Say the client's address first, by the PROXY protocol."""
+    for each in cluster.transport_socket_matches:
+        each.transport_socket.CopyFrom(cluster_policies.through_proxy_protocol(each.transport_socket, version))
+    socket = cluster.transport_socket if cluster.HasField("transport_socket") else tls.plaintext()
+    cluster.transport_socket.CopyFrom(cluster_policies.through_proxy_protocol(socket, version))
 
 
 def _mutual(config: OutboundCluster) -> Any:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from weft.model.routing import HostRoutes
 from weft.model.services import Labels, Protocol, Service, ServicePort
-from weft.model.traffic import LoadBalancer, TrafficPolicy
+from weft.model.traffic import BySource, LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView, View
 from weft.xds import clusters, endpoints, inbound, listeners, names, routes
 from weft.xds.clusters import Discovery, InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import ServiceListener
+from weft.xds.listeners_http import TcpLimits
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
@@ -177,8 +178,8 @@ def _clusters(
 ) -> Iterable[tuple[OutboundCluster, Labels]]:
     """The clusters of one port, each with its endpoints' labels: the whole service, then its subsets."""
     service, traffic = view.service, view.traffic
-    policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.policy)]
-    policies += [(subset.name, subset.labels, subset.policy) for subset in traffic.subsets]
+    policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
+    policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
     meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
     identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
     for subset, labels, policy in policies:
@@ -214,5 +215,8 @@ def _service_listeners(view: ServiceView, port: ServicePort, port_view: PortView
     addresses = view.service.addresses
     if view.service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
+    policy = view.traffic.at(port.number)
+    by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
+    limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
     for host in addresses:
-        yield ServiceListener(host, port.number, view.service.hostname, port.protocol)
+        yield ServiceListener(host, port.number, view.service.hostname, port.protocol, limits)

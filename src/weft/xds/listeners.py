@@ -9,6 +9,7 @@ from google.protobuf import wrappers_pb2
 from weft.model.services import Protocol
 from weft.xds import encode, listeners_http, names
 from weft.xds.endpoints import address
+from weft.xds.listeners_http import NO_LIMITS, TcpLimits
 from weft.xds.proto import base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
 
@@ -29,6 +30,7 @@ class ServiceListener:
     port: int
     hostname: str
     protocol: Protocol
+    limits: TcpLimits = NO_LIMITS
 
 
 def virtual_outbound() -> Resource:
@@ -73,7 +75,9 @@ def service_listener(config: ServiceListener) -> Resource:
         _sniff(listener, DETECTION_TIMEOUT)
         listener.filter_chains.append(_requests(f"outbound_{name}", f"{config.hostname}:{config.port}"))
     cluster = names.outbound_cluster(config.hostname, config.port)
-    listener.default_filter_chain.CopyFrom(_CHAIN.FilterChain(name=cluster, filters=[listeners_http.tcp(cluster)]))
+    listener.default_filter_chain.CopyFrom(
+        _CHAIN.FilterChain(name=cluster, filters=[listeners_http.tcp(cluster, limits=config.limits)])
+    )
     return encode.resource(LISTENER, name, listener)
 
 

@@ -1,5 +1,7 @@
 """The two ways a sidecar handles a connection: requests (HTTP connection manager) or bytes (TCP proxy)."""
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
@@ -8,7 +10,9 @@ from weft.xds import client_limits, encode
 from weft.xds.clusters import aggregated
 from weft.xds.proto import (
     base_pb2,
+    cors_pb2,
     fault_pb2,
+    hash_policy_pb2,
     http_connection_manager_pb2,
     http_inspector_pb2,
     listener_components_pb2,
@@ -21,7 +25,7 @@ from weft.xds.proto import (
     tls_inspector_pb2,
     value_pb2,
 )
-from weft.xds.routes import FAULT_FILTER
+from weft.xds.route_policies import CORS_FILTER, FAULT_FILTER
 
 HTTP_FILTER = "envoy.filters.network.http_connection_manager"
 TCP_FILTER = "envoy.filters.network.tcp_proxy"
@@ -41,7 +45,8 @@ def outbound_http(stat_prefix: str, route_name: str) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`."""
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = _http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
-    manager = _manager(stat_prefix, [limits, _fault(), _alpn(), _router()])
+    cross_origin = _http_filter(CORS_FILTER, cors_pb2.Cors())
+    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
     return _filter(HTTP_FILTER, manager)
@@ -71,9 +76,32 @@ def inbound_http(stat_prefix: str, route_table: Any, *, authenticated: bool, def
     return _filter(HTTP_FILTER, manager)
 
 
-def tcp(cluster: str, stat_prefix: str = "") -> Any:
+@dataclass(frozen=True, slots=True)
+class TcpLimits:
+    """How long a connection may be silent and may last, None for Envoy's defaults: an hour, and for ever.
+
+    `by_source`: the connections of one client go to one endpoint.
+    """
+
+    idle_timeout: timedelta | None = None
+    max_duration: timedelta | None = None
+    by_source: bool = False
+
+
+NO_LIMITS = TcpLimits()
+
+
+def tcp(cluster: str, stat_prefix: str = "", limits: TcpLimits = NO_LIMITS) -> Any:
     """The filter that joins a connection to `cluster`."""
-    return _filter(TCP_FILTER, tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster))
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster)
+    if limits.idle_timeout is not None:
+        proxy.idle_timeout.CopyFrom(encode.duration(limits.idle_timeout))
+    if limits.max_duration is not None:
+        proxy.max_downstream_connection_duration.CopyFrom(encode.duration(limits.max_duration))
+    if limits.by_source:
+        by_source = hash_policy_pb2.HashPolicy.SourceIp()
+        proxy.hash_policy.append(hash_policy_pb2.HashPolicy(source_ip=by_source))
+    return _filter(TCP_FILTER, proxy)
 
 
 def original_dst() -> Any:

@@ -45,7 +45,8 @@ def _path(message: Any, uri: StringMatch) -> None:
         message.case_sensitive.value = False
 
 
-def _string(condition: StringMatch) -> Any:
+def string(condition: StringMatch) -> Any:
+    """The StringMatcher of a comparison."""
     match condition.kind:
         case MatchKind.PREFIX:
             return string_pb2.StringMatcher(prefix=condition.value, ignore_case=condition.ignore_case)
@@ -61,7 +62,7 @@ def _header(name: str, condition: StringMatch, *, without: bool = False) -> Any:
     if condition.kind is MatchKind.PRESENT or (condition.kind is MatchKind.PREFIX and not condition.value):
         header.present_match = True
     else:
-        header.string_match.CopyFrom(_string(condition))
+        header.string_match.CopyFrom(string(condition))
         # a header that is not there does not carry the unwanted value
         header.treat_missing_header_as_empty = without
     return header
@@ -72,5 +73,5 @@ def _query(name: str, condition: StringMatch) -> Any:
     if condition.kind is MatchKind.PRESENT or (condition.kind is MatchKind.PREFIX and not condition.value):
         parameter.present_match = True
     else:
-        parameter.string_match.CopyFrom(_string(condition))
+        parameter.string_match.CopyFrom(string(condition))
     return parameter

@@ -13,6 +13,7 @@ cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
 config_source_pb2: Any = import_module("envoy.config.core.v3.config_source_pb2")
+cors_pb2: Any = import_module("envoy.extensions.filters.http.cors.v3.cors_pb2")
 early_header_mutation_pb2: Any = import_module(
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2"
 )
@@ -22,6 +23,7 @@ extension_pb2: Any = import_module("envoy.config.core.v3.extension_pb2")
 fault_pb2: Any = import_module("envoy.extensions.filters.http.fault.v3.fault_pb2")
 grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
 header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
+hash_policy_pb2: Any = import_module("envoy.type.v3.hash_policy_pb2")
 health_check_pb2: Any = import_module("envoy.config.core.v3.health_check_pb2")
 http_connection_manager_pb2: Any = import_module(
     "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2"
@@ -30,11 +32,17 @@ http_inspector_pb2: Any = import_module("envoy.extensions.filters.listener.http_
 http_protocol_options_pb2: Any = import_module("envoy.extensions.upstreams.http.v3.http_protocol_options_pb2")
 listener_components_pb2: Any = import_module("envoy.config.listener.v3.listener_components_pb2")
 listener_pb2: Any = import_module("envoy.config.listener.v3.listener_pb2")
+matcher_pb2: Any = import_module("envoy.config.common.matcher.v3.matcher_pb2")
 mutation_rules_pb2: Any = import_module("envoy.config.common.mutation_rules.v3.mutation_rules_pb2")
 original_dst_pb2: Any = import_module("envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2")
+outlier_detection_pb2: Any = import_module("envoy.config.cluster.v3.outlier_detection_pb2")
 percent_pb2: Any = import_module("envoy.type.v3.percent_pb2")
 previous_hosts_pb2: Any = import_module("envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2")
+previous_priorities_pb2: Any = import_module(
+    "envoy.extensions.retry.priority.previous_priorities.v3.previous_priorities_config_pb2"
+)
 protocol_pb2: Any = import_module("envoy.config.core.v3.protocol_pb2")
+proxy_protocol_pb2: Any = import_module("envoy.config.core.v3.proxy_protocol_pb2")
 raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
 regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")
 route_components_pb2: Any = import_module("envoy.config.route.v3.route_components_pb2")
@@ -47,4 +55,7 @@ substitution_format_string_pb2: Any = import_module("envoy.config.core.v3.substi
 tcp_proxy_pb2: Any = import_module("envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2")
 tls_inspector_pb2: Any = import_module("envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2")
 tls_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.tls_pb2")
+upstream_proxy_protocol_pb2: Any = import_module(
+    "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2"
+)
 value_pb2: Any = import_module("envoy.extensions.filters.common.set_filter_state.v3.value_pb2")

@@ -1,29 +1,30 @@
 """What protocol a cluster speaks to its endpoints."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from google.protobuf import any_pb2
 
 from weft.model.services import Protocol
+from weft.model.traffic import ByCookie, ByHeader, ByQuery, BySource, ConnectionPool, HashKey, TrafficPolicy
 from weft.xds import encode
-from weft.xds.proto import http_protocol_options_pb2, protocol_pb2
+from weft.xds.proto import (
+    http_protocol_options_pb2,
+    matcher_pb2,
+    protocol_pb2,
+    regex_pb2,
+    route_components_pb2,
+    string_pb2,
+)
+
+NO_POLICY: Final = TrafficPolicy()
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 _HTTP1: Any = protocol_pb2.Http1ProtocolOptions
 _HTTP2: Any = protocol_pb2.Http2ProtocolOptions
 _OPTIONS: Any = http_protocol_options_pb2.HttpProtocolOptions
-
-_AS_DOWNSTREAM = encode.packed(
-    _OPTIONS(
-        use_downstream_protocol_config=_OPTIONS.UseDownstreamHttpConfig(
-            http_protocol_options=_HTTP1(), http2_protocol_options=_HTTP2()
-        )
-    )
-)
-_ALWAYS_HTTP2 = encode.packed(
-    _OPTIONS(explicit_http_config=_OPTIONS.ExplicitHttpConfig(http2_protocol_options=_HTTP2()))
-)
+_PING_TIMEOUT = timedelta(seconds=5)
 
 
 def always_http2(protocol: Protocol) -> bool:
@@ -31,6 +32,62 @@ def always_http2(protocol: Protocol) -> bool:
     return protocol in {Protocol.HTTP2, Protocol.GRPC}
 
 
-def http_options(protocol: Protocol) -> any_pb2.Any:
-    """The cluster's HTTP protocol options: HTTP/2 where the port says so, else what the client speaks."""
-    return _ALWAYS_HTTP2 if always_http2(protocol) else _AS_DOWNSTREAM
+def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_pb2.Any:
+    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
+    pool = policy.pool
+    http2 = _HTTP2()
+    if pool.max_concurrent_streams:
+        http2.max_concurrent_streams.value = pool.max_concurrent_streams
+    if pool.ping_interval is not None:
+        http2.connection_keepalive.interval.CopyFrom(encode.duration(pool.ping_interval))
+        http2.connection_keepalive.timeout.CopyFrom(encode.duration(pool.ping_timeout or _PING_TIMEOUT))
+    options = _OPTIONS()
+    if (always_http2(protocol) or pool.upgrade_to_http2) and not pool.use_client_protocol:
+        options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    else:
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_HTTP1())
+        options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
+    _limits(options, pool)
+    if policy.hash is not None:
+        options.hash_policy.append(hash_policy(policy.hash.key))
+    if policy.outliers is not None and policy.outliers.error_statuses:
+        options.outlier_detection.error_matcher.CopyFrom(_errors(policy.outliers.error_statuses))
+    return encode.packed(options)
+
+
+def hash_policy(key: HashKey) -> Any:
+    """What requests are hashed by."""
+    policy = route_components_pb2.RouteAction.HashPolicy
+    match key:
+        case ByHeader(name):
+            return policy(header=policy.Header(header_name=name))
+        case ByQuery(name):
+            return policy(query_parameter=policy.QueryParameter(name=name))
+        case BySource():
+            return policy(connection_properties=policy.ConnectionProperties(source_ip=True))
+        case ByCookie(name, path, ttl, attributes):
+            cookie = policy.Cookie(name=name, path=path)
+            if ttl is not None:
+                cookie.ttl.CopyFrom(encode.duration(ttl))
+            cookie.attributes.extend(policy.CookieAttribute(name=n, value=v) for n, v in attributes)
+            return policy(cookie=cookie)
+
+
+def _limits(options: Any, pool: ConnectionPool) -> None:
+    common = options.common_http_protocol_options
+    if pool.http_idle_timeout is not None:
+        common.idle_timeout.CopyFrom(encode.duration(pool.http_idle_timeout))
+    if pool.max_connection_duration is not None:
+        common.max_connection_duration.CopyFrom(encode.duration(pool.max_connection_duration))
+    if pool.max_requests_per_connection:
+        common.max_requests_per_connection.value = pool.max_requests_per_connection
+
+
+def _errors(statuses: tuple[int, ...]) -> Any:
+    """Responses with one of these statuses."""
+    regex = regex_pb2.RegexMatcher(regex="|".join(map(str, statuses)))
+    header = route_components_pb2.HeaderMatcher(
+        name=":status", string_match=string_pb2.StringMatcher(safe_regex=regex)
+    )
+    match = matcher_pb2.HttpHeadersMatch(headers=[header])
+    return matcher_pb2.MatchPredicate(http_response_headers_match=match)

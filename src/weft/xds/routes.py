@@ -7,26 +7,12 @@ from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
 
-from weft.model.routing import Destination, HostRoutes, HttpRoute, RequestMatch, Retries, Unresolved
+from weft.model.routing import Answer, HostRoutes, HttpRoute, Redirect, RequestMatch
 from weft.model.services import Service
-from weft.xds import encode, matches, names
-from weft.xds.proto import (
-    base_pb2,
-    common_fault_pb2,
-    fault_pb2,
-    percent_pb2,
-    previous_hosts_pb2,
-    route_components_pb2,
-    route_pb2,
-)
+from weft.xds import encode, matches, names, route_policies
+from weft.xds.proto import base_pb2, route_components_pb2, route_pb2
 from weft.xds.resource import ROUTE, Resource
-
-FAULT_FILTER = "envoy.filters.http.fault"
-DEFAULT_RETRY_ON = (
-    "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes,reset-before-request"
-)
-"""Istio's default, and what never reached the other side."""
-DEFAULT_RETRIES = Retries(attempts=2)
+from weft.xds.route_actions import change_headers, forward, redirect
 
 _NO_LIMIT = duration_pb2.Duration()
 _ROUTE: Any = route_components_pb2
@@ -93,91 +79,40 @@ def virtual_host(host: VirtualHost) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
 
 
-def retry_policy(retries: Retries) -> Any:
-    """How failed tries are repeated: elsewhere if possible, on 503 and on connections that failed."""
-    words = [word.strip() for word in retries.retry_on.split(",") if word.strip()]
-    statuses = [int(word) for word in words if word.isdigit()]
-    conditions = [word for word in words if not word.isdigit()]
-    if statuses and "retriable-status-codes" not in conditions:
-        conditions.append("retriable-status-codes")
-    policy = _ROUTE.RetryPolicy(
-        retry_on=",".join(conditions) or DEFAULT_RETRY_ON,
-        num_retries=wrappers_pb2.UInt32Value(value=retries.attempts),
-        host_selection_retry_max_attempts=5,
-        retriable_status_codes=statuses or ([] if words else [503]),
-    )
-    policy.retry_host_predicate.append(
-        _ROUTE.RetryPolicy.RetryHostPredicate(
-            name="envoy.retry_host_predicates.previous_hosts",
-            typed_config=encode.packed(previous_hosts_pb2.PreviousHostsPredicate()),
-        )
-    )
-    if retries.per_try_timeout is not None:
-        policy.per_try_timeout.CopyFrom(encode.duration(retries.per_try_timeout))
-    return policy
-
-
 def _route(route: HttpRoute, match: RequestMatch, authority: str, rule: str) -> Any:
     message = _ROUTE.Route(
         name=".".join(part for part in (route.name, match.name) if part) or ("" if rule else "default"),
         match=matches.route_match(match),
-        route=_action(route),
+        stat_prefix=match.stat_prefix,
         decorator=_ROUTE.Decorator(operation=authority + matches.describe(match)),
     )
     if rule:
         istio = struct_pb2.Struct()
         istio["config"] = names.config_path(rule, "virtual-service")
         message.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
+    _outcome(message, route)
+    change_headers(message, route.headers)
     if route.abort or route.delay:
-        message.typed_per_filter_config[FAULT_FILTER].CopyFrom(encode.packed(_fault(route)))
+        message.typed_per_filter_config[route_policies.FAULT_FILTER].CopyFrom(
+            encode.packed(route_policies.fault(route.abort, route.delay))
+        )
+    if route.cors:
+        message.typed_per_filter_config[route_policies.CORS_FILTER].CopyFrom(
+            encode.packed(route_policies.cors(route.cors))
+        )
     return message
 
 
-def _action(route: HttpRoute) -> Any:
-    limit = _NO_LIMIT if route.timeout is None else encode.duration(route.timeout)
-    action = _ROUTE.RouteAction(timeout=limit, max_grpc_timeout=limit)
-    shares = [(_cluster(target), target.weight) for target in route.destinations]
-    match shares:
-        case []:
-            action.cluster = names.BLACK_HOLE
-        case [(cluster, _)]:
-            action.cluster = cluster
-        case _ if not any(weight for _, weight in shares):
-            action.cluster = names.BLACK_HOLE  # Envoy refuses weights that sum to nothing
-        case _:
-            for cluster, weight in shares:
-                action.weighted_clusters.clusters.add(name=cluster, weight=wrappers_pb2.UInt32Value(value=weight))
-    retries = DEFAULT_RETRIES if route.retries is None else route.retries
-    if retries.attempts > 0:
-        action.retry_policy.CopyFrom(retry_policy(retries))
-    return action
-
-
-def _cluster(target: Destination | Unresolved) -> str:
-    match target:
-        case Destination():
-            return names.outbound_cluster(target.hostname, target.port, target.subset)
-        case Unresolved():
-            return names.BLACK_HOLE  # it has no endpoint: 503
-
-
-def _fault(route: HttpRoute) -> Any:
-    fault = fault_pb2.HTTPFault()
-    if route.abort:
-        fault.abort.http_status = route.abort.status
-        fault.abort.percentage.CopyFrom(_percent(route.abort.percentage))
-    if route.delay:
-        fault.delay.CopyFrom(
-            common_fault_pb2.FaultDelay(
-                fixed_delay=encode.duration(route.delay.duration), percentage=_percent(route.delay.percentage)
+def _outcome(message: Any, route: HttpRoute) -> None:
+    match route.outcome:
+        case None:
+            message.route.CopyFrom(forward(route))
+        case Redirect():
+            message.redirect.CopyFrom(redirect(route.outcome))
+        case Answer(status, body):
+            message.direct_response.CopyFrom(
+                _ROUTE.DirectResponseAction(status=status, body=base_pb2.DataSource(inline_bytes=body))
             )
-        )
-    return fault
-
-
-def _percent(value: float) -> Any:
-    fraction = percent_pb2.FractionalPercent
-    return fraction(numerator=round(value * 10_000), denominator=fraction.MILLION)
 
 
 def inline_table(name: str, virtual_host_name: str, cluster: str, operation: str) -> Any:

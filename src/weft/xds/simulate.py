@@ -1,8 +1,7 @@
 """What Envoy would do with a request of the application, read from the very bytes that Envoy gets."""
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,11 @@ from weft.xds.proto import (
     tcp_proxy_pb2,
 )
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
-from weft.xds.routes import FAULT_FILTER
+from weft.xds.route_policies import FAULT_FILTER
+from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
+from weft.xds.simulate_match import Request, matches, virtual_host
+
+__all__ = ["Changes", "Fault", "Outcome", "Request", "Share", "simulate"]
 
 _SCALE = {
     percent_pb2.FractionalPercent.HUNDRED: 1,
@@ -30,45 +33,36 @@ _SCALE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A connection to `address:port` and, if `http`, the request on it. Header names are lower-case.
-
-    `host` is the Host header, with or without a port. `path` may carry a query.
-    """
-
-    address: str
-    port: int
-    host: str = ""
-    path: str = "/"
-    method: str = "GET"
-    headers: tuple[tuple[str, str], ...] = ()
-    http: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
-    """Where some of the requests go. No endpoints: they are answered 503."""
+    """Where some of the requests go. No endpoints: they are answered 503.
+
+    `headers` and `host` are changes for these requests only; see `Changes`.
+    """
 
     cluster: str
     percent: float
     endpoints: tuple[str, ...]
+    headers: Changes = UNCHANGED
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An injected answer (`status`) or wait (`delay`), for `percent` of the requests."""
+    """An injected answer (`status`, or a gRPC status) or wait (`delay`), for `percent` of the requests."""
 
     percent: float
     status: int = 0
+    grpc_status: int | None = None
     delay: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The way of a request. `status` is set where Envoy answers all of them itself, without a route: 404.
+    """The way of a request. `status` is set where Envoy answers all of them itself: 404 where no route fits.
 
     `rule` is the path of the VirtualService in the API. Plain TCP has no `table`, `virtual_host` and `route`.
-    `timeout` 0 means no limit.
+    `timeout` 0 means no limit. `path` and `host` are what the destination sees, `location` and `body` what the
+    client does, `mirrors` get copies.
     """
 
     listener: str
@@ -82,6 +76,12 @@ class Outcome:
     retries: int = 0
     timeout: timedelta = timedelta(0)
     status: int = 0
+    path: str = ""
+    host: str = ""
+    headers: Changes = UNCHANGED
+    mirrors: tuple[Share, ...] = ()
+    location: str = ""
+    body: bytes = b""
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -121,30 +121,50 @@ def _chains(listener: Any, request: Request) -> Iterable[Any]:
 
 def _routed(listener: str, table: str, request: Request, resources: Resources) -> Outcome:
     config = route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
-    host = _virtual_host(config, request.host)
+    host = virtual_host(config, request.host)
     if host is None:
         return Outcome(listener, table, status=404)
+    found = Outcome(listener, table, host.name)
     for route in host.routes:
-        if _matches(route.match, request):
-            return _outcome(Outcome(listener, table, host.name), route, request, resources)
-    return Outcome(listener, table, host.name, status=404)
+        if matches(route.match, request):
+            return _outcome(found, route, request, resources)
+    return replace(found, status=404)
 
 
 def _outcome(found: Outcome, route: Any, request: Request, resources: Resources) -> Outcome:
-    action = route.route
     abort, delay = _faults(route)
-    istio = route.metadata.filter_metadata["istio"]
-    return Outcome(
-        found.listener,
-        found.table,
-        found.virtual_host,
-        route.name,
-        rule=istio.fields["config"].string_value,
-        shares=tuple(_shares(action, request, resources)),
+    found = replace(
+        found,
+        route=route.name,
+        rule=route.metadata.filter_metadata["istio"].fields["config"].string_value,
         abort=abort,
         delay=delay,
+        headers=changes(route),
+    )
+    match route.WhichOneof("action"):
+        case "redirect":
+            to = route.redirect
+            return replace(found, status=REDIRECTS[to.response_code], location=location(route, request))
+        case "direct_response":
+            answer = route.direct_response
+            return replace(found, status=answer.status, body=answer.body.inline_bytes)
+        case _:
+            return _forwarded(found, route, request, resources)
+
+
+def _forwarded(found: Outcome, route: Any, request: Request, resources: Resources) -> Outcome:
+    action = route.route
+    return replace(
+        found,
+        shares=tuple(_shares(action, request, resources)),
         retries=action.retry_policy.num_retries.value if action.HasField("retry_policy") else 0,
         timeout=action.timeout.ToTimedelta(),
+        path=path(route, request),
+        host=action.host_rewrite_literal or request.host,
+        mirrors=tuple(
+            _share(each.cluster, _percent(each.runtime_fraction.default_value), request, resources)
+            for each in action.request_mirror_policies
+        ),
     )
 
 
@@ -155,7 +175,8 @@ def _shares(action: Any, request: Request, resources: Resources) -> Iterable[Sha
     weights = action.weighted_clusters.clusters
     total = sum(each.weight.value for each in weights)
     for each in weights:
-        yield _share(each.name, 100.0 * each.weight.value / total, request, resources)
+        share = _share(each.name, 100.0 * each.weight.value / total, request, resources)
+        yield replace(share, headers=changes(each), host=each.host_rewrite_literal)
 
 
 def _share(name: str, percent: float, request: Request, resources: Resources) -> Share:
@@ -187,7 +208,8 @@ def _faults(route: Any) -> tuple[Fault | None, Fault | None]:
     fault = _unpack(route.typed_per_filter_config[FAULT_FILTER], fault_pb2.HTTPFault)
     abort = delay = None
     if fault.HasField("abort"):
-        abort = Fault(_percent(fault.abort.percentage), status=fault.abort.http_status)
+        grpc = fault.abort.grpc_status if fault.abort.WhichOneof("error_type") == "grpc_status" else None
+        abort = Fault(_percent(fault.abort.percentage), fault.abort.http_status, grpc)
     if fault.HasField("delay"):
         delay = Fault(_percent(fault.delay.percentage), delay=fault.delay.fixed_delay.ToTimedelta())
     return abort, delay
@@ -195,79 +217,6 @@ def _faults(route: Any) -> tuple[Fault | None, Fault | None]:
 
 def _percent(fraction: Any) -> float:
     return float(fraction.numerator / _SCALE[fraction.denominator])
-
-
-def _virtual_host(config: Any, authority: str) -> Any | None:
-    """The virtual host of a Host header: its whole name first, then the longest wildcard."""
-    host = authority.lower()
-    if config.ignore_port_in_host_matching:
-        host = re.sub(r":\d+$", "", host)
-    ranked = [
-        (rank, virtual_host)
-        for virtual_host in config.virtual_hosts
-        for domain in virtual_host.domains
-        if (rank := _domain_rank(domain.lower(), host)) is not None
-    ]
-    return max(ranked, key=lambda each: each[0])[1] if ranked else None
-
-
-def _domain_rank(domain: str, host: str) -> tuple[int, int] | None:
-    if domain == host:
-        return 3, len(domain)
-    if domain == "*":
-        return 0, 1
-    if domain.startswith("*") and host.endswith(domain[1:]) and len(host) >= len(domain):
-        return 2, len(domain)
-    if domain.endswith("*") and host.startswith(domain[:-1]) and len(host) >= len(domain):
-        return 1, len(domain)
-    return None
-
-
-def _matches(match: Any, request: Request) -> bool:
-    headers = {":method": request.method, ":authority": request.host, ":scheme": "http", **dict(request.headers)}
-    _, _, query = request.path.partition("?")
-    parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
-    return (
-        _path_matches(match, request.path.partition("?")[0])
-        and all(_header_matches(each, headers.get(each.name)) for each in match.headers)
-        and all(_parameter_matches(each, parameters.get(each.name)) for each in match.query_parameters)
-    )
-
-
-def _path_matches(match: Any, path: str) -> bool:
-    kind = match.WhichOneof("path_specifier")
-    if kind == "safe_regex":
-        return re.fullmatch(match.safe_regex.regex, path) is not None
-    wanted: str = getattr(match, kind)
-    if match.HasField("case_sensitive") and not match.case_sensitive.value:
-        wanted, path = wanted.lower(), path.lower()
-    return bool(path == wanted) if kind == "path" else path.startswith(wanted)
-
-
-def _header_matches(matcher: Any, value: str | None) -> bool:
-    if matcher.HasField("present_match"):
-        return bool(((value is not None) == matcher.present_match) != matcher.invert_match)
-    if value is None:
-        if not matcher.treat_missing_header_as_empty:
-            return False
-        value = ""
-    return bool(_string_matches(matcher.string_match, value) != matcher.invert_match)
-
-
-def _parameter_matches(matcher: Any, value: str | None) -> bool:
-    if matcher.HasField("present_match"):
-        return bool((value is not None) == matcher.present_match)
-    return value is not None and _string_matches(matcher.string_match, value)
-
-
-def _string_matches(matcher: Any, value: str) -> bool:
-    kind = matcher.WhichOneof("match_pattern")
-    if kind == "safe_regex":
-        return re.fullmatch(matcher.safe_regex.regex, value) is not None
-    wanted: str = getattr(matcher, kind)
-    if matcher.ignore_case:
-        wanted, value = wanted.lower(), value.lower()
-    return bool(value.startswith(wanted) if kind == "prefix" else value == wanted)
 
 
 def _unpack(packed: Any, message: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -134,12 +135,16 @@ async def test_load_balancers_get_addresses_and_wait_while_none_is_free(balanced
     assert await ingress(balanced, "a") == [{"ip": "192.0.2.7", "ipMode": "VIP"}]
     assert await ingress(balanced, "b") == [{"ip": "192.0.2.8", "ipMode": "VIP"}]
     assert await ingress(balanced, "c", 0) == []
-    told = {(event["involvedObject"]["name"], event["reason"]) for event in await balanced.list(EVENTS, HERE)}
-    assert told == {
+    expected = {
         ("a", "EnsuredLoadBalancer"),
         ("b", "EnsuredLoadBalancer"),
         ("c", "SyncLoadBalancerFailed"),
     }
+    async with asyncio.timeout(5):
+        told: set[tuple[str, str]] = set()
+        while told != expected:
+            events = await balanced.list(EVENTS, HERE)
+            told = {(event["involvedObject"]["name"], event["reason"]) for event in events}
     await balanced.patch(SERVICES, "a", {"spec": {"type": "ClusterIP"}}, HERE)
     assert await ingress(balanced, "a", 0) == []
     assert await ingress(balanced, "c") == [{"ip": "192.0.2.7", "ipMode": "VIP"}]
@@ -177,3 +182,36 @@ async def test_kubectl_shows_ports_and_external_addresses(home: Home, balanced: 
     assert shown[1] == "LoadBalancer"
     assert shown[3] == "192.0.2.7"
     assert shown[4].startswith("80:3")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        (
+            "externalIPs",
+            ["300.1.1.1"],
+            'spec.externalIPs[0]: Invalid value: "300.1.1.1": must be a valid IP address',
+        ),
+        (
+            "externalIPs",
+            ["192.0.2.1", "127.0.0.1"],
+            'spec.externalIPs[1]: Invalid value: "127.0.0.1": may not be in',
+        ),
+        ("externalIPs", ["0.0.0.0"], "may not be unspecified (0.0.0.0)"),
+        ("externalIPs", ["169.254.1.1"], "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        ("externalIPs", ["224.0.0.5"], "may not be in the link-local multicast range"),
+        ("loadBalancerSourceRanges", ["10.0.0.0"], 'spec.LoadBalancerSourceRanges[0]: Invalid value: "10.0.0.0"'),
+        ("loadBalancerSourceRanges", ["x/8"], "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+        ("trafficDistribution", "Near", 'supported values: "PreferClose", "PreferSameNode", "PreferSameZone"'),
+    ],
+)
+async def test_who_can_never_come_is_refused(kube: Kube, field: str, value: Any, said: str) -> None:
+    with pytest.raises(ApiError, match=re.escape(said)):
+        await kube.create(SERVICES, service("bad", type="LoadBalancer", **{field: value}))
+
+
+async def test_source_ranges_are_a_load_balancers(kube: Kube) -> None:
+    ranges = {"loadBalancerSourceRanges": [" 10.0.0.0/8 "]}
+    await kube.create(SERVICES, service("good", type="LoadBalancer", **ranges))
+    with pytest.raises(ApiError, match="may only be used when `type` is 'LoadBalancer'"):
+        await kube.create(SERVICES, service("bad", **ranges))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from weft.cluster.apiserver.history import History
+from weft.cluster.apiserver.history import History, StoreError
 from weft.cluster.apiserver.store import CompactedError, ConflictError, ExistsError, Key, Store, open_store
 
 WRITER = """
@@ -92,7 +92,7 @@ async def test_a_full_disk_fails_the_write_and_not_the_store(tmp_path: Path) -> 
     async with open_store(tmp_path / "store.db") as store:
         limit = store._history._db.execute("PRAGMA page_count").fetchone()[0]
         store._history._db.execute(f"PRAGMA max_page_count = {limit}")
-        with pytest.raises(OSError, match="cannot be written"):
+        with pytest.raises(StoreError, match="cannot be written: database or disk is full"):
             await store.create(key("big"), obj("x" * 100_000))
         assert store.get(key("big")) is None
         store._history._db.execute("PRAGMA max_page_count = 100000")

@@ -58,7 +58,7 @@ class Cluster:
 
 
 def application(kubelet: str) -> web.Application:
-    kinds = [kind for kind in BUILT_IN if kind.plural == "pods"]
+    kinds = [kind for kind in BUILT_IN if kind.api_version == "v1" and kind.plural == "pods"]
     resources = {
         "exec": "exec/default/p/c",
         "attach": "attach/default/p/c",

@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.cluster.apiserver.catalog import BUILT_IN
+from weft.cluster.apiserver.subresources import SCALE
 from weft.cluster.apiserver.tables import human_duration, table
 from weft.cluster.apiserver.tables.registry import COLUMNS
 
 NOW = datetime(2022, 1, 3, 15, 0, 0, tzinfo=UTC)
-KINDS = {(kind.group, kind.kind): kind for kind in BUILT_IN}
+KINDS = {(kind.group, kind.kind): kind for kind in (*BUILT_IN, SCALE)}
 
 
 def ago(**delta: float) -> str:
@@ -427,3 +428,8 @@ def test_a_row_carries_as_much_of_its_object_as_is_asked_for() -> None:
     assert table(kind, [obj], NOW, include="Object")["rows"][0]["object"] == obj
     assert table(kind, [obj], NOW, include="None")["rows"][0]["object"] is None
     assert table(kind, [obj], NOW, version="v1beta1")["apiVersion"] == "meta.k8s.io/v1beta1"
+
+
+def test_a_scale_shows_what_is_asked_for_and_what_is_there() -> None:
+    scale = named("web", spec={"replicas": 3}, status={"replicas": 2})
+    assert cells("Scale", scale, "autoscaling") == {"Name": "web", "Desired": 3, "Available": 2, "Age": "3m"}

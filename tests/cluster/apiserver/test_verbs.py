@@ -115,6 +115,7 @@ async def test_a_pod_on_a_node_goes_when_its_kubelet_says_so(kube: Kube, account
     await kube.post(f"/api/v1/namespaces/{HERE}/pods/p/binding", {"target": {"kind": "Node", "name": "n"}})
     bound = await kube.get(PODS, "p", HERE)
     assert bound["spec"]["nodeName"] == "n"
+    assert bound["metadata"]["generation"] == 1
     assert bound["status"]["conditions"][0]["type"] == "PodScheduled"
     await kube.delete(PODS, "p", HERE)
     going = await kube.get(PODS, "p", HERE)

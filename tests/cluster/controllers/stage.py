@@ -8,6 +8,7 @@ from typing import Any
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import (
     CONTROLLERREVISIONS,
+    CRDS,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
@@ -19,21 +20,25 @@ from weft.adapters.kube.kinds import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
+    REPLICATIONCONTROLLERS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
     Kind,
 )
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Bind, Change, Create, Delete, Erase, Patch, Plan, Put, Tell
+from weft.cluster.controllers.changes import Bind, Change, Create, Delete, Erase, Patch, Plan, Put
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, key_of, timestamp
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = (
     CONTROLLERREVISIONS,
+    CRDS,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
@@ -45,8 +50,10 @@ KINDS = (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
+    REPLICATIONCONTROLLERS,
     SERVICES,
     STATEFULSETS,
     STORAGECLASSES,
@@ -85,7 +92,7 @@ class Stage:
 
     def _changed(self, kind: Kind, obj: Json) -> None:
         for controller, queue in self.queues.items():
-            if kind in controller.watches:
+            if controller.concerns(kind):
                 queue.update(dict.fromkeys(controller.keys(kind, obj, self.world)))
 
     def put(self, kind: Kind, obj: Json) -> Json:
@@ -97,7 +104,7 @@ class Stage:
         meta.setdefault("name", f"{meta.get('generateName')}{number}")
         going = meta.get("deletionTimestamp") and not meta.get("finalizers")
         obj = obj | {"metadata": meta}
-        if going and kind != PODS:
+        if going and (kind != PODS or not self.slow_deletion):
             self.caches[kind]._remove(obj)
             return obj
         self.caches[kind].put(obj)
@@ -125,7 +132,7 @@ class Stage:
                     self.change(kind, of["metadata"]["name"], patch)
             case Put(kind, obj):
                 self.put(kind, obj)
-            case Delete(kind, of, _, grace):
+            case Delete(kind, of, _, grace, _):
                 self.delete(kind, of["metadata"]["name"], grace=grace)
             case Bind(pod, node):
                 self.change(PODS, pod["metadata"]["name"], {"spec": {"nodeName": node}})

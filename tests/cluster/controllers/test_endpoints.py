@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.controllers.stage import Stage
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES
+from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES
 from weft.cluster.controllers.endpoints import EndpointsController
 from weft.cluster.controllers.mirroring import Mirroring
 
@@ -101,3 +101,43 @@ def test_what_a_service_had_goes_with_it(stage: Stage) -> None:
     stage.settle()
     assert not len(stage.caches[ENDPOINTSLICES])
     assert not len(stage.caches[ENDPOINTS])
+
+
+def add_node(stage: Stage, name: str, zone: str) -> None:
+    labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+    stage.put(NODES, {"metadata": {"name": name, "labels": labels}, "spec": {}})
+
+
+def told(stage: Stage) -> dict[str, Json]:
+    """What the slices say of each endpoint by its node: zone and hints."""
+    entries = [one for piece in stage.caches[ENDPOINTSLICES] for one in piece["endpoints"]]
+    return {one["nodeName"]: {key: one[key] for key in ("zone", "hints") if key in one} for one in entries}
+
+
+def test_endpoints_tell_their_zone_and_follow_the_nodes_label(stage: Stage) -> None:
+    add_node(stage, "one", "a")
+    add_node(stage, "two", "")
+    add(stage, 0, nodeName="one")
+    add(stage, 1, nodeName="two")
+    stage.put(SERVICES, service())
+    stage.settle()
+    assert told(stage) == {"one": {"zone": "a"}, "two": {}}
+
+    add_node(stage, "two", "b")
+    stage.settle()
+    assert told(stage) == {"one": {"zone": "a"}, "two": {"zone": "b"}}
+
+
+@pytest.mark.parametrize("distribution", ["PreferClose", "PreferSameZone", "PreferSameNode"])
+def test_a_traffic_distribution_gives_ready_endpoints_hints(stage: Stage, distribution: str) -> None:
+    add_node(stage, "one", "a")
+    add_node(stage, "two", "b")
+    add(stage, 0, nodeName="one")
+    add(stage, 1, nodeName="two", ready=False)
+    stage.put(SERVICES, service(trafficDistribution=distribution))
+    stage.settle()
+
+    hints: Json = {"forZones": [{"name": "a"}]}
+    if distribution == "PreferSameNode":
+        hints["forNodes"] = [{"name": "one"}]
+    assert told(stage) == {"one": {"zone": "a", "hints": hints}, "two": {"zone": "b"}}

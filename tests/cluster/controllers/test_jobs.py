@@ -22,7 +22,7 @@ def job(**spec: Any) -> Json:
 
 @pytest.fixture
 def stage() -> Stage:
-    return Stage([Jobs(), CronJobs(), Garbage((JOBS,))])
+    return Stage([Jobs(), CronJobs(), Garbage()])
 
 
 def running(stage: Stage) -> list[Json]:

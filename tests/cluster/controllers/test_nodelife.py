@@ -7,6 +7,7 @@ from tests.cluster.controllers.stage import START, Stage, node
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import LEASES, NODES, PODS
+from weft.cluster.controllers.changes import Patch
 from weft.cluster.controllers.evictions import PodCollector, TaintEvictions
 from weft.cluster.controllers.nodelife import NodeLife
 from weft.cluster.controllers.objects import condition, is_ready
@@ -77,14 +78,27 @@ def test_a_node_that_is_back_loses_its_taints_and_its_pods_are_ready_again(stage
     stage.settle()
     assert not stage.get(NODES, "a")["spec"].get("taints")
     assert is_ready(stage.get(PODS, "p"))
+    assert stage.events.count("Cancelling deletion of Pod default/p") == 1
     stage.wait(39)
     assert stage.names() == ["p"]
+
+
+def test_a_node_that_comes_and_goes_is_told_once_each(stage: Stage) -> None:
+    stage.wait(30)
+    beat(stage)
+    stage.delete(NODES, "a")
+    stage.wait(60)
+    told = [message for message in stage.events if message.startswith("Node a event: ")]
+    assert told == [
+        "Node a event: Registered Node a in Controller",
+        "Node a event: Removing Node a from Controller",
+    ]
 
 
 def test_after_a_restart_nodes_have_their_time_to_report(stage: Stage) -> None:
     stage.now = START + timedelta(hours=1)
     late = NodeLife(stage.now)
-    assert not late.plan(("", "a"), stage.world).changes
+    assert not any(isinstance(change, Patch) for change in late.plan(("", "a"), stage.world).changes)
 
 
 def test_a_cordoned_node_bears_the_taint_that_says_so(stage: Stage) -> None:

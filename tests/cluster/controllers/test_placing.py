@@ -11,14 +11,16 @@ from weft.adapters.kube.kinds import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     SERVICES,
     STORAGECLASSES,
     Kind,
 )
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Bind, Create, Patch, Put, Tell
+from weft.cluster.controllers.changes import Bind, Create, Patch, Put
 from weft.cluster.controllers.endpoints import EndpointsController
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import World
 from weft.cluster.controllers.scheduler import Scheduler
 
@@ -36,6 +38,7 @@ def world(**objects: list[Json]) -> World:
         "claims": PERSISTENTVOLUMECLAIMS,
         "volumes": PERSISTENTVOLUMES,
         "classes": STORAGECLASSES,
+        "budgets": PODDISRUPTIONBUDGETS,
     }
     caches = {kind: Cache(kind, lambda _kind, _obj: None) for kind in kinds.values()}
     for name, items in objects.items():

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from tests.cluster.controllers.stage import Stage, merged
 
-from weft.adapters.kube.client import Json
+from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS
+from weft.cluster.controllers.changes import Patch
 from weft.cluster.controllers.deployments import Deployments
-from weft.cluster.controllers.objects import condition, is_ready
+from weft.cluster.controllers.loop import delay
+from weft.cluster.controllers.objects import condition, is_ready, key_of
 from weft.cluster.controllers.replicasets import ReplicaSets
 
 
@@ -192,3 +194,73 @@ def test_a_deployment_that_is_made_again_takes_its_orphaned_replicasets_over(sta
     (adopted,) = stage.caches[REPLICASETS]
     assert adopted["metadata"]["ownerReferences"][0]["uid"] == "another"
     assert stage.names() == before
+
+
+def progress(stage: Stage) -> tuple[str, str]:
+    held = condition(stage.get(DEPLOYMENTS, "web"), "Progressing")
+    return held["status"], held["reason"]
+
+
+def test_a_rollout_that_does_not_move_is_given_up_at_its_deadline_and_forgiven_when_it_does(stage: Stage) -> None:
+    begin(stage, 2)
+    stage.change(DEPLOYMENTS, "web", {"spec": deployment(2, "broken:1", progressDeadlineSeconds=30)["spec"]})
+    stage.wait(29)
+    assert progress(stage) == ("True", "ReplicaSetUpdated")
+    stage.wait(2)
+    assert progress(stage) == ("False", "ProgressDeadlineExceeded")
+    message = condition(stage.get(DEPLOYMENTS, "web"), "Progressing")["message"]
+    assert message.endswith("has timed out progressing.")
+    for _ in range(4):
+        stage.make_all_ready()
+        stage.settle()
+    assert progress(stage) == ("True", "NewReplicaSetAvailable")
+
+
+def test_old_pods_stay_until_new_ones_have_been_ready_for_long_enough(stage: Stage) -> None:
+    begin(stage, 1)
+    stage.change(DEPLOYMENTS, "web", {"spec": deployment(1, "nginx:2", minReadySeconds=20)["spec"]})
+    stage.settle()
+    stage.make_all_ready()
+    stage.wait(19)
+    assert len(stage.pods()) == 2
+    stage.wait(1)
+    assert [pod["spec"]["containers"][0]["image"] for pod in stage.pods()] == ["nginx:2"]
+
+
+def test_only_so_many_old_replicasets_are_kept(stage: Stage) -> None:
+    begin(stage, 1)
+    for number in range(2, 6):
+        spec = deployment(1, f"nginx:{number}", revisionHistoryLimit=2)["spec"]
+        stage.change(DEPLOYMENTS, "web", {"spec": spec})
+        for _ in range(3):
+            stage.settle()
+            stage.make_all_ready()
+        stage.settle()
+    assert sorted(image_of(each) for each in stage.caches[REPLICASETS]) == ["nginx:3", "nginx:4", "nginx:5"]
+
+
+def test_pods_that_are_still_stopping_are_counted(stage: Stage) -> None:
+    begin(stage, 3)
+    stage.slow_deletion = True
+    stage.change(DEPLOYMENTS, "web", {"spec": {"replicas": 1}})
+    stage.settle()
+    assert stage.get(DEPLOYMENTS, "web")["status"]["terminatingReplicas"] == 2
+def test_a_refusal_that_names_another_pod_each_time_is_written_into_the_status_once(stage: Stage) -> None:
+    stage.put(DEPLOYMENTS, deployment(1))
+    stage.settle()
+    (replicaset,) = stage.caches[REPLICASETS]
+    controller, key = ReplicaSets(), key_of(replicaset)
+    written = []
+    for name in ("web-aaaaa", "web-bbbbb"):
+        refusal = ApiError(403, "Forbidden", f'pods "{name}" is forbidden: error looking up service account')
+        told = controller.refused(key, refusal, stage.world)
+        written += [change for change in told.changes if isinstance(change, Patch)]
+        stage.perform(told)
+    assert len(written) == 1, "a new status each time would have the ReplicaSet looked at for ever"
+    assert condition(stage.get(REPLICASETS, key[1]), "ReplicaFailure")["message"].startswith('pods "web-aaaaa"')
+    assert sum("is forbidden" in event for event in stage.events) == 2
+
+
+def test_what_fails_a_thousand_times_is_tried_again_after_half_a_minute() -> None:
+    assert [delay(failures) for failures in (1, 2, 3)] == [0.1, 0.2, 0.4]
+    assert {delay(failures) for failures in (10, 1000, 10_000)} == {30.0}

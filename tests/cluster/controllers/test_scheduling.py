@@ -6,7 +6,7 @@ import pytest
 from tests.cluster.controllers.stage import Stage, node
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import NODES, PODS
+from weft.adapters.kube.kinds import NAMESPACES, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS
 from weft.cluster.controllers.objects import condition
 from weft.cluster.controllers.scheduler import Scheduler
 
@@ -161,3 +161,98 @@ def test_a_missing_claim_is_told_by_name(stage: Stage) -> None:
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}
     assert not place(stage, pod("p", volumes=[volume]))
     assert why(stage, "p").startswith('0/2 nodes are available: persistentvolumeclaim "data" not found. ')
+
+
+def test_a_pod_of_another_scheduler_is_left_alone(stage: Stage) -> None:
+    assert not place(stage, pod("p", schedulerName="mine"))
+    assert not stage.events
+    assert "status" not in stage.get(PODS, "p")
+
+
+def test_what_a_runtime_needs_besides_the_containers_counts_too(stage: Stage) -> None:
+    assert not place(stage, pod("p", cpu="1900m", overhead={"cpu": "200m"}))
+    assert why(stage, "p").startswith("0/2 nodes are available: 2 Insufficient cpu.")
+
+
+def test_what_the_pod_as_a_whole_asks_for_stands_over_its_containers(stage: Stage) -> None:
+    assert not place(stage, pod("p", cpu="100m", resources={"requests": {"cpu": "3"}}))
+    assert place(stage, pod("q", cpu="3", resources={"requests": {"cpu": "1"}}))
+
+
+def test_extended_resources_are_counted_like_others(stage: Stage) -> None:
+    offered = node("a")["status"]["allocatable"] | {"example.org/gpu": "1"}
+    stage.change(NODES, "a", {"status": {"allocatable": offered}})
+    wants = {"resources": {"requests": {"example.org/gpu": "1"}}}
+    assert place(stage, pod("p") | {"spec": {"containers": [{"name": "c"} | wants]}}) == "a"
+    assert not place(stage, pod("q") | {"spec": {"containers": [{"name": "c"} | wants]}})
+    assert why(stage, "q").startswith("0/2 nodes are available: 2 Insufficient example.org/gpu.")
+
+
+def web(name: str, **spec: Any) -> Json:
+    return pod(name, {"app": "web"}, **spec)
+
+
+def spread(**more: Any) -> list[Json]:
+    rule = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    return [rule | {"labelSelector": {"matchLabels": {"app": "web"}}} | more]
+
+
+def test_with_too_few_domains_the_least_is_taken_for_nothing(stage: Stage) -> None:
+    rules = spread(minDomains=3)
+    found = [
+        place(stage, pod(f"p{number}", {"app": "web"}, topologySpreadConstraints=rules)) for number in range(3)
+    ]
+    assert sorted(found) == ["", "a", "b"]
+    assert "node(s) didn't match pod topology spread constraints" in why(stage, "p2")
+
+
+def test_domains_that_a_pod_cannot_enter_count_unless_its_policy_says_otherwise(stage: Stage) -> None:
+    stage.change(NODES, "b", {"spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]}})
+    rules = spread()
+    placed = [
+        place(stage, pod(f"p{number}", {"app": "web"}, topologySpreadConstraints=rules)) for number in range(2)
+    ]
+    assert placed == ["a", ""]
+    rules = spread(nodeTaintsPolicy="Honor")
+    assert place(stage, web("q", topologySpreadConstraints=rules)) == "a"
+
+
+def test_spreading_can_look_at_the_pods_of_one_version_only(stage: Stage) -> None:
+    rules = spread(matchLabelKeys=["version"])
+    for number in range(2):
+        labels = {"app": "web", "version": "old"}
+        assert place(stage, pod(f"old{number}", labels, nodeSelector={"zone": "east"}))
+    new = pod(
+        "new", {"app": "web", "version": "new"}, topologySpreadConstraints=rules, nodeSelector={"zone": "east"}
+    )
+    assert place(stage, new) == "a"
+
+
+def test_terms_reach_into_namespaces_by_name_or_label(stage: Stage) -> None:
+    stage.put(NAMESPACES, {"metadata": {"name": "data", "labels": {"team": "x"}}})
+    there = pod("db", {"app": "db"}, nodeSelector={"zone": "west"})
+    stage.put(PODS, there | {"metadata": there["metadata"] | {"namespace": "data"}})
+    stage.put(PODS, there | {"metadata": there["metadata"] | {"namespace": "data"}, "spec": {"nodeName": "b"}})
+    for more, expected in (
+        ({}, ""),
+        ({"namespaces": ["data"]}, "b"),
+        ({"namespaceSelector": {"matchLabels": {"team": "x"}}}, "b"),
+        ({"namespaceSelector": {"matchLabels": {"team": "y"}}}, ""),
+    ):
+        affinity = near("podAffinity")
+        affinity["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0] |= more
+        name = f"p{len(stage.pods())}"
+        assert place(stage, pod(name, affinity=affinity)) == expected, more
+
+
+def test_a_claim_for_one_pod_alone_keeps_others_waiting(stage: Stage) -> None:
+    stage.put(PERSISTENTVOLUMES, {"metadata": {"name": "v"}, "spec": {}})
+    spec = {"accessModes": ["ReadWriteOncePod"], "volumeName": "v"}
+    stage.put(PERSISTENTVOLUMECLAIMS, {"metadata": {"name": "data"}, "spec": spec, "status": {"phase": "Bound"}})
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+    assert place(stage, pod("first", volumes=volumes))
+    assert not place(stage, pod("second", volumes=volumes))
+    assert "2 node has pod using PersistentVolumeClaim with the same name" in why(stage, "second")
+    stage.delete(PODS, "first")
+    stage.settle()
+    assert stage.get(PODS, "second")["spec"]["nodeName"]

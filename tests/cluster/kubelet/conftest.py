@@ -44,6 +44,7 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containerd]
     paths = RuntimePaths(home=tmp_path_factory.mktemp("node"), run=run)
     for folder in (paths.config.parent, paths.cni_conf, paths.run):
         folder.mkdir(parents=True, exist_ok=True)
+    paths.cni_bin.symlink_to(runtime_config.CNI_BIN)
     paths.config.write_text(runtime_config.containerd_config(paths))
     conflist = runtime_config.cni_conflist("10.199.0.0/24", paths.cni_state)
     (paths.cni_conf / "10-weft.conflist").write_text(json.dumps(conflist))

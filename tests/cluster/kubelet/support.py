@@ -74,6 +74,9 @@ class Memory:
     async def services(self, namespace: str) -> Sequence[Json]:
         return ({"metadata": {"name": "my-web"}, "spec": {"clusterIP": "10.96.3.4", "ports": [{"port": 80}]}},)
 
+    async def runtime_handler(self, name: str) -> str:
+        return name
+
     def follow(self, reference: Reference, changed: Callable[[], None]) -> None:
         self.followers.setdefault(reference, []).append(changed)
 

@@ -44,7 +44,7 @@ async def full(node: Node, tmp_path: Path) -> tuple[Json, Json]:
 
     def both(status: Json) -> bool:
         states = [each["state"] for each in status.get("ephemeralContainerStatuses", ())]
-        return len(states) == 2 and "terminated" in states[0] and "running" in states[1]
+        return len(states) == 2 and "running" in states[0] and "terminated" in states[1]
 
     return debugged, copy.deepcopy(await node.until("full", both))
 

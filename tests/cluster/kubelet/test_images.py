@@ -11,12 +11,12 @@ from weft.cluster.kubelet.images import architecture
 BUSYBOX = Path("/usr/bin/busybox").read_bytes()
 
 
-def image(name: str) -> bytes:
+def image(name: str, who: bytes = b"imported\n") -> bytes:
     files: dict[str, oci.Entry] = {
         "bin/busybox": oci.File(BUSYBOX, 0o755),
         "bin/sh": oci.Link("busybox"),
         "bin/cat": oci.Link("busybox"),
-        "who": oci.File(b"imported\n"),
+        "who": oci.File(who),
     }
     config = oci.Config(entrypoint=("/bin/busybox", "sleep", "1000"), env=("PATH=/bin",))
     return oci.image(name, files, config, architecture())
@@ -46,3 +46,29 @@ async def test_an_image_that_was_brought_here_wins_over_wefts_alias_and_the_user
         assert await node.run("own", "main", "cat", "/proc/1/cmdline") == "sleep\x0077\x00"
     finally:
         await node.station.runtime.remove_image("docker.io/library/nginx:9")
+
+
+async def test_images_that_nobody_uses_go_when_room_is_wanted(
+    node: Node, containerd: Containerd, tmp_path: Path
+) -> None:
+    archive = tmp_path / "two.tar"
+    runtime = node.station.runtime
+    for name in ("demo.local/used:1", "demo.local/idle:1"):
+        archive.write_bytes(image(name, name.encode()))
+        await import_file(containerd.paths.socket, archive)
+    node.pods.apply(pod("user", main("demo.local/used:1") | {"imagePullPolicy": "Never"}))
+    await node.ready("user")
+    await node.station.images.prepare(["busybox"])
+    before = {tag for found in await runtime.images() for tag in found.tags}
+    await node.station.images.collect({"demo.local/used:1"})
+    after = {tag for found in await runtime.images() for tag in found.tags}
+    assert before - after == {"demo.local/idle:1"}
+    await runtime.remove_image("demo.local/used:1")
+
+
+async def test_an_image_that_must_not_be_pulled_is_missed_by_its_own_reason(node: Node) -> None:
+    node.pods.apply(pod("never", main("demo.local/nowhere:1") | {"imagePullPolicy": "Never"}))
+    await node.until("never", lambda status: "ErrImageNeverPull" in str(status))
+    message = 'Container image "demo.local/nowhere:1" is not present with pull policy of Never'
+    assert f"ErrImageNeverPull: {message}" in node.memory.told("never")
+    assert "Failed: Error: ErrImageNeverPull" in node.memory.told("never")

@@ -28,7 +28,7 @@ from weft.cluster.kubelet.lifecycle import (
     outcome,
 )
 from weft.cluster.kubelet.podspec import digest
-from weft.cluster.kubelet.status import difference, status, timestamp
+from weft.cluster.kubelet.status import begun, difference, status, timestamp
 
 NOW = 1000.0
 UP = Sandbox("s0", "uid", "web", "default", 0, ready=True, created=1.0, ip="10.0.0.5")
@@ -286,3 +286,57 @@ def test_a_deadline_is_kept_to_the_second_and_ends_what_runs() -> None:
     # also where not even the sandbox came up
     assert decide(web, Seen(), Notes(), NOW + 1) == Plan()
     assert status(web, Seen(), Notes(), "n", NOW + 1)["phase"] == "Failed"
+
+
+def test_a_containers_own_rules_go_before_the_pods_policy() -> None:
+    retried = {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}
+    web = pod("web", spec("main", restartPolicy="Never", restartPolicyRules=[retried]), restartPolicy="Always")
+    again = seen(box("main", State.EXITED, code=42))
+    assert decide(web, again, Notes(), NOW) == Plan((Start("main", 1, NOW - 1),))
+    over = seen(box("main", State.EXITED, code=1))
+    assert status(web, over, Notes(), "n", NOW)["phase"] == "Failed"
+    done = seen(box("main", State.EXITED))
+    assert status(web, done, Notes(), "n", NOW)["phase"] == "Succeeded"
+
+
+def test_a_pod_past_its_deadline_ends_all_its_containers_at_once_and_its_sidecars_after_them() -> None:
+    side = spec("side", restartPolicy="Always")
+    web = pod("web", spec("a"), spec("b"), initContainers=[side], activeDeadlineSeconds=1)
+    web["status"] = {"startTime": "1970-01-01T00:00:00Z"}
+    boxes = [box(name, State.RUNNING) for name in ("side", "a", "b")]
+    ending = [Kill(f"{name}-0", name, 30, f"Stopping container {name}") for name in ("a", "b")]
+    assert decide(web, seen(*boxes), Notes(), NOW) == Plan(tuple(ending))
+    left = decide(web, seen(boxes[0]), Notes(), NOW)
+    assert left == Plan((Kill("side-0", "side", 30, "Stopping container side"),))
+
+
+def test_a_probe_that_fails_before_the_start_gives_its_own_grace() -> None:
+    probe = {"exec": {"command": ["true"]}, "terminationGracePeriodSeconds": 7}
+    web = pod("web", spec("main", startupProbe=probe, livenessProbe={**probe, "terminationGracePeriodSeconds": 3}))
+    for started, grace in ((False, 7), (True, 3)):
+        notes = Notes(health={"main-0": Health(started=started, ready=False, failed="x")})
+        (kill,) = decide(web, seen(box("main", State.RUNNING)), notes, NOW).actions
+        assert isinstance(kill, Kill)
+        assert kill.grace == grace
+
+
+def test_statuses_are_in_the_order_of_their_names_and_messages_in_that_of_the_spec() -> None:
+    web = pod("web", spec("z"), spec("a"))
+    web["metadata"]["generation"] = 3
+    told = status(web, seen(), Notes(), "n", NOW)
+    assert [each["name"] for each in told["containerStatuses"]] == ["a", "z"]
+    ready = next(each for each in told["conditions"] if each["type"] == "Ready")
+    assert ready["message"] == "containers with unready status: [z a]"
+    assert (told["observedGeneration"], ready["observedGeneration"]) == (3, 3)
+    assert "containerID" not in told["containerStatuses"][0]
+
+
+def test_a_container_that_the_runtime_has_lost_begins_again_and_its_count_goes_on() -> None:
+    web = pod("web", spec("main"))
+    known = {"name": "main", "containerID": "containerd://x", "restartCount": 2, "state": {"running": {}}}
+    web["status"] = {"containerStatuses": [known]}
+    lost = Seen(seen(box("main", State.RUNNING)).sandboxes)
+    notes = Notes(begun=begun(web))
+    assert decide(web, lost, notes, NOW) == Plan((Start("main", 3),))
+    ended = status(web, lost, notes, "n", NOW)["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (137, "ContainerStatusUnknown")

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from weft.adapters.cri.types import Image
 from weft.cluster.kubelet import node_object, pressure
 from weft.cluster.kubelet.node_object import Machine, Registration, State
 from weft.cluster.kubelet.pressure import Room
@@ -31,12 +32,15 @@ def test_a_node_says_what_kubectl_shows_of_it() -> None:
 
 def test_a_runtime_that_is_not_ready_makes_the_node_so_and_the_change_keeps_its_time() -> None:
     ready = node_object.status(WHO, MACHINE, State({}, ROOM), {}, 100.0)
-    lacking = {"NetworkReady": "cni config uninitialized"}
+    lacking = {"NetworkReady": "reason:NetworkPluginNotReady message:cni config uninitialized"}
     not_ready = node_object.status(WHO, MACHINE, State(lacking, ROOM), ready, 200.0)
     still = node_object.status(WHO, MACHINE, State(lacking, ROOM), not_ready, 300.0)
     condition = next(each for each in still["conditions"] if each["type"] == "Ready")
     assert condition["status"] == "False"
-    assert "cni config uninitialized" in condition["message"]
+    assert condition["message"] == (
+        "container runtime network not ready: NetworkReady=false "
+        "reason:NetworkPluginNotReady message:cni config uninitialized"
+    )
     assert condition["lastTransitionTime"] == "1970-01-01T00:03:20Z"
     assert condition["lastHeartbeatTime"] == "1970-01-01T00:05:00Z"
     pressure = next(each for each in still["conditions"] if each["type"] == "MemoryPressure")
@@ -44,7 +48,7 @@ def test_a_runtime_that_is_not_ready_makes_the_node_so_and_the_change_keeps_its_
 
 
 def test_the_lease_is_renewed_to_the_microsecond() -> None:
-    assert node_object.lease("weft", 1.5)["spec"]["renewTime"] == "1970-01-01T00:00:01.500000Z"
+    assert node_object.lease("weft", "u", 1.5)["spec"]["renewTime"] == "1970-01-01T00:00:01.500000Z"
 
 
 def test_this_machine_can_be_described() -> None:
@@ -74,3 +78,30 @@ def test_the_room_of_this_machine_can_be_seen() -> None:
     assert 0 < room.disk_free < room.disk
     assert room.memory > 1 << 20
     assert room.pids_free > 0
+
+
+def test_conditions_of_others_are_kept_and_turns_are_told() -> None:
+    foreign = {"type": "NetworkUnavailable", "status": "False", "reason": "RouteCreated"}
+    ready = node_object.status(WHO, MACHINE, State({}, ROOM), {"conditions": [foreign]}, 100.0)
+    assert ready["conditions"][0] == foreign
+    assert node_object.turns({}, ready) == [
+        "NodeHasSufficientMemory",
+        "NodeHasNoDiskPressure",
+        "NodeHasSufficientPID",
+        "NodeReady",
+    ]
+    down = node_object.status(WHO, MACHINE, State({"": "container runtime is down"}, ROOM), ready, 200.0)
+    assert node_object.turns(ready, down) == ["NodeNotReady"]
+    assert node_object.lasting(ready) != node_object.lasting(down)
+    later = node_object.status(WHO, MACHINE, State({}, ROOM), ready, 300.0)
+    assert node_object.lasting(ready) == node_object.lasting(later)
+
+
+def test_the_largest_images_are_listed_first_by_their_names() -> None:
+    small = Image("sha256:1", ("docker.io/library/a:1",), ("docker.io/library/a@sha256:2",), "", 10)
+    large = Image("sha256:3", ("docker.io/library/b:1",), (), "", 20)
+    nameless = Image("sha256:4", (), (), "", 30)
+    assert node_object.images([small, large, nameless]) == [
+        {"names": ["docker.io/library/b:1"], "sizeBytes": 20},
+        {"names": ["docker.io/library/a@sha256:2", "docker.io/library/a:1"], "sizeBytes": 10},
+    ]

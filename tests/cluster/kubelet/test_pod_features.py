@@ -2,14 +2,17 @@
 
 import asyncio
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.cluster.kubelet.support import Containerd, Json, Node, pod
 
 from weft.cluster.kubelet import probes
 from weft.cluster.kubelet.probes import Grpc
+from weft.cluster.kubelet.station import Pod
 
 
 def script(text: str, **more: Any) -> Json:
@@ -81,7 +84,7 @@ async def test_a_new_image_restarts_its_container_alone_whatever_the_policy(node
             status["containerStatuses"][0]["restartCount"] == 1 and status["containerStatuses"][0]["ready"]
         ),
     )
-    assert after["containerStatuses"][0]["image"] == "busybox:1.37"
+    assert after["containerStatuses"][0]["image"] == "docker.io/library/busybox:1.37"
     assert after["containerStatuses"][1]["containerID"] == before["containerStatuses"][1]["containerID"]
     assert "Killing: Container main definition changed, will be restarted" in node.memory.told("changed")
 
@@ -227,3 +230,108 @@ async def test_a_grpc_probe_asks_the_health_service_and_says_what_is_wrong() -> 
 
 def test_a_probe_may_be_grpc() -> None:
     assert probes.check({"grpc": {"port": 9000, "service": "x"}}, {}, "10.0.0.1") == Grpc("10.0.0.1", 9000, "x")
+
+
+async def test_a_name_that_is_no_images_is_told_apart_from_a_failed_pull(node: Node) -> None:
+    node.pods.apply(pod("wrong", {"name": "main", "image": "Nginx:1"}))
+    status = await node.until(
+        "wrong", lambda status: status and _waiting(status).get("reason") == "InvalidImageName"
+    )
+    assert 'Failed to apply default image tag "Nginx:1"' in _waiting(status)["message"]
+    why = 'couldn\'t parse image name "Nginx:1": invalid reference format: repository name (library/Nginx) must be'
+    assert any(
+        told.startswith("InspectFailed: Failed to apply") and why in told for told in node.memory.told("wrong")
+    )
+    assert "Failed: Error: InvalidImageName" in node.memory.told("wrong")
+
+
+async def test_a_command_that_is_not_there_shows_before_it_becomes_a_back_off(node: Node) -> None:
+    node.pods.apply(pod("none", {"name": "main", "image": "busybox", "command": ["/not/there"]}))
+    status = await node.until(
+        "none", lambda status: status and _waiting(status).get("reason") == "RunContainerError"
+    )
+    assert "/not/there" in _waiting(status)["message"]
+    later = await node.until("none", lambda status: _waiting(status).get("reason") == "CrashLoopBackOff")
+    ended = later["containerStatuses"][0]["lastState"]["terminated"]
+    assert (ended["exitCode"], ended["reason"]) == (128, "StartError")
+
+
+def _waiting(status: Json) -> Json:
+    found: Json = status["containerStatuses"][0]["state"].get("waiting") or {}
+    return found
+
+
+async def test_a_seccomp_profile_of_the_node_is_put_on_and_a_missing_one_is_told(node: Node) -> None:
+    folder = node.station.folder / "seccomp"
+    folder.mkdir(exist_ok=True)
+    (folder / "no-mkdir.json").write_text(
+        json.dumps(
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
+            }
+        )
+    )
+    for name, profile in (("held", "no-mkdir.json"), ("lost", "nope.json")):
+        context = {"seccompProfile": {"type": "Localhost", "localhostProfile": profile}}
+        node.pods.apply(pod(name, script("sleep 1000", securityContext=context)))
+    await node.ready("held")
+    assert "Operation not permitted" in await node.run("held", "main", "mkdir", "/x")
+    status = await node.until("lost", lambda status: status and "message" in _waiting(status))
+    assert _waiting(status)["reason"] == "CreateContainerError"
+    assert "nope.json" in _waiting(status)["message"]
+
+
+async def test_a_runtime_class_chooses_the_handler(node: Node) -> None:
+    node.pods.apply(pod("usual", script("sleep 1000"), runtimeClassName="runc"))
+    node.pods.apply(pod("unknown", script("sleep 1000"), runtimeClassName="gvisor"))
+    await node.ready("usual")
+    async with asyncio.timeout(15):
+        while not any('no runtime for "gvisor" is configured' in told for told in node.memory.told("unknown")):
+            await asyncio.sleep(0.05)
+    assert any(told.startswith("FailedCreatePodSandBox: ") for told in node.memory.told("unknown"))
+
+
+async def test_a_start_hook_that_fails_is_told_as_such(node: Node) -> None:
+    hook = {"postStart": {"exec": {"command": ["sh", "-c", "exit 1"]}}}
+    node.pods.apply(pod("hooked", script("sleep 1000", lifecycle=hook)))
+    await node.until("hooked", lambda status: status and _waiting(status).get("reason") == "PostStartHookError")
+    await node.until("hooked", lambda status: _waiting(status).get("reason") == "CrashLoopBackOff")
+
+
+async def test_a_short_command_that_is_waited_for_is_told_to_be_over_and_never_to_run(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    told = node.memory.patch_status
+
+    async def patch_status(pod_: Pod, patch: Json) -> None:
+        seen.append(str(patch.get("phase", "")))
+        await told(pod_, patch)
+
+    monkeypatch.setattr(node.memory, "patch_status", patch_status)  # to see every patch, and not the last alone
+    node.pods.apply(pod("short", script("echo hi", stdin=True, stdinOnce=True), restartPolicy="Never"))
+    node.pods.apply(pod("long", script("cat", stdin=True, stdinOnce=True), restartPolicy="Never"))
+    await node.until("short", lambda status: status.get("phase") == "Succeeded")
+    assert "Running" not in seen
+    await node.ready("long")
+
+
+async def test_a_privileged_container_may_join_any_pod(node: Node) -> None:
+    web = pod("plain", script("sleep 1000"))
+    node.pods.apply(web)
+    await node.ready("plain")
+    debugged = copy.deepcopy(web)
+    debugged["spec"]["ephemeralContainers"] = [
+        script("sleep 1000") | {"name": "debugger", "securityContext": {"privileged": True}}
+    ]
+    node.pods.apply(debugged)
+    await node.until("plain", lambda status: _debugger(status).get("running"))
+    assert "0000003f" in await node.run("plain", "debugger", "grep", "CapEff", "/proc/1/status") or "1ff" in (
+        await node.run("plain", "debugger", "grep", "CapEff", "/proc/1/status")
+    )
+
+
+def _debugger(status: Json) -> Json:
+    found: Json = (status.get("ephemeralContainerStatuses") or [{"state": {}}])[0]["state"]
+    return found

@@ -15,13 +15,14 @@ from cryptography.x509.oid import NameOID
 from tests.cluster.kubelet.support import Node, pod
 
 from weft.cluster.kubelet import server
+from weft.cluster.kubelet.meter import Meter
 
 COUNTING = "i=0; while [ $i -lt 5 ]; do i=$((i+1)); echo line $i; done; sleep 0.5; echo late; sleep 100"
 
 
 @pytest.fixture
 async def url(node: Node) -> AsyncIterator[str]:
-    async with server.serve(node.station, node.pods, "127.0.0.1", 0, None) as port:
+    async with server.serve(node.station, node.pods, Meter(node.station, node.pods), "127.0.0.1", 0, None) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -134,7 +135,9 @@ async def test_only_clients_of_the_clusters_authority_are_answered(node: Node, a
     import ssl
 
     context = server.tls(authority / "node.crt", authority / "node.key", authority / "ca.crt")
-    async with server.serve(node.station, node.pods, "127.0.0.1", 0, context) as port:
+    async with server.serve(
+        node.station, node.pods, Meter(node.station, node.pods), "127.0.0.1", 0, context
+    ) as port:
         known = ssl.create_default_context(cafile=authority / "ca.crt")
         known.load_cert_chain(authority / "node.crt", authority / "node.key")
         stranger = ssl.create_default_context(cafile=authority / "ca.crt")

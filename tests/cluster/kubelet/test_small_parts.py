@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from tests.cluster.kubelet.support import pod
 
 from weft.adapters.cri.types import Resources
-from weft.cluster.kubelet import environment, probes, quantity, recorder, runtime_config, volume_files
+from weft.cluster.kubelet import (
+    environment,
+    podspec,
+    probes,
+    quantity,
+    recorder,
+    runtime_config,
+    volume_files,
+    volumes,
+)
 from weft.cluster.kubelet.objects import ConfigError, Reference, references
 from weft.cluster.kubelet.podspec import ClusterDns, resolver
 from weft.cluster.kubelet.probes import Exec, Http, Role, Tally, Tcp
@@ -206,3 +215,22 @@ def test_the_configuration_of_containerd_is_toml_with_short_sockets() -> None:
     assert cri["sandbox_image"] == "weft.local/pause:1"
     assert cri["restrict_oom_score_adj"] is True
     assert cri["cni"]["conf_dir"] == "/root/a long/home/nodes/weft/cni/net.d"
+
+
+def test_a_volume_whose_root_is_the_groups_already_is_left_alone_where_that_is_asked_for(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    volume = volumes.Host("v", str(disk), "Directory", grouped=True)
+    volume_files.place(tmp_path, volume, 2000, unless_root=True)
+    (disk / "file").touch(mode=0o600)
+    volume_files.place(tmp_path, volume, 2000, unless_root=True)
+    assert (disk / "file").stat().st_mode & 0o777 == 0o600
+    volume_files.place(tmp_path, volume, 2000)
+    assert (disk / "file").stat().st_mode & 0o777 == 0o660
+
+
+def test_a_mount_that_the_runtime_cannot_make_is_refused() -> None:
+    mount = {"name": "v", "mountPath": "/v", "readOnly": True, "recursiveReadOnly": "Enabled"}
+    with pytest.raises(ConfigError, match="requested recursive read-only mode, but it is not supported"):
+        podspec.mount(mount, "/x")
+    assert podspec.mount({**mount, "recursiveReadOnly": "IfPossible"}, "/x").readonly

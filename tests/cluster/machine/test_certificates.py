@@ -116,3 +116,13 @@ def test_a_new_node_gets_its_certificate_and_the_others_keep_theirs(layout: Layo
 def test_keys_and_kubeconfigs_are_for_their_owner_only(layout: Layout) -> None:
     for path in [*layout.home.rglob("*.key"), *layout.home.rglob("kubeconfig")]:
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_what_enforces_policies_is_known_by_a_name_of_its_own(layout: Layout) -> None:
+    (node, _) = layout.nodes
+    client = Access.from_kubeconfig(node.network_kubeconfig).ssl_context()
+    pair = (layout.pki / "apiserver.crt", layout.pki / "apiserver.key")
+
+    seen = handshake(pair, client, layout.pki / "ca.crt", "192.168.49.1")
+
+    assert subject(seen) == {("commonName", "weft-network:weft"), ("organizationName", "weft:network")}

@@ -2,7 +2,9 @@
 
 import contextlib
 import subprocess
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import pytest
 from weft.adapters import netlink, netns
 from weft.cluster.machine import network, removal
 from weft.cluster.machine.layout import Layout
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -94,3 +98,26 @@ def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
     finally:
         # all of these names begin with the layout's tag, so this takes pods and machine too
         removal.remove(layout, data=False)
+
+
+def call(
+    place: Place, ip: str = "10.96.0.50", *, port: int = 80, count: int = 1, protocol: str = "tcp"
+) -> Sequence[str]:
+    words = (sys.executable, str(HERE / "call.py"), protocol, ip, str(port), str(count), "new")
+    done = place.run(*words, seconds=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.fixture(scope="module")
+def servers(lan: Lan) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for number, pod in enumerate(lan.pods):
+            words = (sys.executable, str(HERE / "echo.py"), f"pod{number}", pod.ip, "8080", "8053")
+            stack.enter_context(pod.serving(*words))
+        for pod in lan.pods:
+            deadline = time.monotonic() + 10
+            while call(lan.machine, pod.ip, port=8080)[0].split()[0] != f"pod{lan.pods.index(pod)}":
+                assert time.monotonic() < deadline, pod
+                time.sleep(0.05)
+        yield

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cluster.network.conftest import Lan
+from tests.support.ports import free_port
 
 from weft.cluster.network import dns, dns_messages
 from weft.cluster.network.directory import Directory, picture
@@ -53,6 +54,7 @@ PICTURE = picture(
             {"addresses": ["10.244.0.6"], "conditions": {"ready": True}},
             {"addresses": ["10.244.0.9"], "conditions": {"ready": False}},
         ),
+        endpoints("nginx", {"addresses": ["10.244.2.1"]}, {"addresses": ["10.244.1.1"]}),
         endpoints("many", *({"addresses": [f"10.244.1.{number}"]} for number in range(1, 101))),
     ],
 )
@@ -71,6 +73,19 @@ PEERS = "peers.sidecar.svc.cluster.local"
         (f"peer-0.{PEERS}", "A", Found((A(f"peer-0.{PEERS}", "10.244.0.5"),))),
         (f"10-244-0-6.{PEERS}", "A", Found((A(f"10-244-0-6.{PEERS}", "10.244.0.6"),))),
         (f"peer-9.{PEERS}", "A", Absent()),
+        (f"10-244-2-1.{NGINX}", "A", Found((A(f"10-244-2-1.{NGINX}", "10.244.2.1"),))),
+        (f"10-244-2-9.{NGINX}", "A", Absent()),
+        ("1.2.244.10.in-addr.arpa", "PTR", Found((Ptr("1.2.244.10.in-addr.arpa", f"10-244-2-1.{NGINX}"),))),
+        (
+            "1.1.244.10.in-addr.arpa",
+            "PTR",
+            Found(
+                (
+                    Ptr("1.1.244.10.in-addr.arpa", "10-244-1-1.many.sidecar.svc.cluster.local"),
+                    Ptr("1.1.244.10.in-addr.arpa", f"10-244-1-1.{NGINX}"),
+                )
+            ),
+        ),
         (f"_http._tcp.{NGINX}", "SRV", Found((Srv(f"_http._tcp.{NGINX}", 80, NGINX),), (A(NGINX, "10.96.0.7"),))),
         (f"_grpc._tcp.{NGINX}", "SRV", Absent()),
         (f"_http._udp.{NGINX}", "SRV", Absent()),
@@ -129,12 +144,6 @@ def directory() -> Directory:
     made = Directory()
     made.picture, made.complete = PICTURE, True
     return made
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.asynccontextmanager

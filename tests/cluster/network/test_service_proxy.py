@@ -6,13 +6,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
-from tests.cluster.network.conftest import Lan, Place
+from tests.cluster.network.conftest import HERE, Lan, Place, call
 
 from weft.adapters import netns, nft
 from weft.cluster.network import service_proxy
@@ -21,7 +21,6 @@ from weft.cluster.network.objects import Service, Slice
 from weft.cluster.network.ruleset import TABLE, ruleset
 from weft.cluster.network.service_ports import balanced
 
-HERE = Path(__file__).parent
 VIP = "10.96.0.50"
 
 
@@ -57,27 +56,6 @@ def apply(lan: Lan, state: Picture) -> None:
 
 def everywhere(lan: Lan) -> list[tuple[Place, str]]:
     return list(zip(lan.pods, ("weft", "weft", "weft-2", "weft-2"), strict=True))
-
-
-@pytest.fixture(scope="module")
-def servers(lan: Lan) -> Iterator[None]:
-    with contextlib.ExitStack() as stack:
-        for number, pod in enumerate(lan.pods):
-            words = (sys.executable, str(HERE / "echo.py"), f"pod{number}", pod.ip, "8080", "8053")
-            stack.enter_context(pod.serving(*words))
-        for pod in lan.pods:
-            deadline = time.monotonic() + 10
-            while call(lan.machine, pod.ip, port=8080)[0].split()[0] != f"pod{lan.pods.index(pod)}":
-                assert time.monotonic() < deadline, pod
-                time.sleep(0.05)
-        yield
-
-
-def call(place: Place, ip: str = VIP, *, port: int = 80, count: int = 1, protocol: str = "tcp") -> Sequence[str]:
-    words = (sys.executable, str(HERE / "call.py"), protocol, ip, str(port), str(count), "new")
-    done = place.run(*words, seconds=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def names(lines: Sequence[str]) -> Counter[str]:
@@ -195,8 +173,127 @@ def test_the_outer_policy_is_not_about_a_nodes_own_pods(lan: Lan, servers: None)
 
     for place in (lan.pods[0], lan.nodes[0]):
         assert set(names(call(place, lan.nodes[0].ip, port=30080))) == {"pod3"}, place
-    assert call(lan.machine, lan.nodes[0].ip, port=30080) == ["ConnectionRefusedError 0.0"]
+    assert call(lan.machine, lan.nodes[0].ip, port=30080)[0].startswith("TimeoutError"), "dropped: none is here"
     assert call(lan.machine, lan.nodes[1].ip, port=30080) == [f"pod3 {lan.machine.ip}"], "its address is kept"
+    apply(lan, picture([local], []))
+    assert call(lan.machine, lan.nodes[0].ip, port=30080) == ["ConnectionRefusedError 0.0"]
+
+
+def test_an_inner_policy_drops_where_only_this_node_has_no_endpoint(lan: Lan, servers: None) -> None:
+    apply(lan, picture([service(internalTrafficPolicy="Local")], [slices((lan.pods[3], "weft-2"))]))
+
+    assert call(lan.pods[0])[0].startswith("TimeoutError")
+    assert call(lan.pods[2]) == [f"pod3 {lan.pods[2].ip}"]
+
+
+def balancer(ip: str, **spec: Any) -> Service:
+    made = service(type="LoadBalancer", **spec)
+    return msgspec.structs.replace(made, status={"loadBalancer": {"ingress": [{"ip": ip, "ipMode": "VIP"}]}})
+
+
+def test_a_load_balancer_serves_only_the_sources_that_it_names(lan: Lan, servers: None) -> None:
+    ip = lan.nodes[0].ip
+    ranges = [f"{lan.machine.ip}/32", "10.244.0.0/24", "10.244.0.0/25", " 10.9.8.7/24 ", "fd00::/8"]
+    wanted = balancer(ip, loadBalancerSourceRanges=ranges)
+    apply(lan, picture([wanted], [slices(*everywhere(lan))]))
+
+    assert len(names(call(lan.machine, ip, count=40))) == 4
+    assert len(names(call(lan.pods[0], ip, count=40))) == 4
+    assert call(lan.pods[2], ip)[0].startswith("TimeoutError"), "its range is not named"
+    assert len(names(call(lan.pods[2], count=40))) == 4, "by the service's own address anybody may come"
+    assert len(names(call(lan.pods[2], ip, port=30080, count=40))) == 4, "and by the node port"
+
+
+def test_a_balancer_that_is_a_proxy_is_not_short_cut(lan: Lan, servers: None) -> None:
+    wanted = msgspec.structs.replace(
+        service(type="LoadBalancer"),
+        status={"loadBalancer": {"ingress": [{"ip": "192.168.49.240", "ipMode": "Proxy"}]}},
+    )
+    assert [port.balancer_ips for port in balanced(picture([wanted], []), "weft")] == [(), ()]
+
+
+def test_an_address_that_is_none_spoils_nothing(lan: Lan, servers: None) -> None:
+    bad = service("bad", clusterIP="10.96.0.51", externalIPs=["300.1.1.1", "fd00::1", 'x"; flush ruleset'])
+    apply(lan, picture([bad, service()], [slices(*everywhere(lan))]))
+
+    assert len(names(call(lan.pods[0], count=40))) == 4
+
+
+def test_sctp_ports_have_rules_as_others_have(lan: Lan) -> None:
+    ports = [{"name": "sig", "port": 36412, "protocol": "SCTP", "nodePort": 30412}]
+    labels = {"kubernetes.io/service-name": "echo"}
+    part = {
+        "metadata": {"name": "echo", "namespace": "net", "labels": labels},
+        "endpoints": [{"addresses": [lan.pods[0].ip]}],
+        "ports": [{"name": "sig", "port": 36412, "protocol": "SCTP"}],
+    }
+    apply(lan, picture([service(ports=ports)], [msgspec.convert(part, Slice)]))
+
+    listed = lan.nodes[0].run("nft", "list", "table", "ip", TABLE).stdout
+    assert f"dnat to {lan.pods[0].ip}:36412" in listed
+    assert "sctp . 30412" in listed
+
+
+@pytest.mark.parametrize(
+    ("zone", "hints", "expected"),
+    [
+        ("a", ["a", "a", "b", "b"], [0, 1]),
+        ("b", ["a", "a", "b", "b"], [2, 3]),
+        ("c", ["a", "a", "b", "b"], [0, 1, 2, 3]),
+        ("", ["a", "a", "b", "b"], [0, 1, 2, 3]),
+        ("a", ["a", "", "b", "b"], [0, 1, 2, 3]),
+    ],
+)
+def test_hints_lead_to_the_own_zone_where_all_endpoints_have_them(
+    lan: Lan, zone: str, hints: list[str], expected: list[int]
+) -> None:
+    named = [{"hints": {"forZones": [{"name": hint}]}} if hint else {} for hint in hints]
+    parts = [slices(pod, name=f"s{i}", **named[i]) for i, pod in enumerate(everywhere(lan))]
+    labels = {"kubernetes.io/service-name": "echo"}
+    parts = [
+        msgspec.structs.replace(one, metadata=msgspec.structs.replace(one.metadata, labels=labels))
+        for one in parts
+    ]
+    state = replace(picture([service()], parts), zone=zone)
+
+    found = balanced(state, "weft")[0]
+
+    assert [target.ip for target in found.inside] == [lan.pods[index].ip for index in expected]
+
+
+def test_hints_for_a_node_come_before_those_for_its_zone(lan: Lan) -> None:
+    hints = {"forZones": [{"name": "a"}], "forNodes": [{"name": "weft"}]}
+    near = slices((lan.pods[0], "weft"), hints=hints)
+    far = slices((lan.pods[2], "weft-2"), name="far", hints=hints | {"forNodes": [{"name": "weft-2"}]})
+    far = msgspec.structs.replace(far, metadata=msgspec.structs.replace(far.metadata, labels=near.metadata.labels))
+    state = replace(picture([service()], [near, far]), zone="a")
+
+    assert [target.ip for target in balanced(state, "weft")[0].inside] == [lan.pods[0].ip]
+    assert len(balanced(state, "weft-3")[0].inside) == 2, "the zone's, where the node has none"
+
+
+async def test_a_flow_of_datagrams_from_before_the_service_finds_it(lan: Lan, servers: None) -> None:
+    """The kernel remembers for half a minute that nobody translated the first ones."""
+    ports = [{"name": "udp", "port": 53, "nodePort": 30053, "protocol": "UDP"}]
+    client = (
+        "import socket, sys, time\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(0.1)\n"
+        f"s.connect(('{lan.nodes[0].ip}', 30053))\n"
+        "for _ in range(150):\n"
+        "    try: s.send(b'hello'); print(s.recv(99).decode().split()[0], flush=True); break\n"
+        "    except OSError: print('none', flush=True); time.sleep(0.02)\n"
+    )
+    directory, applied = Directory(), list[float]()
+    async with following(lan, directory, applied):
+        show(directory, picture([], []))
+        await until(lambda: bool(applied))
+        words = [*netns.enter(lan.machine.namespace), sys.executable, "-c", client]
+        process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout
+        assert await process.stdout.readline() == b"none\n"
+        show(directory, picture([service(type="NodePort", ports=ports)], [slices((lan.pods[0], "weft"))]))
+        output, _ = await process.communicate()
+    assert output.decode().split()[-1] == "pod0"
 
 
 def test_two_services_with_one_external_address_leave_the_rest_of_the_rules_alone(lan: Lan, servers: None) -> None:
@@ -254,8 +351,12 @@ async def following(lan: Lan, directory: Directory, applied: list[float]) -> Asy
             raise nft.NftError(done.stderr.decode())
         applied.append(time.monotonic())
 
+    async def forget(address: str, port: int, target: str) -> None:
+        words = [*netns.enter(lan.nodes[0].namespace), *nft.forgetting_udp(address, port, target)]
+        await asyncio.to_thread(subprocess.run, words, capture_output=True, check=False, timeout=10)
+
     task = asyncio.create_task(
-        service_proxy.follow(directory, "weft", service_range="10.96.0.0/12", apply=on_node)
+        service_proxy.follow(directory, "weft", service_range="10.96.0.0/12", apply=on_node, forget=forget)
     )
     yield
     task.cancel()

@@ -66,15 +66,18 @@ class Runtime:
         return f"{answer.runtime_name}://{answer.runtime_version.split('~')[0]}"
 
     async def conditions(self) -> dict[str, str]:
-        """What the runtime lacks: condition (`RuntimeReady`, `NetworkReady`) to its message; empty when ready."""
+        """What the runtime lacks: condition (`RuntimeReady`, `NetworkReady`) to why; empty when ready."""
         answer = await self._runtime("Status", self._new("StatusRequest"))
-        return {each.type: each.message or each.reason for each in answer.status.conditions if not each.status}
+        lacking = [each for each in answer.status.conditions if not each.status]
+        return {each.type: f"reason:{each.reason} message:{each.message}" for each in lacking}
 
     # -- sandboxes
 
     async def run_sandbox(self, spec: SandboxSpec) -> str:
         """Create and start a sandbox with its network; its id."""
-        request = self._new("RunPodSandboxRequest", config=sandbox_config(self._messages, spec))
+        request = self._new(
+            "RunPodSandboxRequest", config=sandbox_config(self._messages, spec), runtime_handler=spec.handler
+        )
         return str((await self._runtime("RunPodSandbox", request, deadline=120.0)).pod_sandbox_id)
 
     async def stop_sandbox(self, sandbox: str) -> None:
@@ -187,6 +190,10 @@ class Runtime:
                 cpu=each.cpu.usage_core_nano_seconds.value / 1e9,
                 memory=each.memory.working_set_bytes.value,
                 at=each.cpu.timestamp / 1e9,
+                used=each.memory.usage_bytes.value,
+                resident=each.memory.rss_bytes.value,
+                written=each.writable_layer.used_bytes.value,
+                inodes=each.writable_layer.inodes_used.value,
             )
             for each in answer.stats
         }
@@ -320,7 +327,7 @@ class Runtime:
 
 def _image(found: Message) -> Image:
     user = str(found.uid.value) if found.HasField("uid") else found.username
-    return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size)
+    return Image(found.id, tuple(found.repo_tags), tuple(found.repo_digests), user, found.size, found.pinned)
 
 
 def _fault(error: grpc.aio.AioRpcError) -> CriError:

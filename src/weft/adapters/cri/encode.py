@@ -1,9 +1,10 @@
 """Our values as CRI messages."""
 
+from weft.adapters.cri import types
 from weft.adapters.cri.descriptors import Message, Messages
 from weft.adapters.cri.types import ContainerSpec, Namespaces, Resources, SandboxSpec
 
-_RUNTIME_DEFAULT, _UNCONFINED = 0, 1  # SecurityProfile.ProfileType
+_DEFAULT, _UNCONFINED, _LOCALHOST = 0, 1, 2  # SecurityProfile.ProfileType
 
 
 def sandbox_config(messages: Messages, spec: SandboxSpec) -> Message:
@@ -95,7 +96,14 @@ def _security(security: Message, spec: ContainerSpec) -> None:
     security.readonly_rootfs = wanted.readonly_rootfs
     security.no_new_privs = wanted.no_new_privs
     security.supplemental_groups.extend(wanted.supplemental_groups)
-    security.seccomp.profile_type = _RUNTIME_DEFAULT if wanted.seccomp else _UNCONFINED
+    match wanted.seccomp:
+        case "":
+            security.seccomp.profile_type = _UNCONFINED
+        case types.RUNTIME_DEFAULT:
+            security.seccomp.profile_type = _DEFAULT
+        case profile:
+            security.seccomp.profile_type = _LOCALHOST
+            security.seccomp.localhost_ref = profile
     if wanted.user is not None:
         security.run_as_user.value = wanted.user
     elif wanted.user_name:

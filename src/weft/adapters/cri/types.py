@@ -11,6 +11,10 @@ DIGEST = "io.kubernetes.container.hash"
 """The annotation of a container that tells which version of its spec it was made from."""
 
 
+RUNTIME_DEFAULT = "runtime/default"
+"""The runtime's own filter of system calls."""
+
+
 class State(StrEnum):
     """Where a container is in its life (CRI ContainerState)."""
 
@@ -112,8 +116,8 @@ class Security:
     privileged: bool = False
     readonly_rootfs: bool = False
     no_new_privs: bool = False
-    seccomp: bool = False
-    """Whether the runtime's own filter of system calls is put on."""
+    seccomp: str = ""
+    """The filter of system calls: none, RUNTIME_DEFAULT, or a profile's path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +157,8 @@ class SandboxSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     namespaces: Namespaces = field(default_factory=Namespaces)
     privileged: bool = False
+    handler: str = ""
+    """The runtime's handler (a RuntimeClass names it); empty is its usual one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,15 +202,24 @@ class Image:
     digests: tuple[str, ...]
     user: str
     size: int
+    pinned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a container uses: seconds of processor time, bytes of its working set, `at` in epoch seconds."""
+    """What a container uses: seconds of processor time, bytes of its working set, `at` in epoch seconds.
+
+    `used` and `resident` are bytes of memory with and without what files have cached; `written` and `inodes` are
+    what its writable layer takes of the disk.
+    """
 
     cpu: float
     memory: int
     at: float
+    used: int = 0
+    resident: int = 0
+    written: int = 0
+    inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

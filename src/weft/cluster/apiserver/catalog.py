@@ -24,6 +24,10 @@ _TABLE = """
 - v1 | Service services | svc | all | Namespaced | status,proxy
 admissionregistration.k8s.io v1 | MutatingWebhookConfiguration mutatingwebhookconfigurations | - | api-extensions | Cluster | -
 admissionregistration.k8s.io v1 | ValidatingWebhookConfiguration validatingwebhookconfigurations | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | MutatingAdmissionPolicy mutatingadmissionpolicies | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | MutatingAdmissionPolicyBinding mutatingadmissionpolicybindings | - | api-extensions | Cluster | -
+admissionregistration.k8s.io v1 | ValidatingAdmissionPolicy validatingadmissionpolicies | - | api-extensions | Cluster | status
+admissionregistration.k8s.io v1 | ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings | - | api-extensions | Cluster | -
 apiextensions.k8s.io v1 | CustomResourceDefinition customresourcedefinitions | crd,crds | api-extensions | Cluster | status
 apps v1 | ControllerRevision controllerrevisions | - | - | Namespaced | -
 apps v1 | DaemonSet daemonsets | ds | all | Namespaced | status
@@ -44,6 +48,8 @@ certificates.k8s.io v1 | CertificateSigningRequest certificatesigningrequests | 
 coordination.k8s.io v1 | Lease leases | - | - | Namespaced | -
 discovery.k8s.io v1 | EndpointSlice endpointslices | - | - | Namespaced | -
 events.k8s.io v1 | Event events | ev | - | Namespaced | -
+metrics.k8s.io v1beta1 | NodeMetrics nodes | - | - | Cluster | - | get,list
+metrics.k8s.io v1beta1 | PodMetrics pods | - | - | Namespaced | - | get,list
 networking.k8s.io v1 | Ingress ingresses | ing | - | Namespaced | status
 networking.k8s.io v1 | IngressClass ingressclasses | - | - | Cluster | -
 networking.k8s.io v1 | NetworkPolicy networkpolicies | netpol | - | Namespaced | -

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+from weft.cluster.apiserver.cel.rules import has_rules
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import CustomVersion, Scheme
 
 Obj = dict[str, Any]
+RESOURCE = ("apiextensions.k8s.io", "customresourcedefinitions")
+APPROVED = "api-approved.kubernetes.io"
 CLEANUP = "customresourcecleanup.apiextensions.k8s.io"
 """The finalizer that keeps a definition until its objects are gone."""
 
 
-def versions(crd: Obj) -> list[CustomVersion]:
-    """The served versions of a definition, newest-looking first as the definition orders them."""
+def versions(crd: Obj, *, served: bool = True) -> list[CustomVersion]:
+    """The versions of a definition, as the definition orders them; the served ones, or all."""
     spec = crd["spec"]
     names = spec["names"]
     storage = next(version["name"] for version in spec["versions"] if version.get("storage"))
@@ -34,41 +37,84 @@ def versions(crd: Obj) -> list[CustomVersion]:
             columns=tuple(version.get("additionalPrinterColumns") or ()),
             subresources=version.get("subresources") or {},
             selectable=tuple(item["jsonPath"].lstrip(".") for item in version.get("selectableFields") or ()),
+            ruled=has_rules((version.get("schema") or {}).get("openAPIV3Schema") or {}),
+            conversion=spec.get("conversion") or {},
+            list_kind=names.get("listKind") or f"{names['kind']}List",
+            ending=bool(crd["metadata"].get("deletionTimestamp")),
         )
         for version in spec["versions"]
-        if version.get("served")
+        if version.get("served") or not served
     ]
 
 
-def _conflicts(crd: Obj, scheme: Scheme) -> str:
-    spec, name = crd["spec"], crd["metadata"]["name"]
-    for custom in scheme.customs():
-        if custom.crd != name and custom.kind.group == spec["group"] and custom.kind.kind == spec["names"]["kind"]:
-            return f'"{spec["names"]["kind"]}" is already in use'
-    taken = {(kind.group, kind.plural) for kind in scheme.kinds() if scheme.custom(kind) is None}
-    return (
-        f'"{spec["names"]["plural"]}" is already in use'
-        if (spec["group"], spec["names"]["plural"]) in taken
-        else ""
-    )
+def _conflicts(crd: Obj, scheme: Scheme) -> tuple[Obj, str, str]:
+    """The names that could be had, and of the last that could not, reason and sentence.
+
+    Source: `apiextensions-apiserver/pkg/controller/status/naming_controller.go`.
+    """
+    spec, own = crd["spec"], crd["metadata"]["name"]
+    others = [one for one in scheme.customs() if one.crd != own and one.kind.group == spec["group"]]
+    built_in = [kind for kind in scheme.kinds() if kind.group == spec["group"] and scheme.custom(kind) is None]
+    known = [*(one.kind for one in others), *built_in]
+    resources = {name for kind in known for name in (kind.plural, kind.singular, *kind.short_names)}
+    kinds = {kind.kind for kind in known} | {one.list_kind for one in others}
+    names, accepted, reason, why = spec["names"], {}, "", ""
+    for name, taken in (
+        ("plural", resources),
+        ("singular", resources),
+        ("shortNames", resources),
+        ("kind", kinds),
+        ("listKind", kinds),
+    ):
+        value = names.get(name)
+        held = next((one for one in (value if name == "shortNames" else [value]) or () if one in taken), None)
+        if held is None and value:
+            accepted[name] = value
+        elif held is not None:
+            reason, why = f"{name[0].upper()}{name[1:]}Conflict", f'"{held}" is already in use'
+    if names.get("categories"):
+        accepted["categories"] = names["categories"]
+    return accepted, reason, why
 
 
 def accept(crd: Obj, scheme: Scheme, stamp: str) -> None:
     """Set the status that says whether the names could be had and the kind is served, in place."""
-    spec = crd["spec"]
-    refused = _conflicts(crd, scheme)
     status = crd.setdefault("status", {})
-    stored = next(version["name"] for version in spec["versions"] if version.get("storage"))
-    status["acceptedNames"] = {} if refused else spec["names"]
-    status["storedVersions"] = sorted({*(status.get("storedVersions") or ()), stored})
-    accepted = ("False", "KindConflict", refused) if refused else ("True", "NoConflicts", "no conflicts found")
-    served = (
-        ("False", "NotAccepted", "not all names are accepted")
-        if refused
-        else ("True", "InitialNamesAccepted", "the initial names have been accepted")
-    )
-    _set(status, "NamesAccepted", accepted, stamp)
-    _set(status, "Established", served, stamp)
+    accepted, reason, why = _conflicts(crd, scheme)
+    status["acceptedNames"] = accepted
+    stored = next(version["name"] for version in crd["spec"]["versions"] if version.get("storage"))
+    before = status.get("storedVersions") or []
+    status["storedVersions"] = before if stored in before else [*before, stored]
+    named = ("False", reason, why) if reason else ("True", "NoConflicts", "no conflicts found")
+    _set(status, "NamesAccepted", named, stamp)
+    if not reason:
+        told = ("True", "InitialNamesAccepted", "the initial names have been accepted")
+        _set(status, "Established", told, stamp)
+    elif not established(crd):
+        _set(status, "Established", ("False", "NotAccepted", "not all names are accepted"), stamp)
+    _approval(crd, status, stamp)
+    if crd["metadata"].get("deletionTimestamp"):
+        told = ("True", "InstanceDeletionInProgress", "CustomResource deletion is in progress")
+        _set(status, "Terminating", told, stamp)
+
+
+def _approval(crd: Obj, status: Obj, stamp: str) -> None:
+    """Whether a kind in a group of the community's has been approved (`apiapproval_controller.go`)."""
+    if not protected(crd["spec"]["group"]):
+        return
+    said = (crd["metadata"].get("annotations") or {}).get(APPROVED, "")
+    if said.startswith("unapproved"):
+        told = ("False", "UnapprovedAnnotation", f'not approved: "{said}"')
+    elif said:
+        told = ("True", "ApprovedAnnotation", f"approved in {said}")
+    else:
+        told = ("False", "MissingAnnotation", f'protected groups must have approval annotation "{APPROVED}"')
+    _set(status, "KubernetesAPIApprovalPolicyConformant", told, stamp)
+
+
+def protected(group: str) -> bool:
+    """Whether the group is the community's own."""
+    return group.endswith((".k8s.io", ".kubernetes.io")) or group in {"k8s.io", "kubernetes.io"}
 
 
 def _set(status: Obj, name: str, outcome: tuple[str, str, str], stamp: str) -> None:

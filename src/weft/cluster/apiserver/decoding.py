@@ -42,8 +42,11 @@ class _Walk:
         wanted = _GO_TYPES.get(_type(schema), _type(schema))
         if wanted == "int32" and schema.get("format") == "int64":
             wanted = "int64"
+        said = json_type(value)
+        if said == "number" and wanted.startswith("int"):
+            said += f" {value}"[:50]
         plain = ".".join(part.partition("[")[0] for part in path.split("."))
-        what = f"json: cannot unmarshal {json_type(value)} into Go struct field {owner}.{plain} of type {wanted}"
+        what = f"json: cannot unmarshal {said} into Go struct field {owner}.{plain} of type {wanted}"
         return self.refused(what)
 
     def refused(self, why: str) -> errors.StatusError:
@@ -68,7 +71,7 @@ class _Walk:
                 return [self.value(item, items, f"{path}[{i}]", owner) for i, item in enumerate(value)]
             case ("", _):
                 return value
-        if not _is(value, _type(schema)):
+        if not _is(value, _type(schema)) or (_type(schema) == "integer" and not _holds(value, schema)):
             raise self.wrong_type(value, path, owner, schema)
         return int(value) if _type(schema) == "integer" else value
 
@@ -121,6 +124,12 @@ def _is(value: Any, wanted: str) -> bool:
             return isinstance(value, int | float) and not isinstance(value, bool)
         case _:
             return False
+
+
+def _holds(value: Any, schema: Schema) -> bool:
+    """Whether Go's integer of that size can hold the number."""
+    most = 2 ** (63 if schema.get("format") == "int64" else 31)
+    return bool(-most <= value < most)
 
 
 def _whole(value: Any) -> bool:

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import crds, errors
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.store import ConflictError, MissingError, Row
-from weft.cluster.apiserver.versions import from_stored, to_stored
 from weft.cluster.apiserver.world import read_stamp, stamp
 from weft.cluster.apiserver.writing import Writing
 
@@ -61,7 +60,7 @@ class Deleting:
             row = self.cluster.store.get(call.key())
             if row is None:
                 raise errors.not_found(call.kind, call.name)
-            obj = from_stored(call.kind, row.decode())
+            obj = await self.writing.conversion.shown(call.kind, row)
             _preconditions(call, obj, options)
             raw_options = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
             attributes = Attributes(call, "DELETE", None, obj, raw_options)
@@ -83,10 +82,10 @@ class Deleting:
         raise errors.conflict(call.kind, call.name)
 
     async def _mark(self, call: Call, going: Obj, row: Row) -> Obj:
-        new = await self.cluster.store.update(
-            call.key(), to_stored(call.kind, going, self.cluster.scheme), row.revision
-        )
-        return from_stored(call.kind, new.decode())
+        conversion = self.writing.conversion
+        new = await self.cluster.store.update(call.key(), await conversion.stored(call.kind, going), row.revision)
+        self.writing.settled(new)
+        return await conversion.shown(call.kind, new)
 
     def _marked(self, call: Call, obj: Obj, options: Options) -> Obj | None:
         """The object with its deletion marked; None if it is marked and this asks for nothing sooner."""
@@ -107,6 +106,9 @@ class Deleting:
                 meta["finalizers"] = sorted({*(meta.get("finalizers") or ()), finalizer})
         meta["deletionGracePeriodSeconds"] = grace
         going = {**obj, "metadata": meta}
+        if (call.kind.group, call.kind.plural) == crds.RESOURCE and crds.sound(going):
+            going["status"] = dict(going.get("status") or {})
+            crds.accept(going, self.cluster.scheme, stamp(now))
         if (call.kind.group, call.kind.plural) == ("", "namespaces"):
             meta.pop("deletionGracePeriodSeconds")
             going["status"] = {**(obj.get("status") or {}), "phase": "Terminating"}

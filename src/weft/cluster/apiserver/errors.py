@@ -55,7 +55,18 @@ class FieldError:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return '"null"'
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+BLOCKED = FieldError(
+    "<nil>",
+    "FieldValueInvalid",
+    'Invalid value: "null": some validation rules were not checked because the object was invalid; correct the'
+    " existing errors to complete validation",
+)
+"""Said after errors of the schema that keep rules from being run."""
 
 
 def required(field: str, detail: str = "") -> FieldError:

@@ -103,7 +103,14 @@ class Evictions:
             raise errors.StatusError(429, "TooManyRequests", _REFUSED, {"causes": [cause]})
 
     def _expected(self, budget: Obj, pods: Iterable[Obj]) -> int:
-        """How many pods their controllers want; those without one count as themselves."""
+        """How many pods their controllers want; those without one count as themselves.
+
+        The disruption controller knows it of custom kinds too; until it has looked, the built-in ones are counted.
+        """
+        status = budget.get("status") or {}
+        current = status.get("observedGeneration") == budget["metadata"].get("generation")
+        if current and status.get("expectedPods"):
+            return int(status["expectedPods"])
         owners: dict[str, int] = {}
         for pod in pods:
             owner = next(

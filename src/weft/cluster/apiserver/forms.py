@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from weft.cluster.apiserver import defaults, errors, structural, validation
+from weft.cluster.apiserver.cel.rules import Validator
 from weft.cluster.apiserver.cluster import Call, Obj
 from weft.cluster.apiserver.decoding import decode, missing
 from weft.cluster.apiserver.kinds import Kind
+from weft.cluster.apiserver.schemas import Schema
 from weft.cluster.apiserver.scheme import Scheme
 
 
@@ -47,6 +49,10 @@ def clean(call: Call, obj: Obj, scheme: Scheme, *, quiet: bool = False) -> Obj:
         found = decode({"metadata": result.get("metadata", {})}, kind, meta, scheme.schemas)
         result["metadata"] = found.obj["metadata"]
         unknown += found.unknown
+        for inner in structural.embedded(result, custom.schema):
+            if isinstance(inner.get("metadata"), dict):
+                below = decode({"metadata": inner["metadata"]}, kind, meta, scheme.schemas)
+                inner["metadata"] = below.obj["metadata"]
     else:
         schema = scheme.schemas.of(kind)
         if schema is None:
@@ -78,16 +84,44 @@ def fill(kind: Kind, obj: Obj, scheme: Scheme) -> None:
         defaults.fill(kind, obj)
 
 
-def check(kind: Kind, obj: Obj, scheme: Scheme, before: Obj | None = None) -> None:
+_BLOCKING = frozenset(
+    {
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTooLong",
+        "FieldValueTooMany",
+        "FieldValueTypeInvalid",
+    }
+)
+
+
+def _rules(
+    call: Call, obj: Obj, scheme: Scheme, schema: Schema, before: Obj | None, found: Sequence[errors.FieldError]
+) -> list[errors.FieldError]:
+    """What the schema's CEL rules refuse; they are not run on an object whose form is wrong."""
+    if any(error.reason in _BLOCKING for error in found):
+        return [errors.BLOCKED]
+    validator = Validator(scheme.cel, scheme.clock)
+    validator.validate(obj, before, schema)
+    call.warnings += validator.warnings
+    return validator.found
+
+
+def check(call: Call, obj: Obj, scheme: Scheme, before: Obj | None = None) -> None:
     """Refuse an object that its kind does not allow (422 with every field), or a change from `before`."""
+    kind = call.kind
     found = validation.metadata(kind, obj)
     if custom := scheme.custom(kind):
-        found += structural.check(obj, custom.schema)
+        found += structural.check(obj, custom.schema, old=before)
+        if custom.ruled:
+            found += _rules(call, obj, scheme, custom.schema, before, found)
     elif schema := scheme.schemas.of(kind):
         own = validation.check(kind, obj)
         found += own
         named = {error.field for error in own}
         found += [error for error in missing(obj, schema, scheme.schemas) if error.field not in named]
+    if not found:
+        found += validation.expressions(kind, obj, before, scheme.cel)
     if before is not None and not found:
         found += validation.check_change(kind, obj, before)
     if found:

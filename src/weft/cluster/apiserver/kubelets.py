@@ -32,15 +32,20 @@ class Kubelets:
         path = "/".join(quote(part, safe="") for part in parts)
         asked = [(key, value) for key, value in query if key != "container"]
         text = f"?{urlencode(asked)}" if asked else ""
-        return KubeletTarget(f"https://{self._address(str(node))}:{_PORT}/{path}{text}", self.context)
+        return KubeletTarget(f"https://{self._address(str(node))}/{path}{text}", self.context)
+
+    def of_node(self, node: str, path: str) -> KubeletTarget:
+        """A path of a node's kubelet."""
+        return KubeletTarget(f"https://{self._address(node)}/{path}", self.context)
 
     def _address(self, name: str) -> str:
-        node = self.cluster.core("nodes", "", name)
-        addresses = ((node or {}).get("status") or {}).get("addresses") or ()
+        status = (self.cluster.core("nodes", "", name) or {}).get("status") or {}
+        addresses = status.get("addresses") or ()
         found = next((item["address"] for item in addresses if item.get("type") == "InternalIP"), None)
         if not found:
             raise errors.internal(f'no address of node "{name}" is known: is its kubelet running?')
-        return str(found)
+        endpoint = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
+        return f"{found}:{endpoint.get('Port') or _PORT}"
 
 
 def _container(pod: Obj, wanted: str) -> str:

@@ -105,31 +105,24 @@ class _Reader:
         if word or text != "(":
             raise SelectorError(f"found '{text}' expected: '('")
         values: set[str] = set()
+        after_value = False
         while True:
             text, word = self.take()
-            if word:
+            if word and not after_value:
                 values.add(text)
-                text, word = self.take()
-                if word or text not in {",", ")"}:
-                    raise SelectorError(f"found '{text}', expected: ',' or ')'")
-                if text == ")":
-                    break
-                if self.look() == (")", False):
+                after_value = True
+            elif not word and text in {",", ")"}:
+                if not after_value:
                     values.add("")
-            elif text == ")":
-                break
-            elif text == ",":
-                values.add("")
-                if self.look() == (")", False):
-                    continue
+                if text == ")":
+                    return tuple(sorted(values))
+                after_value = False
             else:
-                raise SelectorError(f"found '{text}', expected: ',', ')' or identifier")
-        return tuple(sorted(values))
+                expected = "',' or ')'" if after_value else "',', ')' or identifier"
+                raise SelectorError(f"found '{text}', expected: {expected}")
 
 
 def _check(key: str, operator: str, values: tuple[str, ...]) -> None:
-    if not values:
-        raise SelectorError("values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty")
     for index, value in enumerate(values):
         if operator in {"Gt", "Lt"} and not re.fullmatch(r"[+-]?[0-9]{1,19}", value):
             why = "for 'Gt', 'Lt' operators, the value must be an integer"

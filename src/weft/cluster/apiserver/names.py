@@ -65,7 +65,7 @@ def subdomain(value: str) -> str:
 def label_key(key: str) -> str:
     """Why the key can name no label or annotation; empty if it can."""
     prefix, slash, name = key.rpartition("/")
-    if slash and (why := subdomain(prefix)):
+    if slash and (why := subdomain(prefix) if prefix else "must be non-empty"):
         return f"prefix part {why}"
     return _judge(name, _QUALIFIED, 63, _SAYS_QUALIFIED)
 

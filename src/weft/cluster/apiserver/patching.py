@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from weft.cluster.apiserver import errors, forms
+from weft.cluster.apiserver import decoding, errors, forms
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.patches import json as json_patch
 from weft.cluster.apiserver.patches import merge, ownership, strategic
@@ -79,5 +79,6 @@ class Patching:
 
 def _an_object(patch: Any) -> Obj:
     if not isinstance(patch, dict):
-        raise errors.bad_request("error decoding patch: an object is wanted")
+        what = f"cannot unmarshal {decoding.json_type(patch)} into Go value of type map[string]interface {{}}"
+        raise errors.bad_request(f"error decoding patch: json: {what}")
     return patch

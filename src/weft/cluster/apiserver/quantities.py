@@ -1,6 +1,7 @@
 """Resource quantities in the canonical form that Kubernetes stores (`apimachinery/pkg/api/resource`)."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 
 # an exponent of more digits would be a number that fills the memory
@@ -10,10 +11,13 @@ _FORM = re.compile(
 _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _THOUSAND, _KIBI = 1000, 1024
+_MOST = Fraction(2**63 - 1)
+"""Larger quantities are this one, as in Kubernetes."""
+_LONGEST = 1000
 
 
 def _value(text: str) -> tuple[Fraction, str]:
-    found = _FORM.match(text)
+    found = _FORM.match(text) if len(text) <= _LONGEST else None
     if not found:
         raise ValueError(
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
@@ -34,7 +38,16 @@ def parse(text: str) -> Fraction:
 def canonical(text: str) -> str:
     """`0.5` as `500m`, `1024Mi` as `1Gi`, `2.0` as `2`; ValueError where it is no quantity."""
     value, suffix = _value(text)
-    return shown(value, binary=suffix in _BINARY)
+    return shown(max(-_MOST, min(value, _MOST)), binary=suffix in _BINARY)
+
+
+def total(texts: Iterable[str]) -> str:
+    """The canonical sum of quantities of one sort, in the suffixes of the first; ValueError where one is none."""
+    values = [_value(text) for text in texts]
+    whole = sum((value for value, _ in values), Fraction(0))
+    if values and values[0][1] in _BINARY:
+        return _largest(whole, _BINARY, _KIBI) or _decimal(whole)
+    return _decimal(whole)
 
 
 def _decimal(value: Fraction) -> str:

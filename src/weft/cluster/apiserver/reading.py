@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,6 @@ from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.selectors import FieldSelector, LabelSelector
 from weft.cluster.apiserver.store import CompactedError, FutureError, Key, Row
-from weft.cluster.apiserver.versions import from_stored, same_form
 
 TOO_LARGE = "Too large resource version"
 _COMPACTED = (
@@ -135,19 +135,11 @@ def missing(cluster: Cluster, call: Call) -> bool:
     return cluster.store.get(call.key()) is None
 
 
-def raw(cluster: Cluster, kind: Kind, row: Row) -> bytes:
-    """The object's JSON in the version that `kind` names."""
-    if same_form(kind, cluster.scheme):
-        return row.raw
-    return msgspec.json.encode(from_stored(kind, row.decode()))
-
-
-def list_json(cluster: Cluster, kind: Kind, found: Page) -> bytes:
-    """The JSON of a list."""
+def list_json(kind: Kind, found: Page, items: Sequence[bytes]) -> bytes:
+    """The JSON of a list with these items."""
     head: dict[str, Any] = {
         "kind": f"{kind.kind}List",
         "apiVersion": kind.api_version,
         "metadata": found.metadata(),
     }
-    items = b",".join(raw(cluster, kind, row) for row in found.rows)
-    return msgspec.json.encode(head)[:-1] + b',"items":[' + items + b"]}"
+    return msgspec.json.encode(head)[:-1] + b',"items":[' + b",".join(items) + b"]}"

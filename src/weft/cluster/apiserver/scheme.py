@@ -1,9 +1,12 @@
 """Which kinds the server serves now: the built-in ones and those that CustomResourceDefinitions add."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from weft.cluster.apiserver.catalog import BUILT_IN
+from weft.cluster.apiserver.cel.engine import Engine
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.schemas import Schema, Schemas
 
@@ -19,6 +22,12 @@ class CustomVersion:
     columns: tuple[dict[str, Any], ...]
     subresources: dict[str, Any]
     selectable: tuple[str, ...] = ()
+    ruled: bool = False
+    """Whether the schema has CEL rules."""
+    conversion: dict[str, Any] = field(default_factory=dict)
+    list_kind: str = ""
+    ending: bool = False
+    """Whether the definition is being deleted."""
 
 
 @dataclass(slots=True)
@@ -26,6 +35,9 @@ class Scheme:
     """The registry of kinds. Only `set_custom` and `remove_custom` change it."""
 
     schemas: Schemas
+    cel: Engine = field(default_factory=Engine)
+    clock: Callable[[], float] = time.thread_time
+    """Counts the processor seconds that CEL rules may take."""
     _built_in: dict[tuple[str, str, str], Kind] = field(
         default_factory=lambda: {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
     )

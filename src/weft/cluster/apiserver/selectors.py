@@ -123,16 +123,26 @@ class FieldSelector:
         return next((value for field, value, equal in self.terms if field == path and equal), None)
 
 
+_HELD_AS = {"status.successful": "status.succeeded"}
+"""Fields that selectors know by another name."""
+_UNSET = {
+    "spec.unschedulable": "false",
+    "spec.hostNetwork": "false",
+    "status.successful": "0",
+    "status.replicas": "0",
+}
+
+
 def _field(obj: Mapping[str, Any], path: str) -> str:
     value: Any = obj
     if path == "source":
         return str((obj.get("source") or {}).get("component") or obj.get("reportingComponent") or "")
-    for part in path.split("."):
+    for part in _HELD_AS.get(path, path).split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
-        return "false" if path in {"spec.unschedulable", "spec.hostNetwork"} else ""
+        return _UNSET.get(path, "")
     return str(value)
 
 
@@ -152,6 +162,10 @@ def parse_fields(text: str, plural: str, extra: Sequence[str] = ()) -> FieldSele
 
 
 def _unknown(path: str, plural: str, extra: Sequence[str]) -> str:
-    if extra or plural in _FIELDS:
+    """What Kubernetes says of a field that a kind cannot be selected by: each kind in its own words."""
+    if plural == "jobs":
+        return f'field label "{path}" not supported for batchv1.Job'
+    if plural in _FIELDS:
         return f"field label not supported: {path}"
-    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
+    known = ", ".join(f'"{name}"' for name in ("metadata.name", "metadata.namespace", *extra))
+    return f'"{path}" is not a known field selector: only {known}'

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Network, ip_address
 from pathlib import Path
@@ -17,23 +17,28 @@ from weft.cluster.apiserver.admission.quota import QuotaGate
 from weft.cluster.apiserver.admission.webhooks import Webhooks
 from weft.cluster.apiserver.authentication import Authentication, server_context
 from weft.cluster.apiserver.authorization import Authorization
+from weft.cluster.apiserver.cel import authorizer
 from weft.cluster.apiserver.cluster import Cluster
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.deleting import Deleting
 from weft.cluster.apiserver.evictions import Evictions
 from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.kubelets import Kubelets
 from weft.cluster.apiserver.loadbalancers import Balancers, Range
 from weft.cluster.apiserver.patching import Patching
+from weft.cluster.apiserver.rest import connection
 from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources
 from weft.cluster.apiserver.rest.server import Server
+from weft.cluster.apiserver.rest.usage import Usage
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.scheme import Scheme
 from weft.cluster.apiserver.serviceips import ServiceAddresses
 from weft.cluster.apiserver.store import open_store
 from weft.cluster.apiserver.tokens import Tokens
+from weft.cluster.apiserver.webhookclient import Caller
 from weft.cluster.apiserver.world import World
 from weft.cluster.apiserver.writing import Writing
 
@@ -69,9 +74,7 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
             writing.serve(row.decode())
         cluster.addresses.restore(row.decode() for row in store.rows("/services"))
         await bootstrap.run(cluster, writing, settings.service_cidr, _reachable(settings.binds))
-        runner = web.AppRunner(
-            server.app(), handler_cancellation=True, access_log=None, shutdown_timeout=_GRACE, handle_signals=False
-        )
+        runner = web.AppRunner(server.app(), handler_cancellation=True, shutdown_timeout=_GRACE)
         await runner.setup()
         balancers = Balancers(settings.load_balancers) if settings.load_balancers else None
         keeper = asyncio.create_task(upkeep.run(cluster, server.resources.deleting, balancers), name="upkeep")
@@ -79,9 +82,10 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
             context = server_context(
                 *(str(settings.pki(name)) for name in ("apiserver.crt", "apiserver.key", "ca.crt"))
             )
-            for host, port in settings.binds:
-                await web.TCPSite(runner, host, port, ssl_context=context, backlog=512).start()
-            yield server
+            async with AsyncExitStack() as listening:
+                for host, port in settings.binds:
+                    await listening.enter_async_context(connection.listen(runner, host, port, context))
+                yield server
         finally:
             keeper.cancel()
             await asyncio.wait([keeper])
@@ -95,10 +99,14 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
     authorization = Authorization(cluster)
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, session), authorization, QuotaGate(cluster)))
+    caller = Caller(session)
+    conversion = Conversion(cluster, caller)
+    admission = Admission(cluster, Webhooks(cluster, caller), authorization, QuotaGate(cluster))
+    writing = Writing(cluster, admission, conversion)
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())
+    cluster.scheme.cel.extra = authorizer.signatures(authorization)
     to_kubelets = _kubelet_context(settings)
     kubelets = Kubelets(cluster, to_kubelets)
     return Server(
@@ -109,6 +117,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
         below=Subresources(cluster, resources, tokens, authorization, kubelets, Evictions(cluster, deleting)),
         about=About(cluster, Issuer(tokens.key)),
         proxies=Proxies(cluster, to_kubelets),
+        usage=Usage(cluster, kubelets),
     )
 
 

@@ -6,8 +6,9 @@ seen survives a crash.
 """
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from weft.cluster.apiserver.history import History
+from weft.cluster.apiserver.history import History, StoreError
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 RECENT = 4096
 """Changes kept in memory for watches that resume; older ones are read from the database."""
 QUEUE = 8192
 """Changes that one watcher may lag behind before it is cut off."""
+QUEUE_BYTES = 16 * 1024 * 1024
+"""Bytes of objects in them."""
 
 
 class Key(NamedTuple):
@@ -76,7 +80,11 @@ class ConflictError(Exception):
 
 
 class CompactedError(Exception):
-    """History no longer reaches back to the revision asked for, or a watcher fell too far behind."""
+    """History no longer reaches back to the revision asked for."""
+
+
+class LaggedError(Exception):
+    """A watcher fell too far behind; it has had every change up to here, and may go on from there anew."""
 
 
 class FutureError(Exception):
@@ -90,16 +98,15 @@ class _Pending:
 
 
 class Subscription:
-    """The changes of one resource from a revision on, in order; a reader too slow gets CompactedError."""
+    """The changes of one resource after a revision, in order; for a reader too slow they end in LaggedError."""
 
-    def __init__(self, resource: str, namespace: str, backlog: list[Change]) -> None:
+    def __init__(self, resource: str, namespace: str) -> None:
         self.resource = resource
         self.namespace = namespace
-        self._queue: deque[Change] = deque(backlog)
+        self._queue: deque[Change] = deque()
+        self._bytes = 0
         self._ready = asyncio.Event()
-        self._overflowed = False
-        if backlog:
-            self._ready.set()
+        self._cut = False
 
     def wants(self, key: Key) -> bool:
         """Whether a change of this key belongs to the subscription."""
@@ -107,21 +114,33 @@ class Subscription:
 
     def put(self, change: Change) -> None:
         """Hand over a change; never blocks."""
-        if len(self._queue) >= QUEUE:
-            self._overflowed = True
-            self._queue.clear()
-        elif not self._overflowed:
+        self._cut = self._cut or len(self._queue) >= QUEUE or self._bytes >= QUEUE_BYTES
+        if not self._cut:
             self._queue.append(change)
+            self._bytes += len(change.row.raw)
         self._ready.set()
+
+    def begin(self, backlog: Iterable[Change]) -> None:
+        """Put what happened before the subscription in front of what it has heard since."""
+        self._queue.extendleft(change for change in reversed(list(backlog)) if self.wants(change.row.key))
+        if self._queue:
+            self._ready.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be taken, so that the reader has all that there is."""
+        return not self._queue
 
     async def take(self) -> list[Change]:
         """Every change that waits; waits for at least one."""
         await self._ready.wait()
-        self._ready.clear()
-        if self._overflowed:
-            raise CompactedError
+        if not self._queue:
+            raise LaggedError
         changes = list(self._queue)
         self._queue.clear()
+        self._bytes = 0
+        if not self._cut:
+            self._ready.clear()
         return changes
 
 
@@ -207,7 +226,7 @@ class Store:
             await self._until(since)
         if since < self._history.floor:
             raise CompactedError
-        live = Subscription(resource, namespace, [])
+        live = Subscription(resource, namespace)
         now = self._revision
         self._subscriptions.setdefault(resource, set()).add(live)
         try:
@@ -215,10 +234,7 @@ class Store:
         except BaseException:
             self.unsubscribe(live)
             raise
-        queued = live._queue  # noqa: SLF001 - the store and its subscriptions are one mechanism
-        queued.extendleft(change for change in reversed(backlog) if live.wants(change.row.key))
-        if queued:
-            live._ready.set()  # noqa: SLF001 - as above
+        live.begin(backlog)
         return live
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -282,8 +298,6 @@ class Store:
         batch, self._waiting = self._waiting, []
         if not batch:
             return  # a write that came between waking and taking went along with the last batch
-        if not batch:
-            return  # the flush before took what had rung for this one
         records = [(p.change.row.revision, *p.change.row.key, p.change.deleted, p.change.row.raw) for p in batch]
         try:
             await self._in_thread(lambda: self._history.append(records))
@@ -294,6 +308,11 @@ class Store:
             self._publish(pending)
         async with self._settled:
             self._settled.notify_all()
+        if self._history.due:
+            try:
+                await self._in_thread(self._history.tidy)
+            except Exception:  # noqa: BLE001 - nothing is lost: the next batch tries again
+                _log.warning("the store's history cannot be compacted", exc_info=True)
 
     def _publish(self, pending: _Pending) -> None:
         change = pending.change
@@ -319,7 +338,7 @@ class Store:
         for pending in [*batch, *self._waiting]:
             self._forget(pending)
             if not pending.done.done():
-                pending.done.set_exception(OSError(f"the store cannot be written: {error}"))
+                pending.done.set_exception(StoreError(f"the store cannot be written: {error}"))
         self._waiting = []
 
     def _forget(self, pending: _Pending) -> None:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from weft.cluster.apiserver import errors
+from weft.cluster.apiserver import errors, formats
 from weft.cluster.apiserver.errors import FieldError
 from weft.cluster.apiserver.schemas import Schema
 
@@ -54,6 +54,22 @@ def _is_object(schema: Schema) -> bool:
     return schema.get("type") == "object"
 
 
+def embedded(value: Any, schema: Schema) -> Iterator[dict[str, Any]]:
+    """The whole resources that stand in a value, in place."""
+    if isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for item in value:
+            yield from embedded(item, schema["items"])
+    if not isinstance(value, dict):
+        return
+    if schema.get("x-kubernetes-embedded-resource") is True:
+        yield value
+    extra = schema.get("additionalProperties")
+    for key, item in value.items():
+        inner = schema.get("properties", {}).get(key, extra if isinstance(extra, dict) else None)
+        if isinstance(inner, dict) and isinstance(item, dict | list):
+            yield from embedded(item, inner)
+
+
 def fill(value: Any, schema: Schema) -> None:
     """Set the schema's defaults in place. A null where the schema is not nullable takes the default, too."""
     if isinstance(value, list) and isinstance(schema.get("items"), dict):
@@ -73,13 +89,15 @@ def fill(value: Any, schema: Schema) -> None:
                 fill(item, extra)
 
 
-def check(value: Any, schema: Schema, path: str = "") -> list[FieldError]:
-    """What is wrong with the value, field by field."""
-    return list(_check(value, schema, path))
+def check(value: Any, schema: Schema, path: str = "", old: Any = None) -> list[FieldError]:
+    """What is wrong with the value, field by field. What is as it was in `old` is tolerated (ratcheting)."""
+    return list(_check(value, schema, path, old))
 
 
-def _check(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
+def _check(value: Any, schema: Schema, path: str, old: Any = None) -> Iterator[FieldError]:
     if value is None and schema.get("nullable"):
+        return
+    if path and old is not None and value == old and type(value) is type(old):
         return
     if not _has_type(value, schema):
         wanted = "integer or string" if schema.get("x-kubernetes-int-or-string") else schema["type"]
@@ -100,9 +118,9 @@ def _check(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:
         case int() | float():
             yield from _check_number(value, schema, path)
         case list():
-            yield from _check_list(value, schema, path)
+            yield from _check_list(value, schema, path, old if isinstance(old, list) else [])
         case dict():
-            yield from _check_object(value, schema, path)
+            yield from _check_object(value, schema, path, old if isinstance(old, dict) else {})
     yield from _check_logic(value, schema, path)
 
 
@@ -146,6 +164,9 @@ def _check_string(value: str, schema: Schema, path: str) -> Iterator[FieldError]
         yield _should(path, value, f"be at least {schema['minLength']} chars long")
     if "pattern" in schema and not _matches(schema["pattern"], value):
         yield _should(path, value, f"match '{schema['pattern']}'")
+    if not formats.fits(value, schema.get("format", "")):
+        why = f"{path} in body must be of type {schema['format']}: {json.dumps(value, ensure_ascii=False)}"
+        yield FieldError(path, "FieldValueTypeInvalid", errors.invalid_value(path, value, why).text)
 
 
 def _matches(pattern: str, value: str) -> bool:
@@ -169,7 +190,7 @@ def _check_number(value: float, schema: Schema, path: str) -> Iterator[FieldErro
         yield _should(path, value, f"be a multiple of {schema['multipleOf']}")
 
 
-def _check_list(value: list[Any], schema: Schema, path: str) -> Iterator[FieldError]:
+def _check_list(value: list[Any], schema: Schema, path: str, old: list[Any]) -> Iterator[FieldError]:
     if "maxItems" in schema and len(value) > schema["maxItems"]:
         yield FieldError(
             path, "FieldValueTooMany", f"Too many: {len(value)}: must have at most {schema['maxItems']} items"
@@ -177,31 +198,44 @@ def _check_list(value: list[Any], schema: Schema, path: str) -> Iterator[FieldEr
     if len(value) < schema.get("minItems", 0):
         yield _should(path, value, f"have at least {schema['minItems']} items")
     keys = schema.get("x-kubernetes-list-map-keys")
+    before = {_identity(item, keys): item for item in old if isinstance(item, dict)} if keys else {}
     seen: list[Any] = []
     for index, item in enumerate(value):
         where = f"{path}[{index}]"
-        yield from _check(item, schema.get("items") or {}, where)
+        same = before.get(_identity(item, keys)) if keys and isinstance(item, dict) else None
+        yield from _check(item, schema.get("items") or {}, where, same)
         identity = {key: item.get(key) for key in keys} if keys and isinstance(item, dict) else item
         if (keys or schema.get("x-kubernetes-list-type") == "set") and identity in seen:
             yield errors.duplicate(where, identity)
         seen.append(identity)
 
 
-def _check_object(value: dict[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+def _identity(item: dict[str, Any], keys: list[str]) -> tuple[str, ...]:
+    return tuple(repr(item.get(key)) for key in keys)
+
+
+def _check_object(value: dict[str, Any], schema: Schema, path: str, old: dict[str, Any]) -> Iterator[FieldError]:
     for name in schema.get("required", ()):
         if name not in value:
             yield errors.required(_join(path, name))
-    if len(value) > schema.get("maxProperties", len(value)):
-        yield _should(path, value, f"have at most {schema['maxProperties']} properties")
-    if len(value) < schema.get("minProperties", 0):
-        yield _should(path, value, f"have at least {schema['minProperties']} properties")
+    if schema.get("x-kubernetes-embedded-resource") is True:
+        absent = [name for name in ("apiVersion", "kind") if not value.get(name)]
+        yield from (errors.required(_join(path, name), "must not be empty") for name in absent)
+    yield from _check_size(value, schema, path)
     properties, extra = schema.get("properties", {}), schema.get("additionalProperties")
     for key, item in value.items():
         if not path and key in _META:
             continue
         inner = properties.get(key, extra if isinstance(extra, dict) else None)
         if inner is not None:
-            yield from _check(item, inner, _join(path, key))
+            yield from _check(item, inner, _join(path, key), old.get(key))
+
+
+def _check_size(value: dict[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+    if len(value) > schema.get("maxProperties", len(value)):
+        yield _should(path, value, f"have at most {schema['maxProperties']} properties")
+    if len(value) < schema.get("minProperties", 0):
+        yield _should(path, value, f"have at least {schema['minProperties']} properties")
 
 
 def _check_logic(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:

@@ -12,6 +12,9 @@ _BOUND = Kind("", "v1", "Pod", "pods/binding", "pod")
 _BINDING = Kind("", "v1", "Binding", "bindings", "binding")
 _PATHS = {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"}
 
+SCALE = Kind("autoscaling", "v1", "Scale", "scales", "scale")
+"""What `scale` answers with, for the columns of its table."""
+
 
 def _look(obj: Obj, path: str) -> Any:
     value: Any = obj

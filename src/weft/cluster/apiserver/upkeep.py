@@ -55,37 +55,66 @@ async def forget_events(cluster: Cluster, deleting: Deleting) -> None:
 def _latest(event: Obj) -> datetime:
     """When the event was last seen; when it was written, where what it says of itself is no time."""
     try:
-        return read_stamp(event.get("lastTimestamp") or event.get("eventTime") or "")
+        repeated = (event.get("series") or {}).get("lastObservedTime")
+        return read_stamp(repeated or event.get("lastTimestamp") or event.get("eventTime") or "")
     except (TypeError, ValueError):
         return read_stamp(event["metadata"]["creationTimestamp"])
 
 
 async def _definitions(cluster: Cluster, deleting: Deleting) -> None:
-    while True:
-        try:
-            subscription = await cluster.store.subscribe(_DEFINITIONS, "", cluster.store.revision)
-        except CompactedError:
-            continue
-        try:
-            for row in cluster.store.rows(_DEFINITIONS):
-                await _clean(cluster, deleting, row.decode())
-            while True:
-                for change in await subscription.take():
-                    if not change.deleted:
-                        await _clean(cluster, deleting, change.row.decode())
-        except CompactedError:
-            _log.warning("too many changes of definitions at once; looking at all of them")
-        finally:
-            cluster.store.unsubscribe(subscription)
+    """Let definitions go with their objects, each in its own time: the objects of one may have finalizers."""
+    going: dict[str, asyncio.Task[None]] = {}
+    async with asyncio.TaskGroup() as tasks:
+        while True:
+            try:
+                subscription = await cluster.store.subscribe(_DEFINITIONS, "", cluster.store.revision)
+            except CompactedError:
+                continue
+            try:
+                changed = [row.decode() for row in cluster.store.rows(_DEFINITIONS)]
+                while True:
+                    for crd in changed:
+                        name = crd["metadata"]["uid"]
+                        if _ends(crd) and (name not in going or going[name].done()):
+                            going[name] = tasks.create_task(_clean(cluster, deleting, crd))
+                    changes = await subscription.take()
+                    gone = [change.row.key for change in changes if change.deleted]
+                    for key in gone:
+                        if cluster.store.get(key) is None:
+                            cluster.scheme.remove_custom(key.name)
+                    if gone:
+                        await _accept_again(cluster, deleting)
+                    changed = [change.row.decode() for change in changes if not change.deleted]
+            except CompactedError:
+                _log.warning("too many changes of definitions at once; looking at all of them")
+            finally:
+                cluster.store.unsubscribe(subscription)
+
+
+def _ends(crd: Obj) -> bool:
+    meta = crd["metadata"]
+    return bool(meta.get("deletionTimestamp")) and crds.CLEANUP in (meta.get("finalizers") or ())
+
+
+async def _accept_again(cluster: Cluster, deleting: Deleting) -> None:
+    """Names that were taken may be free now."""
+    group, plural = crds.RESOURCE
+    kind = cluster.scheme.find(group, "v1", plural)
+    for row in cluster.store.rows(_DEFINITIONS):
+        if kind and not crds.established(row.decode()):
+            call = Call(kind, "", row.key.name, _SERVER, manager="weft-apiserver", validation="Ignore")
+            try:
+                await deleting.writing.update(call, lambda before: before)
+            except errors.StatusError as error:
+                _log.info("definition %s stays as it is: %s", row.key.name, error)
 
 
 async def _clean(cluster: Cluster, deleting: Deleting, crd: Obj) -> None:
     """Delete the objects of a definition that goes, then let it go."""
     meta = crd["metadata"]
-    if not meta.get("deletionTimestamp") or crds.CLEANUP not in (meta.get("finalizers") or ()):
-        return
-    for version in crds.versions(crd)[:1]:
-        await _delete_all(cluster, deleting, version.kind)
+    for version in crds.versions(crd, served=False):
+        if version.kind.version == version.storage_version:  # so that no webhook has to convert them
+            await _delete_all(cluster, deleting, version.kind)
     kind = cluster.scheme.find("apiextensions.k8s.io", "v1", "customresourcedefinitions")
     if kind is None:
         return

@@ -36,8 +36,3 @@ def from_stored(kind: Kind, obj: Obj) -> Obj:
     if kind.api_version == "autoscaling/v1":
         obj = autoscalers.to_v1(obj)
     return {**obj, "apiVersion": kind.api_version, "kind": kind.kind}
-
-
-def same_form(kind: Kind, scheme: Scheme) -> bool:
-    """Whether stored bytes can be sent as they are."""
-    return storage_api_version(kind, scheme) == kind.api_version

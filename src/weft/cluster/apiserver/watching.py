@@ -1,7 +1,7 @@
 """Watching: the changes of a selection as events, resumed from any revision that is kept."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,14 +10,24 @@ import msgspec
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.reading import Selection, page, raw, too_large
+from weft.cluster.apiserver.reading import Selection, page, too_large
 from weft.cluster.apiserver.scheme import resource_of
-from weft.cluster.apiserver.store import Change, CompactedError, FutureError, Row, Store, Subscription
+from weft.cluster.apiserver.store import (
+    Change,
+    CompactedError,
+    FutureError,
+    LaggedError,
+    Row,
+    Store,
+    Subscription,
+)
 
 BOOKMARK_SECONDS = 50.0
+PIECE = 64 * 1024
+"""Bytes of events that are written at once."""
 INITIAL_END = "k8s.io/initial-events-end"
 EventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
-Show = Callable[[Row], bytes]
+Show = Callable[[Row], Awaitable[bytes]]
 """The JSON of an event's object."""
 
 
@@ -67,20 +77,19 @@ def _too_old(since: int, store: Store) -> errors.StatusError:
 
 
 async def watch(
-    cluster: Cluster, selection: Selection, options: WatchOptions, show: Show | None = None
+    cluster: Cluster, selection: Selection, options: WatchOptions, shown: Show
 ) -> AsyncIterator[bytes]:
-    """Lines of events until `options.seconds` have passed (0: for ever) or the watcher fell behind."""
+    """Lines of events, some at a time, until `options.seconds` (0: no end) have passed or the watcher fell behind.
+
+    Whoever fell behind goes on from the last revision they had, as after any end of a watch.
+    """
     kind, store = selection.kind, cluster.store
-    shown = show or (lambda row: raw(cluster, kind, row))
-    since, initial = options.since, b""
+    since, present = options.since, list[Row]()
     if since is None or options.initial:
         found = await page(cluster, selection)
-        initial = b"".join(line("ADDED", shown(row)) for row in found.rows)
-        since = found.revision
-        if options.initial:
-            initial += _bookmark(kind, since, initial_end=True)
+        present, since = found.rows, found.revision
     try:
-        subscription = await store.subscribe(resource_of(kind), selection.namespace, since)
+        subscription = await store.subscribe(resource_of(selection.kind), selection.namespace, since)
     except CompactedError:
         yield failure(_too_old(since, store))
         return
@@ -88,12 +97,16 @@ async def watch(
         yield failure(too_large(since, store.revision))
         return
     try:
-        if initial:
-            yield initial
+        async for lines in _pieces(_added(present, shown)):
+            yield lines
+        if options.initial:
+            yield _bookmark(kind, since, initial_end=True)
         async for lines in _live(subscription, selection, options, shown, store):
             yield lines
     except CompactedError:
         yield failure(_too_old(since, store))
+    except LaggedError:
+        return
     finally:
         store.unsubscribe(subscription)
 
@@ -101,7 +114,7 @@ async def watch(
 async def _live(
     subscription: Subscription, selection: Selection, options: WatchOptions, shown: Show, store: Store
 ) -> AsyncIterator[bytes]:
-    """Changes as they come, bookmarks while none come. Raises CompactedError if the reader lags too far."""
+    """Changes as they come, bookmarks while none come. Raises LaggedError if the reader lags too far."""
     loop = asyncio.get_running_loop()
     end = loop.time() + options.seconds if options.seconds else float("inf")
     while (left := end - loop.time()) > 0:
@@ -109,17 +122,35 @@ async def _live(
             async with asyncio.timeout(min(left, BOOKMARK_SECONDS)):
                 changes = await subscription.take()
         except TimeoutError:
-            if options.bookmarks:
+            if options.bookmarks and subscription.idle:
                 yield _bookmark(selection.kind, store.revision, initial_end=False)
             continue
-        if lines := b"".join(_lines(selection, changes, shown)):
+        async for lines in _pieces(_lines(selection, changes, shown)):
             yield lines
 
 
-def _lines(selection: Selection, changes: list[Change], shown: Show) -> Iterator[bytes]:
+async def _pieces(lines: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Lines joined into pieces of some size: a slow reader has one of them in memory, not all."""
+    piece, size = list[bytes](), 0
+    async for each in lines:
+        piece.append(each)
+        size += len(each)
+        if size >= PIECE:
+            yield b"".join(piece)
+            piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
+
+
+async def _added(present: list[Row], shown: Show) -> AsyncIterator[bytes]:
+    for row in present:
+        yield line("ADDED", await shown(row))
+
+
+async def _lines(selection: Selection, changes: list[Change], shown: Show) -> AsyncIterator[bytes]:
     for change in changes:
         if kind := _seen(selection, change):
-            yield line(kind, shown(_last_seen(change, kind)))
+            yield line(kind, await shown(_last_seen(change, kind)))
 
 
 def _last_seen(change: Change, kind: EventType) -> Row:

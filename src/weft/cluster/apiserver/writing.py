@@ -9,11 +9,12 @@ from weft.cluster.apiserver import crds, errors, forms, podchanges, strategies
 from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.admission.chain import Admission
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.patches.ownership import Grammar, Writer, track
 from weft.cluster.apiserver.store import ConflictError, ExistsError, MissingError, Row
-from weft.cluster.apiserver.versions import from_stored, to_stored
 
 _TRIES = 8
+_ELSEWHERE = "the namespace of the provided object does not match the namespace sent on the request"
 Change = Callable[[Obj], Obj]
 
 
@@ -23,21 +24,28 @@ class Writing:
 
     cluster: Cluster
     admission: Admission
+    conversion: Conversion
 
     async def create(self, call: Call, body: Obj, *, owned: bool = False) -> Obj:
         """Store a new object and return it. `owned`: managedFields are set already (server-side apply)."""
         obj = forms.clean(call, forms.typed(copy.deepcopy(body), call.kind), self.cluster.scheme)
         self._named(call, obj)
         meta = obj["metadata"]
+        custom = self.cluster.scheme.custom(call.kind)
+        if custom is not None and custom.ending:
+            why = "create not allowed while custom resource definition is terminating"
+            raise errors.StatusError(405, "MethodNotAllowed", why)
         self.admission.namespace(call, meta["name"])
         self._born(obj)
         forms.fill(call.kind, obj, self.cluster.scheme)
         attributes = Attributes(call, "CREATE", obj)
         await self.admission.mutate(attributes)
         obj = attributes.obj or obj
+        if call.kind.namespaced and obj["metadata"].get("namespace") != call.namespace:
+            raise errors.bad_request(_ELSEWHERE)
         forms.fill(call.kind, obj, self.cluster.scheme)
         strategies.prepare_create(call.kind, obj, self.cluster.scheme, self.cluster.world.stamp())
-        forms.check(call.kind, obj, self.cluster.scheme)
+        forms.check(call, obj, self.cluster.scheme)
         await self.admission.validate(attributes)
         if not owned:
             track(obj, None, self._writer(call), Grammar.of(call.kind, self.cluster.scheme))
@@ -47,9 +55,7 @@ class Writing:
         meta = obj["metadata"]
         if call.kind.namespaced:
             if meta.get("namespace", call.namespace) != call.namespace:
-                raise errors.bad_request(
-                    "the namespace of the provided object does not match the namespace sent on the request"
-                )
+                raise errors.bad_request(_ELSEWHERE)
             meta["namespace"] = call.namespace
         else:
             meta.pop("namespace", None)
@@ -87,11 +93,11 @@ class Writing:
             if call.dry_run:
                 return obj
             try:
-                row = await self.cluster.store.create(key, to_stored(call.kind, obj, self.cluster.scheme))
+                row = await self.cluster.store.create(key, await self.conversion.stored(call.kind, obj))
             except ExistsError:
                 raise errors.already_exists(call.kind, name) from None
-        self._stored(row)
-        return from_stored(call.kind, row.decode())
+        self.settled(row)
+        return await self.conversion.shown(call.kind, row)
 
     @asynccontextmanager
     async def _addressed(self, call: Call, obj: Obj) -> AsyncIterator[None]:
@@ -119,7 +125,7 @@ class Writing:
             row = self.cluster.store.get(call.key())
             if row is None:
                 raise errors.not_found(call.kind, call.name)
-            before = from_stored(call.kind, row.decode())
+            before = await self.conversion.shown(call.kind, row)
             body = forms.typed(change(copy.deepcopy(before)), call.kind)
             expected = str((body.get("metadata") or {}).get("resourceVersion") or "")
             if expected not in {"", str(row.revision), "0"}:
@@ -150,14 +156,18 @@ class Writing:
         attributes = Attributes(call, "UPDATE", obj, before)
         await self.admission.mutate(attributes)
         obj = attributes.obj or obj
+        self._same(call, obj, before)
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
+        if (kind.group, kind.plural) == crds.RESOURCE and not call.subresource and crds.sound(obj):
+            crds.accept(obj, scheme, self.cluster.world.stamp())
         if call.subresource in {"ephemeralcontainers", "resize"}:
             self._check_part(call, obj, before)
         elif call.subresource not in {"binding", "finalize"}:
-            forms.check(kind, obj, scheme, before)
+            forms.check(call, obj, scheme, before)
         await self.admission.validate(attributes)
-        if strategies.counts_generations(kind, scheme):
+        # which node a pod goes to is nothing that its user has changed
+        if strategies.counts_generations(kind, scheme) and call.subresource != "binding":
             strategies.count_generation(obj, before)
         if not owned:
             self._track(call, obj, before)
@@ -165,7 +175,7 @@ class Writing:
 
     def _check_part(self, call: Call, obj: Obj, before: Obj) -> None:
         if call.subresource == "resize":
-            forms.check(call.kind, obj, self.cluster.scheme)
+            forms.check(call, obj, self.cluster.scheme)
         classes = strategies.qos_class(obj), strategies.qos_class(before)
         if found := podchanges.refused(obj, before, call.subresource, classes):
             raise errors.invalid(call.kind, call.name, found)
@@ -191,9 +201,7 @@ class Writing:
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({call.name})"
             )
         if meta.get("namespace", call.namespace) != call.namespace:
-            raise errors.bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )
+            raise errors.bad_request(_ELSEWHERE)
         if meta.get("uid", old["uid"]) != old["uid"]:
             raise errors.conflict(
                 call.kind,
@@ -208,20 +216,20 @@ class Writing:
         async with self.admission.quota.counted(call, obj, before), self._addressed(call, obj):
             if call.dry_run:
                 return obj
-            stored = to_stored(call.kind, obj, self.cluster.scheme)
+            stored = await self.conversion.stored(call.kind, obj)
             if _may_go(call, obj):
                 gone = await self.cluster.store.delete(call.key(), stored, row.revision)
                 self._removed(gone)
-                return from_stored(call.kind, gone.decode())
+                return await self.conversion.shown(call.kind, gone)
             new = await self.cluster.store.update(call.key(), stored, row.revision)
-        self._stored(new)
-        return from_stored(call.kind, new.decode())
+        self.settled(new)
+        return await self.conversion.shown(call.kind, new)
 
     def _writer(self, call: Call) -> Writer:
         below = call.subresource if call.subresource in {"status", "scale"} else ""
         return Writer(call.manager, call.kind.api_version, below, self.cluster.world.stamp())
 
-    def _stored(self, row: Row) -> None:
+    def settled(self, row: Row) -> None:
         """What must be true before the client hears of its write."""
         self.admission.quota.touch(row.key.namespace)
         if row.key.resource == "apiextensions.k8s.io/customresourcedefinitions":
@@ -242,10 +250,10 @@ class Writing:
     async def remove(self, call: Call, obj: Obj, row: Row) -> Obj:
         """Take an object out of the store; `obj` is its last state. Raises as the store does."""
         gone = await self.cluster.store.delete(
-            call.key(), to_stored(call.kind, obj, self.cluster.scheme), row.revision
+            call.key(), await self.conversion.stored(call.kind, obj), row.revision
         )
         self._removed(gone)
-        return from_stored(call.kind, gone.decode())
+        return await self.conversion.shown(call.kind, gone)
 
 
 def _may_go(call: Call, obj: Obj) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from weft.adapters.kube.client import Json, Kube
 from weft.adapters.kube.kinds import (
@@ -13,19 +12,23 @@ from weft.adapters.kube.kinds import (
     CLUSTERROLES,
     CONFIGMAPS,
     CONTROLLERREVISIONS,
+    CRDS,
     CRONJOBS,
     DAEMONSETS,
     DEPLOYMENTS,
     ENDPOINTS,
     ENDPOINTSLICES,
+    HORIZONTALPODAUTOSCALERS,
     JOBS,
     LEASES,
     NAMESPACES,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
     REPLICASETS,
+    REPLICATIONCONTROLLERS,
     SECRETS,
     SERVICEACCOUNTS,
     SERVICES,
@@ -35,19 +38,22 @@ from weft.adapters.kube.kinds import (
 )
 from weft.cluster.apiserver import issuer
 from weft.cluster.controllers.aggregation import Aggregation
-from weft.cluster.controllers.cache import Cache
+from weft.cluster.controllers.autoscaler import Autoscaler
 from weft.cluster.controllers.certificates import Certificates
-from weft.cluster.controllers.changes import Create, perform
+from weft.cluster.controllers.changes import Create, Performer
 from weft.cluster.controllers.cronjobs import CronJobs
 from weft.cluster.controllers.daemonsets import DaemonSets
 from weft.cluster.controllers.deployments import Deployments
+from weft.cluster.controllers.disruptions import Disruptions
+from weft.cluster.controllers.emptying import Emptier
 from weft.cluster.controllers.endpoints import EndpointsController
 from weft.cluster.controllers.evictions import PodCollector, TaintEvictions
+from weft.cluster.controllers.following import Follower
 from weft.cluster.controllers.garbage import Garbage
 from weft.cluster.controllers.jobs import Jobs
-from weft.cluster.controllers.loop import Controller, Runner
+from weft.cluster.controllers.loop import Controller, Runner, World
 from weft.cluster.controllers.mirroring import Mirroring
-from weft.cluster.controllers.namespaces import Emptier, Namespaces
+from weft.cluster.controllers.namespaces import Namespaces
 from weft.cluster.controllers.nodelife import NodeLife
 from weft.cluster.controllers.replicasets import ReplicaSets
 from weft.cluster.controllers.scheduler import Scheduler
@@ -56,7 +62,7 @@ from weft.cluster.controllers.tokensecrets import TokenSecrets
 from weft.cluster.controllers.volumes import Claims, VolumeGuards, Volumes, default_class
 from weft.pki.authority import Authority
 
-_OWNED = (
+_KINDS = (
     PODS,
     REPLICASETS,
     DEPLOYMENTS,
@@ -72,16 +78,16 @@ _OWNED = (
     SECRETS,
     SERVICEACCOUNTS,
     PERSISTENTVOLUMECLAIMS,
-)
-_KINDS = (
-    *_OWNED,
     NAMESPACES,
     NODES,
     LEASES,
     PERSISTENTVOLUMES,
     STORAGECLASSES,
+    REPLICATIONCONTROLLERS,
+    PODDISRUPTIONBUDGETS,
     CLUSTERROLES,
     CERTIFICATESIGNINGREQUESTS,
+    HORIZONTALPODAUTOSCALERS,
 )
 
 
@@ -99,10 +105,12 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signi
     controllers: list[Controller] = [
         Deployments(),
         ReplicaSets(),
+        ReplicaSets(REPLICATIONCONTROLLERS),
         DaemonSets(),
         StatefulSets(),
         Jobs(),
         CronJobs(),
+        Disruptions(),
         EndpointsController(),
         Mirroring(),
         Scheduler(),
@@ -116,34 +124,29 @@ async def run(kube: Kube, *, clock: Callable[[], datetime], volumes: Path, signi
         Aggregation(),
         Certificates(signing.authority, signing.serial),
         TokenSecrets(signing.tokens, kube.access.ca),
-        Garbage(_OWNED),
+        Garbage(),
     ]
+    performer = Performer(kube)
     # refused where it is there already, from an earlier start
-    await perform(kube, [Create(STORAGECLASSES, default_class())], clock())
+    await performer.perform([Create(STORAGECLASSES, default_class())], clock())
     runners: list[Runner] = []
     async with asyncio.TaskGroup() as tasks:
-        emptier = Emptier(kube, tasks)
+        emptier = Emptier(kube, tasks, clock)
 
         def changed(kind: Kind, obj: Json) -> None:
             emptier.changed(kind, obj)
+            if kind == CRDS and runners:
+                follower.defined(obj)
             for runner in runners:
                 runner.changed(kind, obj)
 
-        caches = {kind: Cache(kind, changed) for kind in _KINDS}
-        synced = {kind: asyncio.Event() for kind in _KINDS}
-        for kind in _KINDS:
-            tasks.create_task(_follow(kube, caches[kind], synced[kind]))
+        follower = Follower(kube, tasks, changed)
         # a controller that saw pods but not yet their ReplicaSets would take them for orphans
-        await asyncio.gather(*(event.wait() for event in synced.values()))
-        runners += [Runner(controller, kube, caches, clock) for controller in controllers]
-        for cache in caches.values():
+        await follower.start(_KINDS)
+        runners += [Runner(controller, performer, follower.caches, clock) for controller in controllers]
+        for cache in list(follower.caches.values()):
             for obj in cache:
                 changed(cache.kind, obj)
         for runner in runners:
             tasks.create_task(runner.run())
-
-
-async def _follow(kube: Kube, cache: Cache, synced: asyncio.Event) -> None:
-    async for change in kube.reflect(cache.kind, decode=dict[str, Any]):
-        cache.take(change)
-        synced.set()
+        tasks.create_task(Autoscaler(kube, performer, lambda: World(follower.caches, clock())).run())

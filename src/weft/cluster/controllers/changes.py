@@ -1,15 +1,20 @@
 """What a controller wants done: changes to the API's objects, as values."""
 
 import asyncio
+import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+
+import aiohttp
 
 from weft.adapters.kube.client import ApiError, Json, Kube
 from weft.adapters.kube.kinds import EVENTS, PODS, Kind
+from weft.cluster.controllers.events import Again, Correlator, New, Tell
 from weft.cluster.controllers.objects import key_of, timestamp
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,7 @@ class Create:
 
     kind: Kind
     object: Json
-    then: "Tell | None" = None
+    then: Tell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,24 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """Where an owner would be if it were there. Without a uid any object of that name will do."""
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
-    """Take away this object, and no other of its name."""
+    """Take away this object, and no other of its name; with `without` only once the server has no such owner."""
 
     kind: Kind
     of: Json
     propagation: str = "Background"
     grace: int | None = None
+    without: Owner | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +81,6 @@ class Put:
     subresource: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tell:
-    """An Event about an object, for people who `kubectl describe` it."""
-
-    of: Json
-    kind: Kind
-    reason: str
-    message: str
-    component: str
-    warning: bool = False
-
-
 Change = Create | Patch | Put | Delete | Bind | Erase | Tell
 
 
@@ -97,49 +101,112 @@ class Outcome:
     refused: list[tuple[Change, ApiError]] = field(default_factory=list)
 
 
-async def perform(kube: Kube, changes: Sequence[Change], now: datetime) -> Outcome:
-    """Do all changes at once; one that is refused does not hold up the others."""
-    outcome = Outcome()
+class Performer:
+    """Does what controllers plan, and remembers which Events were told."""
 
-    async def one(change: Change) -> None:
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._correlator = Correlator()
+
+    async def perform(self, changes: Sequence[Change], now: datetime) -> Outcome:
+        """Do all changes at once; one that is refused does not hold up the others.
+
+        Only pods are created in batches of one, two, four…: where one is refused, so would be the rest.
+        """
+        outcome = Outcome()
+        born = [change for change in changes if isinstance(change, Create) and change.kind == PODS]
+        others = [change for change in changes if not (isinstance(change, Create) and change.kind == PODS)]
+        await asyncio.gather(self._slowly(born, now, outcome), self._all(others, now, outcome))
+        return outcome
+
+    async def _slowly(self, changes: Sequence[Change], now: datetime, outcome: Outcome) -> None:
+        size, left = 1, list(changes)
+        while left:
+            refused = len(outcome.refused)
+            batch, left = left[:size], left[size:]
+            await self._all(batch, now, outcome)
+            if any(change in batch for change, _ in outcome.refused[refused:]):
+                return
+            size *= 2
+
+    async def _all(self, changes: Sequence[Change], now: datetime, outcome: Outcome) -> None:
+        async def one(change: Change) -> None:
+            try:
+                await self._do(change, now, outcome)
+            except ApiError as error:
+                outcome.refused.append((change, error))
+
+        await asyncio.gather(*(one(change) for change in changes))
+
+    async def _do(self, change: Change, now: datetime, outcome: Outcome) -> None:
+        kube = self._kube
+        match change:
+            case Create(kind, obj, then):
+                created = await kube.create(kind, obj)
+                outcome.written.append((kind, created))
+                if then:
+                    message = then.message.format(name=created["metadata"]["name"])
+                    await self._tell(replace(then, message=message), now)
+            case Patch(kind, of, patch, subresource):
+                meta = of["metadata"]
+                written = await kube.patch(
+                    kind, meta["name"], patch, meta.get("namespace", ""), subresource=subresource
+                )
+                outcome.written.append((kind, written))
+            case Put(kind, obj, subresource):
+                outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
+            case Delete(kind, of):
+                await self._delete(change)
+                going = {"deletionTimestamp": timestamp(now)} | of["metadata"]
+                outcome.assumed.append((kind, of | {"metadata": going}))
+            case Bind(pod, node):
+                await kube.post(PODS.path(*key_of(pod), "binding"), _binding(pod, node))
+                outcome.assumed.append((PODS, pod | {"spec": pod["spec"] | {"nodeName": node}}))
+            case Erase(folder):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            case Tell():
+                await self._tell(change, now)
+
+    async def _delete(self, delete: Delete) -> None:
+        if delete.without:
+            await self._be_sure(delete.without)
+        meta = delete.of["metadata"]
+        await self._kube.delete(
+            delete.kind,
+            meta["name"],
+            meta.get("namespace", ""),
+            uid=meta["uid"],
+            propagation=delete.propagation,
+            grace=delete.grace,
+        )
+
+    async def _be_sure(self, owner: Owner) -> None:
+        """Raise ApiError if the owner is there: the watch of its kind may lag behind that of its dependents."""
         try:
-            await _do(kube, change, now, outcome)
+            found = await self._kube.get(owner.kind, owner.name, owner.namespace)
         except ApiError as error:
-            outcome.refused.append((change, error))
+            if error.code == 404:
+                return
+            raise
+        if not owner.uid or found["metadata"]["uid"] == owner.uid:
+            raise ApiError(409, "Conflict", f"{owner.kind.kind} {owner.name} is there")
 
-    await asyncio.gather(*(one(change) for change in changes))
-    return outcome
-
-
-async def _do(kube: Kube, change: Change, now: datetime, outcome: Outcome) -> None:
-    match change:
-        case Create(kind, obj, then):
-            created = await kube.create(kind, obj)
-            outcome.written.append((kind, created))
-            if then:
-                message = then.message.format(name=created["metadata"]["name"])
-                await kube.create(EVENTS, event(replace(then, message=message), now))
-        case Patch(kind, of, patch, subresource):
-            meta = of["metadata"]
-            written = await kube.patch(
-                kind, meta["name"], patch, meta.get("namespace", ""), subresource=subresource
-            )
-            outcome.written.append((kind, written))
-        case Put(kind, obj, subresource):
-            outcome.written.append((kind, await kube.replace(kind, obj, subresource=subresource)))
-        case Delete(kind, of, propagation, grace):
-            meta = of["metadata"]
-            name, namespace = meta["name"], meta.get("namespace", "")
-            await kube.delete(kind, name, namespace, uid=meta["uid"], propagation=propagation, grace=grace)
-            going = {"deletionTimestamp": timestamp(now)} | meta
-            outcome.assumed.append((kind, of | {"metadata": going}))
-        case Bind(pod, node):
-            await kube.post(PODS.path(*key_of(pod), "binding"), _binding(pod, node))
-            outcome.assumed.append((PODS, pod | {"spec": pod["spec"] | {"nodeName": node}}))
-        case Erase(folder):
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        case Tell():
-            await kube.create(EVENTS, event(change, now))
+    async def _tell(self, tell: Tell, now: datetime) -> None:
+        """Write an Event, or count it up. Events are best effort: what fails is dropped."""
+        try:
+            match self._correlator.take(tell, now):
+                case New(event):
+                    await self._kube.create(EVENTS, event)
+                case Again(event, patch):
+                    meta = event["metadata"]
+                    try:
+                        await self._kube.patch(EVENTS, meta["name"], patch, meta["namespace"])
+                    except ApiError as error:
+                        if error.code != 404:
+                            raise
+                        await self._kube.create(EVENTS, event)  # it had its hour
+        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
+            log.info("event %s of %s is dropped: %s", tell.reason, tell.of["metadata"]["name"], error)
 
 
 def _binding(pod: Json, node: str) -> Json:
@@ -149,32 +216,4 @@ def _binding(pod: Json, node: str) -> Json:
         "kind": "Binding",
         "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
         "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-    }
-
-
-def event(tell: Tell, now: datetime) -> Json:
-    """The Event object that tells of `tell`."""
-    meta = tell.of["metadata"]
-    namespace = meta.get("namespace") or "default"
-    reference: dict[str, Any] = {
-        "apiVersion": tell.kind.api_version,
-        "kind": tell.kind.kind,
-        "name": meta["name"],
-        "uid": meta["uid"],
-        "resourceVersion": meta.get("resourceVersion", ""),
-    }
-    if tell.kind.namespaced:
-        reference["namespace"] = namespace
-    return {
-        "metadata": {"generateName": f"{meta['name'][:200]}.", "namespace": namespace},
-        "involvedObject": reference,
-        "reason": tell.reason,
-        "message": tell.message,
-        "type": "Warning" if tell.warning else "Normal",
-        "source": {"component": tell.component},
-        "reportingComponent": tell.component,
-        "reportingInstance": "",
-        "firstTimestamp": timestamp(now),
-        "lastTimestamp": timestamp(now),
-        "count": 1,
     }

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import CRONJOBS, JOBS, Kind
 from weft.cluster.controllers import schedule
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
@@ -22,6 +23,7 @@ from weft.cluster.controllers.objects import (
 )
 
 _SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+_INSTANTIATED = "cronjob.kubernetes.io/instantiate"  # by hand, as `kubectl create job --from` says
 _MANY = 100  # missed times after which nobody counts on
 _EARLIEST = timedelta(milliseconds=100)  # the timer must not ring before the second
 
@@ -47,11 +49,16 @@ class CronJobs(Controller):
         jobs = owned_by(cron, world.of(JOBS).dependents(cron["metadata"]["uid"]))
         jobs = [job for job in jobs if not is_going(job)]
         running = [job for job in jobs if not _ended(job)]
+        ours = [job for job in running if _INSTANTIATED not in (job["metadata"].get("annotations") or {})]
         changes = [*self._forget(cron, jobs), *self._saw(cron, jobs)]
-        status = _status(cron, jobs, running)
+        for job in running:
+            if job not in ours:
+                message = f"Saw a job that the controller did not create or forgot: {job['metadata']['name']}"
+                changes.append(self._warn(cron, "UnexpectedJob", message))
+        status = _status(cron, jobs, ours)
         again: timedelta | None = None
         if not cron["spec"].get("suspend"):
-            work, last, again = self._start(cron, running, world)
+            work, last, again = self._start(cron, ours, world)
             changes += work
             if last:
                 status["lastScheduleTime"] = timestamp(last)

@@ -7,7 +7,8 @@ from datetime import timedelta
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS, Kind
 from weft.cluster.controllers import placing, revisions
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
@@ -27,8 +28,10 @@ from weft.cluster.controllers.pods import (
     is_active,
     min_ready,
     orphans_of,
+    release,
     share,
     soonest,
+    strayed,
 )
 from weft.cluster.controllers.revisions import HASH_LABEL
 
@@ -82,6 +85,8 @@ class DaemonSets(Controller):
         if past.current is None:
             return Plan(revisions.keep(DAEMONSETS, found, past, set()))
         pods = owned_by(found, world.of(PODS).dependents(found["metadata"]["uid"]))
+        if lost := strayed(found["spec"]["selector"], pods):
+            return Plan([release(found, PODS, pod) for pod in lost], timedelta())
         strays = orphans_of(found["spec"]["selector"], world.of(PODS).within(key[0]))
         if strays:
             return Plan([adopt(DAEMONSETS, found, PODS, pod) for pod in strays], timedelta())

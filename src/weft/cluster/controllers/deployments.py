@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS, Kind
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
@@ -22,7 +23,7 @@ from weft.cluster.controllers.objects import (
     selects,
     with_condition,
 )
-from weft.cluster.controllers.pods import adopt, share
+from weft.cluster.controllers.pods import adopt, release, share, strayed
 from weft.cluster.controllers.proportions import Part, shares
 from weft.cluster.controllers.revisions import digest
 
@@ -61,6 +62,8 @@ class Deployments(Controller):
         if strays:
             return Plan([adopt(DEPLOYMENTS, deployment, REPLICASETS, rs) for rs in strays], timedelta())
         owned = [rs for rs in owned_by(deployment, world.of(REPLICASETS).within(key[0])) if not is_going(rs)]
+        if lost := strayed(deployment["spec"]["selector"], owned):
+            return Plan([release(deployment, REPLICASETS, rs) for rs in lost], timedelta())
         wanted = template_hash(deployment["spec"]["template"])
         new = next((rs for rs in owned if rs["metadata"]["labels"].get(_HASH) == wanted), None)
         old = [rs for rs in owned if rs is not new]
@@ -95,7 +98,7 @@ class Deployments(Controller):
             replicaset = _replicaset(deployment, wanted, first, revision)
             message = f"Scaled up replica set {replicaset['metadata']['name']} from 0 to {first}"
             tell = Tell(deployment, DEPLOYMENTS, "ScalingReplicaSet", message, self.name)
-            return [Create(REPLICASETS, replicaset, tell), *_numbered(deployment, revision)]
+            return [Create(REPLICASETS, replicaset, tell if first else None), *_numbered(deployment, revision)]
         changes: list[Change] = []
         told = _annotations(deployment, new, max(_revision(new), int(revision)))
         if differs(new["metadata"].get("annotations") or {}, told):
@@ -289,6 +292,7 @@ def _status(
         "updatedReplicas": updated or None,
         "readyReplicas": _counted(every, "readyReplicas") or None,
         "availableReplicas": available or None,
+        "terminatingReplicas": _counted(every, "terminatingReplicas"),
         "unavailableReplicas": max(0, max(goal.replicas, total) - available) or None,
         "conditions": conditions,
     }

@@ -1,9 +1,9 @@
 """Endpoints and EndpointSlices: which pods answer for a Service."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, PODS, SERVICES, Kind
+from weft.adapters.kube.kinds import ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind
 from weft.cluster.controllers import slices
 from weft.cluster.controllers.backends import Backend, Ports, backends, port_entry, reference, selected
 from weft.cluster.controllers.changes import Change, Create, Delete, Plan, Put
@@ -14,6 +14,7 @@ from weft.cluster.controllers.slices import HEADLESS, MANAGED_BY, SERVICE_NAME, 
 MANAGER = "endpointslice-controller.k8s.io"
 _ENDPOINTS_MANAGER = "endpoint-controller"
 _TRUNCATED = "endpoints.kubernetes.io/over-capacity"
+_ZONE = "topology.kubernetes.io/zone"
 _MOST = 1000  # addresses in one Endpoints
 
 
@@ -21,10 +22,15 @@ class EndpointsController(Controller):
     """Writes both forms: EndpointSlices for programs of today, Endpoints for kubectl and older ones."""
 
     name = "endpoints-controller"
-    watches: tuple[Kind, ...] = (SERVICES, PODS, ENDPOINTSLICES, ENDPOINTS)
+    watches: tuple[Kind, ...] = (SERVICES, PODS, ENDPOINTSLICES, ENDPOINTS, NODES)
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
-        """The Service itself, those that select a pod (or did: their slices name it), or a slice's Service."""
+        """The Service itself, those that select a pod (or did: their slices name it), or a slice's Service.
+
+        A node concerns those that have an endpoint on it which tells another zone.
+        """
+        if kind == NODES:
+            return {key for piece in world.of(ENDPOINTSLICES) for key in _of_zone(piece, obj)}
         if kind in {SERVICES, ENDPOINTS}:
             return [key_of(obj)]
         namespace = obj["metadata"]["namespace"]
@@ -59,8 +65,10 @@ class EndpointsController(Controller):
             return Plan()
         found = backends(service, world.of(PODS).within(key[0]))
         wanted: dict[Ports, list[Json]] = {}
+        distribution = service["spec"].get("trafficDistribution") or ""
         for backend in found:
-            wanted.setdefault(backend.ports, []).append(slices.entry(backend))
+            zone = _zone(backend.pod, world)
+            wanted.setdefault(backend.ports, []).append(slices.entry(backend, zone, distribution))
         meta = service["metadata"]
         when = _triggered(service, found)
         headless = {HEADLESS: ""} if service["spec"].get("clusterIP") == "None" else {}
@@ -70,8 +78,21 @@ class EndpointsController(Controller):
         return Plan([*changes, *_endpoints(service, found, held, labels | {MANAGED_BY: _ENDPOINTS_MANAGER}, when)])
 
 
+def _zone(pod: Json, world: World) -> str:
+    node = world.of(NODES).get(("", pod["spec"].get("nodeName") or "")) or {"metadata": {}}
+    return str((node["metadata"].get("labels") or {}).get(_ZONE, ""))
+
+
 def _is_ours(endpoints: Json) -> bool:
     return (endpoints["metadata"].get("labels") or {}).get(MANAGED_BY) == _ENDPOINTS_MANAGER
+
+
+def _of_zone(piece: Json, node: Json) -> Iterator[Key]:
+    """The Service of a slice that names another zone for this node than the node itself does."""
+    zone = (node["metadata"].get("labels") or {}).get(_ZONE, "")
+    here = (one for one in piece.get("endpoints") or () if one.get("nodeName") == node["metadata"]["name"])
+    if is_managed_by(piece, MANAGER) and any(one.get("zone", "") != zone for one in here):
+        yield piece["metadata"]["namespace"], piece["metadata"]["labels"].get(SERVICE_NAME, "")
 
 
 def _names(entry: Json, pod: Json) -> bool:

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import NODES, PODS, Kind
-from weft.cluster.controllers.changes import Change, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, condition, is_finished, is_going, key_of, moment, timestamp
 from weft.cluster.controllers.placing import toleration_for
@@ -20,6 +21,9 @@ class TaintEvictions(Controller):
     name = "taint-eviction-controller"
     watches: tuple[Kind, ...] = (NODES, PODS)
 
+    def __init__(self) -> None:
+        self._doomed: set[Key] = set()  # pods whose time on their node is running out
+
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
         """A pod, or all on a node."""
         if kind == PODS:
@@ -31,22 +35,30 @@ class TaintEvictions(Controller):
         """Evict the pod, or look again when its time is up."""
         pod = world.of(PODS).get(key)
         if pod is None or is_going(pod):
+            self._doomed.discard(key)
             return Plan()
         node = world.of(NODES).get(("", pod["spec"].get("nodeName", "")))
         left = _stay(pod, node, world) if node else None
         if left is None:
-            return Plan()
+            pardoned = key in self._doomed
+            self._doomed.discard(key)
+            return Plan([self._pardon(pod)] if pardoned else ())
         if left > timedelta():
+            self._doomed.add(key)
             return Plan((), left)
         message = f"Marking for deletion Pod {key[0]}/{key[1]}"
         why = "Taint manager: deleting due to NoExecute taint"
         return Plan(
             [
-                *_disrupted(pod, "DeletionByTaintManager", why, world),
+                *disrupted(pod, "DeletionByTaintManager", why, world),
                 Tell(pod, PODS, "TaintManagerEviction", message, self.name),
                 Delete(PODS, pod),
             ]
         )
+
+    def _pardon(self, pod: Json) -> Change:
+        namespace, name = key_of(pod)
+        return Tell(pod, PODS, "TaintManagerEviction", f"Cancelling deletion of Pod {namespace}/{name}", self.name)
 
 
 def _stay(pod: Json, node: Json, world: World) -> timedelta | None:
@@ -105,7 +117,7 @@ class PodCollector(Controller):
         marked = condition(pod, "DisruptionTarget")
         if not marked and not is_finished(pod):
             message = "PodGC: node no longer exists"
-            return Plan(_disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
+            return Plan(disrupted(pod, "DeletionByPodGC", message, world), _QUARANTINE)
         since = marked.get("lastTransitionTime") or pod["metadata"]["creationTimestamp"]
         left = moment(since) + _QUARANTINE - world.now
         if left > timedelta() and not is_going(pod):
@@ -113,7 +125,7 @@ class PodCollector(Controller):
         return Plan([Delete(PODS, pod, grace=0)])
 
 
-def _disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
+def disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:
     """Say on the pod that it is not its own fault: Jobs do not count such an end."""
     if is_finished(pod):
         return []

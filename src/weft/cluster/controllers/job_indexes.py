@@ -1,13 +1,13 @@
 """The indexes of an Indexed Job: which are done, which are free, and the pod of each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import JOBS
-from weft.cluster.controllers.objects import is_going
-from weft.cluster.controllers.pods import from_template, is_active
+from weft.cluster.controllers.pods import from_template
 
 INDEX = "batch.kubernetes.io/job-completion-index"
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
 _VARIABLE = "JOB_COMPLETION_INDEX"
 
 
@@ -45,24 +45,45 @@ def text(numbers: Iterable[int]) -> str:
     return ",".join(parts)
 
 
-def free(job: Json, pods: Sequence[Json]) -> list[int]:
-    """The indexes that nobody works on and that are neither done nor given up."""
-    status = job.get("status", {})
-    taken = parse(status.get("completedIndexes") or "") | parse(status.get("failedIndexes") or "")
-    taken |= {
-        index_of(pod)
-        for pod in pods
-        if is_active(pod) or is_going(pod) or pod.get("status", {}).get("phase") == "Succeeded"
-    }
+def is_within(job: Json, number: int) -> bool:
+    """Whether the Job has that index."""
+    return 0 <= number < int(job["spec"]["completions"])
+
+
+def surplus(job: Json, active: Iterable[Json]) -> list[Json]:
+    """The active pods whose index the Job has no more, and all but one of each index."""
+    seen: set[int] = set()
+    found: list[Json] = []
+    for each in active:
+        number = index_of(each)
+        if number in seen or not is_within(job, number):
+            found.append(each)
+        seen.add(number)
+    return found
+
+
+def free(job: Json, held: Iterable[Json], done: Iterable[int]) -> list[int]:
+    """The indexes that no pod in `held` works on and that are not done with."""
+    taken = {index_of(each) for each in held} | set(done)
     return [number for number in range(job["spec"]["completions"]) if number not in taken]
 
 
-def pod(job: Json, number: int) -> Json:
-    """The pod for one index: its number in annotation, label, hostname and environment."""
+def failures(pod: Json) -> int:
+    """How often the index of a pod had failed before it."""
+    text = (pod["metadata"].get("annotations") or {}).get(FAILURES, "")
+    return int(text) if text.isdecimal() else 0
+
+
+def pod(job: Json, number: int, failed: int | None) -> Json:
+    """The pod for one index: its number in annotation, label, hostname and environment.
+
+    `failed` is how often the index has failed before, where that is counted by index.
+    """
     made = from_template(job["spec"]["template"], JOBS, job, labels={INDEX: str(number)})
     name = f"{job['metadata']['name']}-{number}"
     made["metadata"]["generateName"] = f"{name}-"
-    made["metadata"]["annotations"] = (made["metadata"].get("annotations") or {}) | {INDEX: str(number)}
+    marks = {INDEX: str(number)} | ({} if failed is None else {FAILURES: str(failed)})
+    made["metadata"]["annotations"] = (made["metadata"].get("annotations") or {}) | marks
     spec = made["spec"] | {"hostname": name}
     for group in ("containers", "initContainers"):
         if spec.get(group):

@@ -1,13 +1,25 @@
 """Jobs: pods that run to their end, as often as asked for and not for ever."""
 
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import JOBS, PODS, Kind
 from weft.cluster.controllers import job_indexes as indexes
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
-from weft.cluster.controllers.job_outcomes import Count, Verdict, counted, delay, is_over, verdict
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
+from weft.cluster.controllers.job_outcomes import (
+    Count,
+    Ends,
+    Verdict,
+    counted,
+    delay,
+    delay_of_index,
+    ends,
+    is_over,
+    verdict,
+)
+from weft.cluster.controllers.job_tracking import FINALIZER, is_tracked, only_failed, untracked
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
@@ -19,8 +31,10 @@ from weft.cluster.controllers.objects import (
     timestamp,
     with_condition,
 )
-from weft.cluster.controllers.pods import from_template, soonest, usefulness
+from weft.cluster.controllers.pods import from_template, least_useful, soonest
 
+_MANAGER = "kubernetes.io/job-controller"
+_REMEMBERED = 20  # ends of pods: more failures in a row do not make the pause longer
 _LEAST = timedelta(milliseconds=1)
 
 
@@ -30,27 +44,46 @@ class Jobs(Controller):
     name = "job-controller"
     watches: tuple[Kind, ...] = (JOBS, PODS)
 
-    def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:  # noqa: ARG002, the owner is in the pod
-        """A Job, or the one that owns a pod."""
+    def __init__(self) -> None:
+        # pods that ended may be gone before their successors are due
+        self._ends: dict[Key, dict[str, tuple[datetime, bool]]] = {}
+
+    def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
+        """A Job, or the one that owns a pod; `/` and its name for a tracked pod whose Job is gone."""
+        namespace = obj["metadata"]["namespace"]
         if kind == JOBS:
-            return [key_of(obj)]
+            uid = obj["metadata"]["uid"]
+            if world.of(JOBS).with_uid(uid):
+                return [key_of(obj)]
+            left = world.of(PODS).dependents(uid)
+            return [key_of(obj), *((namespace, f"/{pod['metadata']['name']}") for pod in left)]
         owner = owner_of(obj)
-        return [(obj["metadata"]["namespace"], owner["name"])] if owner and owner["kind"] == "Job" else []
+        owned = [(namespace, owner["name"])] if owner and owner["kind"] == "Job" else []
+        return [*owned, (namespace, f"/{obj['metadata']['name']}")] if _is_orphan(obj, world) else owned
 
     def plan(self, key: Key, world: World) -> Plan:
         """Start or stop pods, and say in the status how it stands."""
+        if key[1].startswith("/"):
+            orphan = world.of(PODS).get((key[0], key[1][1:]))
+            return Plan([untracked(orphan)] if orphan and _is_orphan(orphan, world) else ())
         job = world.of(JOBS).get(key)
-        if job is None or is_going(job):
+        if job is None or is_over(job):
+            self._ends.pop(key, None)
+        if job is None or job["spec"].get("managedBy", _MANAGER) != _MANAGER:
             return Plan()
-        if is_over(job):
-            return _expire(job, world)
         pods = [pod for pod in world.of(PODS).dependents(job["metadata"]["uid"]) if owner_of(pod)]
+        if is_going(job) or is_over(job):
+            freed = [untracked(pod) for pod in pods if is_tracked(pod)]
+            expiry = Plan() if is_going(job) else _expire(job, world)
+            return Plan([*freed, *expiry.changes], expiry.again)
         count = counted(job, pods)
         end = verdict(job, count, world.now)
         suspended = bool(job["spec"].get("suspend"))
-        changes: list[Change] = []
+        changes: list[Change] = [untracked(pod) for pod in count.book.settled]
         wait: timedelta | None = None
-        if end.condition or suspended:
+        if end.condition:
+            changes += self._delete(job, count.active)
+        elif suspended:
             changes += self._stop(job, count.active)
         else:
             work, wait = self._work(job, count, world)
@@ -75,25 +108,58 @@ class Jobs(Controller):
             wanted = len(count.active) if count.succeeded else parallel
         else:
             wanted = min(parallel, completions - count.succeeded)
-        surplus = len(count.active) - max(0, wanted)
-        if surplus > 0:
-            return self._stop(job, sorted(count.active, key=usefulness)[:surplus]), None
-        held = len(count.active)
-        if spec.get("podReplacementPolicy", "TerminatingOrFailed") == "Failed" or spec.get("podFailurePolicy"):
-            held += len(count.terminating)
-        if wanted <= held:
+        doomed = indexes.surplus(job, count.active) if indexes.is_indexed(job) else []
+        rest = [pod for pod in count.active if pod not in doomed]
+        doomed += least_useful(rest, world.now)[: max(0, len(rest) - max(0, wanted))]
+        if doomed:
+            return self._stop(job, doomed), None
+        held = list(count.active) + (list(count.terminating) if only_failed(job) else [])
+        if wanted <= len(held):
             return [], None
-        pause = delay(count, world.now)
+        if indexes.is_indexed(job):
+            return self._number(job, count, held, wanted - len(held), world)
+        pause = delay(self._remembered(job, count), world.now)
         if pause > timedelta():
             return [], pause
-        template = spec["template"]
-        born = Tell(job, JOBS, "SuccessfulCreate", "Created pod: {name}", self.name)
-        if not indexes.is_indexed(job):
-            return [Create(PODS, from_template(template, JOBS, job), born) for _ in range(wanted - held)], None
-        free = indexes.free(job, count.pods)[: wanted - held]
-        return [Create(PODS, indexes.pod(job, number), born) for number in free], None
+        return [
+            self._create(job, from_template(spec["template"], JOBS, job)) for _ in range(wanted - len(held))
+        ], None
+
+    def _number(
+        self, job: Json, count: Count, held: Sequence[Json], missing: int, world: World
+    ) -> tuple[list[Change], timedelta | None]:
+        """Pods for the first free indexes that need not wait after a failure."""
+        by_index = job["spec"].get("backoffLimitPerIndex") is not None
+        changes: list[Change] = []
+        waits: list[timedelta] = []
+        common = delay(self._remembered(job, count), world.now)
+        for number in indexes.free(job, held, count.completed | count.lost):
+            pause = delay_of_index(count, number, world.now) if by_index else common
+            if pause > timedelta():
+                waits.append(pause)
+            elif len(changes) < missing:
+                failed = count.tries.get(number, 0) if by_index else None
+                changes.append(self._create(job, indexes.pod(job, number, failed)))
+        return changes, soonest(waits)
+
+    def _remembered(self, job: Json, count: Count) -> Ends:
+        known = self._ends.setdefault(key_of(job), {})
+        known |= {uid: end for uid, end in ends(count).items() if uid not in known}
+        for uid in sorted(known, key=lambda each: known[each])[:-_REMEMBERED]:
+            del known[uid]
+        return known
+
+    def _create(self, job: Json, pod: Json) -> Change:
+        finalizers = [*(pod["metadata"].get("finalizers") or ()), FINALIZER]
+        pod["metadata"]["finalizers"] = finalizers
+        return Create(PODS, pod, Tell(job, JOBS, "SuccessfulCreate", "Created pod: {name}", self.name))
 
     def _stop(self, job: Json, pods: Sequence[Json]) -> list[Change]:
+        """Take pods away that did nothing wrong: without the finalizer they do not count as failed."""
+        tracked: list[Change] = [untracked(pod) for pod in pods if is_tracked(pod)]
+        return [*tracked, *self._delete(job, [pod for pod in pods if not is_tracked(pod)])]
+
+    def _delete(self, job: Json, pods: Sequence[Json]) -> list[Change]:
         return [
             change
             for pod in pods
@@ -110,10 +176,10 @@ class Jobs(Controller):
         status: Json = {
             "active": (0 if end.condition or suspended else len(count.active)) or None,
             "ready": 0 if end.condition else count.ready,
-            "succeeded": count.succeeded or None,
-            "failed": count.failed or None,
+            "succeeded": (count.succeeded if indexes.is_indexed(job) else count.book.succeeded) or None,
+            "failed": count.book.failed or None,
             "terminating": len(count.terminating),
-            "uncountedTerminatedPods": {},
+            "uncountedTerminatedPods": count.book.uncounted,
         }
         if indexes.is_indexed(job):
             status["completedIndexes"] = indexes.text(count.completed) or None
@@ -130,7 +196,7 @@ class Jobs(Controller):
             # the outcome is known at once, the Job ends when its last pod has
             early = "SuccessCriteriaMet" if end.condition == "Complete" else "FailureTarget"
             conditions = _with(conditions, early, "True", end.reason, end.message, world)
-            if not count.active and not count.terminating:
+            if not count.active and not count.terminating and count.book.is_settled:
                 conditions = _with(conditions, end.condition, "True", end.reason, end.message, world)
                 if end.condition == "Complete":
                     status["completionTime"] = timestamp(world.now)
@@ -158,6 +224,13 @@ class Jobs(Controller):
                 )
             )
         return told
+
+
+def _is_orphan(pod: Json, world: World) -> bool:
+    """Whether nobody is left to count a pod."""
+    owner = owner_of(pod)
+    counted_by = owner and (owner["kind"] != "Job" or world.of(JOBS).with_uid(owner["uid"]))
+    return is_tracked(pod) and not counted_by
 
 
 def _with(

@@ -10,15 +10,21 @@ from datetime import datetime
 
 import aiohttp
 
-from weft.adapters.kube.client import ApiError, Json, Kube
+from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import Kind
 from weft.cluster.controllers.cache import Cache
-from weft.cluster.controllers.changes import Create, Plan, perform
+from weft.cluster.controllers.changes import Create, Performer, Plan
 from weft.cluster.controllers.objects import Key
 
 log = logging.getLogger(__name__)
 
 _FIRST_DELAY, _LAST_DELAY = 0.05, 30.0
+
+
+def delay(failures: int) -> float:
+    """Seconds until the next try, after that many failures in a row."""
+    doubled: float = _FIRST_DELAY * 2 ** min(failures, 16)  # two to the thousandth fits no float
+    return min(doubled, _LAST_DELAY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,23 @@ class World:
         """The objects of one kind."""
         return self.caches[kind]
 
+    def named(self, api_version: str, kind: str) -> Cache | None:
+        """The objects of the kind that a reference names, in whatever version; None for a kind not known here."""
+        group = api_version.rpartition("/")[0]
+        return next(
+            (cache for known, cache in self.caches.items() if (known.group, known.kind) == (group, kind)), None
+        )
+
 
 class Controller(ABC):
     """A kind's behaviour: which objects concern it, and what should be done about one of them."""
 
     name: str
     watches: tuple[Kind, ...]
+
+    def concerns(self, kind: Kind) -> bool:
+        """Whether changes of objects of that kind are to be looked at."""
+        return kind in self.watches
 
     @abstractmethod
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
@@ -56,10 +73,14 @@ class Runner:
     """One controller's queue of objects to look at. An object waits in it at most once."""
 
     def __init__(
-        self, controller: Controller, kube: Kube, caches: Mapping[Kind, Cache], clock: Callable[[], datetime]
+        self,
+        controller: Controller,
+        performer: Performer,
+        caches: Mapping[Kind, Cache],
+        clock: Callable[[], datetime],
     ) -> None:
         self.controller = controller
-        self._kube, self._caches, self._clock = kube, caches, clock
+        self._performer, self._caches, self._clock = performer, caches, clock
         self._waiting: dict[Key, None] = {}
         self._order: deque[Key] = deque()
         self._wake = asyncio.Event()
@@ -67,7 +88,7 @@ class Runner:
 
     def changed(self, kind: Kind, obj: Json) -> None:
         """Note which objects a change concerns."""
-        if kind in self.controller.watches:
+        if self.controller.concerns(kind):
             for key in self.controller.keys(kind, obj, self._world()):
                 self.add(key)
 
@@ -100,7 +121,7 @@ class Runner:
             failed = True
         if failed:
             self._failures[key] = self._failures.get(key, 0) + 1
-            self._later(key, min(_FIRST_DELAY * 2 ** self._failures[key], _LAST_DELAY))
+            self._later(key, delay(self._failures[key]))
             return
         self._failures.pop(key, None)
         if plan.again is not None:
@@ -108,7 +129,7 @@ class Runner:
 
     async def _perform(self, key: Key, plan: Plan) -> bool:
         now = self._clock()
-        outcome = await perform(self._kube, plan.changes, now)
+        outcome = await self._performer.perform(plan.changes, now)
         for kind, obj in outcome.written:
             if cache := self._caches.get(kind):
                 cache.put(obj)
@@ -119,7 +140,7 @@ class Runner:
             if isinstance(change, Create) and error.code not in {409, 404}:
                 # people look for the reason in the events of the owner
                 told = self.controller.refused(key, error, self._world())
-                await perform(self._kube, told.changes, now)
+                await self._performer.perform(told.changes, now)
             elif error.code not in {404, 409}:
                 log.warning("%s: %s/%s: %s", self.controller.name, *key, error)
         return bool(outcome.refused)

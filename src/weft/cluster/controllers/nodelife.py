@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import LEASES, NODES, PODS, Kind
-from weft.cluster.controllers.changes import Change, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, condition, is_finished, is_going, is_ready, moment, timestamp
 from weft.cluster.controllers.placing import NOT_READY, UNREACHABLE, UNSCHEDULABLE
 
 _GRACE = timedelta(seconds=40)
 _LEASES = "kube-node-lease"
+_TTL = "node.alpha.kubernetes.io/ttl"
 _SILENT = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _PRESSURES = {
     "MemoryPressure": "node.kubernetes.io/memory-pressure",
@@ -30,6 +32,7 @@ class NodeLife(Controller):
 
     def __init__(self, since: datetime) -> None:
         self._since = since
+        self._registered: dict[Key, Json] = {}
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:  # noqa: ARG002, the names are in the object
         """A node, the one whose lease this is, or the one that a pod is on."""
@@ -45,14 +48,20 @@ class NodeLife(Controller):
         """Mark a silent node, set the taints that its conditions ask for, and unready its pods."""
         node = world.of(NODES).get(key)
         if node is None:
-            return Plan()
+            gone = self._registered.pop(key, None)
+            return Plan(
+                [self._tell(gone, "RemovingNode", f"Removing Node {key[1]} from Controller")] if gone else ()
+            )
         left = self._last_sign(node, world) + _GRACE - world.now
         silent = left <= timedelta()
         changes: list[Change] = []
+        if key not in self._registered:
+            changes.append(self._tell(node, "RegisteredNode", f"Registered Node {key[1]} in Controller"))
+        self._registered[key] = node
         if silent and condition(node, "Ready").get("status") != "Unknown":
             status = {"conditions": _unknown(node, world)}
             told = f"Node {key[1]} status is now: NodeNotReady"
-            changes = [
+            changes += [
                 Patch(NODES, node, {"status": status}, "status"),
                 Tell(node, NODES, "NodeNotReady", told, self.name),
             ]
@@ -61,11 +70,17 @@ class NodeLife(Controller):
         if taints != (node.get("spec", {}).get("taints") or []):
             patch = {"metadata": {"uid": node["metadata"]["uid"]}, "spec": {"taints": taints or None}}
             changes.append(Patch(NODES, node, patch))
+        if _TTL not in (node["metadata"].get("annotations") or {}):
+            # for how many seconds kubelets may believe what they know of secrets: none, in a cluster this small
+            changes.append(Patch(NODES, node, {"metadata": {"annotations": {_TTL: "0"}}}))
         if condition(node, "Ready").get("status") == "Unknown":
             changes += self._unready(node, world)
         elif condition(node, "Ready").get("status") == "True":
             changes += _readied(node, world)
         return Plan(changes, None if silent else left)
+
+    def _tell(self, node: Json, reason: str, message: str) -> Change:
+        return Tell(node, NODES, reason, f"Node {node['metadata']['name']} event: {message}", self.name)
 
     def _last_sign(self, node: Json, world: World) -> datetime:
         lease = world.of(LEASES).get((_LEASES, node["metadata"]["name"]))

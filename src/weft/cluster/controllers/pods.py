@@ -1,6 +1,7 @@
 """Pods as their controllers make and judge them: from a template, available or not, more or less missed."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -62,13 +63,40 @@ def share(value: int | str, whole: int, *, up: bool) -> int:
     return math.ceil(part) if up else math.floor(part)
 
 
-def usefulness(pod: Json) -> tuple[bool, bool, bool, int, float]:
-    """What sorts pods by how much they would be missed, the least useful first (`ActivePods`)."""
-    born = moment(pod["metadata"]["creationTimestamp"]).timestamp()
-    running = pod.get("status", {}).get("phase") == "Running"
-    cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
-    worth = int(cost) if cost.lstrip("-").isdigit() else 0
-    return bool(pod["spec"].get("nodeName")), running, is_ready(pod), worth, -born
+def least_useful(pods: Iterable[Json], now: datetime, related: Iterable[Json] = ()) -> list[Json]:
+    """The pods by how much they would be missed, the least first (`ActivePodsWithRanks`).
+
+    `related` are the active pods of the same workload: where more of them share a node, one goes first.
+    """
+    crowd = Counter(pod["spec"].get("nodeName") for pod in related)
+
+    def key(pod: Json) -> tuple[object, ...]:
+        cost = (pod["metadata"].get("annotations") or {}).get("controller.kubernetes.io/pod-deletion-cost", "0")
+        node, ready = pod["spec"].get("nodeName"), is_ready(pod)
+        return (
+            bool(node),
+            {"Running": 2, "Unknown": 1}.get(pod.get("status", {}).get("phase", "Pending"), 0),
+            ready,
+            int(cost) if cost.lstrip("-").isdigit() else 0,
+            -crowd[node],
+            _age(condition(pod, "Ready")["lastTransitionTime"], now) if ready else 0,
+            -_restarts(pod),
+            _age(pod["metadata"]["creationTimestamp"], now),
+            pod["metadata"]["uid"],
+        )
+
+    return sorted(pods, key=key)
+
+
+def _age(since: str, now: datetime) -> int:
+    """How long ago, in powers of two: of pods about as old, chance decides, so that not all the new ones go."""
+    microseconds = (now - moment(since)) / timedelta(microseconds=1)
+    return int(math.log2(microseconds * 1000)) if microseconds > 0 else -1
+
+
+def _restarts(pod: Json) -> int:
+    statuses = pod.get("status", {}).get("containerStatuses") or ()
+    return max((int(each.get("restartCount", 0)) for each in statuses), default=0)
 
 
 def orphans_of(selector: Json, pods: Iterable[Json]) -> list[Json]:
@@ -84,3 +112,15 @@ def adopt(kind: Kind, owner: Json, of: Kind, obj: Json) -> Change:
     """Make `owner` the controller of an object that has none."""
     references = [*(obj["metadata"].get("ownerReferences") or ()), owner_reference(kind, owner)]
     return Patch(of, obj, {"metadata": {"ownerReferences": references, "uid": obj["metadata"]["uid"]}})
+
+
+def strayed(selector: Json, pods: Iterable[Json]) -> list[Json]:
+    """The pods whose labels somebody has changed, so that the selector of their owner does not take them."""
+    return [pod for pod in pods if not is_going(pod) and not selects(selector, pod["metadata"].get("labels"))]
+
+
+def release(owner: Json, of: Kind, obj: Json) -> Change:
+    """Make an object no longer `owner`'s."""
+    meta = obj["metadata"]
+    rest = [each for each in meta["ownerReferences"] if each["uid"] != owner["metadata"]["uid"]]
+    return Patch(of, obj, {"metadata": {"ownerReferences": rest or None, "uid": meta["uid"]}})

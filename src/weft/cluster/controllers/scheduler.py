@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import (
@@ -10,11 +11,15 @@ from weft.adapters.kube.kinds import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
+    PODDISRUPTIONBUDGETS,
     PODS,
+    STORAGECLASSES,
     Kind,
 )
 from weft.cluster.controllers import placing, preemption, room, scoring, volume_needs
-from weft.cluster.controllers.changes import Bind, Change, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Bind, Change, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
+from weft.cluster.controllers.evictions import disrupted
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.neighbours import Neighbours
 from weft.cluster.controllers.objects import (
@@ -29,6 +34,7 @@ from weft.cluster.controllers.room import Amounts, Site
 from weft.cluster.controllers.volume_needs import Volumes
 
 _NAME = "default-scheduler"
+_AGAIN = timedelta(minutes=5)  # what lets a pod in may be something that nobody watches
 _AFFINITY = "node(s) didn't match Pod's node affinity/selector"
 _PORTS = "node(s) didn't have free ports for the requested pod ports"
 _UNHELPFUL = "Preemption is not helpful for scheduling"
@@ -47,7 +53,14 @@ class Scheduler(Controller):
     """Binds pods that name this scheduler to the node that suits them best."""
 
     name = _NAME
-    watches: tuple[Kind, ...] = (PODS, NODES, PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES)
+    watches: tuple[Kind, ...] = (
+        PODS,
+        NODES,
+        NAMESPACES,
+        PERSISTENTVOLUMECLAIMS,
+        PERSISTENTVOLUMES,
+        STORAGECLASSES,
+    )
 
     def __init__(self) -> None:
         self._waiting: dict[Key, None] = {}
@@ -76,7 +89,7 @@ class Scheduler(Controller):
             return _unscheduled(
                 pod, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates", world
             )
-        sites = self._sites(world)
+        sites = self._sites(pod, world)
         needs = volume_needs.needs(pod, world)
         if isinstance(needs, str):
             helpless = f"preemption: 0/{len(sites)} nodes are available: {len(sites)} {_UNHELPFUL}."
@@ -92,14 +105,18 @@ class Scheduler(Controller):
                 return Plan(claims)
             return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name)])
         found = {name: objection for name, objection in objections.items() if objection}
-        return _preempt(pod, asked, sites, found, names, needs) or _told(pod, _no_node(found), world)
+        return _preempt(pod, asked, sites, found, names, needs, world) or _told(pod, _no_node(found), world)
 
-    def _sites(self, world: World) -> list[Site]:
+    def _sites(self, pod: Json, world: World) -> list[Site]:
+        """The nodes with the pods there, and with those that others have made room for."""
         sites = {node["metadata"]["name"]: Site(node) for node in world.of(NODES)}
-        for pod in world.of(PODS):
-            site = sites.get(pod["spec"].get("nodeName", ""))
-            if site and not is_finished(pod):
-                site.add(pod, self._requests(pod))
+        for other in world.of(PODS):
+            where = other["spec"].get("nodeName", "")
+            if not where and _goes_first(other, pod):
+                where = other.get("status", {}).get("nominatedNodeName") or ""
+            site = sites.get(where)
+            if site and not is_finished(other):
+                site.add(other, self._requests(other))
         return [sites[name] for name in sorted(sites)]
 
     def _requests(self, pod: Json) -> Amounts:
@@ -122,9 +139,16 @@ def waits(pod: Json) -> bool:
     )
 
 
+def _goes_first(other: Json, pod: Json) -> bool:
+    """Whether a pod without a node keeps the room that was made for it from this one."""
+    same = other["metadata"]["uid"] == pod["metadata"]["uid"]
+    return not same and waits(other) and preemption.priority(other) >= preemption.priority(pod)
+
+
 def _scheduled(pod: Json, node: str) -> Tell:
     namespace, name = key_of(pod)
-    return Tell(pod, PODS, "Scheduled", f"Successfully assigned {namespace}/{name} to {node}", _NAME)
+    message = f"Successfully assigned {namespace}/{name} to {node}"
+    return Tell(pod, PODS, "Scheduled", message, _NAME, action="Binding")
 
 
 def _objection(pod: Json, asked: Amounts, site: Site, needs: Volumes, neighbours: Neighbours) -> _Objection | None:
@@ -161,12 +185,13 @@ def _no_node(objections: Mapping[str, _Objection]) -> str:
     if not objections:
         return "no nodes available to schedule pods"
     total = len(objections)
-    reasons = Counter(reason for objection in objections.values() for reason in objection.reasons)
     helpless = Counter(_UNHELPFUL if objection.lasting else _NO_VICTIMS for objection in objections.values())
-    return (
-        f"0/{total} nodes are available: {_listed(reasons)}. "
-        f"preemption: 0/{total} nodes are available: {_listed(helpless)}."
-    )
+    return f"{_reasons(objections)}. preemption: 0/{total} nodes are available: {_listed(helpless)}."
+
+
+def _reasons(objections: Mapping[str, _Objection]) -> str:
+    reasons = Counter(reason for objection in objections.values() for reason in objection.reasons)
+    return f"0/{len(objections)} nodes are available: {_listed(reasons)}"
 
 
 def _listed(reasons: Counter[str]) -> str:
@@ -177,18 +202,24 @@ def _told(pod: Json, message: str, world: World) -> Plan:
     plan = _unscheduled(pod, "Unschedulable", message, world)
     if not plan.changes:
         return plan
-    return Plan([*plan.changes, Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True)])
+    return Plan(
+        [*plan.changes, Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True, action="Scheduling")]
+    )
 
 
 def _unscheduled(pod: Json, reason: str, message: str, world: World) -> Plan:
     held = condition(pod, "PodScheduled")
     if (held.get("reason"), held.get("message")) == (reason, message):
         return Plan()
-    new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
+    return Plan([Patch(PODS, pod, {"status": _conditions(pod, reason, message, world)}, "status")])
+
+
+def _conditions(pod: Json, reason: str, message: str, world: World) -> Json:
+    new = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message, "lastProbeTime": None}
     conditions = with_condition(pod.get("status", {}).get("conditions") or [], new, world.now)
-    for entry in conditions:
-        entry.pop("lastUpdateTime", None)  # pods' conditions have none
-    return Plan([Patch(PODS, pod, {"status": {"conditions": conditions}}, "status")])
+    # pods' conditions have no time of update
+    plain = [{key: value for key, value in entry.items() if key != "lastUpdateTime"} for entry in conditions]
+    return {"conditions": plain}
 
 
 def _preempt(
@@ -198,6 +229,7 @@ def _preempt(
     objections: Mapping[str, _Objection],
     namespaces: Mapping[str, Mapping[str, str]],
     needs: Volumes,
+    world: World,
 ) -> Plan | None:
     """Make room by deleting pods of lower priority, where that helps; None if it does not."""
     open_sites = [site for site in sites if not objections[site.name].lasting]
@@ -208,11 +240,21 @@ def _preempt(
         others = [site if each.name == site.name else each for each in sites]
         return _objection(pod, asked, site, needs, Neighbours(pod, others, namespaces)) is None
 
-    choice = preemption.choose(pod, open_sites, fits)
+    choice = preemption.choose(pod, open_sites, fits, list(world.of(PODDISRUPTIONBUDGETS)))
     if choice is None:
         return None
-    changes: list[Change] = [Patch(PODS, pod, {"status": {"nominatedNodeName": choice.node}}, "status")]
+    message = _reasons(objections) + "."
+    status = _conditions(pod, "Unschedulable", message, world) | {"nominatedNodeName": choice.node}
+    changes: list[Change] = [
+        Patch(PODS, pod, {"status": status}, "status"),
+        Tell(pod, PODS, "FailedScheduling", message, _NAME, warning=True, action="Scheduling"),
+    ]
+    why = f"{_NAME}: preempting to accommodate a higher priority pod"
     for victim in choice.victims:
-        message = f"Preempted by pod {pod['metadata']['uid']} on node {choice.node}"
-        changes += [Delete(PODS, victim), Tell(victim, PODS, "Preempted", message, _NAME)]
+        told = f"Preempted by pod {pod['metadata']['uid']} on node {choice.node}"
+        changes += [
+            *disrupted(victim, "PreemptionByScheduler", why, world),
+            Delete(PODS, victim),
+            Tell(victim, PODS, "Preempted", told, _NAME, action="Preempting"),
+        ]
     return Plan(changes)

@@ -13,6 +13,8 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS = "service.kubernetes.io/headless"
+_SAME_NODE = "PreferSameNode"
+_ZONAL = {"PreferClose", "PreferSameZone", _SAME_NODE}
 _MOST = 100
 
 
@@ -52,8 +54,8 @@ def is_managed_by(piece: Json, manager: str) -> bool:
     return (piece["metadata"].get("labels") or {}).get(MANAGED_BY) == manager
 
 
-def entry(backend: Backend) -> Json:
-    """A pod as a slice writes it."""
+def entry(backend: Backend, zone: str = "", distribution: str = "") -> Json:
+    """A pod as a slice writes it: with its node's zone, and the hints that a `trafficDistribution` asks for."""
     written: Json = {
         "addresses": [backend.address],
         "conditions": {
@@ -63,11 +65,25 @@ def entry(backend: Backend) -> Json:
         },
         "targetRef": reference(backend.pod),
     }
-    if backend.pod["spec"].get("nodeName"):
-        written["nodeName"] = backend.pod["spec"]["nodeName"]
+    node = backend.pod["spec"].get("nodeName")
+    if node:
+        written["nodeName"] = node
     if backend.hostname:
         written["hostname"] = backend.hostname
+    if zone:
+        written["zone"] = zone
+    if backend.ready and (hints := _hints(written, distribution)):
+        written["hints"] = hints
     return written
+
+
+def _hints(written: Json, distribution: str) -> Json:
+    hints = {}
+    if distribution in _ZONAL and written.get("zone"):
+        hints["forZones"] = [{"name": written["zone"]}]
+    if distribution == _SAME_NODE and written.get("nodeName"):
+        hints["forNodes"] = [{"name": written["nodeName"]}]
+    return hints
 
 
 def reconcile(

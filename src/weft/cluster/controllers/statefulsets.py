@@ -13,7 +13,8 @@ from weft.adapters.kube.kinds import (
     Kind,
 )
 from weft.cluster.controllers import claims, revisions
-from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import (
     Key,
@@ -24,7 +25,17 @@ from weft.cluster.controllers.objects import (
     owned_by,
     owner_of,
 )
-from weft.cluster.controllers.pods import adopt, available_in, from_template, min_ready, orphans_of, soonest
+from weft.cluster.controllers.pods import (
+    adopt,
+    available_in,
+    from_template,
+    min_ready,
+    orphans_of,
+    release,
+    share,
+    soonest,
+    strayed,
+)
 from weft.cluster.controllers.revisions import HASH_LABEL, History
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
@@ -59,6 +70,12 @@ class _Set:
     def partition(self) -> int:
         strategy = self.obj["spec"].get("updateStrategy") or {}
         return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
+
+    @property
+    def max_unavailable(self) -> int:
+        """How many pods may be missing or not available while a rollout goes on; at least one."""
+        rolling = (self.obj["spec"].get("updateStrategy") or {}).get("rollingUpdate") or {}
+        return max(1, share(rolling.get("maxUnavailable") or 1, len(self.ordinals), up=False))
 
     @property
     def rolls(self) -> bool:
@@ -106,6 +123,8 @@ class StatefulSets(Controller):
         if strays:
             return Plan([adopt(STATEFULSETS, found, PODS, pod) for pod in strays], timedelta())
         owned = owned_by(found, world.of(PODS).dependents(found["metadata"]["uid"]))
+        if lost := strayed(found["spec"]["selector"], owned):
+            return Plan([release(found, PODS, pod) for pod in lost], timedelta())
         pods = {ordinal: pod for pod in owned if (ordinal := _ordinal(found, pod)) is not None}
         current = found.get("status", {}).get("currentRevision") or past.name
         state = _Set(found, pods, past, current, world)
@@ -158,18 +177,28 @@ class StatefulSets(Controller):
         return changes, False
 
     def _replace(self, state: _Set) -> tuple[list[Change], bool]:
-        """Pods of another revision, from the highest ordinal down to the partition, one at a time."""
+        """Pods of another revision, from the highest ordinal down to the partition, so many at a time.
+
+        Those that are not available anyway go first: nothing is lost with them.
+        """
         if not state.rolls:
             return [], True  # OnDelete: people delete the old pods
-        for ordinal in reversed(state.ordinals):
-            pod = state.pods.get(ordinal)
-            if pod is None or is_going(pod) or ordinal < state.ordinals.start + state.partition:
-                break
-            if revision_of(pod) != state.update:
-                return self._delete(state.obj, pod), True
-            if not state.settled(pod):
-                break
-        return [], True
+        there = {
+            ordinal: pod for ordinal in state.ordinals if (pod := state.pods.get(ordinal)) and not is_going(pod)
+        }
+        away = [pod for pod in there.values() if not state.settled(pod)]
+        first = state.ordinals.start + state.partition
+        old = [
+            pod
+            for ordinal, pod in sorted(there.items(), reverse=True)
+            if ordinal >= first and revision_of(pod) != state.update
+        ]
+        broken = [pod for pod in old if pod in away]
+        coming = len(state.ordinals) - len(there) + len(away) - len(broken)
+        doomed = broken[: max(0, state.max_unavailable - coming)]
+        room = state.max_unavailable - coming - len(broken)
+        doomed += [pod for pod in old if pod not in away][: max(0, room)]
+        return [change for pod in doomed for change in self._delete(state.obj, pod)], True
 
     def _create(self, state: _Set, ordinal: int) -> list[Change]:
         owner, name = state.obj, f"{state.obj['metadata']['name']}-{ordinal}"

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, STORAGECLASSES
+from weft.adapters.kube.kinds import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES
 from weft.cluster.controllers import placing
 from weft.cluster.controllers.changes import Change, Patch
 from weft.cluster.controllers.loop import World
-from weft.cluster.controllers.objects import is_going
+from weft.cluster.controllers.objects import is_finished, is_going
 from weft.cluster.controllers.room import Site
 
+_TAKEN = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 
 
@@ -20,9 +21,13 @@ class Volumes:
 
     bound: Sequence[Json]
     waiting: Sequence[Json]
+    taken: bool = False
+    """Whether another pod has a claim that only one pod at a time may use."""
 
     def objection(self, site: Site) -> str:
         """Why the volumes cannot be used on this node; empty if they can."""
+        if self.taken:
+            return _TAKEN
         for volume in self.bound:
             required = (volume["spec"].get("nodeAffinity") or {}).get("required")
             if required and not placing.any_term(required["nodeSelectorTerms"], site.node):
@@ -42,12 +47,15 @@ def needs(pod: Json, world: World) -> Volumes | str:
     namespace = pod["metadata"]["namespace"]
     bound: list[Json] = []
     waiting: list[Json] = []
+    taken = False
     for name in claim_names(pod):
         claim = world.of(PERSISTENTVOLUMECLAIMS).get((namespace, name))
         if claim is None:
             return f'persistentvolumeclaim "{name}" not found'
         if is_going(claim):
             return f'persistentvolumeclaim "{name}" is being deleted'
+        alone = "ReadWriteOncePod" in (claim["spec"].get("accessModes") or ())
+        taken = taken or (alone and _is_used(name, pod, world))
         volume = world.of(PERSISTENTVOLUMES).get(("", claim["spec"].get("volumeName", "")))
         if claim.get("status", {}).get("phase") == "Bound" and volume:
             bound.append(volume)
@@ -55,7 +63,14 @@ def needs(pod: Json, world: World) -> Volumes | str:
             waiting.append(claim)
         else:
             return "pod has unbound immediate PersistentVolumeClaims"
-    return Volumes(bound, waiting)
+    return Volumes(bound, waiting, taken)
+
+
+def _is_used(claim: str, pod: Json, world: World) -> bool:
+    others = world.of(PODS).within(pod["metadata"]["namespace"])
+    return any(
+        claim in claim_names(other) for other in others if other["spec"].get("nodeName") and not is_finished(other)
+    )
 
 
 def claim_names(pod: Json) -> list[str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES, PODS, STORAGECLASSES, Kind
 from weft.cluster.apiserver.quantities import parse
-from weft.cluster.controllers.changes import Change, Create, Delete, Erase, Patch, Plan, Tell
+from weft.cluster.controllers.changes import Change, Create, Delete, Erase, Patch, Plan
+from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, differs, is_finished, is_going, key_of, selects
 from weft.cluster.controllers.volume_needs import SELECTED_NODE, claim_names, waits_for_consumer

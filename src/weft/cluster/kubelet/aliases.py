@@ -42,6 +42,9 @@ istio-proxy:x:1337:
 nogroup:x:65534:
 """
 
+OWN = "weft.local/alias/"
+"""How the names of the images of aliases begin in containerd."""
+
 
 class AliasError(Exception):
     """An images.yaml that cannot be used; the message names the file, the field and the way out."""
@@ -177,7 +180,7 @@ def resolved(alias: Alias, weft: Installation) -> Alias:
 def image_name(alias: Alias) -> str:
     """What the image of an alias is called in containerd: its content's hash is in the tag."""
     content = hashlib.sha256(msgspec.json.encode(alias, order="deterministic")).hexdigest()
-    return f"weft.local/alias/{alias.name.lower()}:{content[:12]}"
+    return f"{OWN}{alias.name.lower()}:{content[:12]}"
 
 
 def image(alias: Alias, architecture: str, busybox: Busybox | None = None) -> bytes:

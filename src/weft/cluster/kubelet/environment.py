@@ -1,26 +1,37 @@
 """The environment and the words of a container: references looked up, `$(NAME)` expanded."""
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from weft.cluster.kubelet import quantity
 from weft.cluster.kubelet.objects import ConfigError, Objects, data_of
 
+MAX_PODS = 110
+MOST = 1 << 62  # bytes: of a disk whose size nobody has told
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z0-9]+)\)")
 _SUBSCRIPT = re.compile(r"""metadata\.(labels|annotations)\['(.+)'\]""")
-_NAME = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """What pods may ask about the node they are on. `memory` in bytes."""
+    """What pods may ask about the node they are on. `memory` in bytes.
+
+    `allocatable` is what pods without a limit may use, in bytes by resource; without it all that there is.
+    """
 
     name: str
     ip: str
     cpu: int
     memory: int
+    allocatable: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def room(self) -> dict[str, Decimal]:
+        """What pods may ask for together."""
+        known = {"memory": self.memory, "ephemeral-storage": MOST, "cpu": self.cpu, "pods": MAX_PODS}
+        return {name: Decimal(amount) for name, amount in {**known, **self.allocatable}.items()}
 
 
 def variables(
@@ -82,11 +93,11 @@ def field(pod: Mapping[str, Any], path: str, pod_ip: str, node: NodeFacts) -> st
 
 
 def resource(container: Mapping[str, Any], name: str, divisor: object, node: NodeFacts) -> str:
-    """A limit or request as resourceFieldRef names it (`limits.cpu`); a missing limit is the node's capacity."""
+    """A limit or request as resourceFieldRef names it (`limits.cpu`); a missing limit is the node's own."""
     kind, _, what = name.partition(".")
     resources = container.get("resources") or {}
     limits = resources.get("limits") or {}
-    capacity: dict[str, Any] = {"cpu": node.cpu, "memory": node.memory}
+    capacity: dict[str, Any] = {"cpu": node.cpu, "memory": node.memory, **node.allocatable}
     match kind:
         case "limits":
             value = limits.get(what, capacity.get(what, 0))
@@ -141,11 +152,7 @@ def _from(source: Mapping[str, Any], namespace: str, objects: Objects) -> dict[s
             if found is None and not reference.get("optional"):
                 raise ConfigError(f'{kind.lower()} "{reference["name"]}" not found')
             pairs = data_of(found or {})
-            return {
-                prefix + name: value.decode(errors="replace")
-                for name, value in pairs.items()
-                if _NAME.match(prefix + name)
-            }
+            return {prefix + name: value.decode(errors="replace") for name, value in pairs.items()}
     return {}
 
 

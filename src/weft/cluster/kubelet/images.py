@@ -6,14 +6,14 @@ import os
 import platform
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.adapters.cri.client import CriError, Runtime
 from weft.adapters.cri.ctr import ImportFailedError, import_image
 from weft.adapters.cri.types import Login
-from weft.cluster.kubelet import aliases
+from weft.cluster.kubelet import aliases, image_names
 from weft.cluster.kubelet.aliases import Alias, Busybox, Installation
 from weft.cluster.kubelet.runtime_config import PAUSE_IMAGE
 
@@ -87,6 +87,18 @@ class Images:
                     async with self._locks[name]:
                         await self._aliased(name, self._usable(name, alias))
 
+    async def collect(self, used: Collection[str]) -> None:
+        """Remove the images that no pod uses (names or ids in `used`).
+
+        Those of sandboxes and aliases stay: they are of no size, and somebody may just be about to use one.
+        """
+        wanted = {image_names.shown(name) for name in used} | {image_names.shown(PAUSE_IMAGE)}
+        for image in await self._runtime.images():
+            names = {image_names.shown(name) for name in (*image.tags, *image.digests)}
+            kept = image.pinned or image.id in used or any(name.startswith(aliases.OWN) for name in names)
+            if not kept and not names & wanted:
+                await self._runtime.remove_image(image.id)
+
     def _alias(self, name: str) -> tuple[Alias | None, bool]:
         """The alias of a name, and whether it is the user's own."""
         try:
@@ -137,9 +149,10 @@ class Images:
             hint = f"To run it from this machine's own programs, give it an alias in {self._users_file}."
             raise ImageError("ErrImagePull", message, hint) from error
         found = await self._runtime.image(name)
-        took = self._clock() - begun
+        took = _duration(self._clock() - begun)
+        told = f'Successfully pulled image "{name}" in {took} ({took} including waiting).'
         size = f" Image size: {found.size} bytes." if found else ""
-        return Got(name, found.user if found else "", f'Successfully pulled image "{name}" in {took:.3f}s.{size}')
+        return Got(name, found.user if found else "", told + size)
 
     async def _import(self, name: str, tar: bytes) -> None:
         try:
@@ -149,6 +162,10 @@ class Images:
                     await asyncio.sleep(0.01)
         except (ImportFailedError, TimeoutError, OSError) as error:
             raise ImageError("ErrImagePull", f"bringing {name} into containerd: {error or 'timed out'}") from error
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1000:.0f}ms" if seconds < 1 else f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def builtin() -> tuple[Alias, ...]:

@@ -13,13 +13,14 @@ import aiohttp
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, PODS, SECRETS, SERVICES, Kind
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet.objects import CLAIM, VOLUME, Objects, Reference
+from weft.cluster.kubelet.objects import CLAIM, VOLUME, ConfigError, Objects, Reference
 from weft.cluster.kubelet.station import ClusterError, Issued, Json, Pod
 from weft.cluster.kubelet.volumes import Token
 
 _log = logging.getLogger(__name__)
 _CLAIMS = Kind("", "v1", CLAIM, "persistentvolumeclaims")
 _VOLUMES = Kind("", "v1", VOLUME, "persistentvolumes", namespaced=False)
+_CLASSES = Kind("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", namespaced=False)
 _KINDS = {"ConfigMap": CONFIGMAPS, "Secret": SECRETS, CLAIM: _CLAIMS}
 _FIRST = 10.0  # seconds for an object's first state to come
 _TROUBLE = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
@@ -73,6 +74,12 @@ class KubeCluster:
         """The services of a namespace."""
         with _told():
             return await self._kube.list(SERVICES, namespace)
+
+    async def runtime_handler(self, name: str) -> str:
+        """The handler that a RuntimeClass names; ConfigError where there is no such class."""
+        with _told(ignored=(404,)):
+            return str((await self._kube.get(_CLASSES, name))["handler"])
+        raise ConfigError(f'runtimeclass.node.k8s.io "{name}" not found')
 
     def follow(self, reference: Reference, changed: Callable[[], None]) -> None:
         """Call `changed` whenever the object appears, changes or goes."""

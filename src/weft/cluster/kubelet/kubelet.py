@@ -11,10 +11,13 @@ from weft.adapters.cri.client import Runtime
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import PODS
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.kubelet import node_object, server
+from weft.cluster.kubelet import addresses, node_object, pressure, server
 from weft.cluster.kubelet.environment import NodeFacts
+from weft.cluster.kubelet.evictor import Evictor
 from weft.cluster.kubelet.images import Images
 from weft.cluster.kubelet.kube_cluster import KubeCluster
+from weft.cluster.kubelet.meter import Meter
+from weft.cluster.kubelet.node_keeper import Health, Keeper
 from weft.cluster.kubelet.node_object import Registration
 from weft.cluster.kubelet.pods import Pods
 from weft.cluster.kubelet.podspec import ClusterDns
@@ -54,7 +57,9 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
             images=images,
             cluster=cluster,
             recorder=recorder,
-            node=NodeFacts(settings.name, settings.ip, machine.cpu, machine.memory),
+            node=NodeFacts(
+                settings.name, settings.ip, machine.cpu, machine.memory, node_object.allocatable(machine)
+            ),
             folder=settings.paths.home,
             cgroup_parent=settings.cgroup_parent,
             clock=clock,
@@ -65,10 +70,17 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
         home = settings.paths.home
         context = server.tls(home / "kubelet.crt", home / "kubelet.key", settings.home / "pki" / "ca.crt")
         who = Registration(settings.name, settings.ip, server.PORT, settings.pod_cidr)
-        async with server.serve(station, pods, settings.ip, server.PORT, context), asyncio.TaskGroup() as group:
+        health = Health(runtime, clock)
+        keeper = Keeper(kube, runtime, who, machine, home, clock, recorder, health)
+        meter = Meter(station, pods)
+        serving = server.serve(station, pods, meter, settings.ip, server.PORT, context)
+        async with serving, asyncio.TaskGroup() as group:
             group.create_task(pods.run())
+            group.create_task(meter.run())
+            group.create_task(Evictor(station, pods, lambda: pressure.look(home)).run())
             group.create_task(recorder.run())
-            group.create_task(node_object.keep(kube, runtime, who, machine, home, clock))
+            group.create_task(keeper.run())
+            group.create_task(addresses.keep(runtime, settings.paths.cni_state, clock))
             group.create_task(_follow(kube, settings.name, pods))
 
 

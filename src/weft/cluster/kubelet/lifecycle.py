@@ -11,7 +11,7 @@ from typing import Any
 
 from weft.adapters.cri.types import Container, Sandbox, State
 from weft.cluster.kubelet.podspec import digest
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import ended_by_node, refusal
 
 SANDBOX = ""  # the key of the sandbox among the names of what is busy
 _FIRST_BACKOFF, _LAST_BACKOFF = 10.0, 300.0  # seconds
@@ -92,6 +92,8 @@ class Notes:
     terminating: float = 0.0
     """When termination began, in epoch seconds; 0 while the pod is wanted."""
     grace: int = 30
+    begun: Mapping[str, int] = field(default_factory=dict)
+    """How often containers had begun before this process did: the runtime may have lost them since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +214,12 @@ def deadline(pod: Mapping[str, Any]) -> float | None:
 
 def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
     """`Succeeded` or `Failed` once the pod has run its course by its restart policy and deadline, else empty."""
-    phase = (pod.get("status") or {}).get("phase")
+    status = pod.get("status") or {}
+    phase = status.get("phase")
     if phase in {"Succeeded", "Failed"}:
         return str(phase)
+    if ended_by_node(status) is not None:
+        return "Failed"
     ends = deadline(pod)
     if refusal(pod) is not None or (ends is not None and ends <= now):
         return "Failed"
@@ -223,10 +228,10 @@ def outcome(pod: Mapping[str, Any], seen: Seen, now: float) -> str:
 
 def _course(pod: Mapping[str, Any], seen: Seen) -> str:
     policy = pod["spec"].get("restartPolicy") or "Always"
-    if policy == "Always":
+    specs, latest = pod["spec"]["containers"], seen.latest()
+    if all(wanted_again(spec, policy, 0) and wanted_again(spec, policy, 1) for spec in specs):
         return ""
-    latest = seen.latest()
-    mains = [latest.get(spec["name"]) for spec in pod["spec"]["containers"]]
+    mains = [latest.get(spec["name"]) for spec in specs]
     if any(_outdated(spec, latest.get(spec["name"])) for spec in pod["spec"]["containers"]):
         return ""
     if policy == "Never" and not any(mains):
@@ -236,10 +241,10 @@ def _course(pod: Mapping[str, Any], seen: Seen) -> str:
                 return "Failed"
     if not all(each is not None and each.state == State.EXITED for each in mains):
         return ""
-    failed = any(each is not None and each.exit_code for each in mains)
-    if failed and policy == "OnFailure":
+    codes = [each.exit_code for each in mains if each is not None]
+    if any(wanted_again(spec, policy, code) for spec, code in zip(specs, codes, strict=True)):
         return ""
-    return "Failed" if failed else "Succeeded"
+    return "Failed" if any(codes) else "Succeeded"
 
 
 def decide(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
@@ -308,6 +313,16 @@ def _containers(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) ->
             return
 
 
+def wanted_again(spec: Mapping[str, Any], policy: str, exit_code: int) -> bool:
+    """Whether a container that ended with this code is started again; its own rules go before the pod's policy."""
+    for rule in spec.get("restartPolicyRules") or ():
+        codes = rule.get("exitCodes") or {}
+        if (exit_code in (codes.get("values") or ())) == (codes.get("operator") == "In"):
+            return bool(rule.get("action") == "Restart")
+    policy = str(spec.get("restartPolicy") or policy)
+    return policy == "Always" or (policy == "OnFailure" and exit_code != 0)
+
+
 def _completed(container: Container) -> bool:
     return container.state == State.EXITED and container.exit_code == 0
 
@@ -319,7 +334,7 @@ def _keep(
     name = str(spec["name"])
     if name in notes.busy:
         return
-    attempt = max((each.attempt + 1 for each in seen.of(name)), default=0)
+    attempt = max((each.attempt + 1 for each in seen.of(name)), default=notes.begun.get(name, 0))
     trouble = notes.troubles.get(name)
     wait = trouble.retry_at if trouble is not None else 0.0
     match container:
@@ -329,15 +344,18 @@ def _keep(
             if _outdated(spec, container):
                 message = f"Container {name} definition changed, will be restarted"
                 yield Kill(container.id, name, notes.grace, message)
-            elif failed := health(spec, container, notes).failed:
-                yield Kill(container.id, name, _grace(spec, notes), failed)
+            elif (found := health(spec, container, notes)).failed:
+                probe = "livenessProbe" if found.started else "startupProbe"
+                yield Kill(container.id, name, _grace(spec, probe, notes), found.failed)
         case Container(state=State.EXITED) if _outdated(spec, container):
             yield wait if wait > now else Start(name, attempt)
         case Container(state=State.EXITED):
-            if policy == "Never" or (policy == "OnFailure" and not container.exit_code):
+            if not wanted_again(spec, policy, container.exit_code):
                 return
-            wait = max(wait, held_until(notes.backoffs.get(name), container.finished))
-            yield wait if wait > now else Start(name, attempt, container.finished)
+            held = held_until(notes.backoffs.get(name), container.finished)
+            yield from (moment for moment in (wait, held) if moment > now)
+            if max(wait, held) <= now:
+                yield Start(name, attempt, container.finished)
         case _:
             # created and never started, or unknown to the runtime itself: of no use
             yield Remove(container.id)
@@ -348,8 +366,8 @@ def _outdated(spec: Mapping[str, Any], container: Container | None) -> bool:
     return container is not None and bool(container.made_from) and container.made_from != digest(spec)
 
 
-def _grace(spec: Mapping[str, Any], notes: Notes) -> int:
-    own = (spec.get("livenessProbe") or {}).get("terminationGracePeriodSeconds")
+def _grace(spec: Mapping[str, Any], probe: str, notes: Notes) -> int:
+    own = (spec.get(probe) or {}).get("terminationGracePeriodSeconds")
     return notes.grace if own is None else int(own)
 
 
@@ -363,35 +381,41 @@ def _tidy(seen: Seen, notes: Notes) -> Iterator[Action]:
 def _conclude(pod: Mapping[str, Any], seen: Seen, notes: Notes) -> Plan:
     running = [each for each in seen.containers if each.state == State.RUNNING]
     if running:
-        order = [spec["name"] for spec in inits(pod)]
-        # sidecars end in the reverse order of their start, once the others are done
-        last = max(running, key=lambda each: order.index(each.name) if each.name in order else -1)
-        kill = Kill(last.id, last.name, notes.grace, f"Stopping container {last.name}")
-        return Plan(() if last.name in notes.busy else (kill,))
+        victims = _leaving(pod, running)
+        return Plan(
+            tuple(
+                Kill(each.id, each.name, notes.grace, f"Stopping container {each.name}")
+                for each in victims
+                if each.name not in notes.busy
+            )
+        )
     sandbox = seen.sandbox
     if sandbox is not None and sandbox.ready and sandbox.id not in notes.stopped and SANDBOX not in notes.busy:
         return Plan((StopSandbox(sandbox.id),))
     return Plan()
 
 
-def _terminate(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
+def _leaving(pod: Mapping[str, Any], running: list[Container]) -> list[Container]:
+    """Who ends next: all that are no sidecars, then these one by one, in the reverse order of their start."""
     sidecars = [spec["name"] for spec in inits(pod) if is_sidecar(spec)]
-    running = [each for each in seen.containers if each.state == State.RUNNING]
     others = [each for each in running if each.name not in sidecars]
+    return others or sorted(running, key=lambda each: sidecars.index(each.name))[-1:]
+
+
+def _terminate(pod: Mapping[str, Any], seen: Seen, notes: Notes, now: float) -> Plan:
+    sidecars = {spec["name"] for spec in inits(pod) if is_sidecar(spec)}
+    running = [each for each in seen.containers if each.state == State.RUNNING]
+    others = any(each.name not in sidecars for each in running)
     left = notes.grace - int(now - notes.terminating)
     if others and notes.grace > 1 and now < notes.terminating + LEAVE:
         return Plan((), notes.terminating + LEAVE)
-    if others:
-        victims, grace = others, notes.grace
-    else:
-        ordered = sorted(running, key=lambda each: sidecars.index(each.name))
-        # SIGTERM at least has a moment to work, however late it comes
-        victims, grace = ordered[-1:], max(left, min(notes.grace, 2))
-    if victims:
+    # SIGTERM at least has a moment to work, however late it comes
+    grace = notes.grace if others else max(left, min(notes.grace, 2))
+    if running:
         return Plan(
             tuple(
                 Kill(each.id, each.name, grace, f"Stopping container {each.name}")
-                for each in victims
+                for each in _leaving(pod, running)
                 if each.name not in notes.busy
             )
         )

@@ -14,7 +14,7 @@ from typing import BinaryIO
 _BLOCK = 64 * 1024
 _POLL = 0.1  # seconds between looks at a log that is followed
 LARGEST = 10 << 20  # bytes of a log before it is turned over (containerLogMaxSize)
-_FILES = 5  # a log and its older pieces (containerLogMaxFiles)
+FILES = 5  # a log and its older pieces (containerLogMaxFiles)
 _LAST_LINES, _LAST_BYTES = 80, 2048
 
 
@@ -169,7 +169,7 @@ def last_words(path: Path) -> bytes:
     return b"".join(render(line, timestamps=False, begins=True) for line in lines)[-_LAST_BYTES:]
 
 
-def turn_over(path: Path, now: float, largest: int = LARGEST, files: int = _FILES) -> bool:
+def turn_over(path: Path, now: float, largest: int = LARGEST, files: int = FILES) -> bool:
     """Move a log that has grown too large aside; whether the runtime must now reopen it.
 
     Older pieces are called after the time of their end; with the log itself there are at most `files`.

@@ -1,7 +1,7 @@
 """Making one container of a pod: its volumes, its image, its environment, and the calls in their order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,11 @@ class Maker:
         """The folder of the pod's logs."""
         return self._station.logs / podspec.log_folder(self.pod)
 
-    def sandbox(self, attempt: int) -> SandboxSpec:
-        """The pod's sandbox."""
+    def sandbox(self, attempt: int, handler: str = "") -> SandboxSpec:
+        """The pod's sandbox; `handler` is what its RuntimeClass names."""
         cgroup = self._station.pod_cgroup(self.pod["metadata"]["uid"])
-        return podspec.sandbox(self.pod, attempt, str(self.logs), cgroup, self._station.dns)
+        made = podspec.sandbox(self.pod, attempt, str(self.logs), cgroup, self._station.dns)
+        return replace(made, handler=handler)
 
     def rotate_at(self) -> float | None:
         """When the pod's tokens should be renewed, in epoch seconds."""
@@ -63,17 +64,22 @@ class Maker:
             if held is None or now >= held.made + (held.ends - held.made) * _ROTATE_AT:
                 self._tokens[token] = await self._station.cluster.issue(self.pod, token)
         given = {token: issued.token for token, issued in self._tokens.items()}
-        group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        context = self.pod["spec"].get("securityContext") or {}
+        group, unless_root = context.get("fsGroup"), context.get("fsGroupChangePolicy") == "OnRootMismatch"
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
-            self._places[volume.name] = volume_files.place(self._folder / "volumes", volume, group)
-            if isinstance(volume, volumes.Host) and volume.readonly:
-                self._readonly.add(volume.name)
+            if isinstance(volume, volumes.Host):
+                volume = replace(volume, path=self._station.on_node(volume.path))  # noqa: PLW2901 -- the same one
+                if volume.readonly:
+                    self._readonly.add(volume.name)
+            self._places[volume.name] = volume_files.place(
+                self._folder / "volumes", volume, group, unless_root=unless_root
+            )
 
     async def make(self, making: Making, sandbox: str, within: SandboxSpec, ip: str) -> str:
         """Create a container; its id. The volumes must be in place. ConfigError or CriError."""
         station, spec, attempt, got = self._station, making.spec, making.attempt, making.got
         objects = await station.cluster.objects(references(self.pod))
-        security = podspec.security(self.pod, spec, got.user)
+        security = podspec.security(self.pod, spec, got.user, station.folder / "seccomp")
         variables = await self._environment(spec, ip, objects)
         mounts = list(self._mounts(spec, attempt, ip, variables))
         if got.alias is not None:
@@ -134,7 +140,8 @@ class Maker:
         if not self.pod["spec"].get("hostNetwork"):
             return podspec.hosts_file(self.pod, ip, self._station.dns.domain)
         added = podspec.host_aliases(self.pod)
-        return "\n".join((_HOSTS.read_text().rstrip("\n"), *added, "")) if added else ""
+        head = "# Kubernetes-managed hosts file (host network)."
+        return "\n".join((head, _HOSTS.read_text().rstrip("\n"), *added, "")) if added else ""
 
     def _source(self, mount: dict[str, Any], variables: dict[str, str]) -> Path:
         name = mount["name"]

@@ -1,32 +1,32 @@
-"""The Node object and its heartbeat."""
+"""The Node object and its lease, as the kubelet writes them."""
 
-import asyncio
-import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
-from weft.adapters.cri.client import CriError, Runtime
-from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import LEASES, NODES
+from weft.adapters.cri.types import Image
 from weft.cluster.kubelet import pressure
+from weft.cluster.kubelet.environment import MAX_PODS
 from weft.cluster.kubelet.images import architecture
 from weft.cluster.kubelet.status import timestamp
 
 Json = dict[str, Any]
 VERSION = "v1.36.0+weft"
 _LEASES = "kube-node-lease"
-_BEAT = 10.0  # seconds between renewals of the lease
+_IMAGES_SHOWN = 50
+_ANNOTATIONS = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+_EVENTS = {
+    "MemoryPressure": ("NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+    "DiskPressure": ("NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+    "PIDPressure": ("NodeHasInsufficientPID", "NodeHasSufficientPID"),
+    "Ready": ("NodeReady", "NodeNotReady"),
+}
 _LEASE = 40  # seconds that a lease is good for
-_MAX_PODS = 110
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class Machine:
     machine_id: str
     boot_id: str
     runtime: str
+    huge_pages: tuple[str, ...] = ()
+    """The sizes that the machine knows, as resources; none of them is given to pods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +58,14 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How the node is now. `lacking` says what the runtime lacks: condition to its message."""
+    """How the node is now. `lacking` says what the runtime lacks: condition to what is wrong with it.
+
+    A lack without a condition is the runtime's silence. `images` are as the status lists them.
+    """
 
     lacking: Mapping[str, str]
     room: pressure.Room
+    images: Sequence[Json] = ()
 
 
 def look(folder: Path, runtime: str) -> Machine:
@@ -77,7 +83,16 @@ def look(folder: Path, runtime: str) -> Machine:
         machine_id=_text("/etc/machine-id").strip(),
         boot_id=_text("/proc/sys/kernel/random/boot_id").strip(),
         runtime=runtime,
+        huge_pages=tuple(sorted(_huge_pages())),
     )
+
+
+def allocatable(machine: Machine) -> dict[str, int]:
+    """What is left for pods of what the kubelet keeps a part of, in bytes."""
+    return {
+        "memory": machine.memory - pressure.MEMORY_KEPT,
+        "ephemeral-storage": int(machine.disk * (1 - pressure.DISK_KEPT)),
+    }
 
 
 def node(name: str, pod_cidr: str, machine: Machine) -> Json:
@@ -92,7 +107,7 @@ def node(name: str, pod_cidr: str, machine: Machine) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": name, "labels": labels, "annotations": _ANNOTATIONS},
         "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
     }
 
@@ -104,25 +119,25 @@ def status(who: Registration, machine: Machine, state: State, before: Json, now:
         "cpu": str(machine.cpu),
         "memory": f"{machine.memory // 1024}Ki",
         "ephemeral-storage": f"{machine.disk // 1024}Ki",
-        "pods": str(_MAX_PODS),
+        "pods": str(MAX_PODS),
+        **dict.fromkeys(machine.huge_pages, "0"),
     }
-    left = {
-        "memory": f"{(machine.memory - pressure.MEMORY_KEPT) // 1024}Ki",
-        "ephemeral-storage": str(int(machine.disk * (1 - pressure.DISK_KEPT))),
-    }
-    trouble = "; ".join(f"{key}: {value}" for key, value in lacking.items())
+    free = allocatable(machine)
+    left = {"memory": f"{free['memory'] // 1024}Ki", "ephemeral-storage": str(free["ephemeral-storage"])}
     conditions = [
         *pressure.conditions(state.room),
-        ("Ready", "False", "KubeletNotReady", f"container runtime is not ready: {trouble}")
+        ("Ready", "False", "KubeletNotReady", ", ".join(_lack(*each) for each in lacking.items()))
         if lacking
         else ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ]
     old = {each["type"]: each for each in before.get("conditions") or ()}
+    ours = {each[0] for each in conditions}
+    others = [each for each in before.get("conditions") or () if each["type"] not in ours]
     return {
         "addresses": [{"type": "InternalIP", "address": who.ip}, {"type": "Hostname", "address": name}],
         "capacity": resources,
         "allocatable": resources | left,
-        "conditions": [_condition(each, old.get(each[0]), now) for each in conditions],
+        "conditions": [*others, *(_condition(each, old.get(each[0]), now) for each in conditions)],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": who.port}},
         "nodeInfo": {
             "machineID": machine.machine_id,
@@ -136,78 +151,40 @@ def status(who: Registration, machine: Machine, state: State, before: Json, now:
             "operatingSystem": "linux",
             "architecture": machine.architecture,
         },
+        "images": list(state.images),
     }
 
 
-def lease(name: str, now: float) -> Json:
-    """The node's lease, renewed `now`."""
+def lease(name: str, uid: str, now: float) -> Json:
+    """The node's lease, renewed `now`; `uid` is that of the Node object, with which it goes."""
+    owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid}
     renewed = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return {
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"name": name, "namespace": _LEASES},
+        "metadata": {"name": name, "namespace": _LEASES, "ownerReferences": [owner]},
         "spec": {"holderIdentity": name, "leaseDurationSeconds": _LEASE, "renewTime": renewed},
     }
 
 
-async def keep(
-    kube: Kube, runtime: Runtime, who: Registration, machine: Machine, folder: Path, clock: Callable[[], float]
-) -> None:
-    """Register the node and keep its status and lease fresh, for ever; what fails is tried again.
-
-    `folder` is where pods' files lie.
-    """
-    told: Json = {}
-    delay = 0.2
-    while True:
-        try:
-            # the node controller writes over our status when we have been silent
-            told = (await kube.get(NODES, who.name))["status"] if told else await _register(kube, who, machine)
-            state = State(await _lacking(runtime), pressure.look(folder))
-            fresh = status(who, machine, state, told, clock())
-            if _lasting(fresh) != _lasting(told):
-                await kube.patch(NODES, who.name, {"status": fresh}, subresource="status")
-            told = fresh
-            await _renew(kube, who.name, clock())
-            delay = _BEAT
-        except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
-            _log.warning("node %s: the API server: %s", who.name, error)
-            told, delay = {}, min(delay * 2, _BEAT)
-        await asyncio.sleep(delay)
-
-
-async def _register(kube: Kube, who: Registration, machine: Machine) -> Json:
-    wanted = node(who.name, who.pod_cidr, machine)
-    try:
-        found = await kube.create(NODES, wanted)
-    except ApiError as error:
-        if error.code != 409:
-            raise
-        found = await kube.patch(NODES, who.name, {"metadata": {"labels": wanted["metadata"]["labels"]}})
-    before: Json = found.get("status") or {}
-    return before or {"conditions": []}
-
-
-async def _renew(kube: Kube, name: str, now: float) -> None:
-    wanted = lease(name, now)
-    try:
-        await kube.patch(LEASES, name, {"spec": wanted["spec"]}, _LEASES)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        await kube.create(LEASES, wanted)  # the server made their namespace when it began
-
-
-async def _lacking(runtime: Runtime) -> dict[str, str]:
-    try:
-        return await runtime.conditions()
-    except CriError as error:
-        return {"RuntimeReady": error.message}
-
-
-def _lasting(state: Json) -> Json:
+def lasting(state: Json) -> Json:
+    """What of a status is worth writing as soon as it changes: all but the times of its conditions."""
     conditions = [(each["type"], each["status"], each.get("reason")) for each in state.get("conditions") or ()]
-    return state | {"conditions": conditions}
+    return state | {"conditions": sorted(conditions)}
+
+
+def turns(before: Json, after: Json) -> list[str]:
+    """The reasons of the events that tell which conditions have changed (`NodeReady`, `NodeHasDiskPressure`)."""
+    known = {each["type"]: each["status"] for each in before.get("conditions") or ()}
+    changed = [each for each in after["conditions"] if known.get(each["type"]) != each["status"]]
+    return [_EVENTS[each["type"]][each["status"] != "True"] for each in changed if each["type"] in _EVENTS]
+
+
+def images(found: Iterable[Image]) -> list[Json]:
+    """The node's images as its status lists them: the largest first, not all of many."""
+    ordered = sorted(found, key=lambda each: (-each.size, each.id))
+    named = [{"names": [*each.digests, *each.tags], "sizeBytes": each.size} for each in ordered]
+    return [each for each in named if each["names"]][:_IMAGES_SHOWN]
 
 
 def _condition(condition: tuple[str, str, str, str], before: Json | None, now: float) -> Json:
@@ -221,6 +198,22 @@ def _condition(condition: tuple[str, str, str, str], before: Json | None, now: f
         "lastHeartbeatTime": timestamp(now),
         "lastTransitionTime": before["lastTransitionTime"] if same and before is not None else timestamp(now),
     }
+
+
+def _lack(condition: str, what: str) -> str:
+    match condition:
+        case "":
+            return what
+        case "NetworkReady":
+            return f"container runtime network not ready: NetworkReady=false {what}"
+        case _:
+            return f"container runtime not ready: {condition}=false {what}"
+
+
+def _huge_pages() -> Iterator[str]:
+    for folder in Path("/sys/kernel/mm/hugepages").glob("hugepages-*kB"):
+        size = int(folder.name.removeprefix("hugepages-").removesuffix("kB"))
+        yield f"hugepages-{size >> 20}Gi" if size >= 1 << 20 else f"hugepages-{size >> 10}Mi"
 
 
 def _text(path: str) -> str:

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters.cri.client import CriError
-from weft.cluster.kubelet import lifecycle, logins, probes, volume_files
+from weft.adapters.cri.types import Resources
+from weft.cluster.kubelet import cgroups, image_names, lifecycle, logins, probes, quantity, volume_files
 from weft.cluster.kubelet.images import Got, ImageError
 from weft.cluster.kubelet.lifecycle import SANDBOX, Backoff, Kill, Start, Trouble
 from weft.cluster.kubelet.making import Making
@@ -20,10 +22,9 @@ from weft.cluster.kubelet.status import initial_reason
 if TYPE_CHECKING:
     from weft.cluster.kubelet.worker import Worker
 
-_CGROUPS = Path("/sys/fs/cgroup")
 _CONFIG_RETRY = 10.0  # seconds; the objects themselves are followed, and wake the pod sooner
 _SANDBOX_RETRIES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-_PULL_SHOWN = 2.0  # seconds for which a failed pull is ErrImagePull, before it is a back-off
+_FAILURE_SHOWN = 2.0  # seconds for which a failure is shown as such, before it is a back-off
 
 
 class Operations:
@@ -44,10 +45,14 @@ class Operations:
     async def run_sandbox(self, attempt: int) -> None:
         """Run the pod's sandbox, or remember why not."""
         worker = self._worker
+        if worker.seen.sandboxes:
+            worker.tell(Event("SandboxChanged", "Pod sandbox changed, it will be killed and re-created."))
         try:
             worker.maker.logs.mkdir(parents=True, exist_ok=True)
-            await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt))
-        except (CriError, ConfigError) as error:
+            handler = await self._handler()
+            self._weigh()
+            await self._station.runtime.run_sandbox(worker.maker.sandbox(attempt, handler))
+        except (CriError, ConfigError, OSError) as error:
             said = error.message if isinstance(error, CriError) else str(error)
             delay = _SANDBOX_RETRIES[min(worker.notes.failures, len(_SANDBOX_RETRIES) - 1)]
             message = f"Failed to create pod sandbox: {said}"
@@ -57,6 +62,23 @@ class Operations:
             return
         worker.note(failures=0)
         worker.trouble(SANDBOX, None)
+
+    def _weigh(self, *, unlimited: bool = False) -> None:
+        """Give the pod's own cgroup its weight and limits as the spec has them now."""
+        wanted = quantity.pod_cgroup(self._worker.pod["spec"])
+        if unlimited:
+            wanted = replace(wanted, memory=0, cpu_quota=0)
+        cgroups.give(self._station.pod_cgroup(self._worker.pod["metadata"]["uid"]), wanted)
+
+    async def limit(self, container: str, wanted: Resources) -> None:
+        """Give a running container other limits, and its pod with it."""
+        self._weigh(unlimited=True)
+        await self._station.runtime.limit(container, wanted)
+        self._weigh()
+
+    async def _handler(self) -> str:
+        name = self._worker.pod["spec"].get("runtimeClassName")
+        return await self._station.cluster.runtime_handler(str(name)) if name else ""
 
     async def stop_sandbox(self, sandbox: str) -> None:
         """Stop a sandbox, and remember that it is stopped."""
@@ -108,6 +130,8 @@ class Operations:
         except CriError as error:
             # the runtime marks it as ended with StartError; the restart policy goes on from there
             worker.tell(Event("Failed", f"Error: {error.message}", warning=True, container=name))
+            retry = self._station.clock() + _FAILURE_SHOWN
+            worker.trouble(name, Trouble("RunContainerError", error.message, retry))
             return
         worker.tell(Event("Started", f"Started container {name}", container=name))
         await self._post_start(spec, container)
@@ -134,6 +158,12 @@ class Operations:
     async def _image(self, spec: Json) -> Got | None:
         worker, name, image = self._worker, spec["name"], spec["image"]
         policy = spec.get("imagePullPolicy") or "IfNotPresent"
+        if trouble := _malformed(image):
+            worker.tell(Event("InspectFailed", trouble, warning=True, container=name))
+            worker.tell(Event("Failed", "Error: InvalidImageName", warning=True, container=name))
+            retry = self._station.clock() + _CONFIG_RETRY
+            worker.trouble(name, Trouble("InvalidImageName", trouble, retry))
+            return None
 
         def pulling() -> None:
             worker.tell(Event("Pulling", f'Pulling image "{image}"', container=name))
@@ -169,14 +199,15 @@ class Operations:
         backoff = lifecycle.next_backoff(self._pull_backoffs.get(name), now)
         self._pull_backoffs[name] = backoff
         full = f"{error.message}. {error.hint}" if error.hint else error.message
-        worker.tell(Event("Failed", full, warning=True, container=name))
+        never = error.reason == "ErrImageNeverPull"
+        worker.tell(Event(error.reason if never else "Failed", full, warning=True, container=name))
         worker.tell(Event("Failed", f"Error: {error.reason}", warning=True, container=name))
         retry = now + backoff.delay
         worker.trouble(name, Trouble(error.reason, full, retry))
         if error.reason == "ErrImagePull":
             later = Trouble("ImagePullBackOff", f'Back-off pulling image "{image}": ErrImagePull: {full}', retry)
             asyncio.get_running_loop().call_later(
-                _PULL_SHOWN, self._hold, name, worker.notes.troubles[name], later
+                _FAILURE_SHOWN, self._hold, name, worker.notes.troubles[name], later
             )
 
     def _hold(self, name: str, shown: Trouble, later: Trouble) -> None:
@@ -214,6 +245,8 @@ class Operations:
         if trouble:
             message = f"PostStartHook failed: {trouble}"
             self._worker.tell(Event("FailedPostStartHook", message, warning=True, container=spec["name"]))
+            retry = self._station.clock() + _FAILURE_SHOWN
+            self._worker.trouble(spec["name"], Trouble("PostStartHookError", message, retry))
             await self._station.runtime.stop_container(container, self._worker.notes.grace)
 
     async def _hook(self, hook: Json, name: str, container: str, seconds: float) -> str:
@@ -237,11 +270,17 @@ class Operations:
         return spec
 
 
+def _malformed(image: str) -> str:
+    """Why a name is no image's; empty if it may be one."""
+    try:
+        image_names.full(image)
+    except ValueError as error:
+        return f'Failed to apply default image tag "{image}": couldn\'t parse image name "{image}": {error}'
+    return ""
+
+
 def clean(station: Station, uid: str, logs: Path) -> None:
     """Remove a pod's volumes, files, logs and cgroups; what is not there is no error."""
     volume_files.remove(station.pod_folder(uid))
     shutil.rmtree(logs, ignore_errors=True)
-    inside = station.pod_cgroup(uid).lstrip("/")
-    for hierarchy in (_CGROUPS, *_CGROUPS.iterdir()):
-        with contextlib.suppress(OSError):
-            (hierarchy / inside).rmdir()
+    cgroups.remove(station.pod_cgroup(uid))

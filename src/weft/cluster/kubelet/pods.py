@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from weft.adapters.cri.client import CriError
 from weft.adapters.cri.types import Sandbox, State
-from weft.cluster.kubelet import logs
+from weft.cluster.kubelet import logs, refusals
 from weft.cluster.kubelet.operations import clean
+from weft.cluster.kubelet.refusals import Refusal
 from weft.cluster.kubelet.station import Pod, Station
 from weft.cluster.kubelet.worker import Worker
 
@@ -49,9 +50,17 @@ class Pods:
         if uid in self._workers:
             self._workers[uid].update(pod)
             return
-        worker = self._workers[uid] = Worker(self._station, pod)
+        worker = Worker(self._station, pod)
+        # what has begun was let in before, by us or by the kubelet before us
+        if not (pod.get("status") or {}).get("startTime") and (why := self._no_room(pod)) is not None:
+            worker.reject(why)
+        self._workers[uid] = worker
         task = self._tasks[uid] = asyncio.create_task(worker.run())
         task.add_done_callback(lambda done: self._ended(uid, done))
+
+    def _no_room(self, pod: Pod) -> Refusal | None:
+        others = [worker.pod for worker in self._workers.values() if worker.active]
+        return refusals.no_room(pod, others, self._station.node.room())
 
     def delete(self, pod: Pod) -> None:
         """A pod's object is gone: so shall be what runs of it."""

@@ -3,10 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from weft.adapters.cri.types import (
     DIGEST,
+    RUNTIME_DEFAULT,
     UID_LABEL,
     ContainerSpec,
     Dns,
@@ -24,6 +26,16 @@ from weft.cluster.kubelet.objects import ConfigError
 _PROTOCOLS = {"TCP": 0, "UDP": 1, "SCTP": 2}
 _PROPAGATION = {"None": 0, "HostToContainer": 1, "Bidirectional": 2}
 _ROOT = ("", "0", "root")
+# docs: adding entries to pod /etc/hosts
+_HOSTS = (
+    "# Kubernetes-managed hosts file.",
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "fe00::0\tip6-mcastprefix",
+    "fe00::1\tip6-allnodes",
+    "fe00::2\tip6-allrouters",
+)
 _LONGEST_NAME, _LONGEST_FQDN = 63, 64
 
 
@@ -65,8 +77,13 @@ def sandbox(pod: Mapping[str, Any], attempt: int, logs: str, cgroup_parent: str,
         labels=_labels(pod),
         sysctls={each["name"]: each["value"] for each in context.get("sysctls") or ()},
         namespaces=namespaces(spec),
-        privileged=any((each.get("securityContext") or {}).get("privileged") for each in spec["containers"]),
+        privileged=any((each.get("securityContext") or {}).get("privileged") for each in _all(spec)),
     )
+
+
+def _all(spec: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    sorts = ("initContainers", "containers", "ephemeralContainers")
+    return [each for sort in sorts for each in spec.get(sort) or ()]
 
 
 def namespaces(spec: Mapping[str, Any], target: str = "") -> Namespaces:
@@ -134,19 +151,19 @@ def resolver(spec: Mapping[str, Any], namespace: str, dns: ClusterDns) -> Dns | 
 def hosts_file(pod: Mapping[str, Any], pod_ip: str, domain: str) -> str:
     """The text of the pod's /etc/hosts."""
     names = "\t".join(name for name in (fqdn(pod, domain), short_hostname(pod)) if name)
-    lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", f"{pod_ip}\t{names}"]
-    lines.extend(host_aliases(pod))
-    return "# written by the kubelet\n" + "\n".join(lines) + "\n"
+    lines = [*_HOSTS, f"{pod_ip}\t{names}", *host_aliases(pod)]
+    return "\n".join(lines) + "\n"
 
 
 def host_aliases(pod: Mapping[str, Any]) -> list[str]:
-    """The lines of /etc/hosts that `hostAliases` asks for."""
+    """The lines of /etc/hosts that `hostAliases` asks for, under their heading."""
     wanted = pod["spec"].get("hostAliases") or ()
-    return ["\t".join((each["ip"], *(each.get("hostnames") or ()))) for each in wanted]
+    lines = ["\t".join((each["ip"], *(each.get("hostnames") or ()))) for each in wanted]
+    return ["", "# Entries added by HostAliases.", *lines] if lines else []
 
 
-def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: str) -> Security:
-    """Who a container runs as; ConfigError where runAsNonRoot forbids it."""
+def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: str, profiles: Path) -> Security:
+    """Who a container runs as; ConfigError where runAsNonRoot forbids it. `profiles` has those of seccomp."""
     of_pod = pod["spec"].get("securityContext") or {}
     own = container.get("securityContext") or {}
     both = {**of_pod, **own}
@@ -169,8 +186,18 @@ def security(pod: Mapping[str, Any], container: Mapping[str, Any], image_user: s
         privileged=privileged,
         readonly_rootfs=bool(own.get("readOnlyRootFilesystem")),
         no_new_privs=own.get("allowPrivilegeEscalation") is False and not privileged,
-        seccomp=(both.get("seccompProfile") or {}).get("type") == "RuntimeDefault" and not privileged,
+        seccomp="" if privileged else _seccomp(both.get("seccompProfile") or {}, profiles),
     )
+
+
+def _seccomp(profile: Mapping[str, Any], profiles: Path) -> str:
+    match profile.get("type"):
+        case "RuntimeDefault":
+            return RUNTIME_DEFAULT
+        case "Localhost":
+            return str(profiles / str(profile.get("localhostProfile") or ""))
+        case _:
+            return ""
 
 
 def _root_trouble(user: int | None, image_user: str) -> str:
@@ -231,7 +258,12 @@ def container(pod: Mapping[str, Any], spec: Mapping[str, Any], attempt: int, pre
 
 
 def mount(volume_mount: Mapping[str, Any], host_path: str) -> Mount:
-    """A volumeMount onto where its volume lies."""
+    """A volumeMount onto where its volume lies; ConfigError for what the runtime cannot do."""
+    if volume_mount.get("recursiveReadOnly") == "Enabled":
+        raise ConfigError(
+            f'failed to resolve recursive read-only mode: volume "{volume_mount["name"]}" requested recursive '
+            "read-only mode, but it is not supported by the runtime"
+        )
     path = str(volume_mount["mountPath"])
     return Mount(
         container_path=path if path == "/" else path.rstrip("/"),

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from os import statvfs
 from pathlib import Path
+from typing import NamedTuple
 
 MEMORY_KEPT = 100 << 20  # bytes that pods shall leave free (the kubelet's memory.available)
 DISK_KEPT = 0.1  # of the disk (nodefs.available)
@@ -11,6 +12,13 @@ DISK_KEPT = 0.1  # of the disk (nodefs.available)
 _DISK_ENOUGH = 1 << 30
 _INODES_KEPT = 0.05
 _PIDS_KEPT = 500
+THRESHOLDS = {
+    "memory.available": "100Mi",
+    "nodefs.available": "1Gi",
+    "nodefs.inodesFree": "5%",
+    "pid.available": "500",
+}
+"""What must be left, as a kubelet's configuration writes it (`evictionHard`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +49,40 @@ def look(folder: Path) -> Room:
     )
 
 
+class Shortage(NamedTuple):
+    """What the machine lacks: the resource as pods ask for it, what should be left, and what is."""
+
+    resource: str
+    threshold: str
+    available: str
+
+
+def shortages(room: Room) -> list[Shortage]:
+    """What is short, the most pressing first."""
+    found = []
+    if room.memory < MEMORY_KEPT:
+        found.append(Shortage("memory", "100Mi", f"{room.memory >> 10}Ki"))
+    if room.disk_free < (wanted := min(int(room.disk * DISK_KEPT), _DISK_ENOUGH)):
+        found.append(Shortage("ephemeral-storage", f"{wanted >> 10}Ki", f"{room.disk_free >> 10}Ki"))
+    # some file systems count no inodes
+    if room.inodes > 0 and room.inodes_free < (least := int(room.inodes * _INODES_KEPT)):
+        found.append(Shortage("inodes", str(least), str(room.inodes_free)))
+    if room.pids_free < _PIDS_KEPT:
+        found.append(Shortage("pids", str(_PIDS_KEPT), str(room.pids_free)))
+    return found
+
+
 def conditions(room: Room) -> list[tuple[str, str, str, str]]:
     """Type, status, reason and message of each condition, in the kubelet's words."""
-    disk = room.disk_free < min(room.disk * DISK_KEPT, _DISK_ENOUGH) or (
-        # some file systems count no inodes
-        room.inodes > 0 and room.inodes_free < room.inodes * _INODES_KEPT
-    )
+    short = {each.resource for each in shortages(room)}
     return [
         ("MemoryPressure", "True", "KubeletHasInsufficientMemory", "kubelet has insufficient memory available")
-        if room.memory < MEMORY_KEPT
+        if "memory" in short
         else ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
         ("DiskPressure", "True", "KubeletHasDiskPressure", "kubelet has disk pressure")
-        if disk
+        if short & {"ephemeral-storage", "inodes"}
         else ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
         ("PIDPressure", "True", "KubeletHasInsufficientPID", "kubelet has insufficient PID available")
-        if room.pids_free < _PIDS_KEPT
+        if "pids" in short
         else ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
     ]

@@ -55,6 +55,36 @@ def cgroup(resources: Mapping[str, Any], qos: str, memory_capacity: int) -> Reso
     )
 
 
+def asked(spec: Mapping[str, Any], kind: str, resource: str) -> Decimal:
+    """The `requests` or `limits` of a whole pod: those of what runs together, or of a greater init container."""
+    running = sum((_of(each, kind, resource) for each in spec.get("containers", ())), Decimal(0))
+    most, sidecars = Decimal(0), Decimal(0)
+    for each in spec.get("initContainers") or ():
+        own = _of(each, kind, resource)
+        if each.get("restartPolicy") == "Always":
+            sidecars += own
+        else:
+            most = max(most, sidecars + own)
+    return max(running + sidecars, most)
+
+
+def _of(container: Mapping[str, Any], kind: str, resource: str) -> Decimal:
+    return parse(((container.get("resources") or {}).get(kind) or {}).get(resource, 0))
+
+
+def pod_cgroup(spec: Mapping[str, Any]) -> Resources:
+    """What the cgroup of a whole pod gets; a limit only where all its containers have one."""
+    containers = [*spec.get("containers", ()), *(spec.get("initContainers") or ())]
+    cpu = asked(spec, "limits", "cpu") if all(_of(each, "limits", "cpu") for each in containers) else Decimal(0)
+    limited = all(_of(each, "limits", "memory") for each in containers)
+    return Resources(
+        cpu_shares=max(2, int(asked(spec, "requests", "cpu") * 1024)),
+        cpu_period=_PERIOD if cpu else 0,
+        cpu_quota=max(1000, int(cpu * _PERIOD)) if cpu else 0,
+        memory=int(asked(spec, "limits", "memory")) if limited else 0,
+    )
+
+
 def qos_class(spec: Mapping[str, Any]) -> str:
     """`Guaranteed`, `Burstable` or `BestEffort`, from the containers' requests and limits."""
     guaranteed, anything = True, False

@@ -43,10 +43,22 @@ def new(pod: Mapping[str, Any], event: Event, count: int, first: float, last: fl
         named = (sort for sort in sorts for each in pod["spec"].get(sort) or () if each["name"] == event.container)
         group = next(named, "containers")
         involved["fieldPath"] = f"spec.{group}{{{event.container}}}"
+    return _event(involved, metadata["namespace"], event, count, first, last, node, name)
+
+
+def of_node(event: Event, moment: float, node: str, name: str) -> Json:
+    """The Event object of something about the node itself; it is known by its name, before it has a uid."""
+    involved: Json = {"kind": "Node", "name": node, "uid": node}
+    return _event(involved, "default", event, 1, moment, moment, node, name)
+
+
+def _event(
+    involved: Json, namespace: str, event: Event, count: int, first: float, last: float, node: str, name: str
+) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Event",
-        "metadata": {"name": name, "namespace": metadata["namespace"]},
+        "metadata": {"name": name, "namespace": namespace},
         "involvedObject": involved,
         "reason": event.reason,
         "message": event.message[:1024],
@@ -72,6 +84,7 @@ class Recorder:
     ) -> None:
         self._node, self._clock, self._write = node, clock, write
         self._told: dict[_Key, Json] = {}
+        self._told_of_node = 0
         self._queues = [asyncio.Queue[tuple[Json, bool]](_WAITING) for _ in range(_WRITERS)]
 
     def tell(self, pod: Mapping[str, Any], event: Event) -> None:
@@ -80,7 +93,8 @@ class Recorder:
         key = _Key(pod["metadata"]["uid"], event)
         known = self._told.get(key)
         if known is None:
-            name = f"{pod['metadata']['name']}.{int(now * 1e6) + len(self._told):x}"
+            # the moment in nanoseconds, as all components name events: lists are then in order
+            name = f"{pod['metadata']['name']}.{int(now * 1e9) + len(self._told):x}"
             known = new(pod, event, 1, now, now, self._node, name)
             fresh = True
         else:
@@ -90,6 +104,15 @@ class Recorder:
         queue = self._queues[hash(key.uid) % _WRITERS]
         if not queue.full():
             queue.put_nowait((known, fresh))
+
+    def tell_node(self, event: Event) -> None:
+        """Tell of something about the node itself."""
+        now = self._clock()
+        self._told_of_node += 1
+        name = f"{self._node}.{int(now * 1e6) + self._told_of_node:x}"
+        queue = self._queues[0]
+        if not queue.full():
+            queue.put_nowait((of_node(event, now, self._node, name), True))
 
     def forget(self, uid: str) -> None:
         """Drop what is remembered of a pod that is gone."""

@@ -22,7 +22,6 @@ class RuntimePaths:
 
     home: Path
     run: Path
-    cni_bin: Path = CNI_BIN
 
     @property
     def config(self) -> Path:
@@ -50,9 +49,34 @@ class RuntimePaths:
         return self.run / "containerd.sock"
 
     @property
+    def cni(self) -> Path:
+        """What pods of the node find at /etc/cni and /opt/cni: `net.d` and `bin`."""
+        return self.home / "cni"
+
+    @property
     def cni_conf(self) -> Path:
-        """The folder of the conflist."""
-        return self.home / "cni" / "net.d"
+        """The folder of the conflist, which is /etc/cni/net.d of the node."""
+        return self.cni / "net.d"
+
+    @property
+    def cni_bin(self) -> Path:
+        """The plugins, /opt/cni/bin of the node: the machine's, and what was installed on this node alone."""
+        return self.cni / "bin"
+
+    @property
+    def cni_installed(self) -> tuple[Path, Path]:
+        """Where what was installed on this node is kept, and the scratch folder for it."""
+        return self.cni / "installed" / "bin", self.cni / "installed" / "work"
+
+    @property
+    def conflist(self) -> Path:
+        """The pods' network as we wrote it."""
+        return self.cni_conf / "10-weft.conflist"
+
+    @property
+    def written_conflist(self) -> Path:
+        """A copy of it, which tells whether another has changed it since."""
+        return self.config.with_name(self.conflist.name)
 
     @property
     def cni_state(self) -> Path:

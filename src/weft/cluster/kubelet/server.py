@@ -11,15 +11,18 @@ from aiohttp import web
 
 from weft.adapters.cri.client import CriError
 from weft.adapters.cri.types import Container, State
-from weft.cluster.kubelet import lifecycle, logs, machine_use, stats
+from weft.cluster.kubelet import lifecycle, logs
+from weft.cluster.kubelet.meter import Meter
 from weft.cluster.kubelet.pods import Pods
+from weft.cluster.kubelet.readings import Readings
 from weft.cluster.kubelet.splice import splice
 from weft.cluster.kubelet.station import Station
-from weft.cluster.kubelet.stats import NodeUse, PodUse
 from weft.cluster.kubelet.status import initial_reason
 from weft.cluster.kubelet.worker import Worker
 
 PORT = 10250
+_WAITING = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+_ENDED = "CONTAINER_EXITED"
 
 
 def tls(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
@@ -33,14 +36,12 @@ def tls(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def serve(
-    station: Station, pods: Pods, host: str, port: int, context: ssl.SSLContext | None
+    station: Station, pods: Pods, meter: Meter, host: str, port: int, context: ssl.SSLContext | None
 ) -> AsyncIterator[int]:
     """Serve inside the `async with`; the port that was taken."""
     handlers = Handlers(station, pods)
     app = web.Application()
-    app.router.add_get("/healthz", handlers.healthz)
-    app.router.add_get("/stats/summary", handlers.summary)
-    app.router.add_get("/metrics/resource", handlers.metrics)
+    app.add_routes(Readings(station, pods, meter).routes())
     app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", handlers.container_logs)
     for method in ("GET", "POST"):
         app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", handlers.exec)
@@ -62,22 +63,6 @@ class Handlers:
 
     def __init__(self, station: Station, pods: Pods) -> None:
         self._station, self._pods = station, pods
-
-    async def healthz(self, _request: web.Request) -> web.Response:
-        """Whether the runtime answers."""
-        try:
-            await self._station.runtime.version()
-        except CriError as error:
-            raise web.HTTPInternalServerError(text=f"containerd: {error}") from None
-        return web.Response(text="ok")
-
-    async def summary(self, _request: web.Request) -> web.Response:
-        """What the node and its pods use."""
-        return web.json_response(stats.summary(self._node_use(), await self._uses()))
-
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """The same for Prometheus and metrics-server."""
-        return web.Response(text=stats.metrics(self._node_use(), await self._uses()))
 
     async def container_logs(self, request: web.Request) -> web.StreamResponse:
         """The log of a container, by `follow tailLines previous timestamps sinceSeconds sinceTime limitBytes`."""
@@ -122,17 +107,24 @@ class Handlers:
 
     async def attach(self, request: web.Request) -> web.StreamResponse:
         """The streams of a container's first process, joined to the client's."""
-        container = self._running(request)
+        namespace, pod, name = (request.match_info[key] for key in ("namespace", "pod", "container"))
+        container = self._worker(request).seen.latest().get(name)
+        gone = web.HTTPNotFound(text=f"container {name} not found in pod {pod}_{namespace}")
+        if container is None or container.state != State.RUNNING:
+            raise gone
         tty = _flag(request, "tty")
-        url = await self._asked(
-            self._station.runtime.attach_url(
+        try:
+            url = await self._station.runtime.attach_url(
                 container.id,
                 stdin=_flag(request, "stdin", "input"),
                 stdout=_flag(request, "stdout", "output"),
                 stderr=_flag(request, "stderr", "error") and not tty,
                 tty=tty,
             )
-        )
+        except CriError as error:
+            if _ENDED in error.message:  # a moment ago, and the worker has not seen it yet
+                raise gone from None
+            raise web.HTTPInternalServerError(text=f"the container runtime: {error}") from None
         return await self._join(request, url)
 
     async def port_forward(self, request: web.Request) -> web.StreamResponse:
@@ -142,21 +134,6 @@ class Handlers:
         if sandbox is None or not sandbox.ready:
             raise web.HTTPNotFound(text=f"pod {request.match_info['pod']} is not running")
         return await self._join(request, await self._asked(self._station.runtime.port_forward_url(sandbox.id)))
-
-    async def _uses(self) -> list[PodUse]:
-        try:
-            usages = await self._station.runtime.usages()
-        except CriError as error:
-            raise web.HTTPInternalServerError(text=f"containerd: {error}") from None
-        workers = self._pods.workers()
-        running = [(worker, worker.seen.latest().values()) for worker in workers]
-        return [
-            PodUse(worker.pod, [(each, usages[each.id]) for each in containers if each.id in usages])
-            for worker, containers in running
-        ]
-
-    def _node_use(self) -> NodeUse:
-        return machine_use.look(self._station.node.name, self._station.clock())
 
     def _worker(self, request: web.Request) -> Worker:
         namespace, name = request.match_info["namespace"], request.match_info["pod"]
@@ -231,6 +208,6 @@ def _logged(worker: Worker, name: str, *, previous: bool) -> Container:
     if not everything:
         trouble = worker.notes.troubles.get(name)
         reason = trouble.reason if trouble is not None else initial_reason(worker.pod)
-        text = f'container "{name}" in pod "{pod}" is waiting to start: {reason}'
+        text = f'container "{name}" in pod "{pod}" is waiting to start: {_WAITING.get(reason, reason)}'
         raise web.HTTPBadRequest(text=text)
     return everything[0]

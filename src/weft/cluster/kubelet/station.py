@@ -1,5 +1,6 @@
 """What the pods of one node share: the runtime, the images, the cluster's API, and the node's own facts."""
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from weft.cluster.kubelet.volumes import Token
 
 Json = dict[str, Any]
 Pod = Mapping[str, Any]
+_OWN = ("/etc/cni", "/opt/cni")
 
 
 class Issued(NamedTuple):
@@ -44,6 +46,9 @@ class Cluster(Protocol):
     async def services(self, namespace: str) -> Sequence[Json]:
         """The services of a namespace."""
 
+    async def runtime_handler(self, name: str) -> str:
+        """The handler that a RuntimeClass names; ConfigError where there is no such class."""
+
     def follow(self, reference: Reference, changed: Callable[[], None]) -> None:
         """Call `changed` whenever the object appears, changes or goes."""
 
@@ -72,6 +77,14 @@ class Station:
     def pod_folder(self, uid: str) -> Path:
         """Where a pod's volumes and files lie."""
         return self.folder / "pods" / uid
+
+    def on_node(self, path: str) -> str:
+        """Where a path of the node lies on the machine: a node has plugins and pod networks of its own."""
+        clean = posixpath.normpath(path)
+        for top in _OWN:
+            if f"{clean}/".startswith(f"{top}/"):
+                return f"{self.folder}/cni{clean.removeprefix(top)}"
+        return path
 
     @property
     def logs(self) -> Path:

@@ -1,13 +1,22 @@
-"""What pods and the node use, as the kubelet's `/stats/summary` and `/metrics/resource` tell it: pure."""
+"""What pods and the node use, as the kubelet's `/stats/summary` tells it: pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from weft.adapters.cri.types import Container, Usage
+from weft.cluster.kubelet.pressure import Room
 from weft.cluster.kubelet.status import timestamp
 
 Json = dict[str, Any]
+
+
+class ContainerUse(NamedTuple):
+    """A running container and what it uses; `cores` is how many processors it has kept busy lately."""
+
+    container: Container
+    usage: Usage
+    cores: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,22 +24,30 @@ class PodUse:
     """A pod, and its running containers with what each uses."""
 
     pod: Mapping[str, Any]
-    containers: Sequence[tuple[Container, Usage]]
+    containers: Sequence[ContainerUse]
 
     @property
     def cpu(self) -> float:
         """Seconds of processor time."""
-        return sum(usage.cpu for _, usage in self.containers)
+        return sum(each.usage.cpu for each in self.containers)
+
+    @property
+    def cores(self) -> float:
+        """How many processors it has kept busy lately."""
+        return sum(each.cores for each in self.containers)
 
     @property
     def memory(self) -> int:
         """Bytes of the working set."""
-        return sum(usage.memory for _, usage in self.containers)
+        return sum(each.usage.memory for each in self.containers)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeUse:
-    """What the whole machine uses. `cpu` in seconds, `memory` in bytes, `at` and `booted` in epoch seconds."""
+    """What the whole machine uses. `cpu` in seconds, `memory` in bytes, `at` and `booted` in epoch seconds.
+
+    `cores` is how many processors were busy lately.
+    """
 
     name: str
     cpu: float
@@ -38,49 +55,60 @@ class NodeUse:
     available: int
     at: float
     booted: float
+    cores: float = 0.0
 
 
-def summary(node: NodeUse, pods: Iterable[PodUse]) -> Json:
-    """The Summary of the kubelet's stats API (v1alpha1), as far as it is known here."""
+def cores(spent: float, passed: float) -> float:
+    """How many processors were busy: `spent` seconds of processor time while `passed` seconds went by."""
+    return max(0.0, spent) / passed if passed > 0 else 0.0
+
+
+def summary(node: NodeUse, pods: Iterable[PodUse], room: Room) -> Json:
+    """The Summary of the kubelet's stats API (v1alpha1), as far as it is known here.
+
+    `room` is the disk that pods and images share.
+    """
+    disk = {
+        "time": timestamp(node.at),
+        "availableBytes": room.disk_free,
+        "capacityBytes": room.disk,
+        "usedBytes": room.disk - room.disk_free,
+        "inodesFree": room.inodes_free,
+        "inodes": room.inodes,
+        "inodesUsed": room.inodes - room.inodes_free,
+    }
     return {
         "node": {
             "nodeName": node.name,
             "startTime": timestamp(node.booted),
-            "cpu": _cpu(node.cpu, node.at),
+            "cpu": _cpu(node.cpu, node.cores, node.at),
             "memory": _memory(node.memory, node.at) | {"availableBytes": node.available},
+            "fs": disk,
+            "runtime": {"imageFs": disk},
         },
         "pods": [_pod(each, node.at) for each in pods],
     }
 
 
-def metrics(node: NodeUse, pods: Iterable[PodUse]) -> str:
-    """Resource metrics in Prometheus' text format, with the kubelet's names."""
-    families: dict[str, list[str]] = {}
-
-    def add(name: str, labels: Mapping[str, str], value: float) -> None:
-        inside = ",".join(f'{key}="{text}"' for key, text in labels.items())
-        families.setdefault(name, []).append(f"{name}{{{inside}}} {value}" if inside else f"{name} {value}")
-
-    for each in pods:
-        metadata = each.pod["metadata"]
-        of_pod = {"namespace": metadata["namespace"], "pod": metadata["name"]}
-        for container, usage in each.containers:
-            labels = {"container": container.name, **of_pod}
-            add("container_cpu_usage_seconds_total", labels, usage.cpu)
-            add("container_memory_working_set_bytes", labels, usage.memory)
-            add("container_start_time_seconds", labels, container.started)
-        add("pod_cpu_usage_seconds_total", of_pod, each.cpu)
-        add("pod_memory_working_set_bytes", of_pod, each.memory)
-    add("node_cpu_usage_seconds_total", {}, node.cpu)
-    add("node_memory_working_set_bytes", {}, node.memory)
-    add("resource_scrape_error", {}, 0)
-    return "\n".join(_lines(families)) + "\n"
-
-
-def _lines(families: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    for name in sorted(families):
-        yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
-        yield from families[name]
+def use(node: NodeUse, pods: Iterable[PodUse], window: float) -> Json:
+    """What is used now, for the API server's metrics: processors and bytes. `window` in seconds."""
+    return {
+        "at": node.at,
+        "window": window,
+        "cores": node.cores,
+        "memory": node.memory,
+        "pods": [
+            {
+                "namespace": each.pod["metadata"]["namespace"],
+                "name": each.pod["metadata"]["name"],
+                "containers": [
+                    {"name": container.name, "cores": busy, "memory": usage.memory}
+                    for container, usage, busy in each.containers
+                ],
+            }
+            for each in pods
+        ],
+    }
 
 
 def _pod(use: PodUse, at: float) -> Json:
@@ -88,22 +116,27 @@ def _pod(use: PodUse, at: float) -> Json:
     return {
         "podRef": {key: metadata[key] for key in ("name", "namespace", "uid")},
         "startTime": (use.pod.get("status") or {}).get("startTime"),
-        "cpu": _cpu(use.cpu, at),
+        "cpu": _cpu(use.cpu, use.cores, at),
         "memory": _memory(use.memory, at),
         "containers": [
             {
                 "name": container.name,
                 "startTime": timestamp(container.started),
-                "cpu": _cpu(usage.cpu, usage.at),
-                "memory": _memory(usage.memory, usage.at),
+                "cpu": _cpu(usage.cpu, busy, usage.at),
+                "memory": _memory(usage.memory, usage.at) | {"usageBytes": usage.used, "rssBytes": usage.resident},
+                "rootfs": {"time": timestamp(usage.at), "usedBytes": usage.written, "inodesUsed": usage.inodes},
             }
-            for container, usage in use.containers
+            for container, usage, busy in use.containers
         ],
     }
 
 
-def _cpu(seconds: float, at: float) -> Json:
-    return {"time": timestamp(at), "usageCoreNanoSeconds": round(seconds * 1e9)}
+def _cpu(seconds: float, busy: float, at: float) -> Json:
+    return {
+        "time": timestamp(at),
+        "usageNanoCores": round(busy * 1e9),
+        "usageCoreNanoSeconds": round(seconds * 1e9),
+    }
 
 
 def _memory(working_set: int, at: float) -> Json:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from weft.adapters.cri.types import Container, State
-from weft.cluster.kubelet import quantity
+from weft.cluster.kubelet import image_names, quantity
 from weft.cluster.kubelet.lifecycle import (
     Notes,
     Seen,
@@ -16,10 +16,13 @@ from weft.cluster.kubelet.lifecycle import (
     inits,
     is_sidecar,
     outcome,
+    wanted_again,
 )
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import ended_by_node, refusal
 
 Json = dict[str, Any]
+_KINDS = ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+_UNKNOWN = "ContainerStatusUnknown"
 _PATCHED = ("podIP", "podIPs", "initContainerStatuses", "ephemeralContainerStatuses", "reason", "message")
 OURS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 """The conditions that the kubelet writes."""
@@ -35,9 +38,9 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
     before = pod.get("status") or {}
     spec = pod["spec"]
     initialized = _incomplete(pod, seen, notes)
-    main = [_container(each, pod, seen, notes, now) for each in spec["containers"]]
+    main = [_container(each, pod, seen, notes, now) for each in sorted(spec["containers"], key=_by_name)]
     init = [_container(each, pod, seen, notes, now, is_init=True) for each in inits(pod)]
-    extra = [_container(each, pod, seen, notes, now) for each in ephemerals(pod)]
+    extra = [_container(each, pod, seen, notes, now) for each in sorted(ephemerals(pod), key=_by_name)]
     phase = _phase(pod, seen, main, initialized, now)
     sandbox = seen.sandbox
     ip = sandbox.ip if sandbox is not None and sandbox.ready else ""
@@ -48,8 +51,9 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         "hostIPs": [{"ip": host_ip}],
         "startTime": before.get("startTime") or timestamp(now),
         "qosClass": before.get("qosClass") or quantity.qos_class(spec),
-        "conditions": _conditions(pod, seen, phase, initialized, main + _sidecars(pod, init), now),
+        "conditions": _conditions(pod, seen, phase, initialized, _sidecars(pod, init) + _in_order(pod, main), now),
         "containerStatuses": main,
+        **_generation(pod),
     }
     if ip:
         result |= {"podIP": ip, "podIPs": [{"ip": ip}]}
@@ -59,6 +63,10 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         result["ephemeralContainerStatuses"] = [
             {key: value for key, value in each.items() if key != "started"} | {"ready": False} for each in extra
         ]
+    if _rejected(pod, seen):
+        # nothing of it was ever begun
+        for kind in _KINDS:
+            result.pop(kind, None)
     if before.get("reason"):
         result |= {"reason": before["reason"], "message": before.get("message", "")}
     elif (refused := refusal(pod)) is not None:
@@ -67,6 +75,27 @@ def status(pod: Mapping[str, Any], seen: Seen, notes: Notes, host_ip: str, now: 
         message = "Pod was active on the node longer than the specified deadline"
         result |= {"reason": "DeadlineExceeded", "message": message}
     return result
+
+
+def _rejected(pod: Mapping[str, Any], seen: Seen) -> bool:
+    ended = refusal(pod) or ended_by_node(pod.get("status") or {})
+    return ended is not None and not seen.containers and not (pod.get("status") or {}).get("containerStatuses")
+
+
+def _in_order(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
+    """Statuses in the order of the pod's spec, which messages keep to."""
+    order = [spec["name"] for spec in pod["spec"]["containers"]]
+    return sorted(statuses, key=lambda each: order.index(each["name"]))
+
+
+def _by_name(spec: Mapping[str, Any]) -> str:
+    return str(spec["name"])
+
+
+def _generation(pod: Mapping[str, Any]) -> Json:
+    """Which version of the pod's spec this speaks of."""
+    generation = pod["metadata"].get("generation")
+    return {"observedGeneration": generation} if generation else {}
 
 
 def _sidecars(pod: Mapping[str, Any], statuses: list[Json]) -> list[Json]:
@@ -124,33 +153,44 @@ def _container(
         ready = latest is not None and latest.state == State.EXITED and latest.exit_code == 0
         started = running
     newest = latest or (everything[0] if everything else None)
-    return {
+    container_id = f"containerd://{newest.id}" if newest is not None else known.get("containerID", "")
+    result: Json = {
         "name": name,
-        "image": spec["image"],
+        "image": image_names.shown(spec["image"]) if newest is not None else spec["image"],
         "imageID": newest.image_id if newest is not None else known.get("imageID", ""),
-        "containerID": f"containerd://{newest.id}" if newest is not None else known.get("containerID", ""),
         "restartCount": newest.attempt if newest is not None else known.get("restartCount", 0),
         "ready": ready,
         "started": started,
         "state": state,
         "lastState": last,
-        **_resources(spec, running=running),
     }
+    if container_id:
+        result["containerID"] = container_id
+    if mounts := spec.get("volumeMounts"):
+        result["volumeMounts"] = [_mount(each) for each in mounts]
+    if newest is not None:
+        result |= _resources(spec, running=running)
+    return result
+
+
+def _mount(mount: Mapping[str, Any]) -> Json:
+    shown: Json = {"name": mount["name"], "mountPath": mount["mountPath"]}
+    if mount.get("readOnly"):
+        shown |= {"readOnly": True, "recursiveReadOnly": "Disabled"}
+    return shown
 
 
 def _resources(spec: Mapping[str, Any], *, running: bool) -> Json:
-    """What a running container has been given, where it asks for anything."""
+    """What a container has been given, and set aside for a running one."""
     asked = spec.get("resources") or {}
     given = {key: dict(asked[key]) for key in ("limits", "requests") if asked.get(key)}
-    if not running or not given:
-        return {}
-    allocated = {"allocatedResources": given["requests"]} if "requests" in given else {}
+    allocated = {"allocatedResources": given["requests"]} if running and "requests" in given else {}
     return {"resources": given, **allocated}
 
 
 def _known(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     before = pod.get("status") or {}
-    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+    for kind in _KINDS:
         for each in before.get(kind) or ():
             if each["name"] == name:
                 found: Mapping[str, Any] = each
@@ -168,7 +208,7 @@ def _state(
 ) -> tuple[Json, Json]:
     """The container's state and last state."""
     name = spec["name"]
-    last = {"terminated": _terminated(previous)} if previous is not None else {}
+    last = {"terminated": _terminated(previous)} if previous is not None else _lost(_known(pod, name), latest)
     trouble = notes.troubles.get(name)
     if latest is not None and latest.state == State.RUNNING:
         return {"running": {"startedAt": timestamp(latest.started)}}, last
@@ -176,7 +216,7 @@ def _state(
         ended = {"terminated": _terminated(latest)}
         if notes.terminating or not _restarts(spec, pod, latest, now):
             return ended, last
-        if trouble is not None:
+        if trouble is not None and trouble.retry_at > now:
             return _waiting(trouble.reason, trouble.message), ended
         backoff = notes.backoffs.get(name)
         if backoff is not None and held_until(backoff, latest.finished) > now:
@@ -184,12 +224,40 @@ def _state(
             key = f"{metadata['name']}_{metadata['namespace']}({metadata['uid']})"
             message = f"back-off {_duration(backoff.delay)} restarting failed container={name} pod={key}"
             return _waiting("CrashLoopBackOff", message), ended
+        if trouble is not None:
+            return _waiting(trouble.reason, trouble.message), ended
         return ended, last
     if trouble is not None:
         return _waiting(trouble.reason, trouble.message), last
     if notes.terminating and (known := _known(pod, name).get("state", {}).get("terminated")):
         return {"terminated": known}, last
     return _waiting(initial_reason(pod), ""), last
+
+
+def _lost(known: Mapping[str, Any], latest: Container | None) -> Json:
+    """The last state of a container that the runtime knows nothing of any more, but whose status is known."""
+    before: Json = known.get("lastState") or {}
+    if (before.get("terminated") or {}).get("reason") == _UNKNOWN:
+        return before
+    if "running" not in (known.get("state") or {}) or latest is not None:
+        return {}
+    ended = {
+        "exitCode": 137,
+        "reason": _UNKNOWN,
+        "message": (
+            "The container could not be located when the pod was deleted.  The container used to be Running"
+        ),
+        "startedAt": None,
+        "finishedAt": None,
+    }
+    return {"terminated": ended}
+
+
+def begun(pod: Mapping[str, Any]) -> dict[str, int]:
+    """How often each container of the pod has begun, by its status."""
+    before = pod.get("status") or {}
+    found = (each for kind in _KINDS for each in before.get(kind) or () if each.get("containerID"))
+    return {each["name"]: int(each.get("restartCount") or 0) + 1 for each in found}
 
 
 def initial_reason(pod: Mapping[str, Any]) -> str:
@@ -210,9 +278,9 @@ def _restarts(spec: Mapping[str, Any], pod: Mapping[str, Any], ended: Container,
         return False
     if is_sidecar(spec):
         return True
-    if policy == "Never" or (init and ended.exit_code == 0):
+    if init and ended.exit_code == 0:
         return False
-    return policy == "Always" or bool(ended.exit_code)
+    return wanted_again(spec, policy, ended.exit_code)
 
 
 def _waiting(reason: str, message: str) -> Json:
@@ -230,6 +298,18 @@ def _terminated(container: Container) -> Json:
     if container.message:
         result["message"] = container.message
     return result
+
+
+def disruption(why: str, now: float) -> Json:
+    """The condition of a pod that the kubelet itself ends."""
+    return {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "TerminationByKubelet",
+        "message": why,
+        "lastProbeTime": None,
+        "lastTransitionTime": timestamp(now),
+    }
 
 
 def _conditions(
@@ -265,7 +345,7 @@ def _conditions(
         _condition("ContainersReady", reason, message),
         {"type": "PodScheduled", "status": "True"},
     ]
-    timed = [_since(each, before.get(each["type"]), now) for each in ours]
+    timed = [_since(each | _generation(pod), before.get(each["type"]), now) for each in ours]
     return timed + [each for kind, each in before.items() if kind not in OURS]
 
 

@@ -19,10 +19,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _MNT_DETACH = 2
 
 
-def place(folder: Path, volume: Volume, group: int | None = None) -> Path:
+def place(folder: Path, volume: Volume, group: int | None = None, *, unless_root: bool = False) -> Path:
     """Make or update a volume under `folder`; where it lies. ConfigError where a hostPath is not as it says.
 
-    `group` is the pod's fsGroup, to which its own volumes belong.
+    `group` is the pod's fsGroup, to which its own volumes belong; with `unless_root` one whose root is the group's
+    already is left alone (fsGroupChangePolicy: OnRootMismatch).
     """
     path = folder / volume.name
     match volume:
@@ -36,14 +37,24 @@ def place(folder: Path, volume: Volume, group: int | None = None) -> Path:
                 give(path, group)
             return path
         case Tree(_, files):
-            path.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.mkdir(parents=True)
+                path.chmod(0o777)
+                if group is not None:
+                    os.chown(path, -1, group)
+                    path.chmod(0o2777)
             write_tree(path, files, group)
             return path
         case Host(name, target, kind, grouped):
             place_ = _host(name, Path(target), kind)
-            if grouped and group is not None:
+            if grouped and group is not None and not (unless_root and _belongs(place_, group)):
                 give(place_, group)
             return place_
+
+
+def _belongs(path: Path, group: int) -> bool:
+    found = path.stat()
+    return found.st_gid == group and stat.S_IMODE(found.st_mode) & _GROUP_FOLDER == _GROUP_FOLDER
 
 
 def give(path: Path, group: int) -> None:

@@ -33,10 +33,12 @@ from weft.cluster.kubelet.objects import Reference, references
 from weft.cluster.kubelet.operations import Operations
 from weft.cluster.kubelet.prober import Prober, Subject
 from weft.cluster.kubelet.recorder import Event
-from weft.cluster.kubelet.refusals import refusal
+from weft.cluster.kubelet.refusals import Refusal, ended_by_node, refusal
 from weft.cluster.kubelet.station import ClusterError, Json, Pod, Station
 
 _log = logging.getLogger(__name__)
+_SHORT_RUN = 0.3  # seconds
+_EVICTED_GRACE = 1  # seconds
 _RETRY = 2.0  # seconds until something that failed for an unknown reason is tried again
 
 
@@ -50,7 +52,7 @@ class Worker:
         self._station = station
         self.pod = pod
         self.seen = Seen()
-        self.notes = Notes(grace=_grace(pod))
+        self.notes = Notes(grace=_grace(pod), begun=statuses.begun(pod))
         self.maker = Maker(station, pod)
         self._operations = Operations(station, self)
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -64,6 +66,7 @@ class Worker:
         self._begun = station.clock()
         self._stale_volumes = False
         self._finished = False
+        self._ended = ended_by_node(pod.get("status") or {})
         self._wake = asyncio.Event()
 
     # -- what is wanted
@@ -90,6 +93,25 @@ class Worker:
             for name in [name for name in self._tasks if name != SANDBOX]:
                 self._tasks[name].cancel()
         self.wake()
+
+    @property
+    def active(self) -> bool:
+        """Whether the pod takes part of the node: it was let in, is not over, and nobody has ended it yet."""
+        over = self._ended or (self._published.get("phase") or "") in {"Succeeded", "Failed"}
+        return not (over or self.notes.terminating)
+
+    def evict(self, why: str) -> None:
+        """End the pod's containers at once, and leave it failed: the node has no room for it."""
+        if self.active:
+            self._ended = Refusal("Evicted", why)
+            self.note(grace=min(self.notes.grace, _EVICTED_GRACE))
+            self.tell(Event("Evicted", why, warning=True))
+            self.wake()
+
+    def reject(self, why: Refusal) -> None:
+        """Do not begin with the pod at all."""
+        self._ended = why._replace(message=f"Pod was rejected: {why.message}")
+        self.tell(Event(why.reason, why.message, warning=True))
 
     def wake(self) -> None:
         """Look again now."""
@@ -119,6 +141,10 @@ class Worker:
         """The pod's address, once it has one."""
         sandbox = self.seen.sandbox
         return sandbox.ip if sandbox is not None else ""
+
+    def shown(self) -> Json:
+        """The pod with the status that was last told."""
+        return {**self.pod, "status": self._published}
 
     # -- the loop
 
@@ -157,21 +183,24 @@ class Worker:
             if self._stale_volumes and self.ip:
                 self._stale_volumes = False
                 self._begin("volumes", self._operations.refresh_volumes)
-            begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {})
+            begun = {"startTime": self._published.get("startTime")} | (self.pod.get("status") or {}) | self._why()
+            held = 0.0
             plan = lifecycle.decide({**self.pod, "status": begun}, self.seen, self.notes, clock())
             for action in plan.actions:
                 self._act(action)
             if not self._finished:
                 self._tell_held()
-                await self._publish()
+                held = self._held_back()
+                if held <= 0:
+                    await self._publish()
         except (CriError, ClusterError) as error:
             _log.warning("pod %s: %s", podspec.pod_key(self.pod), error)
             return _RETRY
         except Exception:  # noqa: BLE001, as below: tried again, for the pod may be mended
             _log.exception("pod %s", podspec.pod_key(self.pod))
             return _RETRY
-        times = [plan.wake_at, self.maker.rotate_at()]
-        rotate = times[1]
+        rotate = self.maker.rotate_at()
+        times = [plan.wake_at, rotate, clock() + held if held > 0 else None]
         if rotate is not None and rotate <= clock():
             self._stale_volumes = True
         return min((max(time - clock(), 0.05) for time in times if time is not None), default=None)
@@ -293,7 +322,7 @@ class Worker:
                 self._limits[container] = wanted
             if self._limits.get(container) != wanted:
                 self._limits[container] = wanted
-                self._begin(f"limit {detail.name}", partial(self._station.runtime.limit, container, wanted))
+                self._begin(f"limit {detail.name}", partial(self._operations.limit, container, wanted))
 
     def _was_here(self, container: Container) -> bool:
         """Whether a container ran before this process did: its limits may have changed in between."""
@@ -324,6 +353,19 @@ class Worker:
                 message = f"Back-off restarting failed container {name} in pod {key}"
                 self.tell(Event("BackOff", message, warning=True, container=name))
 
+    def _held_back(self) -> float:
+        """For how many seconds more it is not told that the pod runs.
+
+        A command that somebody waits to attach to and that is over at once is told to be over, and never to run:
+        there would be nothing left to attach to (`kubectl run -i`).
+        """
+        now, left = self._station.clock(), 0.0
+        for name, container in self.seen.latest().items():
+            spec = lifecycle.spec_of(self.pod, name)
+            if spec is not None and spec.get("stdin") and container.state == State.RUNNING:
+                left = max(left, container.started + _SHORT_RUN - now)
+        return left
+
     async def _publish(self) -> None:
         """Patch the pod's status, if it is not what the API has already."""
         foreign = [
@@ -332,13 +374,19 @@ class Worker:
             if each["type"] not in statuses.OURS
         ]
         ours = [each for each in self._published.get("conditions") or () if each["type"] in statuses.OURS]
-        before = {**self._published, "conditions": [*ours, *foreign]}
+        before = {**self._published, "conditions": [*ours, *foreign], **self._why()}
+        evicted = self._ended is not None and self._ended.reason == "Evicted"
+        if self._ended and evicted and not any(each["type"] == "DisruptionTarget" for each in foreign):
+            before["conditions"].append(statuses.disruption(self._ended.message, self._station.clock()))
         shown = {**self.pod, "status": before}
         status = statuses.status(shown, self.seen, self.notes, self._station.node.ip, self._station.clock())
         patch = statuses.difference(status, self._published)
         if patch is not None:
             await self._station.cluster.patch_status(self.pod, patch)
             self._published = status
+
+    def _why(self) -> Json:
+        return self._ended._asdict() if self._ended is not None else {}
 
     # -- following what the pod refers to
 

@@ -17,6 +17,9 @@ from weft.pki import authority, pem
 from weft.pki.authority import Authority
 from weft.pki.pem import PrivateKey
 
+NETWORK_GROUP = "weft:network"
+"""Who may read what network policies are about, by the role of that name."""
+
 LIFETIME = timedelta(days=3650)
 """A cluster on one machine has nobody who renews its certificates."""
 
@@ -48,6 +51,10 @@ def ensure(layout: Layout, chance: Chance | None = None) -> None:
         _kubeconfig(
             node.home / "kubeconfig", layout.lan_server, layout, node.home / "kubelet", f"system:node:{node.name}"
         )
+        # network policies need all pods' addresses, which a kubelet does not see
+        watcher = f"weft-network:{node.name}"
+        _client(node.network, ca, watcher, (NETWORK_GROUP,), chance)
+        _kubeconfig(node.network_kubeconfig, layout.lan_server, layout, node.network, watcher)
 
 
 def _authority(layout: Layout, chance: Chance) -> Authority:

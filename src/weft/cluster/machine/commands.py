@@ -9,7 +9,7 @@ from weft.adapters import netns
 from weft.cluster.kubelet.runtime_config import RuntimePaths
 from weft.cluster.machine.layout import Layout, Node
 
-_PYTHON_ROLES = ("apiserver", "node")
+_PYTHON_ROLES = ("supervisor", "apiserver", "node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,11 @@ def api_server(layout: Layout) -> Command:
 
 
 def containerd(layout: Layout, node: Node) -> Command:
-    """A node's containerd, in the node's namespace."""
+    """A node's containerd, in the node's namespaces."""
     config = paths(node).config
-    words = (*netns.enter(node.namespace), "containerd", "--config", str(config))
+    # a UTS namespace of its own, so that pods with the node's network have the node's name
+    named = ("unshare", "--uts", "sh", "-c", 'echo "$0" > /proc/sys/kernel/hostname; exec "$@"', node.name)
+    words = (*netns.enter(node.namespace), *named, "containerd", "--config", str(config))
     return Command(f"containerd-{node.name}", words, layout.log(f"containerd-{node.name}"))
 
 
@@ -47,6 +49,19 @@ def node_process(layout: Layout, node: Node) -> Command:
         *(word for upstream in layout.upstreams for word in ("--upstream", upstream)),
     )
     return Command(f"node-{node.name}", words, layout.log(f"node-{node.name}"))
+
+
+def supervisor(layout: Layout) -> Command:
+    """What starts the others again, in the machine's namespace."""
+    return Command("supervisor", _weft("supervisor", layout), layout.log("supervisor"))
+
+
+def of(layout: Layout) -> dict[str, Command]:
+    """All processes of a cluster but the supervisor, by name, in the order in which they are started."""
+    wanted = [api_server(layout)]
+    wanted += [containerd(layout, node) for node in layout.nodes]
+    wanted += [node_process(layout, node) for node in layout.nodes]
+    return {command.name: command for command in wanted}
 
 
 def paths(node: Node) -> RuntimePaths:
@@ -66,7 +81,8 @@ def is_ours(command: Sequence[str], layout: Layout) -> bool:
     """
     words = list(command)
     match Path(words[0]).name if words else "":
-        case "containerd":
+        case "containerd" | "nsenter" | "unshare" | "sh" if "containerd" in {Path(word).name for word in words}:
+            # on the way to become containerd, a process is what puts it into its namespaces
             return _value(words, "--config").startswith(f"{layout.home}/nodes/")
         case "containerd-shim-runc-v2":
             return is_shim(command, layout)

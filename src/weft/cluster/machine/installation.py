@@ -11,6 +11,7 @@ from weft.adapters.kube.kinds import DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, NOD
 from weft.cluster.machine.layout import Layout, Node
 
 MANAGER = "weft-up"
+ROLE = "node-role.kubernetes.io/control-plane"
 _DNS = {"name": "kube-dns", "namespace": "kube-system"}
 _KUBELET, _XDS = 10250, 15012
 _CONNECT_SECONDS = 0.5
@@ -108,6 +109,15 @@ async def node_ready(kube: Kube, node: Node) -> None:
     """Return when a node is Ready, and its kubelet answers: after a crash the stored word is old."""
     await answers(str(node.ip), _KUBELET)
     await _until(kube, NODES, node.name, "", lambda obj: condition(obj, "Ready"))
+
+
+async def give_role(kube: Kube, node: Node) -> None:
+    """Call the first node `control-plane`, as kubectl shows it. A kubelet may not say so of itself."""
+    if node.number > 1:
+        return
+    held = await kube.get(NODES, node.name)
+    if ROLE not in (held["metadata"].get("labels") or {}):
+        await kube.patch(NODES, node.name, {"metadata": {"labels": {ROLE: ""}}})
 
 
 async def control_plane_available(kube: Kube, name: str, namespace: str) -> None:

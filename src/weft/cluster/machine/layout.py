@@ -34,6 +34,16 @@ class Node:
         """The kubelet's certificate and key: its identity as a client, and its server's."""
         return self.home / "kubelet.crt", self.home / "kubelet.key"
 
+    @property
+    def network(self) -> Path:
+        """The certificate and key of what enforces network policies, without their endings."""
+        return self.home / "network"
+
+    @property
+    def network_kubeconfig(self) -> Path:
+        """The kubeconfig of what enforces network policies."""
+        return self.home / "network.kubeconfig"
+
 
 @dataclass(frozen=True)
 class Layout:

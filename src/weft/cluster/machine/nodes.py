@@ -15,7 +15,7 @@ from weft.adapters.kube.kinds import LEASES, NODES, PODS
 from weft.cluster.kubelet import runtime_config
 from weft.cluster.machine import certificates, commands, facts, installation, network, record, removal
 from weft.cluster.machine.layout import Layout, Node
-from weft.cluster.machine.record import Record, Started
+from weft.cluster.machine.record import Record
 from weft.cluster.machine.steps import Steps
 from weft.cluster.machine.supervision import Supervisor
 from weft.cluster.machine.trouble import Trouble, UpError
@@ -50,18 +50,18 @@ def states(layout: Layout, held: Record) -> list[State]:
 
 
 def configure(node: Node) -> None:
-    """Write what a node's containerd and CNI plugins are told."""
+    """Write what a node's containerd and CNI plugins are told; what others changed of the latter stays."""
     paths = commands.paths(node)
     conflist = runtime_config.cni_conflist(
         str(node.pods), paths.cni_state, migrate=facts.knows_sysctl(runtime_config.MIGRATE)
     )
-    wanted = {
-        paths.config: runtime_config.containerd_config(paths),
-        paths.cni_conf / "10-weft.conflist": json.dumps(conflist, indent=2) + "\n",
-    }
+    wanted = {paths.config: runtime_config.containerd_config(paths)}
+    if files.read(paths.conflist) in {None, files.read(paths.written_conflist)}:
+        wanted[paths.conflist] = wanted[paths.written_conflist] = json.dumps(conflist, indent=2) + "\n"
     for path, content in wanted.items():
         if files.read(path) != content:
             files.write(path, content)
+    files.overlay(paths.cni_bin, runtime_config.CNI_BIN, *paths.cni_installed)
     for folder in (paths.root, paths.state):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -93,7 +93,7 @@ async def start(layout: Layout, held: Record, node: Node, steps: Steps) -> None:
     with steps.step("processes"):
         for command in (commands.containerd(layout, node), commands.node_process(layout, node)):
             supervisor.ensure(command)
-        running = {name: Started(one.pid, one.started) for name, one in sorted(supervisor.running.items())}
+        running = record.started(held, supervisor.running)
         record.save(layout.home, msgspec.structs.replace(held, processes=running))
     with steps.step(f"node {node.name}"):
         await _ready(layout, node, supervisor)

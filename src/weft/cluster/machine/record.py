@@ -1,5 +1,6 @@
 """HOME/cluster.json: what `weft up` made, for later runs of up, down and status."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -17,6 +18,8 @@ class Started(msgspec.Struct, frozen=True):
 
     pid: int
     started: int
+    restarts: int = 0
+    """How often the supervisor has started it again."""
 
     @property
     def identity(self) -> Identity:
@@ -25,7 +28,7 @@ class Started(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, rename="camel"):
-    """The cluster's choices, and its processes by name (`apiserver`, `containerd-NODE`, `node-NODE`)."""
+    """The cluster's choices, and its processes: `supervisor`, `apiserver`, `containerd-NODE`, `node-NODE`."""
 
     home: str
     id: str
@@ -68,6 +71,15 @@ def of(layout: Layout, *, machine_namespace: int) -> Record:
         upstreams=layout.upstreams,
         machine_namespace=machine_namespace,
     )
+
+
+def started(held: Record | None, running: Mapping[str, Identity]) -> dict[str, Started]:
+    """What runs now, for the record: what is known of a process stays, of a new one there is nothing yet."""
+    known = held.processes if held else {}
+    return {
+        name: known[name] if name in known and known[name].identity == one else Started(one.pid, one.started)
+        for name, one in sorted(running.items())
+    }
 
 
 def machine(home: Path) -> str:

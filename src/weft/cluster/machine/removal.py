@@ -16,6 +16,8 @@ from weft.cluster.machine import commands
 from weft.cluster.machine.layout import Layout, Node
 
 LOCK = ".lock"
+PATIENCE = 1.0
+"""Seconds to wait for the lock: the supervisor holds it for a moment when it starts something again."""
 MARKS = ("cluster.json", "pki/sa.key")
 """What shows that a folder is a cluster's home. The record goes last, so that a broken-off removal can go on."""
 
@@ -192,7 +194,9 @@ def _leftovers(extent: _Extent, bundles: list[_Bundle]) -> None:
             ids.add(cached.name.removeprefix("weft-").removesuffix("-eth0"))
             cached.unlink(missing_ok=True)
     for one in ids:
-        (_CNI_CACHE / f"cni-loopback-{one}-lo").unlink(missing_ok=True)
+        # by any network: a plugin that was dropped into a node has a name of its own
+        for cached in _CNI_CACHE.glob(f"*-{one}-*"):
+            cached.unlink(missing_ok=True)
 
 
 def _is_of(cached: Path, home: Path) -> bool:

@@ -14,7 +14,7 @@ from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
 from weft.adapters.processes import Memory
-from weft.cluster.machine import commands, installation, nodes
+from weft.cluster.machine import commands, installation, keeping, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
 from weft.cluster.network import dns_messages
@@ -72,10 +72,16 @@ async def look(layout: Layout, held: Record) -> Status:
 
 
 def _process(name: str, held: Record) -> Part:
-    identity = held.processes[name].identity
+    one = held.processes[name]
+    identity = one.identity
     if not processes.alive(identity):
-        return Part(name, runs=False, detail="not running")
-    return Part(name, runs=True, detail="running", pid=identity.pid, memory=processes.memory(identity.pid))
+        keeper = held.processes.get(keeping.NAME)
+        soon = name != keeping.NAME and keeper is not None and processes.alive(keeper.identity)
+        again = ", will be started again" if soon else ""
+        return Part(name, runs=False, detail=f"not running{again}")
+    times = f", restarted {one.restarts} time{'s' if one.restarts > 1 else ''}"
+    detail = f"running{times if one.restarts else ''}"
+    return Part(name, runs=True, detail=detail, pid=identity.pid, memory=processes.memory(identity.pid))
 
 
 def _containers(layout: Layout) -> list[Part]:

@@ -25,7 +25,7 @@ from weft.cluster.machine import (
     removal,
 )
 from weft.cluster.machine.layout import Layout, Node
-from weft.cluster.machine.record import Record, Started
+from weft.cluster.machine.record import Record
 from weft.cluster.machine.steps import Steps
 from weft.cluster.machine.supervision import Supervisor
 from weft.cluster.machine.trouble import Trouble, UpError
@@ -112,9 +112,7 @@ class Up:
             nodes.configure(node)
 
     def _start_all(self) -> None:
-        wanted = [commands.api_server(self.layout)]
-        wanted += [commands.containerd(self.layout, node) for node in self.layout.nodes]
-        wanted += [commands.node_process(self.layout, node) for node in self.layout.nodes]
+        wanted = [*commands.of(self.layout).values(), commands.supervisor(self.layout)]
         with self.steps.step("processes") as step:
             started = [command.name for command in wanted if self.supervisor.ensure(command)]
             kept = len(wanted) - len(started)
@@ -151,6 +149,8 @@ class Up:
             await self._patiently(
                 installation.node_ready(kube, node), f"node {node.name}", kube, log=f"node-{node.name}"
             )
+            with self._speaking(f"node {node.name}"):
+                await installation.give_role(kube, node)
 
     async def _mesh(self, kube: Kube) -> None:
         with self.steps.step("cluster DNS"), self._speaking("the DNS service"):
@@ -208,13 +208,10 @@ class Up:
 
     def _save(self, *, installed: str = "") -> None:
         held = self.record or record.of(self.layout, machine_namespace=netns.current())
-        processes_now = {
-            name: Started(one.pid, one.started) for name, one in sorted(self.supervisor.running.items())
-        }
         new = msgspec.structs.replace(
             held,
             nodes=self._nodes,
-            processes=processes_now,
+            processes=record.started(held, self.supervisor.running),
             installed=installed or held.installed,
         )
         if new != self.record:

@@ -55,7 +55,7 @@ def elected(picture: Picture, ready: Iterable[str]) -> dict[str, str]:
     for key, service in sorted(picture.services.items()):
         able = [node for node in nodes if node in _serving(picture, key, service, nodes)]
         for ip in service.ingress_ips:
-            if able and service.spec.type == "LoadBalancer":
+            if able and service.spec.type == "LoadBalancer" and not service.spec.load_balancer_class:
                 # rendezvous hashing: a node that comes or goes moves its own addresses only
                 found[ip] = max(able, key=partial(_rank, ip))
     return found

@@ -2,16 +2,27 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
 
 from weft.adapters.kube.client import Kube
-from weft.adapters.kube.kinds import ENDPOINTSLICES, SERVICES
+from weft.adapters.kube.kinds import ENDPOINTSLICES, NODES, SERVICES
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
-from weft.cluster.network.objects import Service, Slice
+from weft.cluster.network.objects import Meta, Named, Service, Slice
 
 Key = tuple[str, str]
-T = TypeVar("T", Service, Slice)
+_ZONE = "topology.kubernetes.io/zone"
+
+
+class Identified(Protocol):
+    """An object with a name."""
+
+    @property
+    def metadata(self) -> Meta:
+        """Its name and labels."""
+
+
+T = TypeVar("T", bound=Identified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +31,8 @@ class Picture:
 
     services: Mapping[Key, Service] = field(default_factory=dict)
     slices: Mapping[Key, Slice] = field(default_factory=dict)
+    zone: str = ""
+    """The zone of the node that looks, by its label."""
 
     def of(self, service: Key) -> list[Slice]:
         """The slices of one service, in the order of their names."""
@@ -44,14 +57,18 @@ def changed(known: Mapping[Key, T], change: Change[T]) -> dict[Key, T]:
             return {key: value for key, value in known.items() if key != _key(one)}
 
 
-def _key(one: Service | Slice) -> Key:
+def _key(one: Identified) -> Key:
     return one.metadata.namespace, one.metadata.name
 
 
 class Directory:
-    """The latest picture in a slot. `run` keeps it; nothing is told before both kinds have been listed once."""
+    """The latest picture in a slot. `run` keeps it; nothing is told before both kinds have been listed once.
 
-    def __init__(self) -> None:
+    `node` is who looks; without it the picture knows no zone.
+    """
+
+    def __init__(self, node: str = "") -> None:
+        self._node = node
         self.picture = Picture()
         self.complete = False
         self._listeners: list[Callable[[], None]] = []
@@ -68,19 +85,36 @@ class Directory:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._services(kube, listed))
             group.create_task(self._slices(kube, listed))
+            if self._node:
+                group.create_task(self._zone(kube, listed))
 
     async def _services(self, kube: Kube, listed: set[type[Service | Slice]]) -> None:
         async for change in kube.reflect(SERVICES, decode=Service):
-            self.picture = Picture(changed(self.picture.services, change), self.picture.slices)
-            self._tell(listed, Service)
+            self.picture = replace(self.picture, services=changed(self.picture.services, change))
+            listed.add(Service)
+            self._tell(listed)
 
     async def _slices(self, kube: Kube, listed: set[type[Service | Slice]]) -> None:
         async for change in kube.reflect(ENDPOINTSLICES, decode=Slice):
-            self.picture = Picture(self.picture.services, changed(self.picture.slices, change))
-            self._tell(listed, Slice)
+            self.picture = replace(self.picture, slices=changed(self.picture.slices, change))
+            listed.add(Slice)
+            self._tell(listed)
 
-    def _tell(self, listed: set[type[Service | Slice]], kind: type[Service | Slice]) -> None:
-        listed.add(kind)
+    async def _zone(self, kube: Kube, listed: set[type[Service | Slice]]) -> None:
+        async for change in kube.reflect(NODES, fields=f"metadata.name={self._node}", decode=Named):
+            match change:
+                case Replaced(objects):
+                    found = list(objects)
+                case Applied(one):
+                    found = [one]
+                case Deleted():
+                    found = []
+            zone = next(((one.metadata.labels or {}).get(_ZONE, "") for one in found), "")
+            if zone != self.picture.zone:
+                self.picture = replace(self.picture, zone=zone)
+                self._tell(listed)
+
+    def _tell(self, listed: set[type[Service | Slice]]) -> None:
         self.complete = len(listed) == 2
         if self.complete:
             for listener in self._listeners:

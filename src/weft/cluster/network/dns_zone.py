@@ -78,7 +78,9 @@ class Zone:
         self._services = picture.services
         self._slices = picture.by_service()
         self._namespaces = {namespace for namespace, _ in picture.services}
-        self._reverse = dict(self._reverse_names())
+        self._reverse: dict[str, list[str]] = {}
+        for ip, target in self._reverse_names():
+            self._reverse.setdefault(ip, []).append(target)
 
     def answer(self, name: str, kind: str) -> Answer:
         """The answer for a name and a type (`A`, `AAAA`, `SRV`, `PTR`, `CNAME`, `ANY`…)."""
@@ -137,10 +139,10 @@ class Zone:
         service = self._services.get(key)
         if service is None:
             return Absent()
-        if host in {"_tcp", "_udp"}:
+        if host in {"_tcp", "_udp", "_sctp"}:
             return Found()
         found = {ip for endpoint, ip in self._ready(service) if _host_name(endpoint, ip) == host}
-        if not found or not service.headless:
+        if not found:
             return Absent()
         return Found(tuple(A(name, ip) for ip in sorted(found)) if kind in {"A", "ANY"} else ())
 
@@ -198,16 +200,16 @@ class Zone:
             return Elsewhere(name)
         return Found(tuple(Ptr(name, target) for target in targets) if kind in {"PTR", "ANY"} else ())
 
-    def _reverse_names(self) -> Iterator[tuple[str, Sequence[str]]]:
+    def _reverse_names(self) -> Iterator[tuple[str, str]]:
+        """Of a service's address its name, of its endpoints those in it; an address may have several."""
         for key, service in sorted(self._services.items()):
             if service.spec.type == "ExternalName":
                 continue
             base = f"{key[1]}.{key[0]}.svc.{self.domain}"
             if not service.headless:
-                yield service.spec.cluster_ip, (base,)
-                continue
-            for endpoint, ip in self._ready(service):
-                yield ip, (f"{_host_name(endpoint, ip)}.{base}",)
+                yield service.spec.cluster_ip, base
+            found = {(ip, f"{_host_name(endpoint, ip)}.{base}") for endpoint, ip in self._ready(service)}
+            yield from sorted(found)
 
     def _ready(
         self, service: Service, slices: Sequence[Slice] | None = None

@@ -14,6 +14,12 @@ class Meta(Struct, frozen=True):
     labels: dict[str, str] | None = None
 
 
+class Named(Struct, frozen=True):
+    """Any object, by its metadata alone."""
+
+    metadata: Meta
+
+
 class ServicePort(Struct, frozen=True, rename="camel"):
     """One port of a service."""
 
@@ -48,6 +54,9 @@ class ServiceSpec(Struct, frozen=True, rename="camel"):
     external_traffic_policy: str | None = None
     external_name: str = ""
     publish_not_ready_addresses: bool = False
+    load_balancer_source_ranges: list[str] | None = None
+    load_balancer_class: str | None = None
+    health_check_node_port: int = 0
 
 
 class Service(Struct, frozen=True):
@@ -69,9 +78,9 @@ class Service(Struct, frozen=True):
 
     @property
     def ingress_ips(self) -> tuple[str, ...]:
-        """The addresses that a load balancer gave it."""
+        """The addresses of a load balancer that hands connections on as they are (`ipMode` VIP)."""
         ingress = ((self.status or {}).get("loadBalancer") or {}).get("ingress") or []
-        return tuple(str(entry["ip"]) for entry in ingress if entry.get("ip"))
+        return tuple(str(one["ip"]) for one in ingress if one.get("ip") and one.get("ipMode", "VIP") == "VIP")
 
 
 class Conditions(Struct, frozen=True):
@@ -90,6 +99,19 @@ class Reference(Struct, frozen=True):
     namespace: str = ""
 
 
+class For(Struct, frozen=True):
+    """A zone or a node that an endpoint is meant for."""
+
+    name: str = ""
+
+
+class Hints(Struct, frozen=True, rename="camel"):
+    """Whose traffic an endpoint should get."""
+
+    for_zones: list[For] | None = None
+    for_nodes: list[For] | None = None
+
+
 class SliceEndpoint(Struct, frozen=True, rename="camel"):
     """One endpoint."""
 
@@ -98,6 +120,7 @@ class SliceEndpoint(Struct, frozen=True, rename="camel"):
     hostname: str | None = None
     node_name: str | None = None
     target_ref: Reference | None = None
+    hints: Hints | None = None
 
     @property
     def ready(self) -> bool:

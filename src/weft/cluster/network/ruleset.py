@@ -88,7 +88,9 @@ def _masquerade() -> str:
     return f"""\
 chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
+    oifname "lo" accept comment "a node that reaches itself"
     ct status dnat ip saddr . ip daddr @hairpins masquerade comment "a pod that reaches itself by its service"
+    ct status dnat ip saddr 127.0.0.0/8 masquerade comment "a node port on localhost"
     ct status dnat iifname "{UPLINK}" oifname "{UPLINK}" masquerade comment "replies must come back through here"
 }}"""
 
@@ -150,6 +152,10 @@ def _chains(port: Balanced) -> Iterator[tuple[str, str]]:
         rules = _choose(port, port.everywhere, f'iifname != "{UPLINK}" ') if port.everywhere else []
         rules += _choose(port, port.outside) if port.outside else []
         yield _chain_name(port, "out"), _chain(_chain_name(port, "out"), rules)
+    if port.sources is not None and _serves_outside(port):
+        allowed = f"ip saddr {{ {', '.join(port.sources)} }} goto {_outside_chain(port)}"
+        rules = [*([allowed] if port.sources else []), f"drop comment {_comment(port, ': not for this client')}"]
+        yield _chain_name(port, "guard"), _chain(_chain_name(port, "guard"), rules)
 
 
 def _all_targets(port: Balanced) -> list[Target]:
@@ -217,6 +223,8 @@ def _addresses(port: Balanced) -> list[str]:
     pairs = [(port.cluster_ip, _chain_name(port, "in"))] if port.inside else []
     if _serves_outside(port):
         pairs += [(ip, _outside_chain(port)) for ip in port.external_ips]
+        guarded = _outside_chain(port) if port.sources is None else _chain_name(port, "guard")
+        pairs += [(ip, guarded) for ip in port.balancer_ips]
     return [f"{ip} . {_match(port)} comment {_comment(port)} : goto {chain}" for ip, chain in pairs]
 
 
@@ -227,14 +235,22 @@ def _node_ports(port: Balanced) -> list[str]:
 
 
 def _refused(port: Balanced) -> list[str]:
-    ips = [*([] if port.inside else [port.cluster_ip]), *([] if port.outside else port.external_ips)]
-    return [f"{ip} . {_match(port)} comment {_comment(port, ': no endpoints')} : goto refuse-now" for ip in ips]
+    outer = (*port.external_ips, *port.balancer_ips)
+    ips = [*([] if port.inside else [port.cluster_ip]), *([] if port.outside else outer)]
+    return [f"{ip} . {_match(port)} {_no_endpoints(port)}" for ip in ips]
 
 
 def _refused_node_ports(port: Balanced) -> list[str]:
     if not port.node_port or port.outside:
         return []
-    return [f"{port.protocol} . {port.node_port} comment {_comment(port, ': no endpoints')} : goto refuse-now"]
+    return [f"{port.protocol} . {port.node_port} {_no_endpoints(port)}"]
+
+
+def _no_endpoints(port: Balanced) -> str:
+    """Refused at once; but dropped where only this node has none, as kube-proxy does: another one may answer."""
+    if port.everywhere:
+        return f"comment {_comment(port, ': none on this node')} : drop"
+    return f"comment {_comment(port, ': no endpoints')} : goto refuse-now"
 
 
 def _match(port: Balanced) -> str:

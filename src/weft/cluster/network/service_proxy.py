@@ -40,6 +40,7 @@ async def follow(
     *,
     service_range: str = "",
     apply: Callable[[str], Awaitable[None]] = nft.apply,
+    forget: Callable[[str, int, str], Awaitable[None]] = nft.forget_udp,
 ) -> None:
     """Apply the rules of each picture: the first change at once, those within the next moment together."""
     stirred = asyncio.Event()
@@ -58,16 +59,22 @@ async def follow(
                 held = None
                 asyncio.get_running_loop().call_later(_RETRY_SECONDS, stirred.set)
                 continue
-            await _forget(held or [], wanted)
+            for flow in _stale(held or [], wanted):
+                await forget(*flow)
             held = wanted
         await asyncio.sleep(MERGE_SECONDS)
 
 
-async def _forget(before: list[Balanced], after: list[Balanced]) -> None:
-    """UDP has no end of connection: flows to targets that are gone must be forgotten by hand."""
-    left = {flow for port in after for flow in _flows(port)}
-    for address, number, target in sorted({flow for port in before for flow in _flows(port)} - left):
-        await nft.forget_udp(address, number, target)
+def _stale(before: list[Balanced], after: list[Balanced]) -> list[tuple[str, int, str]]:
+    """UDP has no end of connection: flows to targets that are gone must be forgotten by hand.
+
+    So must those that went nowhere before there was a target: the kernel remembers that nobody translated them.
+    """
+    old, new = ({flow for port in ports for flow in _flows(port)} for ports in (before, after))
+    fresh = {(address, number, "") for address, number, _ in new} - {
+        (address, number, "") for address, number, _ in old
+    }
+    return sorted((old - new) | fresh)
 
 
 def _flows(port: Balanced) -> Iterator[tuple[str, int, str]]:
@@ -75,7 +82,7 @@ def _flows(port: Balanced) -> Iterator[tuple[str, int, str]]:
     if port.protocol != "udp":
         return
     for target in {*port.inside, *port.outside, *port.everywhere}:
-        for address in (port.cluster_ip, *port.external_ips):
+        for address in (port.cluster_ip, *port.external_ips, *port.balancer_ips):
             yield address, port.port, target.ip
         if port.node_port:
             yield "", port.node_port, target.ip

@@ -10,6 +10,7 @@ from weft.cluster.apiserver.admission import (
     escalation,
     limitranges,
     noderestriction,
+    policies,
     serviceaccounts,
 )
 from weft.cluster.apiserver.admission.attributes import Attributes
@@ -108,6 +109,7 @@ class Admission:
         if is_claim and attributes.obj and attributes.old:
             classes.grown(attributes.obj, attributes.old, call, self.cluster)
         noderestriction.check(attributes)
+        policies.check(attributes, self.cluster)
         limitranges.check(attributes, self.cluster)
         policy.check(attributes, self.cluster)
         escalation.check(attributes, self.authorization)

@@ -46,6 +46,16 @@ def hooks(attributes: Attributes, cluster: Cluster, sort: Sort) -> list[Hook]:
     return found
 
 
+def constrained(resources: Obj, attributes: Attributes, cluster: Cluster) -> Kind | None:
+    """The version in which a policy's `matchConstraints` mean a request; None where they do not."""
+    webhook = {**resources, "rules": [*(resources.get("resourceRules") or ())]}
+    seen = _seen_as(webhook, attributes, cluster)
+    excluded = {**webhook, "rules": [*(resources.get("excludeResourceRules") or ())]}
+    if seen is None or _seen_as(excluded, attributes, cluster) is not None:
+        return None
+    return seen if _selected(webhook, attributes, cluster) else None
+
+
 def _seen_as(webhook: Obj, attributes: Attributes, cluster: Cluster) -> Kind | None:
     """The version that the webhook's rules name: the request's own or, by matchPolicy Equivalent, another one."""
     own = attributes.call.kind
@@ -67,6 +77,8 @@ def _selected(webhook: Obj, attributes: Attributes, cluster: Cluster) -> bool:
 def _rule(rule: Obj, attributes: Attributes, kind: Kind) -> bool:
     call = attributes.call
     scope = rule.get("scope", "*")
+    if rule.get("resourceNames") and attributes.name not in rule["resourceNames"]:
+        return False
     return (
         _any(rule.get("operations"), attributes.operation)
         and _any(rule.get("apiGroups"), kind.group)

@@ -4,39 +4,22 @@ import asyncio
 import base64
 import binascii
 import json
-import ssl
-from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
 
-import aiohttp
-import msgspec
-
-from weft.cluster.apiserver import backends, errors
+from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.admission import answers
 from weft.cluster.apiserver.admission.attributes import Attributes
+from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsError
 from weft.cluster.apiserver.admission.matching import Hook, hooks
+from weft.cluster.apiserver.admission.reviewing import review
 from weft.cluster.apiserver.cluster import Cluster, Obj
-from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.patches import json as json_patch
+from weft.cluster.apiserver.webhookclient import Caller, CallError, resolve
 
-_CONTEXTS = 64
 _VERSIONS = ("v1", "v1beta1")
 HookKey = tuple[str, str]
 """A webhook's configuration and its name."""
-
-
-class CallError(Exception):
-    """The webhook could not be asked; `failurePolicy` decides what follows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a webhook is reached: `url` to connect to, `server_name` for its certificate, `shown` for messages."""
-
-    url: str
-    server_name: str
-    shown: str
 
 
 @dataclass(slots=True)
@@ -50,17 +33,16 @@ class Mutated:
 
 @dataclass(slots=True)
 class Webhooks:
-    """The caller of webhooks. `session` has no default timeout; each call brings its webhook's."""
+    """The webhooks that admission asks."""
 
     cluster: Cluster
-    session: aiohttp.ClientSession
-    _contexts: OrderedDict[str, ssl.SSLContext] = field(default_factory=OrderedDict)
+    caller: Caller
 
     async def mutate(self, attributes: Attributes, only: AbstractSet[HookKey] | None = None) -> Mutated:
         """Let each mutating webhook in turn (of `only`, where given) change `attributes.obj`."""
         done = Mutated()
         for hook in hooks(attributes, self.cluster, "mutating"):
-            if only is not None and hook.key not in only:
+            if (only is not None and hook.key not in only) or not self._meant(hook, attributes):
                 continue
             response = await self._ask(hook, attributes)
             if response and response.get("patch") and self._changes(hook, attributes, response):
@@ -85,10 +67,23 @@ class Webhooks:
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask all validating webhooks at once; the first refusal, by order of configuration, is raised."""
-        calls = [self._ask(hook, attributes) for hook in hooks(attributes, self.cluster, "validating")]
+        meant = [hook for hook in hooks(attributes, self.cluster, "validating") if self._meant(hook, attributes)]
+        calls = [self._ask(hook, attributes) for hook in meant]
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
+
+    def _meant(self, hook: Hook, attributes: Attributes) -> bool:
+        """Whether the webhook's match conditions hold. An error of one decides by the webhook's failurePolicy."""
+        given = hook.webhook.get("matchConditions")
+        if not given:
+            return True
+        try:
+            return Conditions(self.cluster, attributes, hook.kind).hold(given)
+        except ConditionsError as error:
+            if hook.webhook.get("failurePolicy", "Fail") == "Ignore":
+                return False
+            raise errors.forbidden(attributes.call.kind, attributes.name, str(error)) from error
 
     async def _ask(self, hook: Hook, attributes: Attributes) -> Obj | None:
         """The response of a webhook that allows the request; None if it was out of reach and may be."""
@@ -117,48 +112,10 @@ class Webhooks:
             raise errors.bad_request(f'admission webhook "{hook.name}" does not support dry run')
         seconds = int(hook.webhook.get("timeoutSeconds", 10))
         config = hook.webhook.get("clientConfig") or {}
-        target = resolve(config, self.cluster, seconds)
+        target = resolve(config, self.cluster, seconds, "failed to call webhook: ")
         uid, version = self.cluster.world.uid(), _version(hook)
-        try:
-            async with asyncio.timeout(seconds):
-                answer = await self._post(target, config, review(attributes, uid, hook.kind, version))
-        except TimeoutError as error:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": context deadline exceeded') from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise CallError(f'failed to call webhook: Post "{target.shown}": {error}') from error
-        return _response(answer, uid, version)
-
-    async def _post(self, target: Target, config: Obj, body: Obj) -> Any:
-        async with self.session.post(
-            target.url,
-            data=msgspec.json.encode(body),
-            headers={"Content-Type": "application/json", "Accept": "application/json"},
-            ssl=self._context(config.get("caBundle", "")),
-            server_hostname=target.server_name or None,
-            allow_redirects=False,
-        ) as answer:
-            content = await answer.read()
-            if answer.status != 200:
-                text = content[:200].decode(errors="replace").strip()
-                raise CallError(f"failed to call webhook: the server answered {answer.status}: {text}")
-            try:
-                return msgspec.json.decode(content)
-            except msgspec.DecodeError as error:
-                raise CallError(f"the answer is not JSON: {error}") from error
-
-    def _context(self, bundle: str) -> ssl.SSLContext:
-        if bundle in self._contexts:
-            self._contexts.move_to_end(bundle)
-            return self._contexts[bundle]
-        try:
-            pem = base64.b64decode(bundle).decode() if bundle else None
-            context = ssl.create_default_context(cadata=pem)
-        except (ValueError, ssl.SSLError) as error:
-            raise CallError(f"clientConfig.caBundle holds no usable certificates: {error}") from error
-        self._contexts[bundle] = context
-        if len(self._contexts) > _CONTEXTS:
-            self._contexts.popitem(last=False)
-        return context
+        body = review(attributes, uid, hook.kind, version)
+        return answers.response(await self.caller.post(target, config, body, seconds), uid, version)
 
 
 def _denial(hook: Hook, status: Obj) -> errors.StatusError:
@@ -168,7 +125,7 @@ def _denial(hook: Hook, status: Obj) -> errors.StatusError:
     message = f"{prefix}: {why}" if why else f"{prefix} without explanation"
     code = int(status.get("code") or 400)
     return errors.StatusError(
-        max(code, 400),
+        min(max(code, 400), 599),
         str(status.get("reason") or "BadRequest"),
         message,
         status.get("details") or {},
@@ -181,74 +138,3 @@ def _version(hook: Hook) -> str:
     if version := next((one for one in offered if one in _VERSIONS), ""):
         return version
     raise CallError(f"webhook does not accept known AdmissionReview versions ({', '.join(_VERSIONS)})")
-
-
-def _response(answer: Any, uid: str, version: str) -> Obj:
-    """What the webhook says, or CallError where it says nothing that answers the review."""
-    response = answer.get("response") if isinstance(answer, dict) else None
-    if not isinstance(response, dict):
-        raise CallError("webhook response is no AdmissionReview with a response")
-    if version == "v1beta1":  # where neither the uid nor the patch's type has to be told
-        return response
-    said = (answer.get("apiVersion"), answer.get("kind"))
-    if said != ("admission.k8s.io/v1", "AdmissionReview"):
-        found = f"{said[0] or ''}, Kind={said[1] or ''}"
-        raise CallError(f"expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {found}")
-    if response.get("uid") != uid:
-        raise CallError(f'expected response.uid="{uid}", got "{response.get("uid") or ""}"')
-    if response.get("patch") and response.get("patchType") != "JSONPatch":
-        raise CallError('webhook returned response.patch but not response.patchType "JSONPatch"')
-    return response
-
-
-def _described(kind: Kind, name: str) -> tuple[Obj, Obj]:
-    plain = {"group": kind.group, "version": kind.version}
-    return {**plain, "kind": name}, {**plain, "resource": kind.plural}
-
-
-def review(attributes: Attributes, uid: str, seen: Kind, version: str = "v1") -> Obj:
-    """The `AdmissionReview` to send; the object is shown as the kind's version that the webhook asks for."""
-    call = attributes.call
-    name, obj, old = attributes.shown(seen)
-    kind, resource = _described(seen, name)
-    asked_kind, asked_resource = _described(call.kind, name)
-    below = {"subResource": call.subresource, "requestSubResource": call.subresource} if call.subresource else {}
-    request = {
-        "uid": uid,
-        "kind": kind,
-        "resource": resource,
-        "requestKind": asked_kind,
-        "requestResource": asked_resource,
-        **below,
-        "name": attributes.name,
-        **({"namespace": call.namespace} if call.namespace else {}),
-        "operation": attributes.operation,
-        "userInfo": call.user.info(),
-        "object": obj,
-        "oldObject": old,
-        "dryRun": call.dry_run,
-        "options": attributes.options or None,
-    }
-    return {"kind": "AdmissionReview", "apiVersion": f"admission.k8s.io/{version}", "request": request}
-
-
-def resolve(config: Obj, cluster: Cluster, seconds: int) -> Target:
-    """Where the webhook is. A Service is reached at one of its ready endpoints, as if through its address."""
-    if url := config.get("url"):
-        return Target(str(url), "", str(url))
-    service = config["service"]
-    name, namespace, port = service["name"], service["namespace"], service.get("port", 443)
-    host = f"{name}.{namespace}.svc"
-    path = "/" + str(service.get("path") or "").lstrip("/")
-    shown = f"https://{host}:{port}{path}?timeout={seconds}s"
-    found = cluster.core("services", namespace, name)
-    if found is None:
-        raise CallError(f'failed to call webhook: Post "{shown}": service "{name}" not found')
-    entry = next((item for item in found["spec"].get("ports") or () if item.get("port") == port), None)
-    if entry is None:
-        raise CallError(f'failed to call webhook: Post "{shown}": service "{name}" has no port {port}')
-    endpoints = backends.ready(cluster, namespace, name, entry.get("name", ""))
-    if not endpoints:
-        raise CallError(f'failed to call webhook: Post "{shown}": no endpoints available for service "{name}"')
-    address, number = cluster.world.chance.choice(endpoints)
-    return Target(f"https://{address}:{number}{path}?timeout={seconds}s", host, shown)

@@ -51,6 +51,30 @@ def mutating_webhooks(obj: Obj) -> None:
         webhook.setdefault("reinvocationPolicy", "Never")
 
 
+def _matched(resources: Obj) -> None:
+    resources.setdefault("matchPolicy", "Equivalent")
+    resources.setdefault("namespaceSelector", {})
+    resources.setdefault("objectSelector", {})
+    for name in ("resourceRules", "excludeResourceRules"):
+        for rule in resources.get(name) or ():
+            rule.setdefault("scope", "*")
+
+
+def admission_policy(obj: Obj) -> None:
+    """Fail closed, and for all that a rule names."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("failurePolicy", "Fail")
+    if spec.get("matchConstraints") is not None:
+        _matched(spec["matchConstraints"])
+
+
+def admission_binding(obj: Obj) -> None:
+    """What a binding narrows has the policy's defaults."""
+    spec = obj.setdefault("spec", {})
+    if spec.get("matchResources") is not None:
+        _matched(spec["matchResources"])
+
+
 def role_binding(obj: Obj) -> None:
     """Roles and users belong to the RBAC group, service accounts to the core one."""
     obj.get("roleRef", {}).setdefault("apiGroup", "rbac.authorization.k8s.io")

@@ -7,6 +7,8 @@ Source: `apimachinery/pkg/util/strategicpatch`. Directives: `$patch: delete|repl
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from weft.cluster.apiserver import decoding, errors
 from weft.cluster.apiserver.schemas import Schema, Schemas
 
@@ -47,7 +49,8 @@ class _Merger:
         if key.startswith(_DELETE_PRIMITIVE):
             name = key.removeprefix(_DELETE_PRIMITIVE)
             if isinstance(result.get(name), list):
-                result[name] = [item for item in result[name] if item not in value]
+                gone = {_identity(item) for item in value}
+                result[name] = [item for item in result[name] if _identity(item) not in gone]
         elif key.startswith("$"):
             return
         elif value is None:
@@ -66,43 +69,69 @@ class _Merger:
             return [_without_directives(item) for item in patch if item != {_PATCH: "replace"}]
         key = schema.get("x-kubernetes-patch-merge-key")
         if key is None:
-            return [*current, *(item for item in patch if item not in current)]
+            return _united(current, patch)
         return self.by_key(list(current), patch, key, schema.get("items", {}))
 
     def by_key(self, result: list[Any], patch: list[Any], key: str, schema: Schema) -> list[Any]:
+        items = {_place(item, key, at): item for at, item in enumerate(result)}
         for item in patch:
             if not isinstance(item, dict) or key not in item:
                 raise errors.bad_request(f"map: {item} does not contain declared merge key: {key}")
-            at = next((i for i, old in enumerate(result) if old.get(key) == item[key]), None)
+            where = _identity(item[key])
             if item.get(_PATCH) == "delete":
-                result = [old for old in result if old.get(key) != item[key]]
-            elif at is None:
-                result.append(self.object({}, item, schema))
+                items.pop(where, None)
             else:
-                result[at] = self.object(result[at], item, schema)
-        return result
+                items[where] = self.object(items.get(where, {}), item, schema)
+        return list(items.values())
 
     def order(self, result: dict[str, Any], name: str, order: list[Any], schema: Schema) -> None:
         items = result.get(name)
         if not isinstance(items, list):
             return
         key = self.child(schema, name).get("x-kubernetes-patch-merge-key")
-        wanted = [item.get(key) if key and isinstance(item, dict) else item for item in order]
-        identities = [item.get(key) if key and isinstance(item, dict) else item for item in items]
+        wanted = [_named(item, key) for item in order]
+        identities = [_named(item, key) for item in items]
         result[name] = [items[i] for i in _arrange(identities, wanted)]
 
 
-def _arrange(identities: list[Any], wanted: list[Any]) -> list[int]:
+def _identity(value: Any) -> bytes:
+    """What makes two values of JSON the same one."""
+    return msgspec.json.encode(value)
+
+
+def _place(item: Any, key: str, at: int) -> bytes | int:
+    """What an item is found by; one without the key by its index, which no patch names."""
+    return _identity(item[key]) if isinstance(item, dict) and key in item else at
+
+
+def _named(item: Any, key: str | None) -> bytes:
+    return _identity(item.get(key) if key and isinstance(item, dict) else item)
+
+
+def _united(current: list[Any], patch: list[Any]) -> list[Any]:
+    known = {_identity(item) for item in current}
+    return [*current, *(item for item in patch if _identity(item) not in known)]
+
+
+def _arrange(identities: list[bytes], wanted: list[bytes]) -> list[int]:
     """Indices in the wanted order; what the patch does not mention stays behind its former neighbour."""
+    ranks: dict[bytes, int] = {}
+    for rank, name in enumerate(wanted):
+        ranks.setdefault(name, rank)
+    first: list[int] = []
+    followers: dict[int, list[int]] = {}
+    before = None
+    for at, name in enumerate(identities):
+        if name in ranks:
+            before = at
+        elif before is None:
+            first.append(at)
+        else:
+            followers.setdefault(before, []).append(at)
     listed = sorted(
-        (i for i, name in enumerate(identities) if name in wanted), key=lambda i: wanted.index(identities[i])
+        (at for at, name in enumerate(identities) if name in ranks), key=lambda at: ranks[identities[at]]
     )
-    result = list(listed)
-    for i, name in enumerate(identities):
-        if name in wanted:
-            continue
-        result.insert(result.index(i - 1) + 1 if i else 0, i)
-    return result
+    return first + [each for at in listed for each in (at, *followers.get(at, ()))]
 
 
 def _check_directives(patch: dict[str, Any]) -> None:

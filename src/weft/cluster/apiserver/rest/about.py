@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from weft.cluster.apiserver import discovery, errors, openapi, openapi_v2
+from weft.cluster.apiserver import discovery, errors, openapi, openapi_v2, usage
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.issuer import Issuer
 from weft.cluster.apiserver.rest import bodies, health
@@ -109,7 +109,7 @@ class About:
         return web.Response(body=bodies.answer(document).body, headers=headers)
 
     def _schemas(self) -> dict[tuple[str, str, str], Obj]:
-        return {
+        return usage.SCHEMAS | {
             (custom.kind.group, custom.kind.version, custom.kind.kind): custom.schema
             for custom in self.cluster.scheme.customs()
         }

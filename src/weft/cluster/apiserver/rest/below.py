@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, logs, reading, reviews, streams, subresources
+from weft.cluster.apiserver import errors, logs, reading, reviews, streams, subresources, tables
 from weft.cluster.apiserver.admission import connections, noderestriction
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
@@ -18,7 +18,6 @@ from weft.cluster.apiserver.patching import JSON
 from weft.cluster.apiserver.rest import bodies
 from weft.cluster.apiserver.rest.resources import Resources
 from weft.cluster.apiserver.tokens import Tokens
-from weft.cluster.apiserver.versions import from_stored
 
 _STREAMS = {"log": "containerLogs", "exec": "exec", "attach": "attach", "portforward": "portForward"}
 
@@ -62,15 +61,15 @@ class Subresources:
         if verb is None or request.method not in {"GET", "POST"}:
             raise errors.method_not_allowed(call.kind)
         query = request.query
-        pod = self._object(call)
+        pod = await self._object(call)
         if call.subresource != "log":
             await connections.admit(self.resources.writing.admission, call, query.items())
         target = self.kubelets.target(pod, verb, query.get("container", ""), query.items())
         return await (logs.relay if call.subresource == "log" else streams.handle)(request, target)
 
-    def _object(self, call: Call) -> Obj:
+    async def _object(self, call: Call) -> Obj:
         row = reading.get(self.cluster, call.kind, call.namespace, call.name)
-        return from_stored(call.kind, row.decode())
+        return await self.resources.writing.conversion.shown(call.kind, row)
 
     async def _body(self, request: web.Request) -> Obj:
         body: Any = bodies.parse(await bodies.read(request), bodies.media_type(request))
@@ -84,7 +83,12 @@ class Subresources:
     async def _scale(self, request: web.Request, call: Call) -> web.StreamResponse:
         kind = call.kind
         if request.method == "GET":
-            return bodies.answer(subresources.scale_of(kind, self._object(call), self.cluster))
+            scale = subresources.scale_of(kind, await self._object(call), self.cluster)
+            form = bodies.wanted(request.headers.get("Accept", ""), request.query)
+            if not form.table:
+                return bodies.answer(scale)
+            now = self.cluster.world.now()
+            return bodies.answer(tables.table(subresources.SCALE, [scale], now, None, form.include, form.version))
         media = bodies.media_type(request)
         patch: Any = bodies.parse(await bodies.read(request), media)
         if request.method == "PUT":
@@ -121,7 +125,7 @@ class Subresources:
     async def _token(self, request: web.Request, call: Call) -> web.StreamResponse:
         body = await self._body(request)
         noderestriction.check_token(self.cluster, call, body)
-        return bodies.answer(self.tokens.issue(self._object(call), body), 201)
+        return bodies.answer(self.tokens.issue(await self._object(call), body), 201)
 
     async def review(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST of something that is answered at once and never stored."""

@@ -9,8 +9,11 @@ from typing import Any, Literal
 import msgspec
 import yaml
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from weft.cluster.apiserver import errors, protobuf
+from weft.cluster.apiserver.depth import DEEPEST, too_deep
+from weft.cluster.apiserver.rest import syntax
 from weft.cluster.apiserver.tables.render import Include, Version
 
 LARGEST = 3 * 1024 * 1024
@@ -18,7 +21,13 @@ LARGEST = 3 * 1024 * 1024
 _TABLE = re.compile(r"as=Table\b")
 _PARTIAL = re.compile(r"as=PartialObjectMetadata(List)?\b")
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
-_DEPTH = 100
+_JSON = ("", "application/json", "text/plain", "application/octet-stream")
+_YAML = ("application/yaml", "application/apply-patch+yaml", "text/yaml")
+_JSON_FAULT = "couldn't get version/kind; json parse error: "
+_YAML_FAULT = "error converting YAML to JSON: "
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]|[\ud800-\udfff]")
+_WARNED, _WARNING = 4096, 256
+"""Characters of all warnings together, and of each where those are too many."""
 _NODES = 500_000
 """Values in one YAML body, with every alias counted as often as it is used."""
 
@@ -40,44 +49,57 @@ def media_type(request: web.Request) -> str:
 
 async def read(request: web.Request) -> bytes:
     """The body, or 413."""
+    if (request.content_length or 0) > LARGEST:
+        raise _too_large()
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise errors.StatusError(
-            413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}"
-        ) from None
+        raise _too_large() from None
+    except (web.RequestPayloadError, HttpProcessingError) as error:
+        raise errors.bad_request(f"the body cannot be read: {error}") from error
 
 
-def parse(body: bytes, media: str) -> Any:
-    """The value of a body; 400 where it is malformed, 415 where its form is not known."""
+def _too_large() -> errors.StatusError:
+    return errors.StatusError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {LARGEST}")
+
+
+def parse(body: bytes, media: str, kind: str = "Object") -> Any:
+    """The value of a body that shall be a `kind`; 400 where it is malformed, 415 where its form is not known."""
     try:
-        match media:
-            case "application/vnd.kubernetes.protobuf":
-                value: Any = protobuf.decode(body)
-            case "application/yaml" | "application/apply-patch+yaml" | "text/yaml":
-                loaded = yaml.load(body, _Loader)  # noqa: S506 - a subclass of the safe loader
-                value = _as_json(loaded, _DEPTH, iter(range(_NODES)))
-            case "" | "application/json" | "text/plain" | "application/octet-stream":
-                value = msgspec.json.decode(body)
-            case _ if media.endswith("+json"):
-                value = msgspec.json.decode(body)
-            case _:
-                raise errors.StatusError(
-                    415,
-                    "UnsupportedMediaType",
-                    "the body of the request was in an unknown format - accepted media types include:"
-                    " application/json, application/yaml, application/vnd.kubernetes.protobuf",
-                )
-    except (msgspec.DecodeError, protobuf.ProtobufError, UnicodeDecodeError) as error:
+        if media == "application/vnd.kubernetes.protobuf":
+            value: Any = protobuf.decode(body)
+        elif media in _YAML:
+            value = _as_json(yaml.load(body, _Loader), DEEPEST, iter(range(_NODES)))  # noqa: S506 - a subclass of the safe loader
+        elif media in _JSON or media.endswith("+json"):
+            value = syntax.decode(body)
+        else:
+            raise errors.StatusError(
+                415,
+                "UnsupportedMediaType",
+                "the body of the request was in an unknown format - accepted media types include:"
+                " application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            )
+    except protobuf.ProtobufError as error:
         raise errors.bad_request(f"the body cannot be decoded: {error}") from error
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
+    except msgspec.DecodeError as error:
+        raise _malformed(_JSON_FAULT + syntax.json_fault(body), body, media, kind) from error
+    except yaml.YAMLError as error:
+        raise _malformed(_YAML_FAULT + syntax.yaml_fault(error), body, media, kind) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
         # the last two come of tags on what they do not fit, such as `!!timestamp` on nothing
-        raise errors.bad_request(f"error converting YAML to JSON: {error}") from error
+        raise _malformed(f"{_YAML_FAULT}{error}", body, media, kind) from error
     except RecursionError:
         raise errors.bad_request("the body is nested too deeply") from None
-    if _too_deep(value, _DEPTH):
-        raise errors.bad_request(f"the body is nested deeper than {_DEPTH} levels")
+    if too_deep(value):
+        raise errors.bad_request(f"the body is nested deeper than {DEEPEST} levels")
     return value
+
+
+def _malformed(why: str, body: bytes, media: str, kind: str) -> errors.StatusError:
+    if "patch" in media:
+        return errors.bad_request(f"error decoding patch: {why.removeprefix(_JSON_FAULT)}")
+    what = f"the object provided is unrecognized (must be of type {kind})"
+    return errors.bad_request(f"{what}: {why} ({syntax.shown(body)})")
 
 
 def _as_json(value: Any, left: int, budget: Iterator[int]) -> Any:
@@ -85,7 +107,7 @@ def _as_json(value: Any, left: int, budget: Iterator[int]) -> Any:
     if next(budget, None) is None:
         raise errors.bad_request("error converting YAML to JSON: yaml: document contains excessive aliasing")
     if left == 0:
-        raise errors.bad_request(f"the body is nested deeper than {_DEPTH} levels")
+        raise errors.bad_request(f"the body is nested deeper than {DEEPEST} levels")
     match value:
         case dict():
             return {_key(key): _as_json(item, left - 1, budget) for key, item in value.items()}
@@ -109,14 +131,6 @@ def _key(key: Any) -> str:
             return str(key)
         case _:
             raise errors.bad_request(f"error converting YAML to JSON: yaml: invalid map key: {key!r}")
-
-
-def _too_deep(value: Any, left: int) -> bool:
-    if left == 0:
-        return True
-    if isinstance(value, dict):
-        return any(_too_deep(item, left - 1) for item in value.values())
-    return isinstance(value, list) and any(_too_deep(item, left - 1) for item in value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +208,19 @@ def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] 
     """A JSON answer, with its warnings."""
     body = obj if isinstance(obj, bytes) else msgspec.json.encode(obj)
     response = web.Response(body=body, status=code, content_type="application/json")
-    for warning in warnings or ():
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
-        response.headers.add("Warning", f'299 - "{quoted}"')
+    for warning in _told(warnings or []):
+        response.headers.add("Warning", warning)
     return response
+
+
+def _told(warnings: list[str]) -> Iterator[str]:
+    """Warnings as headers; where they are long together, each is cut, and those beyond the limit are left out."""
+    long = sum(map(len, warnings)) > _WARNED
+    left = _WARNED
+    for warning in dict.fromkeys(warnings):
+        text = warning[:_WARNING] if long else warning
+        left -= len(text)
+        if left < 0:
+            return
+        quoted = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
+        yield f'299 - "{quoted}"'

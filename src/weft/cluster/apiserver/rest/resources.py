@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast, get_args
 
 import msgspec
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, puts, reading, tables, versions, watching
+from weft.cluster.apiserver import errors, puts, reading, tables, watching
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj, Validation
 from weft.cluster.apiserver.deleting import Deleting, Options
 from weft.cluster.apiserver.kinds import Kind
@@ -15,6 +16,7 @@ from weft.cluster.apiserver.patching import Patching
 from weft.cluster.apiserver.paths import ResourcePath
 from weft.cluster.apiserver.reading import Selection
 from weft.cluster.apiserver.rest import bodies
+from weft.cluster.apiserver.rest.connection import written
 from weft.cluster.apiserver.selectors import parse_fields, parse_labels
 from weft.cluster.apiserver.store import Row
 from weft.cluster.apiserver.users import User
@@ -38,6 +40,8 @@ def number(query: Mapping[str, str], name: str) -> int:
         parsed = f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
         what = f"invalid resource version: {name}" if name == "resourceVersion" else name
         raise errors.bad_request(f"{what}: {parsed}")
+    if len(text) > 18:  # beyond this a number may not be an int64
+        raise errors.bad_request(f'strconv.ParseInt: parsing "{text[:100]}": value out of range')
     return int(text)
 
 
@@ -93,7 +97,10 @@ def _partial(row: Row, version: str) -> Obj:
 
 
 def _partial_rows(version: str) -> watching.Show:
-    return lambda row: msgspec.json.encode(_partial(row, version))
+    async def show(row: Row) -> bytes:
+        return msgspec.json.encode(_partial(row, version))
+
+    return show
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +123,13 @@ class Resources:
         form = bodies.wanted(request.headers.get("Accept", ""), request.query)
         if form.table:
             page = reading.Page([row], row.revision)
-            return bodies.answer(self._table(call.kind, page, form))
+            return bodies.answer(await self._table(call.kind, page, form))
         if form.partial:
             return bodies.answer(_partial(row, form.version))
-        return bodies.answer(reading.raw(self.cluster, call.kind, row))
+        return bodies.answer(await self._raw(call.kind, row))
+
+    async def _raw(self, kind: Kind, row: Row) -> bytes:
+        return (await self.writing.conversion.raw(kind, [row]))[0]
 
     def selection(self, request: web.Request, call: Call) -> Selection:
         """Which objects the query's selectors mean."""
@@ -145,16 +155,19 @@ class Resources:
         )
         form = bodies.wanted(request.headers.get("Accept", ""), query)
         if form.table:
-            return bodies.answer(self._table(call.kind, page, form))
+            return bodies.answer(await self._table(call.kind, page, form))
         if form.partial:
             items = [_partial(row, form.version) for row in page.rows]
             head = {"kind": "PartialObjectMetadataList", "apiVersion": f"meta.k8s.io/{form.version}"}
             return bodies.answer({**head, "metadata": page.metadata(), "items": items})
-        return bodies.answer(reading.list_json(self.cluster, call.kind, page))
+        return bodies.answer(await self._list_json(call.kind, page))
 
-    def _table(self, kind: Kind, page: reading.Page, form: bodies.Wanted) -> Obj:
+    async def _list_json(self, kind: Kind, page: reading.Page) -> bytes:
+        return reading.list_json(kind, page, await self.writing.conversion.raw(kind, page.rows))
+
+    async def _table(self, kind: Kind, page: reading.Page, form: bodies.Wanted) -> Obj:
         custom = self.cluster.scheme.custom(kind)
-        objects = [versions.from_stored(kind, row.decode()) for row in page.rows]
+        objects = await self.writing.conversion.all_shown(kind, page.rows)
         result = tables.table(
             kind, objects, self.cluster.world.now(), custom.columns if custom else None, form.include, form.version
         )
@@ -186,7 +199,7 @@ class Resources:
             seconds=min(seconds, _LONGEST_WATCH),
         )
         form = bodies.wanted(request.headers.get("Accept", ""), query)
-        show = self._table_rows(call.kind, form) if form.table else None
+        show = self._table_rows(call.kind, form) if form.table else partial(self._raw, call.kind)
         if form.partial:
             show = _partial_rows(form.version)
         response = web.StreamResponse(
@@ -195,8 +208,10 @@ class Resources:
         await response.prepare(request)
         try:
             async for lines in watching.watch(self.cluster, selection, options, show):
-                await response.write(lines)
+                await written(request, response, lines)
             await response.write_eof()
+        except errors.StatusError as error:
+            await response.write(watching.failure(error))  # the HTTP status has been sent long ago
         except ConnectionResetError:
             pass  # the client has gone; nobody is left to tell
         return response
@@ -208,9 +223,9 @@ class Resources:
     def _table_rows(self, kind: Kind, form: bodies.Wanted) -> watching.Show:
         headed = False
 
-        def show(row: Row) -> bytes:
+        async def show(row: Row) -> bytes:
             nonlocal headed
-            table = self._table(kind, reading.Page([row], row.revision), form)
+            table = await self._table(kind, reading.Page([row], row.revision), form)
             if headed:
                 table["columnDefinitions"] = []  # kubectl keeps those of the first event
             headed = True
@@ -222,13 +237,13 @@ class Resources:
 
     async def create(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST to a collection."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         obj = await self.writing.create(call, body)
         return bodies.answer(obj, 201, call.warnings)
 
     async def update(self, request: web.Request, call: Call) -> web.StreamResponse:
         """PUT of one object, which creates it where Kubernetes allows that."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request))
+        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized (must be of type Object)")
         meta = body.get("metadata")
@@ -292,4 +307,4 @@ class Resources:
             except errors.StatusError as error:
                 if error.code != 404:
                     raise
-        return bodies.answer(reading.list_json(self.cluster, call.kind, page), 200, call.warnings)
+        return bodies.answer(await self._list_json(call.kind, page), 200, call.warnings)

@@ -6,23 +6,27 @@ import re
 import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver import errors, paths, usage
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
 from weft.cluster.apiserver.authorization import Authorization
 from weft.cluster.apiserver.cluster import Call, Cluster
+from weft.cluster.apiserver.history import StoreError
 from weft.cluster.apiserver.impersonation import impersonated
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.paths import ResourcePath
-from weft.cluster.apiserver.rest import bodies, metrics
+from weft.cluster.apiserver.rest import bodies, deadlines, metrics
 from weft.cluster.apiserver.rest.about import About
 from weft.cluster.apiserver.rest.below import Subresources
+from weft.cluster.apiserver.rest.connection import malformed, plain
 from weft.cluster.apiserver.rest.proxies import Proxies
 from weft.cluster.apiserver.rest.resources import Resources, call_of, truth
+from weft.cluster.apiserver.rest.usage import Usage
 from weft.cluster.apiserver.users import User
 
 _log = logging.getLogger(__name__)
@@ -30,6 +34,7 @@ _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH
 _PATH_VERBS = {method: method.lower() for method in (*_VERBS, "OPTIONS")}
 _BY_NAME = re.compile(r"^metadata\.name==?([^,!=]+)$")
 _STREAMING = frozenset({"exec", "attach", "portforward"})
+_LASTING = _STREAMING | {"proxy", "log"}
 
 
 @dataclass(slots=True)
@@ -43,12 +48,14 @@ class Server:
     below: Subresources
     about: About
     proxies: Proxies
+    usage: Usage
     _watches: set[asyncio.Task[object]] = field(default_factory=set)
 
     def app(self) -> web.Application:
         """The application; it takes every path."""
         app = web.Application(client_max_size=bodies.LARGEST)
         app.router.add_route("*", "/{path:.*}", self.handle)
+        app.on_response_prepare.append(_dressed)
         app.on_shutdown.append(self._end_watches)
         return app
 
@@ -94,12 +101,15 @@ class Server:
     async def _told(self, request: web.Request) -> web.StreamResponse:
         """Whatever goes wrong becomes a Status, never the end of the process."""
         try:
-            response = bodies.formed(request, await self._answer(request))
+            response = bodies.formed(request, await self._in_time(request))
         except errors.StatusError as error:
             response = bodies.answer(error.status(), error.code)
             if error.retry_after:
                 response.headers["Retry-After"] = str(error.retry_after)
             response = bodies.formed(request, response)
+        except StoreError as error:
+            _log.error("%s %s failed: %s", request.method, request.path, error)
+            response = bodies.answer(errors.internal(str(error)).status(), 500)
         except (asyncio.CancelledError, ConnectionError, web.HTTPException):
             raise
         except Exception:  # noqa: BLE001 - a request's trouble must not become the server's
@@ -108,6 +118,26 @@ class Server:
                 errors.internal("the server could not answer; its log says why").status(), 500
             )
         return response
+
+    async def _in_time(self, request: web.Request) -> web.StreamResponse:
+        """The answer, or 504 where what shall end takes too long: a client may send its body slowly."""
+        if malformed(request.rel_url.raw_path):
+            return plain(HTTPStatus.BAD_REQUEST)
+        if self._lasts(request):
+            return await self._answer(request)
+        try:
+            async with asyncio.timeout(deadlines.seconds(request.query)) as deadline:
+                return await self._answer(request)
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            raise deadlines.passed() from None
+
+    def _lasts(self, request: web.Request) -> bool:
+        path = paths.parse(request.path)
+        if path is None:
+            return False
+        return path.subresource in _LASTING or (not path.subresource and self._watching(request, path))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         user = self._user(request)
@@ -152,6 +182,8 @@ class Server:
             if request.method != "POST":
                 raise errors.method_not_allowed(kind)
             return await self.below.review(request, call)
+        if kind.group == usage.GROUP:
+            return await self.usage.handle(request, call)
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)
@@ -220,3 +252,9 @@ class Server:
 async def _whole(work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
     """Finish a write although its client hangs up in the middle."""
     return await asyncio.shield(asyncio.ensure_future(work))
+
+
+async def _dressed(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """No answer may be kept by a cache in between, nor tells what the server is made of."""
+    response.headers.popall("Server", None)
+    response.headers.setdefault("Cache-Control", "no-cache, private")

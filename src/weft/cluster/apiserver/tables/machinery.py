@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any
 
+from weft.cluster.apiserver import quantities
 from weft.cluster.apiserver.tables.ages import age, human_duration
 from weft.cluster.apiserver.tables.columns import (
     AGE,
@@ -26,6 +27,19 @@ from weft.cluster.apiserver.tables.columns import (
 _ROLE = "node-role.kubernetes.io/"
 _MODES = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+
+_WINDOW = Column("Window", at("window"))
+
+
+def _summed(resource: str) -> Cell:
+    """How much of a resource a pod's containers use together."""
+
+    def cell(pod: Object, _now: datetime) -> str:
+        used = [str(look(one, f"usage.{resource}", "0")) for one in maps(pod, "containers")]
+        return quantities.total(used)
+
+    return cell
 
 
 def _node_status(node: Object, _now: datetime) -> str:
@@ -181,7 +195,37 @@ EVENTS = (
     Column("Count", _event_count, type="integer", wide=True),
     Column("Name", at("metadata.name"), format="name", wide=True),
 )
+NODE_METRICS = (NAME, Column("cpu", at("usage.cpu")), Column("memory", at("usage.memory")), _WINDOW)
+POD_METRICS = (NAME, Column("cpu", _summed("cpu")), Column("memory", _summed("memory")), _WINDOW)
 LEASES = (NAME, Column("Holder", at("spec.holderIdentity")), AGE)
+
+
+def _param_kind(policy: Object, _now: datetime) -> str:
+    kind = look(policy, "spec.paramKind", {})
+    return f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind else UNSET
+
+
+def _param_ref(binding: Object, _now: datetime) -> str:
+    reference = look(binding, "spec.paramRef", {})
+    if not reference:
+        return UNSET
+    name = reference.get("name") or "*"
+    return f"{reference['namespace']}/{name}" if reference.get("namespace") else str(name)
+
+
+VALIDATING_POLICIES = (
+    NAME,
+    Column("Validations", count("spec.validations"), type="integer"),
+    Column("ParamKind", _param_kind),
+    AGE,
+)
+MUTATING_POLICIES = (
+    NAME,
+    Column("Mutations", count("spec.mutations"), type="integer"),
+    Column("ParamKind", _param_kind),
+    AGE,
+)
+POLICY_BINDINGS = (NAME, Column("PolicyName", text("spec.policyName", "")), Column("ParamRef", _param_ref), AGE)
 WEBHOOKS = (NAME, Column("Webhooks", count("webhooks"), type="integer"), AGE)
 ROLES = (NAME, CREATED_AT)
 BINDINGS = (

@@ -130,6 +130,7 @@ REPLICATION_CONTROLLERS = (
     *REPLICA_SETS[:-1],
     Column("Selector", label_cell("spec.selector"), wide=True),
 )
+SCALES = (NAME, _number("Desired", "spec.replicas"), _number("Available", "status.replicas"), AGE)
 STATEFUL_SETS = (NAME, Column("Ready", _ready), AGE, *containers(_TEMPLATE))
 DAEMON_SETS = (
     NAME,

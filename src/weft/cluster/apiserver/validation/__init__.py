@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from weft.cluster.apiserver import names
+from weft.cluster.apiserver.cel.engine import Engine
 from weft.cluster.apiserver.errors import FieldError, invalid_value, required
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.validation import cluster, pods, services, workloads
+from weft.cluster.apiserver.validation import cluster, definitions, pods, policies, services, workloads
 
 Obj = dict[str, Any]
 
@@ -21,9 +22,17 @@ _NEW: dict[tuple[str, str], Callable[[Obj], list[FieldError]]] = {
     ("apps", "StatefulSet"): workloads.selecting,
     ("batch", "Job"): workloads.job,
     ("batch", "CronJob"): workloads.cron_job,
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.custom_resource_definition,
+    definitions.KIND: definitions.definition,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policies.policy,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policies.binding,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.webhooks,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.webhooks,
+}
+_EXPRESSIONS: dict[tuple[str, str], Callable[[Obj, Obj | None, Engine], list[FieldError]]] = {
+    definitions.KIND: definitions.rules,
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): policies.conditions_of_webhooks,
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): policies.conditions_of_webhooks,
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policies.expressions_of_policy,
 }
 _CHANGED: dict[tuple[str, str], Callable[[Obj, Obj], list[FieldError]]] = {
     ("", "Pod"): pods.changed,
@@ -35,6 +44,7 @@ _CHANGED: dict[tuple[str, str], Callable[[Obj, Obj], list[FieldError]]] = {
     ("apps", "DaemonSet"): workloads.selector_changed,
     ("apps", "StatefulSet"): workloads.stateful_set_changed,
     ("batch", "Job"): workloads.job_changed,
+    definitions.KIND: definitions.changed,
     ("rbac.authorization.k8s.io", "RoleBinding"): cluster.role_changed,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): cluster.role_changed,
 }
@@ -60,6 +70,12 @@ def check(kind: Kind, obj: Obj) -> list[FieldError]:
     """What is wrong with an object by itself."""
     rule = _NEW.get((kind.group, kind.kind))
     return rule(obj) if rule else []
+
+
+def expressions(kind: Kind, obj: Obj, before: Obj | None, engine: Engine) -> list[FieldError]:
+    """What is wrong with the CEL of an object that is sound otherwise; what stood there before is not asked."""
+    rule = _EXPRESSIONS.get((kind.group, kind.kind))
+    return rule(obj, before, engine) if rule else []
 
 
 def check_change(kind: Kind, obj: Obj, before: Obj) -> list[FieldError]:

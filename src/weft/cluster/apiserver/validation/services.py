@@ -13,6 +13,7 @@ from weft.cluster.apiserver.errors import (
     required,
     unsupported,
 )
+from weft.cluster.apiserver.validation.service_reach import reach
 
 Obj = dict[str, Any]
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -41,6 +42,7 @@ def _service(spec: Obj) -> Iterator[FieldError]:
     yield from _addresses(spec)
     yield from names.labels(spec.get("selector") or {}, "spec.selector")
     yield from _outside(spec, kind)
+    yield from reach(spec, kind)
 
 
 def _external_name(spec: Obj) -> Iterator[FieldError]:

@@ -1,0 +1,1 @@
+"""CEL, the language of validation rules, match conditions and admission policies."""

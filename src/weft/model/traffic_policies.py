@@ -1,0 +1,173 @@
+"""Traffic policies, translated: what a rule sets goes over what it inherits."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from weft.api import traffic_policy as api
+from weft.base.durations import parse_duration
+from weft.model.traffic import (
+    ByCookie,
+    ByHeader,
+    ByQuery,
+    BySource,
+    ConnectionPool,
+    ConsistentHash,
+    HashKey,
+    KeepAlive,
+    LoadBalancer,
+    OutlierDetection,
+    PortPolicies,
+    RetryBudget,
+    TlsMode,
+    TrafficPolicy,
+    Warmup,
+)
+
+_BALANCERS: Final = {
+    "LEAST_CONN": LoadBalancer.LEAST_REQUEST,
+    "LEAST_REQUEST": LoadBalancer.LEAST_REQUEST,
+    "ROUND_ROBIN": LoadBalancer.ROUND_ROBIN,
+    "RANDOM": LoadBalancer.RANDOM,
+    "PASSTHROUGH": LoadBalancer.PASSTHROUGH,
+}
+_TLS: Final = {
+    "DISABLE": TlsMode.DISABLE,
+    "SIMPLE": TlsMode.SIMPLE,
+    "ISTIO_MUTUAL": TlsMode.ISTIO_MUTUAL,
+}
+_PROXY_PROTOCOL: Final = {"V1": 1, "V2": 2}
+
+
+def overridden(policy: TrafficPolicy, override: api.TrafficPolicy | None) -> TrafficPolicy:
+    """Replace what the override sets; what it leaves out is inherited."""
+    if override is None:
+        return policy
+    policy = _common(policy, override)
+    if override.retry_budget is not None:
+        policy = replace(policy, retry_budget=_budget(override.retry_budget))
+    if override.proxy_protocol is not None:
+        policy = replace(policy, proxy_protocol=_PROXY_PROTOCOL[override.proxy_protocol.version])
+    return policy
+
+
+def port_policies(policy: TrafficPolicy, written: api.TrafficPolicy | None) -> PortPolicies:
+    """The policies of single ports: over the defaults, not over the policy of all ports.
+
+    What only a policy of all ports can say holds on (Istio, TrafficPolicy.PortTrafficPolicy).
+    """
+    kept = TrafficPolicy(retry_budget=policy.retry_budget, proxy_protocol=policy.proxy_protocol)
+    entries = written.port_level_settings if written else ()
+    found = {each.port.number: _common(kept, each) for each in entries if each.port is not None}
+    return tuple(sorted(found.items()))
+
+
+def subset_ports(host: PortPolicies, own: PortPolicies, written: api.TrafficPolicy | None) -> PortPolicies:
+    """The ports of a subset: its own, and those of the host with what the subset sets for all ports."""
+    inherited = {number: overridden(policy, written) for number, policy in host}
+    return tuple(sorted((inherited | dict(own)).items()))
+
+
+def _common(policy: TrafficPolicy, override: api.TrafficPolicy | api.PortTrafficPolicy) -> TrafficPolicy:
+    tls = override.tls
+    if override.load_balancer is not None:
+        policy = _balanced(policy, override.load_balancer)
+    if tls is not None and tls.mode in _TLS:
+        policy = replace(policy, tls=_TLS[tls.mode])
+    if override.connection_pool is not None:
+        policy = replace(policy, pool=_pool(override.connection_pool))
+    if override.outlier_detection is not None:
+        policy = replace(policy, outliers=_outliers(override.outlier_detection))
+    return policy
+
+
+def _balanced(policy: TrafficPolicy, balancer: api.LoadBalancer) -> TrafficPolicy:
+    if balancer.consistent_hash is not None:
+        policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=_hash(balancer.consistent_hash))
+    elif balancer.simple in _BALANCERS:
+        policy = replace(policy, load_balancer=_BALANCERS[balancer.simple], hash=None)
+    return replace(policy, warmup=_warmup(balancer) or policy.warmup)
+
+
+def _hash(written: api.ConsistentHash) -> ConsistentHash:
+    ring = written.ring_hash.minimum_ring_size if written.ring_hash else written.minimum_ring_size
+    table = written.maglev.table_size or 65537 if written.maglev else 0
+    return ConsistentHash(_key(written), 1024 if ring is None else ring, table)
+
+
+def _key(written: api.ConsistentHash) -> HashKey:
+    cookie = written.http_cookie
+    if written.http_header_name:
+        return ByHeader(written.http_header_name.lower())
+    if written.http_query_parameter_name:
+        return ByQuery(written.http_query_parameter_name)
+    if cookie is not None:
+        ttl = parse_duration(cookie.ttl) if cookie.ttl is not None else None
+        attributes = tuple((each.name, each.value) for each in cookie.attributes)
+        return ByCookie(cookie.name, cookie.path, ttl, attributes)
+    return BySource()
+
+
+def _warmup(balancer: api.LoadBalancer) -> Warmup | None:
+    new, old = balancer.warmup, balancer.warmup_duration_secs
+    if new is not None and new.duration is not None:
+        return Warmup(
+            parse_duration(new.duration),
+            10.0 if new.minimum_percent is None else new.minimum_percent,
+            1.0 if new.aggression is None else new.aggression,
+        )
+    return Warmup(parse_duration(old)) if old is not None else None
+
+
+def _pool(pool: api.ConnectionPool) -> ConnectionPool:
+    tcp, http = pool.tcp or api.TcpPool(), pool.http or api.HttpPool()
+    ping = http.http2_keep_alive or api.Http2KeepAlive()
+    return ConnectionPool(
+        max_connections=tcp.max_connections or 0,
+        connect_timeout=_time(tcp.connect_timeout),
+        keep_alive=_keep_alive(tcp.tcp_keepalive),
+        max_connection_duration=_time(tcp.max_connection_duration),
+        tcp_idle_timeout=_time(tcp.idle_timeout),
+        max_pending_requests=http.http1_max_pending_requests or 0,
+        max_requests=http.http2_max_requests or 0,
+        max_requests_per_connection=http.max_requests_per_connection or 0,
+        max_retries=http.max_retries or 0,
+        http_idle_timeout=_time(http.idle_timeout),
+        upgrade_to_http2=http.h2_upgrade_policy == "UPGRADE",
+        use_client_protocol=bool(http.use_client_protocol),
+        max_concurrent_streams=http.max_concurrent_streams or 0,
+        ping_interval=_time(ping.interval),
+        ping_timeout=_time(ping.timeout),
+    )
+
+
+def _keep_alive(written: api.KeepAlive | None) -> KeepAlive | None:
+    if written is None:
+        return None
+    return KeepAlive(written.probes or 0, _time(written.time), _time(written.interval))
+
+
+def _outliers(written: api.OutlierDetection) -> OutlierDetection:
+    return OutlierDetection(
+        consecutive_5xx=written.consecutive5xx_errors,
+        consecutive_gateway=written.consecutive_gateway_errors,
+        consecutive_local=written.consecutive_local_origin_failures,
+        split_local=bool(written.split_external_local_origin_errors),
+        interval=_time(written.interval),
+        base_ejection_time=_time(written.base_ejection_time),
+        max_ejection_percent=written.max_ejection_percent or 0,
+        min_health_percent=written.min_health_percent or 0,
+        error_statuses=tuple(sorted(set(written.outlier_detection_http_error_codes))),
+    )
+
+
+def _budget(written: api.RetryBudget) -> RetryBudget:
+    least = RetryBudget().min_concurrency
+    return RetryBudget(
+        RetryBudget().percent if written.percent is None else written.percent,
+        least if written.min_retry_concurrency is None else written.min_retry_concurrency,
+    )
+
+
+def _time(text: str | None) -> timedelta | None:
+    return parse_duration(text) if text is not None else None

@@ -1,0 +1,96 @@
+"""Which virtual host and which route take a request, as Envoy chooses them."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A connection to `address:port` and, if `http`, the request on it. Header names are lower-case.
+
+    `host` is the Host header, with or without a port. `path` may carry a query.
+    """
+
+    address: str
+    port: int
+    host: str = ""
+    path: str = "/"
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    http: bool = True
+
+
+def virtual_host(config: Any, authority: str) -> Any | None:
+    """The VirtualHost of a route table for a Host header."""
+    """The virtual host of a Host header: its whole name first, then the longest wildcard."""
+    host = authority.lower()
+    if config.ignore_port_in_host_matching:
+        host = re.sub(r":\d+$", "", host)
+    ranked = [
+        (rank, virtual_host)
+        for virtual_host in config.virtual_hosts
+        for domain in virtual_host.domains
+        if (rank := _domain_rank(domain.lower(), host)) is not None
+    ]
+    return max(ranked, key=lambda each: each[0])[1] if ranked else None
+
+
+def _domain_rank(domain: str, host: str) -> tuple[int, int] | None:
+    if domain == host:
+        return 3, len(domain)
+    if domain == "*":
+        return 0, 1
+    if domain.startswith("*") and host.endswith(domain[1:]) and len(host) >= len(domain):
+        return 2, len(domain)
+    if domain.endswith("*") and host.startswith(domain[:-1]) and len(host) >= len(domain):
+        return 1, len(domain)
+    return None
+
+
+def matches(match: Any, request: Request) -> bool:
+    """Whether a RouteMatch takes the request."""
+    headers = {":method": request.method, ":authority": request.host, ":scheme": "http", **dict(request.headers)}
+    _, _, query = request.path.partition("?")
+    parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
+    return (
+        _path_matches(match, request.path.partition("?")[0])
+        and all(_header_matches(each, headers.get(each.name)) for each in match.headers)
+        and all(_parameter_matches(each, parameters.get(each.name)) for each in match.query_parameters)
+    )
+
+
+def _path_matches(match: Any, path: str) -> bool:
+    kind = match.WhichOneof("path_specifier")
+    if kind == "safe_regex":
+        return re.fullmatch(match.safe_regex.regex, path) is not None
+    wanted: str = getattr(match, kind)
+    if match.HasField("case_sensitive") and not match.case_sensitive.value:
+        wanted, path = wanted.lower(), path.lower()
+    return bool(path == wanted) if kind == "path" else path.startswith(wanted)
+
+
+def _header_matches(matcher: Any, value: str | None) -> bool:
+    if matcher.HasField("present_match"):
+        return bool(((value is not None) == matcher.present_match) != matcher.invert_match)
+    if value is None:
+        if not matcher.treat_missing_header_as_empty:
+            return False
+        value = ""
+    return bool(_string_matches(matcher.string_match, value) != matcher.invert_match)
+
+
+def _parameter_matches(matcher: Any, value: str | None) -> bool:
+    if matcher.HasField("present_match"):
+        return bool((value is not None) == matcher.present_match)
+    return value is not None and _string_matches(matcher.string_match, value)
+
+
+def _string_matches(matcher: Any, value: str) -> bool:
+    kind = matcher.WhichOneof("match_pattern")
+    if kind == "safe_regex":
+        return re.fullmatch(matcher.safe_regex.regex, value) is not None
+    wanted: str = getattr(matcher, kind)
+    if matcher.ignore_case:
+        wanted, value = wanted.lower(), value.lower()
+    return bool(value.startswith(wanted) if kind == "prefix" else value == wanted)

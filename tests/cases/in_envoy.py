@@ -1,0 +1,207 @@
+"""The third engine: the real Envoy as the client's sidecar, in a namespace where every destination is one server.
+
+Each cluster gets one endpoint, an address of the loopback range that tells it apart; the server behind all of them
+says which it was asked at, and what it saw.
+"""
+
+import json
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.cases.engine import Case, Request, fqdn
+from tests.support import envoy
+from tests.support.identities import Authority
+
+from weft.adapters import netns
+from weft.xds import encode
+from weft.xds.generate import Generator
+from weft.xds.proto import endpoint_pb2
+from weft.xds.resource import CLUSTER, ENDPOINT, Resources
+
+PORT = 9000
+CAPTURE = """*nat
+-A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
+COMMIT
+"""
+
+
+@dataclass
+class Seen:
+    """A request as its destination saw it: `server` is the address that it came to."""
+
+    server: str
+    path: str
+    headers: dict[str, str]
+
+
+@dataclass
+class Answer:
+    """A response; `seen` is what the destination saw, if there was one."""
+
+    status: int
+    headers: dict[str, list[str]]
+    body: bytes
+    seen: Seen | None
+
+
+@dataclass
+class Place:
+    """The namespace with its server, which keeps what it saw."""
+
+    namespace: str
+    identity: envoy.Identity
+    seen: list[Seen] = field(default_factory=list)
+
+    def ask(self, request: Request, address: str, host: str) -> Answer:
+        """Send a request to an address, as an application would."""
+        return netns.inside(self.namespace, lambda: _ask(request, address, host))
+
+
+class _Server(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65536
+    place: Place
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", "0")))
+        seen = Seen(
+            self.connection.getsockname()[0],
+            self.path,
+            {name.lower(): ",".join(self.headers.get_all(name, ())) for name in self.headers},
+        )
+        self.place.seen.append(seen)
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.send_header("x-from", "the service")
+        self.send_header("x-seen", json.dumps(vars(seen)))
+        self.end_headers()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("do_"):
+            return self.do_GET
+        raise AttributeError(name)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+@contextmanager
+def place() -> Iterator[Place]:
+    """A namespace in which every service address is led to the sidecar's port."""
+    here = Place("weft-cases", Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
+    subprocess.run(["ip", "netns", "del", here.namespace], check=False, capture_output=True)
+    for line in (
+        f"ip netns add {here.namespace}",
+        f"ip -n {here.namespace} link set lo up",
+        f"ip -n {here.namespace} route add local 10.0.0.0/8 dev lo",
+        f"ip -n {here.namespace} route add local 240.240.0.0/16 dev lo",
+    ):
+        subprocess.run(line.split(), check=True, capture_output=True)
+    rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
+    subprocess.run(rules, input=CAPTURE, text=True, check=True, capture_output=True)
+    handler = type("Server", (_Server,), {"place": here})
+    server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield here
+    finally:
+        server.shutdown()
+        server.server_close()
+        subprocess.run(["ip", "netns", "del", here.namespace], check=True, capture_output=True)
+
+
+@dataclass
+class Sidecar:
+    """The Envoy of a case's client."""
+
+    case: Case
+    here: Place
+    addresses: dict[str, str]
+    management: envoy.Management
+
+    def ask(self, request: Request) -> Answer:
+        """Send one request of the case."""
+        host = fqdn(request.address, self.case.view.proxy.namespace)
+        service = next(each.service for each in self.case.view.services if each.service.hostname == host)
+        self.here.seen.clear()
+        return self.here.ask(request, service.addresses[0], request.address)
+
+    def destination(self, answer: Answer) -> str:
+        """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
+        return str(answer.status) if answer.seen is None else self.cluster(answer.seen)
+
+    def cluster(self, seen: Seen) -> str:
+        """The destination that a request came to."""
+        name = next(name for name, address in self.addresses.items() if address == seen.server)
+        _, port, subset, hostname = name.split("|")
+        return f"{hostname}|{port}|{subset}"
+
+    def mirrored(self, count: int) -> Counter[str]:
+        """Where copies came to, of the last request; waits until there are `count` of them."""
+
+        def copies() -> list[Seen]:
+            return [each for each in self.here.seen if "-shadow" in each.headers["host"]]
+
+        def complete() -> bool:
+            return len(copies()) >= count
+
+        envoy.wait_until(complete)
+        return Counter(self.cluster(each) for each in copies())
+
+
+@contextmanager
+def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
+    """Start the client's Envoy with the resources of the case."""
+    resources = Generator().resources(case.view)
+    names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
+    addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
+    with envoy.started(_led(resources, addresses), here.identity, namespace=here.namespace) as (_, management):
+        assert management.rejected == []
+        yield Sidecar(case, here, addresses, management)
+
+
+def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
+    """The resources with one endpoint for each cluster."""
+    endpoints = {}
+    for name, address in addresses.items():
+        where = {"socket_address": {"address": address, "port_value": PORT}}
+        endpoint: dict[str, Any] = {"endpoint": {"address": where}}
+        assignment = endpoint_pb2.ClusterLoadAssignment(
+            cluster_name=name, endpoints=[{"lb_endpoints": [endpoint]}]
+        )
+        endpoints[name] = encode.resource(ENDPOINT, name, assignment)
+    return {**resources, ENDPOINT: endpoints}
+
+
+def _ask(request: Request, address: str, host: str) -> Answer:
+    connection = HTTPConnection(address, request.port, timeout=15)
+    query = "&".join(f"{name}={value}" for name, value in request.query)
+    try:
+        connection.putrequest(
+            request.method,
+            f"{request.path}?{query}" if query else request.path,
+            skip_host=True,
+            skip_accept_encoding=True,
+        )
+        headers = dict(request.headers)
+        connection.putheader("Host", headers.pop("host", host if request.port == 80 else f"{host}:{request.port}"))
+        for name, value in headers.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        response: HTTPResponse = connection.getresponse()
+        body = response.read()
+        found: dict[str, list[str]] = {}
+        for name, value in response.getheaders():
+            found.setdefault(name.lower(), []).append(value)
+        seen = Seen(**json.loads(found["x-seen"][0])) if "x-seen" in found else None
+        return Answer(response.status, found, body, seen)
+    finally:
+        connection.close()
