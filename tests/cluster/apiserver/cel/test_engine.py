@@ -56,6 +56,11 @@ def engine() -> Engine:
         ("optional.of(3).value()", 3),
         ("self.tags.all(i, tag, tag == self.tags[i])", True),
         ("self.tags.transformList(i, tag, tag + string(i))", ["a0", "b1"]),
+        ("{'a': 1, 'b': 2}.transformMap(k, v, v * 2)", {"a": 2, "b": 4}),
+        ("{'a': 1, 'b': 2}.transformMap(k, v, v > 1, k + ')')", {"b": "b)"}),
+        ("['x', 'y'].transformMap(i, v, {'y': i}.transformMap(a, b, b))", {0: {"y": 0}, 1: {"y": 1}}),
+        ("{'a': 'b'}.transformMapEntry(k, v, {v: k})", {"b": "a"}),
+        ("'.transformMap(a, b, c)' + \"it's\"", ".transformMap(a, b, c)it's"),
         ("sets.contains(['a', 'b'], self.tags)", True),
         ("'%s-%d'.format(['a', 3])", "a-3"),
         ("cel.bind(n, self.replicas, n * n)", 9),
@@ -96,7 +101,7 @@ def test_an_old_self_may_be_optional(engine: Engine) -> None:
     [
         ("quantity(self.text) == 1", "found no matching overload"),
         ("self.other", "undefined field 'other'"),
-        ("{'a': 1}.transformMap(k, v, v) == {}", "undeclared reference to 'transformMap'"),
+        ("{'a': 1}.transformMap(k, v, w) == {}", "undeclared reference to 'w'"),
     ],
 )
 def test_types_are_checked_before_anything_runs(engine: Engine, expression: str, says: str) -> None:
