@@ -98,7 +98,7 @@ class Validator:
             self._rule(place, rule, data)
 
     def _rule(self, place: _Place, rule: dict[str, Any], data: dict[str, Any]) -> None:
-        text = rule["rule"]
+        text = str(rule.get("rule", "true"))
         compares, optional = uses(text, OLD_SELF), rule.get("optionalOldSelf") is True
         if compares and place.old is None and not optional:
             return
@@ -121,7 +121,7 @@ class Validator:
             self.found.append(wrong)
 
     def _failed(self, place: _Place, rule: dict[str, Any], error: EvaluationError) -> None:
-        said = (rule.get("message") or rule["rule"]).strip()
+        said = (rule.get("message") or rule.get("rule", "")).strip()
         if error.over_budget:
             why = f"no further validation rules will be run due to call cost exceeds limit for rule: {said}"
             self._invalid(place, f"'{error}': {why}")
@@ -145,7 +145,7 @@ class Validator:
             if text and len(text.encode()) <= _LONGEST and "\n" not in text:
                 return text
         message = rule.get("message", "").strip()
-        return message or f"failed rule: {rule['rule'].strip()}"
+        return message or f"failed rule: {str(rule.get('rule', '')).strip()}"
 
 
 def _error(rule: dict[str, Any], path: str, kind: str, detail: str) -> FieldError:
