@@ -190,6 +190,14 @@ def test_a_sum_takes_each_rule_once_and_not_itself() -> None:
     assert len({str(rule) for rule in admin["rules"]}) == len(admin["rules"])
 
 
+async def test_whoami_tells_by_which_certificate(kubectl: Kubectl) -> None:
+    shown = [line.split() for line in (await kubectl("auth", "whoami")).out.splitlines()]
+    assert ["Groups", "[system:masters", "system:authenticated]"] in shown
+    (extra,) = [row for row in shown if row[0] == "Extra:"]
+    assert extra[1] == "authentication.kubernetes.io/credential-id"
+    assert len(extra[2]) == len("[X509SHA256=]") + 64
+
+
 async def test_who_shows_nothing_is_anonymous(home: Home, kubectl: Kubectl) -> None:
     nobody = Access(server=home.access.server, ca=home.access.ca)
     async with Kube(nobody) as client:

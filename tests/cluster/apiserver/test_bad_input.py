@@ -62,6 +62,12 @@ def test_a_small_document_that_means_a_huge_one_is_refused() -> None:
         bodies.parse(bomb.encode(), "application/yaml")
 
 
+@pytest.mark.parametrize("text", ["!!timestamp", "!!bool x", "!!int", "!!float x"])
+def test_a_tag_on_what_it_does_not_fit_is_refused(text: str) -> None:
+    with pytest.raises(errors.StatusError, match="error converting YAML to JSON"):
+        bodies.parse(text.encode(), "application/yaml")
+
+
 def test_yamls_keys_become_strings_and_what_json_lacks_is_refused() -> None:
     assert bodies.parse(b"{2: a, true: b, 1.5: c}", "application/yaml") == {"2": "a", "true": "b", "1.5": "c"}
     for text in (b"? [a]\n: b", b"a: .nan", b"a: !!binary aGk=", b"a: !!set {b}", b"2001-01-01: a\n? \n: x"):

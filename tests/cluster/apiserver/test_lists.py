@@ -196,3 +196,42 @@ async def test_a_deletion_meets_its_preconditions_or_is_a_conflict(kube: Kube) -
 async def test_a_new_object_with_a_revision_is_refused(kube: Kube) -> None:
     with pytest.raises(ApiError, match="resourceVersion should not be set on objects to be created"):
         await kube.create(CONFIGMAPS, {"metadata": {"name": "a", "namespace": HERE, "resourceVersion": "7"}})
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "said"),
+    [
+        (
+            "GET",
+            {"sendInitialEvents": "true"},
+            'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: Forbidden',
+        ),
+        (
+            "GET",
+            {"watch": "true", "resourceVersionMatch": "Exact", "resourceVersion": "1"},
+            "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+        ),
+        (
+            "POST",
+            {"dryRun": "Some"},
+            'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: supported values',
+        ),
+        (
+            "POST",
+            {"fieldValidation": "Some"},
+            'fieldValidation: Unsupported value: "Some": supported values: "", "Ignore", "Strict", "Warn"',
+        ),
+        (
+            "DELETE",
+            {"propagationPolicy": "Some"},
+            'propagationPolicy: Unsupported value: "Some": supported values: "Foreground", "Background", "Orphan"',
+        ),
+    ],
+)
+async def test_options_that_are_none_are_invalid(
+    kube: Kube, method: str, query: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ApiError) as refused:
+        await kube.call(method, PATH, query=query, body=None if method == "GET" else {})
+    assert refused.value.code == 422
+    assert said in str(refused.value)

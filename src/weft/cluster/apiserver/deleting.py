@@ -33,9 +33,9 @@ class Options:
             raise errors.bad_request("gracePeriodSeconds must be a whole number of seconds that is not negative")
         propagation = given.get("propagationPolicy") or ("Orphan" if given.get("orphanDependents") is True else "")
         if propagation not in {"", "Background", "Foreground", "Orphan"}:
-            raise errors.bad_request(
-                f'propagationPolicy "{propagation}" is none of "Background", "Foreground", "Orphan"'
-            )
+            known = ("Foreground", "Background", "Orphan", "nil")
+            found = errors.unsupported("propagationPolicy", propagation, known)
+            raise errors.invalid_options("DeleteOptions", found)
         preconditions = given.get("preconditions") or {}
         if not isinstance(preconditions, dict):
             raise errors.bad_request("preconditions must be an object with uid or resourceVersion")

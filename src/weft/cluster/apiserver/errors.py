@@ -141,6 +141,11 @@ def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
     return StatusError(422, "Invalid", f'{kind.group_kind} "{name}" is invalid: {text}', details)
 
 
+def invalid_options(options: str, found: FieldError) -> StatusError:
+    """422: what a request's query or options say; `options` is their kind, such as `ListOptions`."""
+    return invalid(Kind("meta.k8s.io", "v1", options, "", ""), "", [found])
+
+
 def forbidden(kind: Kind, name: str, why: str, causes: Sequence[dict[str, str]] = ()) -> StatusError:
     """403: `pods "x" is forbidden: why`."""
     details = {**_details(kind, name), **({"causes": list(causes)} if causes else {})}

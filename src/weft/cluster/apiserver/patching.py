@@ -52,9 +52,8 @@ class Patching:
 
     async def _apply(self, call: Call, patch: Any) -> tuple[Obj, bool]:
         if not call.manager:
-            raise errors.bad_request(
-                "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-            )
+            found = errors.required("fieldManager", "is required for apply patch")
+            raise errors.invalid_options("PatchOptions", found)
         applied = forms.clean(call, forms.typed(_an_object(patch), call.kind), self.cluster.scheme)
         meta = applied["metadata"]
         if meta.pop("managedFields", None):

@@ -13,7 +13,7 @@ from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.issuer import OLD_CLAIMS, OLD_ISSUER, OLD_PARTS, algorithm, key_id
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.users import AUTHENTICATED, ISSUER, SERVICE_ACCOUNT, User
+from weft.cluster.apiserver.users import AUTHENTICATED, CREDENTIAL, ISSUER, SERVICE_ACCOUNT, User
 
 AUDIENCE = ISSUER
 """What tokens are for when nobody says; the API server itself."""
@@ -25,7 +25,6 @@ _NODE_NAME = "authentication.kubernetes.io/node-name"
 _REQUEST = Kind("authentication.k8s.io", "v1", "TokenRequest", "tokenrequests", "tokenrequest")
 _BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 _NODE_UID = "authentication.kubernetes.io/node-uid"
-_CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
 
 class TokenError(Exception):
@@ -184,7 +183,7 @@ class Tokens:
         private = claims.get("kubernetes.io") or {}
         namespace, account = private.get("namespace", ""), private.get("serviceaccount") or {}
         self._still("serviceaccounts", namespace, account)
-        extra = {_CREDENTIAL: (f"JTI={claims.get('jti', '')}",)}
+        extra = {CREDENTIAL: (f"JTI={claims.get('jti', '')}",)}
         if pod := private.get("pod"):
             self._still("pods", namespace, pod)
             extra |= {_POD_NAME: (pod["name"],), _POD_UID: (pod["uid"],)}

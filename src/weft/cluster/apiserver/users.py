@@ -9,6 +9,8 @@ MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
 ANONYMOUS = "system:anonymous"
 UNAUTHENTICATED = "system:unauthenticated"
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
+"""The `extra` that tells by which certificate or token somebody came."""
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 

@@ -34,7 +34,7 @@ class QuotaGate:
     @asynccontextmanager
     async def counted(self, call: Call, obj: Obj, before: Obj | None = None) -> AsyncIterator[None]:
         """Hold the turn while an object is stored; 403 where a quota does not allow it."""
-        held = self._concerned(call, before)
+        held = self._concerned(call, obj, before)
         if not held:
             yield
             return
@@ -42,12 +42,16 @@ class QuotaGate:
             self._check(call, obj, before, held)
             yield
 
-    def _concerned(self, call: Call, before: Obj | None) -> list[Obj]:
+    def _concerned(self, call: Call, obj: Obj, before: Obj | None) -> list[Obj]:
+        """The quotas that count such an object, or want something of it."""
+        resource = resource_of(call.kind)
         if not call.namespace:
             return []
-        if before is not None and (resource_of(call.kind), call.subresource) not in _CHANGING:
+        if before is not None and (resource, call.subresource) not in _CHANGING:
             return []
-        return [row.decode() for row in self.cluster.store.rows(quotas.QUOTAS, call.namespace)]
+        every = [row.decode() for row in self.cluster.store.rows(quotas.QUOTAS, call.namespace)]
+        counted = set(quotas.usage(resource, obj)) if every else set()
+        return [one for one in every if resource == "/pods" or counted & set(quotas.hard(one))]
 
     def _check(self, call: Call, obj: Obj, before: Obj | None, held: list[Obj]) -> None:
         resource, name = resource_of(call.kind), str(obj["metadata"]["name"])

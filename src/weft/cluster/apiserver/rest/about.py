@@ -44,7 +44,7 @@ class About:
             case ["healthz" | "livez" | "readyz", *_] as parts:
                 return health.answer(request, parts)
             case ["version"]:
-                return bodies.answer(VERSION)
+                return bodies.answer(msgspec.json.format(msgspec.json.encode(VERSION), indent=2))
             case ["metrics"]:
                 return web.Response(text=self.metrics.text(self.cluster), content_type="text/plain")
             case ["openapi", *rest]:

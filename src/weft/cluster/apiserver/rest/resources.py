@@ -25,6 +25,7 @@ from weft.cluster.apiserver.writing import Writing
 
 _LONGEST_WATCH = 3600.0
 _SHORTEST_DEFAULT = 1800.0
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 
 
 def truth(query: Mapping[str, str], name: str) -> bool:
@@ -60,21 +61,21 @@ def _match(query: Mapping[str, str]) -> str:
     elif match == "Exact" and revision == "0":
         found = errors.forbidden_field(where, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
     if found:
-        raise errors.StatusError(422, "Invalid", f"ListOptions.meta.k8s.io is invalid: {found}")
+        raise errors.invalid_options("ListOptions", found)
     return match
 
 
 def call_of(request: web.Request, path: ResourcePath, kind: Kind, user: User) -> Call:
     """The request as the inner parts see it."""
     query = request.query
+    kind_of_options = _OPTIONS.get(request.method, "GetOptions")
     dry_run = query.getall("dryRun", [])
     if any(item != "All" for item in dry_run):
-        raise errors.bad_request(f'invalid dryRun {dry_run}: only "All" is supported')
+        raise errors.invalid_options(kind_of_options, errors.unsupported("dryRun", dry_run, ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in get_args(Validation):
-        raise errors.bad_request(
-            f'invalid fieldValidation "{validation}": supported values are Ignore, Warn, Strict'
-        )
+        known = ("", "Ignore", "Strict", "Warn")
+        raise errors.invalid_options(kind_of_options, errors.unsupported("fieldValidation", validation, known))
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0][:128]
     return Call(
         kind=kind,
@@ -141,6 +142,9 @@ class Resources:
     async def list(self, request: web.Request, call: Call) -> web.StreamResponse:
         """GET of a collection."""
         query = request.query
+        if "sendInitialEvents" in query:
+            why = "sendInitialEvents is forbidden for list"
+            raise errors.invalid_options("ListOptions", errors.forbidden_field("sendInitialEvents", why))
         selection = self.selection(request, call)
         revision = number(query, "resourceVersion")
         exact = revision if _match(query) == "Exact" else 0
@@ -183,7 +187,10 @@ class Resources:
             found = errors.forbidden_field(
                 "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
             )
-            raise errors.StatusError(422, "Invalid", f"ListOptions.meta.k8s.io is invalid: {found}")
+            raise errors.invalid_options("ListOptions", found)
+        if query.get("resourceVersionMatch") and "sendInitialEvents" not in query:
+            why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+            raise errors.invalid_options("ListOptions", errors.forbidden_field("resourceVersionMatch", why))
         seconds = number(query, "timeoutSeconds") or self._pace()
         options = WatchOptions(
             since=since or None,
@@ -252,6 +259,9 @@ class Resources:
     async def patch(self, request: web.Request, call: Call) -> web.StreamResponse:
         """PATCH of one object."""
         media = bodies.media_type(request)
+        if "force" in request.query and not media.endswith("yaml"):
+            why = "may not be specified for non-apply patch"
+            raise errors.invalid_options("PatchOptions", errors.forbidden_field("force", why))
         patch = bodies.parse(await bodies.read(request), media)
         if media.endswith("yaml") and "fieldManager" not in request.query:
             call.manager = ""

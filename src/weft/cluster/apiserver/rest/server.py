@@ -154,7 +154,9 @@ class Server:
         transport = request.transport
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
         certificate = tls.getpeercert() if tls else None
-        user = self.authentication.user(certificate, request.headers.get("Authorization", ""))
+        encoded = tls.getpeercert(binary_form=True) if tls else None
+        proof = request.headers.get("Authorization", "")
+        user = self.authentication.user(certificate, proof, encoded or b"")
         if user is None:
             raise errors.StatusError(401, "Unauthorized", "Unauthorized")
         return impersonated(user, list(request.headers.items()), self.authorization)
