@@ -84,7 +84,7 @@ def parse(body: bytes, media: str, kind: str = "Object") -> Any:
         raise _malformed(_JSON_FAULT + syntax.json_fault(body), body, media, kind) from error
     except yaml.YAMLError as error:
         raise _malformed(_YAML_FAULT + syntax.yaml_fault(error), body, media, kind) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError) as error:  # what PyYAML trips over in `!!int ""` and `!!bool x`
         raise _malformed(f"{_YAML_FAULT}{error}", body, media, kind) from error
     except RecursionError:
         raise errors.bad_request("the body is nested too deeply") from None
