@@ -19,6 +19,7 @@ _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abb
 _DAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
 _EVERY = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST = 2**63 / 1e9  # seconds that a Go duration holds
 _HORIZON = 5  # years without a fitting day: there is none (30 February)
 
 
@@ -134,6 +135,8 @@ def _interval(text: str) -> timedelta:
     if not parts or "".join(number + unit for number, unit in parts) != given:
         raise ScheduleError(f"failed to parse duration {text}")
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise ScheduleError(f"failed to parse duration {text}: time: invalid duration")
     return timedelta(seconds=max(1, int(seconds)))
 
 
