@@ -143,8 +143,9 @@ async def _channels(request: web.Request, target: KubeletTarget, subprotocol: st
 
         async def up() -> None:
             async for message in socket:
-                if message.type == WSMsgType.BINARY:
-                    channels.from_client(message.data)
+                if message.type in {WSMsgType.BINARY, WSMsgType.TEXT}:  # Python's client sends text as it is
+                    data = message.data
+                    channels.from_client(data.encode() if isinstance(data, str) else data)
                     await send()
 
         await send()
