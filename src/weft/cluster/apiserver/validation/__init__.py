@@ -6,7 +6,7 @@ from typing import Any
 from weft.cluster.apiserver import names
 from weft.cluster.apiserver.errors import FieldError, invalid_value, required
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.validation import cluster, pods, services, workloads
+from weft.cluster.apiserver.validation import cluster, network_policies, pods, services, workloads
 
 Obj = dict[str, Any]
 
@@ -21,6 +21,7 @@ _NEW: dict[tuple[str, str], Callable[[Obj], list[FieldError]]] = {
     ("apps", "StatefulSet"): workloads.selecting,
     ("batch", "Job"): workloads.job,
     ("batch", "CronJob"): workloads.cron_job,
+    ("networking.k8s.io", "NetworkPolicy"): network_policies.network_policy,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): cluster.custom_resource_definition,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): cluster.webhooks,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): cluster.webhooks,
