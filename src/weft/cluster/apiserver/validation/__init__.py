@@ -7,7 +7,15 @@ from weft.cluster.apiserver import names
 from weft.cluster.apiserver.cel.engine import Engine
 from weft.cluster.apiserver.errors import FieldError, invalid_value, required
 from weft.cluster.apiserver.kinds import Kind
-from weft.cluster.apiserver.validation import cluster, definitions, pods, policies, services, workloads
+from weft.cluster.apiserver.validation import (
+    cluster,
+    definitions,
+    network_policies,
+    pods,
+    policies,
+    services,
+    workloads,
+)
 
 Obj = dict[str, Any]
 
@@ -22,6 +30,7 @@ _NEW: dict[tuple[str, str], Callable[[Obj], list[FieldError]]] = {
     ("apps", "StatefulSet"): workloads.selecting,
     ("batch", "Job"): workloads.job,
     ("batch", "CronJob"): workloads.cron_job,
+    ("networking.k8s.io", "NetworkPolicy"): network_policies.network_policy,
     definitions.KIND: definitions.definition,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policies.policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policies.binding,
