@@ -79,6 +79,7 @@ class Runner:
         self._order: deque[Key] = deque()
         self._wake = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     def changed(self, kind: Kind, obj: Json) -> None:
         """Note which objects a change concerns."""
@@ -140,7 +141,18 @@ class Runner:
         return bool(outcome.refused)
 
     def _later(self, key: Key, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self.add, key)
+        """Have a look after so long, unless there will be one before that."""
+        loop = asyncio.get_running_loop()
+        held = self._timers.get(key)
+        if held and held.when() <= loop.time() + seconds:
+            return
+        if held:
+            held.cancel()
+        self._timers[key] = loop.call_later(seconds, self._ring, key)
+
+    def _ring(self, key: Key) -> None:
+        del self._timers[key]
+        self.add(key)
 
     def _world(self) -> World:
         return World(self._caches, self._clock())
