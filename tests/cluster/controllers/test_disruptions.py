@@ -132,4 +132,5 @@ def test_the_room_that_was_made_for_a_pod_is_not_taken_by_a_lesser_one() -> None
     stage.delete(PODS, "low", grace=0)
     stage.settle()
     assert stage.get(PODS, "vip")["spec"]["nodeName"] == "a"
+    assert "nominatedNodeName" not in stage.get(PODS, "vip")["status"]
     assert not stage.get(PODS, "quick")["spec"].get("nodeName")

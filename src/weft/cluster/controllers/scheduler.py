@@ -103,7 +103,7 @@ class Scheduler(Controller):
             chosen = scoring.best(pod, asked, fitting, neighbours)
             if claims := needs.awaiting(chosen):
                 return Plan(claims)
-            return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name)])
+            return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name), *_denominated(pod)])
         found = {name: objection for name, objection in objections.items() if objection}
         return _preempt(pod, asked, sites, found, names, needs, world) or _told(pod, _no_node(found), world)
 
@@ -149,6 +149,13 @@ def _scheduled(pod: Json, node: str) -> Tell:
     namespace, name = key_of(pod)
     message = f"Successfully assigned {namespace}/{name} to {node}"
     return Tell(pod, PODS, "Scheduled", message, _NAME, action="Binding")
+
+
+def _denominated(pod: Json) -> list[Change]:
+    """A pod that has its node no longer waits for room to be made."""
+    if not pod.get("status", {}).get("nominatedNodeName"):
+        return []
+    return [Patch(PODS, pod, {"status": {"nominatedNodeName": None}}, "status")]
 
 
 def _objection(pod: Json, asked: Amounts, site: Site, needs: Volumes, neighbours: Neighbours) -> _Objection | None:
