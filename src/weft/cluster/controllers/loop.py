@@ -5,7 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import aiohttp
@@ -134,11 +134,15 @@ class Runner:
         for change, error in outcome.refused:
             if isinstance(change, Create) and error.code not in {409, 404}:
                 # people look for the reason in the events of the owner
-                told = self.controller.refused(key, error, self._world())
-                await self._performer.perform(told.changes, now)
+                await self._performer.perform(self._told(key, change, error).changes, now)
             elif error.code not in {404, 409}:
                 log.warning("%s: %s/%s: %s", self.controller.name, *key, error)
         return bool(outcome.refused)
+
+    def _told(self, key: Key, change: Create, error: ApiError) -> Plan:
+        if change.otherwise is None:
+            return self.controller.refused(key, error, self._world())
+        return Plan([replace(change.otherwise, message=f"{change.otherwise.message}{error.message}")])
 
     def _later(self, key: Key, seconds: float) -> None:
         """Have a look after so long, unless there will be one before that."""
