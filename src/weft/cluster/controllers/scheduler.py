@@ -105,7 +105,10 @@ class Scheduler(Controller):
                 return Plan(claims)
             return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name), *_denominated(pod)])
         found = {name: objection for name, objection in objections.items() if objection}
-        return _preempt(pod, asked, sites, found, names, needs, world) or _told(pod, _no_node(found), world)
+        if room_made := _preempt(pod, asked, sites, found, names, needs, world):
+            return room_made
+        told = _told(pod, _no_node(found), world)
+        return Plan([*told.changes, *_denominated(pod)], told.again)
 
     def _sites(self, pod: Json, world: World) -> list[Site]:
         """The nodes with the pods there, and with those that others have made room for."""
@@ -152,7 +155,7 @@ def _scheduled(pod: Json, node: str) -> Tell:
 
 
 def _denominated(pod: Json) -> list[Change]:
-    """A pod that has its node no longer waits for room to be made."""
+    """Keep no room for a pod any longer: it has its node, or cannot be where room was made."""
     if not pod.get("status", {}).get("nominatedNodeName"):
         return []
     return [Patch(PODS, pod, {"status": {"nominatedNodeName": None}}, "status")]
