@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.cluster.apiserver.servers import Home, Kubectl
+from tests.cluster.apiserver.test_webhooks import Hooks, hooks
 
+__all__ = ["hooks"]
 _SPEC: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -425,3 +427,18 @@ async def test_a_webhook_converts_between_versions(
     assert "conversion webhook for example.com/v1, Kind=Gear failed: no idea" in refused.err
     await kubectl("get", "gears.v1.example.com", "one")
     await kubectl("delete", "crd", "gears.example.com", "--timeout=10s")
+
+
+async def test_admission_sees_the_version_that_it_asks_for(
+    hooks: Hooks, kubectl: Kubectl, converter: tuple[Converter, dict[str, Any]]
+) -> None:
+    await create(kubectl, _converting(converter[1]))
+    rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["gears"]}
+    grow = [{"op": "replace", "path": "/spec/replicas", "value": 7}]
+    condition = [{"name": "small", "expression": "object.spec.replicas < 5"}]
+    await hooks.add("grows", lambda _: grow, rule, matchConditions=condition)
+    second = {"apiVersion": "example.com/v2", "kind": "Gear", "metadata": {"name": "two"}, "spec": {"size": 4}}
+    await kubectl("create", "-f", "-", stdin=json.dumps(second))
+    assert hooks.seen("grows")[0]["object"]["spec"]["replicas"] == 4
+    size = await kubectl("get", "gears.v2.example.com", "two", "-o", "jsonpath={.spec.size}")
+    assert size.out == "7"

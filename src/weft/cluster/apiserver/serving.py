@@ -97,7 +97,7 @@ def _reachable(binds: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
 def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSession) -> Server:
     caller = Caller(session)
     conversion = Conversion(cluster, caller)
-    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, caller)), conversion)
+    writing = Writing(cluster, Admission(cluster, Webhooks(cluster, caller, conversion)), conversion)
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)
     tokens = Tokens.load(cluster, settings.pki("sa.key").read_bytes())

@@ -79,5 +79,5 @@ class Admission:
         if deletes and (call.kind.group, call.kind.plural) == ("", "namespaces") and call.name in _IMMORTAL:
             raise errors.forbidden(call.kind, call.name, "this namespace may not be deleted")
         noderestriction.check(attributes)
-        policies.check(attributes, self.cluster)
+        await policies.check(attributes, self.cluster, self.webhooks.conversion)
         await self.webhooks.validate(attributes)
