@@ -485,3 +485,16 @@ async def test_no_schema_is_too_odd_for_an_answer(kubectl: Kubectl, path: str, v
     assert "its log says why" not in answered.err
     made = await kubectl("create", "--validate=false", "-f", "-", stdin=gear(tags=["a"], color="red"), ok=False)
     assert "its log says why" not in made.err
+
+
+async def test_a_deprecated_version_warns(kubectl: Kubectl) -> None:
+    crd = definition()
+    old = {**crd["spec"]["versions"][0], "name": "v1beta1", "storage": False, "deprecated": True}
+    older = {**old, "name": "v1alpha1", "deprecationWarning": "v1alpha1 is no good"}
+    crd["spec"]["versions"] += [old, older]
+    await create(kubectl, crd)
+    seen = await kubectl("get", "gears.v1beta1.example.com")
+    assert "Warning: example.com/v1beta1 Gear is deprecated; use example.com/v1 Gear\n" in seen.err
+    made = await kubectl("create", "-f", "-", stdin=gear().replace("example.com/v1", "example.com/v1alpha1"))
+    assert "Warning: v1alpha1 is no good\n" in made.err
+    assert "Warning" not in (await kubectl("get", "gears")).err

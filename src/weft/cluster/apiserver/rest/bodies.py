@@ -15,6 +15,8 @@ from weft.cluster.apiserver.tables.render import Include, Version
 
 LARGEST = 3 * 1024 * 1024
 """Bytes of a body; the API server's own limit."""
+WARNING = web.RequestKey("WARNING", str)
+"""Under this name a request keeps a warning for its answer."""
 _TABLE = re.compile(r"as=Table")
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
 _DEPTH = 100
@@ -149,6 +151,16 @@ def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] 
     body = obj if isinstance(obj, bytes) else msgspec.json.encode(obj)
     response = web.Response(body=body, status=code, content_type="application/json")
     for warning in warnings or ():
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
-        response.headers.add("Warning", f'299 - "{quoted}"')
+        _add_warning(response, warning)
     return response
+
+
+def _add_warning(response: web.StreamResponse, warning: str) -> None:
+    quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
+    response.headers.add("Warning", f'299 - "{quoted}"')
+
+
+async def warn(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what the request itself is warned of to its answer, whatever that is."""
+    if warning := request.get(WARNING):
+        _add_warning(response, warning)

@@ -49,6 +49,7 @@ class Server:
         app = web.Application(client_max_size=bodies.LARGEST)
         app.router.add_route("*", "/{path:.*}", self.handle)
         app.on_shutdown.append(self._end_watches)
+        app.on_response_prepare.append(bodies.warn)
         return app
 
     async def _end_watches(self, _app: web.Application) -> None:
@@ -164,6 +165,8 @@ class Server:
             if request.method != "POST":
                 raise errors.method_not_allowed(kind, request.method)
             return await self.below.review(request, call)
+        if (custom := self.cluster.scheme.custom(kind)) and custom.deprecation:
+            request[bodies.WARNING] = custom.deprecation
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)
