@@ -26,6 +26,8 @@ class CustomVersion:
     """Whether the schema has CEL rules."""
     conversion: dict[str, Any] = field(default_factory=dict)
     list_kind: str = ""
+    deprecation: str = ""
+    """What every request in this version is warned of."""
     ending: bool = False
     """Whether the definition is being deleted."""
 

@@ -101,7 +101,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
     authorization = Authorization(cluster)
     caller = Caller(session)
     conversion = Conversion(cluster, caller)
-    admission = Admission(cluster, Webhooks(cluster, caller), authorization, QuotaGate(cluster))
+    admission = Admission(cluster, Webhooks(cluster, caller, conversion), authorization, QuotaGate(cluster))
     writing = Writing(cluster, admission, conversion)
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)

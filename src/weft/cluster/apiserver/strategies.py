@@ -76,6 +76,8 @@ def _begin(kind: Kind, obj: Obj) -> None:
         case "batch", "Job":
             _own_pods(obj)
             obj["status"] = {}
+        case "admissionregistration.k8s.io", "ValidatingAdmissionPolicy":
+            obj["status"] = {"observedGeneration": 1, "typeChecking": {}}
         case "apps", "ReplicaSet" | "StatefulSet":
             obj["status"] = {"replicas": 0}
         case "apps", _ if has_status(kind):
@@ -163,7 +165,9 @@ def wanted(obj: Obj) -> Obj:
 def count_generation(obj: Obj, before: Obj) -> None:
     """Count one more generation where the update changed what is wanted, in place."""
     if wanted(obj) != wanted(before):
-        obj["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        generation = obj["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        if obj["kind"] == "ValidatingAdmissionPolicy":  # in force at once, and checked before it was stored
+            obj["status"] = {"observedGeneration": generation, "typeChecking": {}}
 
 
 def qos_class(pod: Obj) -> str:

@@ -200,7 +200,7 @@ class Checker:
         text = macros.expand(text)
         try:
             compiled = self.environment.compile(optional_old(text) if self.old_is_optional else text)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise CompileError(self._told(str(error))) from error
         name: str = compiled.return_type().name()
         return name

@@ -20,6 +20,8 @@ LARGEST = 3 * 1024 * 1024
 """Bytes of a body; the API server's own limit."""
 _TABLE = re.compile(r"as=Table\b")
 _PARTIAL = re.compile(r"as=PartialObjectMetadata(List)?\b")
+WARNING = web.RequestKey("WARNING", str)
+"""Under this name a request keeps a warning for its answer."""
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
 _JSON = ("", "application/json", "text/plain", "application/octet-stream")
 _YAML = ("application/yaml", "application/apply-patch+yaml", "text/yaml")
@@ -224,3 +226,10 @@ def _told(warnings: list[str]) -> Iterator[str]:
             return
         quoted = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
         yield f'299 - "{quoted}"'
+
+
+async def warn(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what the request itself is warned of to its answer, whatever that is."""
+    if warning := request.get(WARNING):
+        for header in _told([warning]):
+            response.headers.add("Warning", header)

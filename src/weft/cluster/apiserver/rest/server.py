@@ -57,6 +57,7 @@ class Server:
         app.router.add_route("*", "/{path:.*}", self.handle)
         app.on_response_prepare.append(_dressed)
         app.on_shutdown.append(self._end_watches)
+        app.on_response_prepare.append(bodies.warn)
         return app
 
     async def _end_watches(self, _app: web.Application) -> None:
@@ -184,6 +185,8 @@ class Server:
             return await self.below.review(request, call)
         if kind.group == usage.GROUP:
             return await self.usage.handle(request, call)
+        if (custom := self.cluster.scheme.custom(kind)) and custom.deprecation:
+            request[bodies.WARNING] = custom.deprecation
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)
