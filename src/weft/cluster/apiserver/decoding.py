@@ -63,7 +63,8 @@ class _Walk:
             if isinstance(value, bool) or not isinstance(value, int | str):
                 raise self.wrong_type(value, path, owner, {"type": "intstr.IntOrString"})
             return value
-        match _type(schema), value:
+        wanted = _type(schema)
+        match wanted, value:
             case ("object", dict()):
                 return self.object(value, schema, path, name or owner)
             case ("array", list()):
@@ -71,9 +72,9 @@ class _Walk:
                 return [self.value(item, items, f"{path}[{i}]", owner) for i, item in enumerate(value)]
             case ("", _):
                 return value
-        if not _is(value, _type(schema)) or (_type(schema) == "integer" and not _holds(value, schema)):
+        if not _is(value, wanted) or (wanted == "integer" and not _holds(value, schema)):
             raise self.wrong_type(value, path, owner, schema)
-        return int(value) if _type(schema) == "integer" else value
+        return int(value) if wanted == "integer" else value
 
     def object(self, value: dict[str, Any], schema: Schema, path: str, owner: str) -> dict[str, Any]:
         properties = schema.get("properties")
@@ -109,7 +110,9 @@ class _Walk:
 
 def _type(schema: Schema) -> str:
     kind = schema.get("type", "")
-    return next((item for item in kind if item != "null"), "") if isinstance(kind, list) else str(kind)
+    if isinstance(kind, str):
+        return kind
+    return next((item for item in kind if item != "null"), "")
 
 
 def _is(value: Any, wanted: str) -> bool:
