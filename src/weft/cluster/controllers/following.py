@@ -23,7 +23,7 @@ class Follower:
         self._defined: dict[str, Kind] = {}
 
     async def start(self, kinds: Iterable[Kind]) -> None:
-        """Follow these kinds and all others that are served; returns once these are known, and the others may be."""
+        """Follow these kinds and all others that are served; returns once these are known, and most others."""
         for kind in (CRDS, *kinds):
             self._follow(kind)
         await self._known()
