@@ -9,7 +9,7 @@ from weft.adapters.kube.kinds import CRDS, Kind
 from weft.cluster.controllers.cache import Cache
 from weft.cluster.controllers.objects import condition
 
-_PATIENCE = 5.0  # seconds that custom kinds get to be listed before the controllers begin
+_PATIENCE = 5.0  # seconds that other kinds get to be listed before the controllers begin
 _FLEETING = {"Event"}  # nothing owns them and they own nothing
 
 
@@ -23,7 +23,7 @@ class Follower:
         self._defined: dict[str, Kind] = {}
 
     async def start(self, kinds: Iterable[Kind]) -> None:
-        """Follow these kinds and all others that are served; returns once they are known."""
+        """Follow these kinds and all others that are served; returns once these are known, and most others."""
         for kind in (CRDS, *kinds):
             self._follow(kind)
         await self._known()
@@ -31,7 +31,6 @@ class Follower:
         async for kind in served(self._kube, {}):
             if kind.kind not in _FLEETING and f"{kind.plural}.{kind.group}" not in defined:
                 self._follow(kind)
-        await self._known()
         for crd in self.caches[CRDS]:
             self.defined(crd)
         try:
