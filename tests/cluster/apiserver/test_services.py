@@ -98,7 +98,6 @@ async def test_a_refused_or_dry_write_holds_nothing(kube: Kube) -> None:
             service("x", allocateLoadBalancerNodePorts=False)["spec"],
             "may only be used when `type` is 'LoadBalancer'",
         ),
-        (service("x", {"port": 10250}, type="LoadBalancer")["spec"], "since it is used by kubelet"),
         (
             service("x", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 5}})["spec"],
             "must not be set when session affinity is None",

@@ -5,7 +5,7 @@ from typing import Any
 
 from weft.cluster.apiserver import defaults, errors, structural, validation
 from weft.cluster.apiserver.cluster import Call, Obj
-from weft.cluster.apiserver.decoding import decode, missing
+from weft.cluster.apiserver.decoding import decode, json_type, missing
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import Scheme
 
@@ -19,8 +19,8 @@ def typed(obj: Any, kind: Kind) -> Obj:
     said_version, said_kind = obj.get("apiVersion"), obj.get("kind")
     if said_kind and said_kind != kind.kind:
         raise errors.bad_request(
-            f'{said_kind} in version "{said_version}" cannot be handled as a {kind.kind}: converting ({said_kind})'
-            f" to ({kind.kind}): unknown conversion"
+            f'{said_kind} in version "{str(said_version).rpartition("/")[2]}" cannot be handled as a {kind.kind}:'
+            f" converting ({_go_name(said_version, said_kind)}) to ({_internal(kind)}): unknown conversion"
         )
     if said_version and said_version != kind.api_version:
         raise errors.bad_request(
@@ -31,9 +31,17 @@ def typed(obj: Any, kind: Kind) -> Obj:
     if metadata is not None and not isinstance(metadata, dict):
         raise errors.bad_request(
             f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: json: cannot unmarshal'
-            f" {type(metadata).__name__} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
+            f" {json_type(metadata)} into Go struct field {kind.kind}.metadata of type v1.ObjectMeta"
         )
     return {**obj, "apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata or {}}
+
+
+def _go_name(version: Any, kind: Any) -> str:
+    return f"{str(version).rpartition('/')[2]}.{kind}"
+
+
+def _internal(kind: Kind) -> str:
+    return f"{kind.group.partition('.')[0] or 'core'}.{kind.kind}"
 
 
 def clean(call: Call, obj: Obj, scheme: Scheme, *, quiet: bool = False) -> Obj:
@@ -54,20 +62,22 @@ def clean(call: Call, obj: Obj, scheme: Scheme, *, quiet: bool = False) -> Obj:
         decoded = decode(obj, kind, schema, scheme.schemas)
         result, unknown = decoded.obj, decoded.unknown
     if not quiet:
-        _unknown(call, unknown)
+        _strict(call, [f'duplicate field "{path}"' for path in call.repeated], unknown)
     return result
 
 
-def _unknown(call: Call, unknown: Sequence[str]) -> None:
-    if not unknown or call.validation == "Ignore":
+def _strict(call: Call, repeated: Sequence[str], unknown: Sequence[str]) -> None:
+    """Say what a strict decoder says of a body: as warnings, or as a refusal."""
+    found = [*repeated, *(f'unknown field "{path}"' for path in unknown)]
+    if not found or call.validation == "Ignore":
         return
-    if call.validation == "Strict":
-        listed = ", ".join(f'unknown field "{path}"' for path in unknown)
-        raise errors.bad_request(
-            f'{call.kind.kind} in version "{call.kind.version}" cannot be handled as a {call.kind.kind}:'
-            f" strict decoding error: {listed}"
-        )
-    call.warnings += [f'unknown field "{path}"' for path in unknown]
+    if call.validation == "Warn":
+        call.warnings += found
+        return
+    raise errors.bad_request(
+        f'{call.kind.kind} in version "{call.kind.version}" cannot be handled as a {call.kind.kind}:'
+        f" strict decoding error: {', '.join(found)}"
+    )
 
 
 def fill(kind: Kind, obj: Obj, scheme: Scheme) -> None:
@@ -80,15 +90,15 @@ def fill(kind: Kind, obj: Obj, scheme: Scheme) -> None:
 
 def check(kind: Kind, obj: Obj, scheme: Scheme, before: Obj | None = None) -> None:
     """Refuse an object that its kind does not allow (422 with every field), or a change from `before`."""
-    found = validation.metadata(kind, obj)
-    if custom := scheme.custom(kind):
+    custom = scheme.custom(kind)
+    found = validation.metadata(kind, obj, before, built_in=custom is None)
+    if custom:
         found += structural.check(obj, custom.schema)
     elif schema := scheme.schemas.of(kind):
-        own = validation.check(kind, obj)
+        own = validation.check(kind, obj, before)
         found += own
-        named = {error.field for error in own}
-        found += [error for error in missing(obj, schema, scheme.schemas) if error.field not in named]
-    if before is not None and not found:
-        found += validation.check_change(kind, obj, before)
+        if not validation.complete(kind):
+            named = {error.field for error in own}
+            found += [error for error in missing(obj, schema, scheme.schemas) if error.field not in named]
     if found:
         raise errors.invalid(kind, obj["metadata"].get("name", ""), found)
