@@ -98,10 +98,6 @@ async def test_a_refused_or_dry_write_holds_nothing(kube: Kube) -> None:
             service("x", allocateLoadBalancerNodePorts=False)["spec"],
             "may only be used when `type` is 'LoadBalancer'",
         ),
-        (
-            service("x", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 5}})["spec"],
-            "must not be set when session affinity is None",
-        ),
     ],
 )
 async def test_what_kubernetes_refuses_is_refused_in_its_words(

@@ -1,13 +1,17 @@
 """Bringing what a client sent to the form of its kind, and saying what is wrong with it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from weft.cluster.apiserver import defaults, errors, structural, validation
+from weft.cluster.apiserver.cautions import of_custom, of_object
 from weft.cluster.apiserver.cluster import Call, Obj
 from weft.cluster.apiserver.decoding import decode, json_type, missing
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import Scheme
+
+_WRONG_TYPE = re.compile(r"json: cannot unmarshal (\w+) into Go struct field \S+ of type (\S+)")
 
 
 def typed(obj: Any, kind: Kind) -> Obj:
@@ -59,7 +63,10 @@ def clean(call: Call, obj: Obj, scheme: Scheme, *, quiet: bool = False) -> Obj:
         schema = scheme.schemas.of(kind)
         if schema is None:
             return obj
-        decoded = decode(obj, kind, schema, scheme.schemas)
+        try:
+            decoded = decode(obj, kind, schema, scheme.schemas)
+        except errors.StatusError as error:
+            raise _refused(call, error) from None
         result, unknown = decoded.obj, decoded.unknown
     if not quiet:
         _strict(call, [f'duplicate field "{path}"' for path in call.repeated], unknown)
@@ -74,10 +81,36 @@ def _strict(call: Call, repeated: Sequence[str], unknown: Sequence[str]) -> None
     if call.validation == "Warn":
         call.warnings += found
         return
-    raise errors.bad_request(
+    refused = errors.bad_request(
         f'{call.kind.kind} in version "{call.kind.version}" cannot be handled as a {call.kind.kind}:'
         f" strict decoding error: {', '.join(found)}"
     )
+    raise _refused(call, refused)
+
+
+def _refused(call: Call, error: errors.StatusError) -> errors.StatusError:
+    """A body that cannot be decoded, or, where it came of a patch, the patch that is to blame."""
+    if not call.patch:
+        return error
+    why = error.message.partition(f" cannot be handled as a {call.kind.kind}: ")[2] or error.message
+    found = errors.invalid_value("patch", call.patch, _converted(why) if call.patch.startswith("map[") else why)
+    causes = [{"reason": found.reason, "message": found.text, "field": found.field}]
+    return errors.StatusError(422, "Invalid", f' "" is invalid: {found}', {"causes": causes})
+
+
+def _converted(why: str) -> str:
+    """A wrong type in the words of the converter that takes strategic patches, which is no JSON decoder."""
+    if not (found := _WRONG_TYPE.fullmatch(why)):
+        return why
+    value, wanted = found[1], found[2]
+    given = {"number": "int64", "object": "map", "array": "slice"}.get(value, value)
+    if wanted.startswith(("[]", "map[")):
+        return f"cannot restore {'slice' if wanted.startswith('[]') else 'map'} from {given}"
+    if "." in wanted:
+        return f"cannot restore struct from: {given}"
+    if (value, wanted) == ("number", "string"):
+        return "cannot convert int64 to string"
+    return f"unrecognized type: {wanted}"
 
 
 def fill(kind: Kind, obj: Obj, scheme: Scheme) -> None:
@@ -102,3 +135,8 @@ def check(kind: Kind, obj: Obj, scheme: Scheme, before: Obj | None = None) -> No
             found += [error for error in missing(obj, schema, scheme.schemas) if error.field not in named]
     if found:
         raise errors.invalid(kind, obj["metadata"].get("name", ""), found)
+
+
+def cautions(kind: Kind, obj: Obj, scheme: Scheme, before: Obj | None = None) -> list[str]:
+    """What whoever writes this object is warned of."""
+    return of_custom(obj) if scheme.custom(kind) else of_object(kind, obj, before)

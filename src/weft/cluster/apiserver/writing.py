@@ -38,6 +38,7 @@ class Writing:
         forms.fill(call.kind, obj, self.cluster.scheme)
         strategies.prepare_create(call.kind, obj, self.cluster.scheme, self.cluster.world.stamp())
         forms.check(call.kind, obj, self.cluster.scheme)
+        call.warnings += forms.cautions(call.kind, obj, self.cluster.scheme)
         await self.admission.validate(attributes)
         if not owned:
             track(obj, None, self._writer(call), Grammar.of(call.kind, self.cluster.scheme))
@@ -153,6 +154,8 @@ class Writing:
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
             forms.check(kind, obj, scheme, before)
+        if not call.subresource:
+            call.warnings += forms.cautions(kind, obj, scheme, before)
         await self.admission.validate(attributes)
         if strategies.counts_generations(kind, scheme):
             strategies.count_generation(obj, before)

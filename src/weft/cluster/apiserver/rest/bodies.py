@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -193,7 +193,12 @@ def answer(obj: Mapping[str, Any] | bytes, code: int = 200, warnings: list[str] 
     """A JSON answer, with its warnings."""
     body = obj if isinstance(obj, bytes) else msgspec.json.encode(obj)
     response = web.Response(body=body, status=code, content_type="application/json")
-    for warning in warnings or ():
+    warn(response, warnings or ())
+    return response
+
+
+def warn(response: web.StreamResponse, warnings: Sequence[str]) -> None:
+    """Have an answer carry warnings, which kubectl prints."""
+    for warning in warnings:
         quoted = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
         response.headers.add("Warning", f'299 - "{quoted}"')
-    return response

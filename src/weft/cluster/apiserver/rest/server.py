@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths
+from weft.cluster.apiserver import cautions, errors, paths
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
@@ -166,7 +166,10 @@ class Server:
             return await self.below.review(request, call)
         if call.subresource:
             return await self._below(request, call)
-        return await self._verb(request, path, call)
+        response = await self._verb(request, path, call)
+        if (why := cautions.of_version(kind)) and not response.prepared:
+            bodies.warn(response, [why])
+        return response
 
     def _allow(self, request: web.Request, path: ResourcePath, kind: Kind, user: User) -> None:
         verb = self._asked(request, path)

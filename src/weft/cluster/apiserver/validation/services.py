@@ -215,9 +215,6 @@ def _address_changed(new: Obj, old: Obj) -> Found:
     if _headless(new) and _headless(old):
         return
     is_, was = _listed(new), _listed(old)
-    # whoever changes the first form alone means both
-    if new.get("clusterIP") != old.get("clusterIP") and new.get("clusterIPs") == old.get("clusterIPs"):
-        is_ = [new["clusterIP"]] if new.get("clusterIP") else None
     if was and not is_:
         yield invalid_value("spec.clusterIPs[0]", go_list(is_), "primary clusterIP can not be unset")
     elif was and is_ and is_[0] != was[0]:
