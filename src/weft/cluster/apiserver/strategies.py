@@ -11,6 +11,8 @@ Obj = dict[str, Any]
 _GENERATION = frozenset(
     {
         ("", "Pod"),
+        ("", "PodTemplate"),
+        ("", "ReplicationController"),
         ("apps", "Deployment"),
         ("apps", "ReplicaSet"),
         ("apps", "DaemonSet"),
@@ -20,6 +22,7 @@ _GENERATION = frozenset(
         ("batch", "CronJob"),
         ("discovery.k8s.io", "EndpointSlice"),
         ("networking.k8s.io", "Ingress"),
+        ("networking.k8s.io", "IngressClass"),
         ("networking.k8s.io", "NetworkPolicy"),
         ("policy", "PodDisruptionBudget"),
         ("scheduling.k8s.io", "PriorityClass"),

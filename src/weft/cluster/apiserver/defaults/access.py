@@ -26,6 +26,11 @@ def volume_claim(obj: Obj) -> None:
     obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
 
 
+def spec(obj: Obj) -> None:
+    """Go prints a struct even where nothing is in it."""
+    obj.setdefault("spec", {})
+
+
 def volume(obj: Obj) -> None:
     """Volumes hold file systems and are kept when their claims go."""
     spec = obj.setdefault("spec", {})
@@ -37,6 +42,7 @@ def volume(obj: Obj) -> None:
 
 def limit_range(obj: Obj) -> None:
     """What containers get follows from the most and the least they may have."""
+    spec(obj)
     for limit in (obj.get("spec") or {}).get("limits") or ():
         if limit.get("type") != "Container":
             continue

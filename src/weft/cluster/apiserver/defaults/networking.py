@@ -48,7 +48,7 @@ def endpoint_slice(obj: Obj) -> None:
 
 def ingress_class(obj: Obj) -> None:
     """Parameters are of the cluster."""
-    if parameters := (obj.get("spec") or {}).get("parameters"):
+    if parameters := obj.setdefault("spec", {}).get("parameters"):
         parameters.setdefault("scope", "Cluster")
 
 

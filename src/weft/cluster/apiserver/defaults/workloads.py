@@ -115,5 +115,6 @@ def cron_job(obj: Obj) -> None:
     spec.setdefault("failedJobsHistoryLimit", 1)
     template = spec.get("jobTemplate")
     if isinstance(template, dict):
+        template.setdefault("metadata", {})
         inner = template.setdefault("spec", {})
         _template(inner)

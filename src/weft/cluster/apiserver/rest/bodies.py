@@ -18,7 +18,7 @@ LARGEST = 3 * 1024 * 1024
 """Bytes of a body; the API server's own limit."""
 _TABLE = re.compile(r"as=Table")
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
-_JSON = frozenset({"", "application/json"})
+_JSON = frozenset({"", "application/json", "text/plain", "application/octet-stream"})
 _DEPTH = 100
 _NODES = 500_000
 """Values in one YAML body, with every alias counted as often as it is used."""
@@ -58,9 +58,7 @@ def parse(body: bytes, media: str) -> Any:
             case "application/yaml" | "application/apply-patch+yaml" | "text/yaml":
                 loaded = yaml.load(body, _Loader)  # noqa: S506 - a subclass of the safe loader
                 value = _as_json(loaded, _DEPTH, iter(range(_NODES)))
-            case "" | "application/json" | "text/plain" | "application/octet-stream":
-                value = msgspec.json.decode(body)
-            case _ if media.endswith("+json"):
+            case _ if media in _JSON or media.endswith("+json"):
                 value = msgspec.json.decode(body)
             case _:
                 raise errors.StatusError(

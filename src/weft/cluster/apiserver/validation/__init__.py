@@ -116,7 +116,9 @@ def metadata(kind: Kind, obj: Obj, before: Obj | None, *, built_in: bool) -> lis
         return [required("metadata.name", "name or generateName is required")]
     found: list[FieldError] = []
     if before is None:
-        if meta.get("generateName"):
+        if (
+            meta.get("generateName") and kind.kind != "Event"
+        ):  # those are named after what they are about, and a dot
             found += names.generated(kind, meta["generateName"])
         found += names.of_kind(kind, meta["name"])
     else:
