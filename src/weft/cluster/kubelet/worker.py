@@ -415,7 +415,7 @@ class Worker:
 
 def _grace(pod: Pod) -> int:
     value = pod["spec"].get("terminationGracePeriodSeconds")
-    return 30 if value is None else int(value)
+    return 30 if value is None else int(value) if value >= 0 else 1
 
 
 def _deletion_grace(pod: Pod) -> int:

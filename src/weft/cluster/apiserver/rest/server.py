@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths, usage
+from weft.cluster.apiserver import cautions, errors, paths, usage
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
@@ -185,8 +185,9 @@ class Server:
             return await self.below.review(request, call)
         if kind.group == usage.GROUP:
             return await self.usage.handle(request, call)
-        if (custom := self.cluster.scheme.custom(kind)) and custom.deprecation:
-            request[bodies.WARNING] = custom.deprecation
+        custom = self.cluster.scheme.custom(kind)
+        if why := custom.deprecation if custom else cautions.of_version(kind):
+            request[bodies.WARNING] = why
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)
