@@ -10,7 +10,7 @@ from typing import Any
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cel.engine import OLD_SELF, Engine, EvaluationError, uses
 from weft.cluster.apiserver.cel.types import escape
-from weft.cluster.apiserver.cel.values import convert
+from weft.cluster.apiserver.cel.values import align, convert
 from weft.cluster.apiserver.errors import FieldError
 from weft.cluster.apiserver.schemas import Schema
 
@@ -90,7 +90,8 @@ class Validator:
     def _rules(self, place: _Place) -> None:
         data: dict[str, Any] = {"self": convert(place.value, place.schema, root=place.root)}
         if place.old is not None:
-            data[OLD_SELF] = convert(place.old, place.schema, root=place.root)
+            old = align(place.old, place.value, place.schema)
+            data[OLD_SELF] = convert(old, place.schema, root=place.root)
         for rule in place.schema[RULES]:
             if self.clock() > self._until:
                 self._invalid(place, _OUT_OF_BUDGET)
