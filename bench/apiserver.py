@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
@@ -21,6 +20,9 @@ from tests.cluster.apiserver.servers import Home, make_home
 COUNT = 5_000
 CLIENTS = 10
 UPDATES = 1_000
+WATCHERS = 200
+SETTLE = 15
+"""Seconds in which the server gives back what it no longer needs."""
 IDLE_REAL = 278
 """MiB of a real kube-apiserver (1.36) at rest on such a machine."""
 LOADED_REAL = 464
@@ -41,12 +43,14 @@ def main(folder: Path, console: Console) -> None:
     """Measure, and print the table."""
     home = make_home(folder)
     console.print(f"creating {COUNT} Services and {COUNT} EndpointSlices with {CLIENTS} clients")
-    start = time.monotonic()
-    with subprocess.Popen([sys.executable, "-m", "bench.apiserver", str(folder), str(home.port)]) as server:
-        try:
-            figures = asyncio.run(_measure(home, server.pid, start))
-        finally:
-            server.send_signal(signal.SIGTERM)
+    figures = []
+    for measure in (_measure, _measure_again):
+        start = time.monotonic()
+        with subprocess.Popen(_command(home)) as server:
+            try:
+                figures += asyncio.run(measure(home, server.pid, start))
+            finally:
+                server.send_signal(signal.SIGTERM)
     table = Table(title="The API server alone", title_justify="left")
     for column in ("FIGURE", "VALUE", "KUBE-APISERVER", "RATIO"):
         table.add_column(column, justify="left" if column == "FIGURE" else "right")
@@ -58,10 +62,27 @@ def main(folder: Path, console: Console) -> None:
     console.print(table)
 
 
+def _command(home: Home) -> list[str]:
+    """The server; with PROFILE=FILE under cProfile, whose figures of the last start are in that file."""
+    profile = ["-m", "cProfile", "-o", os.environ["PROFILE"]] if "PROFILE" in os.environ else []
+    bind = f"127.0.0.1:{home.port}"
+    server = ["apiserver", "--home", str(home.path), "--bind", bind, "--without-controllers"]
+    return [sys.executable, *profile, "-m", "weft", *server]
+
+
+async def _measure_again(home: Home, _pid: int, start: float) -> list[Figure]:
+    """What a start costs with all those objects stored."""
+    context = home.access.ssl_context()
+    connector = aiohttp.TCPConnector(ssl=context)
+    async with aiohttp.ClientSession(f"https://127.0.0.1:{home.port}", connector=connector) as session:
+        await _until_ready(session)
+        return [Figure(f"start to ready with {2 * COUNT} objects", time.monotonic() - start, "s")]
+
+
 async def _measure(home: Home, pid: int, start: float) -> list[Figure]:
     context = home.access.ssl_context()
     base = f"https://127.0.0.1:{home.port}"
-    connector = aiohttp.TCPConnector(ssl=context, limit=CLIENTS + 2)
+    connector = aiohttp.TCPConnector(ssl=context, limit=0)
     async with aiohttp.ClientSession(base, connector=connector) as session:
         await _until_ready(session)
         started = Figure("start to ready", time.monotonic() - start, "s")
@@ -70,8 +91,9 @@ async def _measure(home: Home, pid: int, start: float) -> list[Figure]:
         writes = await _create(session)
         loaded = Figure(f"memory after {2 * COUNT} objects", _memory(pid), "MiB", LOADED_REAL)
         lists = [await _list(session, path) for path in (SERVICES, SLICES)]
-        watched = await _watch(session)
-        after = Figure("memory after lists and watch", _memory(pid), "MiB")
+        watched = [*await _watch(session), await _fan_out(session)]
+        await asyncio.sleep(SETTLE)
+        after = Figure(f"memory {SETTLE} s after lists and watches", _memory(pid), "MiB", LOADED_REAL)
     return [started, idle, writes, loaded, *lists, *watched, after]
 
 
@@ -159,23 +181,26 @@ async def _watch(session: aiohttp.ClientSession) -> list[Figure]:
     ]
 
 
-async def _serve(folder: Path, port: int) -> None:
-    from ipaddress import IPv4Network
-
-    from weft.cluster.apiserver.serving import Settings, serve
-    from weft.cluster.apiserver.world import World
-
-    settings = Settings(folder, (("127.0.0.1", port),), IPv4Network("10.96.0.0/12"))
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    async with serve(settings, World(lambda: datetime.now(UTC), random.SystemRandom())):
-        await ended.wait()
+async def _fan_out(session: aiohttp.ClientSession) -> Figure:
+    """From sending a patch until the last of many watchers has its event."""
+    async with session.get(SLICES, params={"limit": "1"}) as answer:
+        version = (await answer.json())["metadata"]["resourceVersion"]
+    query, forever = {"watch": "true", "resourceVersion": version}, aiohttp.ClientTimeout(total=None)
+    headers = {"Content-Type": "application/merge-patch+json"}
+    watches = [await session.get(SLICES, params=query, timeout=forever) for _ in range(WATCHERS)]
+    delays = []
+    for number in range(50):
+        change = msgspec.json.encode({"metadata": {"annotations": {"fan": str(number)}}})
+        start = time.monotonic()
+        patch = asyncio.ensure_future(session.patch(f"{SLICES}/app-{number}", data=change, headers=headers))
+        await asyncio.gather(*(watch.content.readline() for watch in watches))
+        delays.append((time.monotonic() - start) * 1000)
+        (await patch).release()
+    for watch in watches:
+        watch.close()
+    return Figure(f"patch to the last of {WATCHERS} watchers (median)", median(delays), "ms")
 
 
 if __name__ == "__main__":
-    if profile := os.environ.get("PROFILE"):  # a file for cProfile's figures of the server
-        import cProfile
-
-        cProfile.run("asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))", profile)
-    else:
-        asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))
+    with tempfile.TemporaryDirectory() as temporary:
+        main(Path(temporary), Console())

@@ -1,6 +1,7 @@
 """`weft up`, `down` and `status` as a user meets them when something is in the way."""
 
 import fcntl
+import itertools
 import json
 import os
 import socket
@@ -41,6 +42,16 @@ def test_help_says_what_down_removes_and_keeps(machine: str) -> None:
 
     assert "Delete the cluster" in shown
     assert "images.yaml" in shown
+
+
+@pytest.mark.parametrize("words", [("up",), ("down",), ("node", "stop")])
+def test_paragraphs_of_help_fill_their_lines(machine: str, words: tuple[str, ...]) -> None:
+    shown = weft(machine, *words, "--help", COLUMNS="80").stdout
+    lines = [line.strip() for line in shown.split("╭")[0].splitlines()]
+
+    for line, following in itertools.pairwise(lines):
+        if line and following:
+            assert len(line) + len(following.split(" ")[0]) >= 77, f"{line!r} had room for more"
 
 
 def test_status_without_a_cluster_is_code_3_and_names_the_next_command(machine: str, tmp_path: Path) -> None:

@@ -1,112 +1,18 @@
-"""Whatever bytes come, a decoder gives a value or refuses them in its own words: nothing else is ever raised.
+"""Whatever bytes come, a decoder gives a value or refuses them in its own words.
 
-`corpus/DECODER/*` are inputs that went wrong once or that reach far into a decoder; Hypothesis goes on from there.
+Hypothesis goes on from the kept inputs; `python -m tests.fuzz.guided` goes further, by coverage.
 """
 
-import contextlib
 import json
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fuzz.decoders import CASES, DECODERS, run
 
-from weft.cluster.apiserver import decoding, paths, protobuf, quantities, selectors, spdy
-from weft.cluster.apiserver.catalog import BUILT_IN
-from weft.cluster.apiserver.errors import StatusError
-from weft.cluster.apiserver.patches import json as json_patch
-from weft.cluster.apiserver.patches import strategic
-from weft.cluster.apiserver.rest import bodies
-from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.spdy_dictionary import DICTIONARY
-from weft.cluster.apiserver.streams_channels import Channels
-
-CORPUS = Path(__file__).with_name("corpus")
-SCHEMAS = Schemas.bundled()
-KINDS = {kind.kind: kind for kind in BUILT_IN if kind.kind in {"Pod", "Service", "Deployment"}}
-Decoder = Callable[[bytes], object]
-
-
-def pod() -> dict[str, object]:
-    return {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "a", "env": [{"name": "A"}]}]}}
-
-
-def body(media: str) -> Decoder:
-    return lambda data: bodies.parse(data, media)
-
-
-def typed(data: bytes) -> object:
-    value = bodies.parse(data, "application/json")
-    if not isinstance(value, dict):
-        return None
-    return [decoding.decode(value, kind, SCHEMAS.of(kind) or {}, SCHEMAS) for kind in KINDS.values()]
-
-
-def patched(data: bytes) -> object:
-    return json_patch.apply(pod(), bodies.parse(data, "application/json-patch+json"))
-
-
-def merged(data: bytes) -> object:
-    kind = KINDS["Pod"]
-    patch = bodies.parse(data, "application/strategic-merge-patch+json")
-    return strategic.apply(pod(), patch, SCHEMAS.of(kind) or {}, SCHEMAS)
-
-
-def spdy_frames(data: bytes) -> object:
-    for client in (True, False):
-        session = spdy.Session(client=client)
-        if client:
-            session.open({"streamtype": "error"})
-        session.receive(data)
-    return session.data_to_send()
-
-
-def channels(data: bytes) -> object:
-    one = Channels({"stdin": "true", "stdout": "true", "tty": "true"})
-    one.from_client(data)
-    return [one.from_kubelet(data), one.lost(), one.to_kubelet()]
-
-
-def labels(data: bytes) -> object:
-    return selectors.parse_labels(data.decode(errors="replace"))
-
-
-def fields(data: bytes) -> object:
-    return selectors.parse_fields(data.decode(errors="replace"), "pods")
-
-
-def quantity(data: bytes) -> object:
-    return quantities.canonical(data.decode(errors="replace"))
-
-
-def path(data: bytes) -> object:
-    return paths.parse(data.decode(errors="replace"))
-
-
-DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
-    "json": (body("application/json"), (StatusError,)),
-    "yaml": (body("application/yaml"), (StatusError,)),
-    "protobuf-body": (body("application/vnd.kubernetes.protobuf"), (StatusError,)),
-    "protobuf": (protobuf.decode, (protobuf.ProtobufError,)),
-    "typed": (typed, (StatusError,)),
-    "json-patch": (patched, (StatusError,)),
-    "strategic-merge-patch": (merged, (StatusError,)),
-    "spdy": (spdy_frames, (spdy.SpdyError,)),
-    "channels": (channels, ()),
-    "label-selector": (labels, (StatusError,)),
-    "field-selector": (fields, (StatusError,)),
-    "quantity": (quantity, (ValueError,)),
-    "path": (path, ()),
-}
-CASES = [(folder.name, file) for folder in sorted(CORPUS.iterdir()) for file in sorted(folder.iterdir())]
-
-
-def run(name: str, data: bytes) -> None:
-    decode, refusal = DECODERS[name]
-    with contextlib.suppress(*refusal):
-        decode(data)
 
 
 @pytest.mark.parametrize(("name", "file"), CASES, ids=lambda one: one.name if isinstance(one, Path) else one)

@@ -54,7 +54,7 @@ class Kubelet:
                         case _:
                             pass
                 self.flush()
-        except ConnectionError:
+        except (ConnectionError, spdy.SpdyError):
             pass
         finally:
             for task in self.tasks:
@@ -100,8 +100,13 @@ async def run_piped(kubelet: Kubelet, command: list[str]) -> None:
 
     if "stdin" in names:
         kubelet.start(feed())
-    await asyncio.gather(copy(process.stdout, "stdout"), copy(process.stderr, "stderr"))
-    finish(kubelet, await process.wait())
+    try:
+        await asyncio.gather(copy(process.stdout, "stdout"), copy(process.stderr, "stderr"))
+        finish(kubelet, await process.wait())
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def run_in_terminal(kubelet: Kubelet, command: list[str]) -> None:

@@ -1,11 +1,15 @@
 """Match conditions of webhooks, and ValidatingAdmissionPolicies in force."""
 
+from ipaddress import IPv4Network
+
 import pytest
 from tests.cluster.apiserver.servers import Kubectl
 from tests.cluster.apiserver.test_webhooks import HERE, Hooks, add_key, config_map, hooks
 
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
+from weft.cluster.apiserver import bootstrap
+from weft.cluster.apiserver.rest.server import Server
 
 __all__ = ["hooks"]
 _CONFIG_MAPS = {"resources": ["configmaps"]}
@@ -164,4 +168,38 @@ async def test_a_broken_policy_can_be_mended(kubectl: Kubectl) -> None:
     said = "expression 'object.spec.nope == 1' resulted in error: no such key: nope"
     assert said in await deploy(kubectl, "any", 1)
     await kubectl("apply", "-f", "-", stdin=closed.replace("failurePolicy: Fail", "failurePolicy: Ignore"))
+    seen = ("get", "validatingadmissionpolicy", "few-replicas.example.com", "-o")
+    assert (await kubectl(*seen, "jsonpath={.metadata.generation} {.status.observedGeneration}")).out == "2 2"
     assert "created" in await deploy(kubectl, "any", 1)
+
+
+_CLOSED = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: closed}
+spec:
+  matchConstraints:
+    resourceRules: [{apiGroups: ['*'], apiVersions: ['*'], operations: ['*'], resources: [services]}]
+  validations: [{expression: 'false', message: closed for today}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: closed}
+spec: {policyName: closed, validationActions: [Deny]}
+"""
+
+
+async def test_a_policy_that_refuses_everything_does_not_keep_the_server_from_starting(
+    kubectl: Kubectl, server: Server
+) -> None:
+    async def start(address: str) -> None:
+        writing, network = server.resources.writing, IPv4Network("10.96.0.0/12")
+        await bootstrap.run(server.cluster, writing, network, [(address, 6443)])
+
+    await start("10.0.0.1")
+    await kubectl("apply", "-f", "-", stdin=_CLOSED)
+    refused = await kubectl("create", "service", "clusterip", "s", "--tcp=80", ok=False)
+    assert "denied request: closed for today" in refused.err
+    await start("10.0.0.2")
+    addresses = await kubectl("get", "endpoints", "kubernetes", "-o", "jsonpath={.subsets[*].addresses[*].ip}")
+    assert addresses.out == "10.0.0.2"

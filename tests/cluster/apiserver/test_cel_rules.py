@@ -165,6 +165,19 @@ async def test_transition_rules_hold_on_updates_only_and_follow_the_keys_of_list
     assert "spec.listeners[0]" not in refused.err
 
 
+async def test_the_order_of_lists_that_are_maps_or_sets_is_no_change(kubectl: Kubectl) -> None:
+    schema = yaml.safe_load(_SPEC)
+    schema["properties"]["tags"] = {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}}
+    same = "self.listeners == oldSelf.listeners && self.tags == oldSelf.tags"
+    schema["x-kubernetes-validations"] = [{"rule": same, "message": "nothing may change"}]
+    await kubectl("create", "-f", "-", stdin=definition(yaml.safe_dump(schema)))
+    x, z = "{name: x, port: 1, protocol: TCP}", "{name: z, port: 2, protocol: TCP}"
+    await kubectl("apply", "-f", "-", stdin=widget(f"{{replicas: 1, listeners: [{x}, {z}], tags: [a, b]}}"))
+    await kubectl("apply", "-f", "-", stdin=widget(f"{{replicas: 1, listeners: [{z}, {x}], tags: [b, a]}}"))
+    fewer = widget(f"{{replicas: 1, listeners: [{z}, {x}], tags: [b]}}")
+    assert "nothing may change" in (await kubectl("apply", "-f", "-", stdin=fewer, ok=False)).err
+
+
 async def test_rules_hold_for_the_status(served: Kubectl) -> None:
     await served("apply", "-f", "-", stdin=widget("{replicas: 1}"))
     patch = ("patch", "widget", "w", "--subresource=status", "--type=merge", "-p")

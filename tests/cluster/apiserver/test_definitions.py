@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 from tests.cluster.apiserver.servers import Home, Kubectl
+from tests.cluster.apiserver.test_webhooks import Hooks, hooks
 
+from weft.cluster.apiserver.crds import CLEANUP
+from weft.cluster.apiserver.rest.server import Server
+from weft.cluster.apiserver.store import Key
+
+__all__ = ["hooks"]
 _SPEC: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -425,3 +431,70 @@ async def test_a_webhook_converts_between_versions(
     assert "conversion webhook for example.com/v1, Kind=Gear failed: no idea" in refused.err
     await kubectl("get", "gears.v1.example.com", "one")
     await kubectl("delete", "crd", "gears.example.com", "--timeout=10s")
+
+
+async def test_admission_sees_the_version_that_it_asks_for(
+    hooks: Hooks, kubectl: Kubectl, converter: tuple[Converter, dict[str, Any]]
+) -> None:
+    await create(kubectl, _converting(converter[1]))
+    rule = {"apiGroups": ["example.com"], "apiVersions": ["v1"], "resources": ["gears"]}
+    grow = [{"op": "replace", "path": "/spec/replicas", "value": 7}]
+    condition = [{"name": "small", "expression": "object.spec.replicas < 5"}]
+    await hooks.add("grows", lambda _: grow, rule, matchConditions=condition)
+    second = {"apiVersion": "example.com/v2", "kind": "Gear", "metadata": {"name": "two"}, "spec": {"size": 4}}
+    await kubectl("create", "-f", "-", stdin=json.dumps(second))
+    assert hooks.seen("grows")[0]["object"]["spec"]["replicas"] == 4
+    size = await kubectl("get", "gears.v2.example.com", "two", "-o", "jsonpath={.spec.size}")
+    assert size.out == "7"
+
+
+async def test_a_definition_that_an_older_server_took_can_go(kubectl: Kubectl, server: Server) -> None:
+    crd = _with("type", None)
+    crd["metadata"] |= {"uid": "1", "creationTimestamp": "2020-01-01T00:00:00Z", "finalizers": [CLEANUP]}
+    crd["spec"]["names"] |= {"singular": "gear", "listKind": "GearList"}
+    crd["spec"]["conversion"] = {"strategy": "None"}
+    key = Key("apiextensions.k8s.io/customresourcedefinitions", "", "gears.example.com")
+    await server.cluster.store.create(key, crd)
+    await kubectl("label", "crd", "gears.example.com", "a=b")
+    await kubectl("delete", "crd", "gears.example.com", "--timeout=10s")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("properties/spec/properties/tags/items", 5),
+        ("properties/spec/properties/tags/items", [{"type": "string"}]),
+        ("properties/spec/additionalProperties", 5),
+        ("properties/spec/allOf", [1]),
+        ("properties/spec/properties", []),
+        ("properties/spec/properties/color", None),
+        ("properties/spec/properties/color/default", {"a": [None]}),
+        ("properties/spec/properties/color/enum", 5),
+        ("properties/spec/x-kubernetes-validations", 5),
+        ("properties/spec/x-kubernetes-validations", [{"rule": 5}]),
+        ("properties/spec/x-kubernetes-validations", [{"message": "x"}]),
+        ("properties/spec/x-kubernetes-validations", [{"rule": "(" * 4000 + "true"}]),
+        ("properties/spec/x-kubernetes-validations", [{"rule": "true", "fieldPath": "]["}]),
+        ("properties/spec/properties/ports/x-kubernetes-list-map-keys", [{}]),
+    ],
+)
+async def test_no_schema_is_too_odd_for_an_answer(kubectl: Kubectl, path: str, value: Any) -> None:
+    text = json.dumps(_with(path, value))
+    answered = await kubectl("create", "--validate=false", "-f", "-", stdin=text, ok=False)
+    assert "InternalError" not in answered.err
+    assert "its log says why" not in answered.err
+    made = await kubectl("create", "--validate=false", "-f", "-", stdin=gear(tags=["a"], color="red"), ok=False)
+    assert "its log says why" not in made.err
+
+
+async def test_a_deprecated_version_warns(kubectl: Kubectl) -> None:
+    crd = definition()
+    old = {**crd["spec"]["versions"][0], "name": "v1beta1", "storage": False, "deprecated": True}
+    older = {**old, "name": "v1alpha1", "deprecationWarning": "v1alpha1 is no good"}
+    crd["spec"]["versions"] += [old, older]
+    await create(kubectl, crd)
+    seen = await kubectl("get", "gears.v1beta1.example.com")
+    assert "Warning: example.com/v1beta1 Gear is deprecated; use example.com/v1 Gear\n" in seen.err
+    made = await kubectl("create", "-f", "-", stdin=gear().replace("example.com/v1", "example.com/v1alpha1"))
+    assert "Warning: v1alpha1 is no good\n" in made.err
+    assert "Warning" not in (await kubectl("get", "gears")).err

@@ -257,6 +257,14 @@ async def test_a_program_may_speak_the_fourth_version_of_the_channels(cluster: C
     assert messages[-1][0] == 3
 
 
+async def test_a_program_may_send_its_input_as_text(cluster: Cluster) -> None:
+    async with aiohttp.ClientSession() as session:
+        url = f"{cluster.url}/api/v1/namespaces/default/pods/p/exec?command=cat&stdin=true&stdout=true"
+        async with session.ws_connect(url, protocols=["v4.channel.k8s.io"]) as socket:
+            await socket.send_str("\x00typed\n")
+            assert (await socket.receive(timeout=10)).data == b"\x01typed\n"
+
+
 @versions
 async def test_a_log_is_shown_to_its_end(cluster: Cluster, version: str) -> None:
     code, out, err = await cluster.kubectl(version, "logs", "p")

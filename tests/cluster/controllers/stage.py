@@ -124,7 +124,7 @@ class Stage:
 
     def _do(self, change: Change) -> None:
         match change:
-            case Create(kind, obj, then):
+            case Create(kind, obj, then, _):
                 made = self.put(kind, obj)
                 self.events += [then.message.format(name=made["metadata"]["name"])] if then else []
             case Patch(kind, of, patch):

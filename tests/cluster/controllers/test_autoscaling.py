@@ -170,3 +170,12 @@ def test_of_several_metrics_the_one_that_wants_most_decides() -> None:
     decision = decided(measured("50m", "50m"), 2, both)
     assert decision.replicas == 6  # eight are wanted, four at once are allowed
     assert decision.why == "memory resource above target"
+
+
+def test_how_near_is_near_enough_is_for_each_direction_to_say() -> None:
+    keen = scaler(behavior={"scaleUp": {"tolerance": "0.02"}})
+    assert decided(measured("52m", "52m"), 2, keen).replicas == 3
+    assert decided(measured("52m", "52m"), 2).replicas == 2
+    calm = scaler(behavior={"scaleDown": {"tolerance": "0.6"}})
+    assert decided(measured("25m", "25m"), 2, calm).replicas == 2
+    assert decided(measured("25m", "25m"), 2).replicas == 1

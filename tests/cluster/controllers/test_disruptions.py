@@ -132,4 +132,24 @@ def test_the_room_that_was_made_for_a_pod_is_not_taken_by_a_lesser_one() -> None
     stage.delete(PODS, "low", grace=0)
     stage.settle()
     assert stage.get(PODS, "vip")["spec"]["nodeName"] == "a"
+    assert "nominatedNodeName" not in stage.get(PODS, "vip")["status"]
     assert not stage.get(PODS, "quick")["spec"].get("nodeName")
+
+
+def test_room_is_not_kept_for_a_pod_that_cannot_come_any_more() -> None:
+    stage = Stage([Scheduler()])
+    stage.put(NODES, node("a"))
+    low = asking("low", 0)
+    stage.put(PODS, low | {"spec": low["spec"] | {"nodeName": "a"}})
+    stage.slow_deletion = True
+    stage.put(PODS, asking("vip", 10))
+    quick = asking("quick", 5)
+    quick["spec"]["tolerations"] = [{"operator": "Exists"}]
+    stage.put(PODS, quick)
+    stage.settle()
+    assert stage.get(PODS, "vip")["status"]["nominatedNodeName"] == "a"
+    stage.change(NODES, "a", {"spec": {"taints": [{"key": "closed", "effect": "NoSchedule"}]}})
+    stage.delete(PODS, "low", grace=0)
+    stage.settle()
+    assert not stage.get(PODS, "vip")["status"].get("nominatedNodeName")
+    assert stage.get(PODS, "quick")["spec"].get("nodeName") == "a"

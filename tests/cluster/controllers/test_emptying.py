@@ -13,6 +13,7 @@ from weft.adapters import clock
 from weft.adapters.kube.client import ApiError, Json, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS, CRDS, EVENTS, NAMESPACES, SECRETS, SERVICEACCOUNTS, Kind
 from weft.cluster import controllers
+from weft.cluster.controllers.emptying import Content
 from weft.cluster.controllers.objects import condition, owner_reference
 
 __all__ = ["home", "kube", "server"]  # fixtures
@@ -134,3 +135,17 @@ async def test_a_secret_for_a_token_gets_one_that_works_and_goes_with_its_accoun
     async with asyncio.timeout(20):
         while "robot" in [obj["metadata"]["name"] for obj in await controlled.list(SECRETS, "default")]:
             await asyncio.sleep(0.05)
+
+
+def test_groups_that_do_not_answer_are_named() -> None:
+    content = Content(unknown={"metrics.k8s.io/v1beta1": "the server is currently unable to handle the request"})
+    told = content.conditions()[0]
+    assert (told["type"], told["status"], told["reason"]) == (
+        "NamespaceDeletionDiscoveryFailure",
+        "True",
+        "DiscoveryFailed",
+    )
+    assert told["message"] == (
+        "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: "
+        "metrics.k8s.io/v1beta1: the server is currently unable to handle the request"
+    )

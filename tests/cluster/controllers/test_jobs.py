@@ -8,7 +8,8 @@ from tests.cluster.controllers.stage import START, Stage, template
 
 from weft.adapters.kube.client import Json
 from weft.adapters.kube.kinds import CRONJOBS, JOBS
-from weft.cluster.controllers import job_indexes, schedule
+from weft.cluster import schedule
+from weft.cluster.controllers import job_indexes
 from weft.cluster.controllers.cronjobs import CronJobs
 from weft.cluster.controllers.garbage import Garbage
 from weft.cluster.controllers.jobs import Jobs
@@ -191,7 +192,7 @@ def test_a_suspended_cronjob_rests_and_a_late_one_misses_what_is_past_its_deadli
         ("0 0 1-7/2 feb *", "", "2026-02-01T00:00"),
         ("15,45 */6 * * *", "", "2026-01-01T00:15"),
         ("0 12 13 * 5", "", "2026-01-02T12:00"),  # days and weekdays both given: either is enough
-        ("0 0 * * 7", "", "2026-01-04T00:00"),
+        ("0 0 * * 0", "", "2026-01-04T00:00"),
         ("@monthly", "", "2026-02-01T00:00"),
         ("@every 90m", "", "2026-01-01T01:30"),
         ("0 8 * * *", "America/New_York", "2026-01-01T13:00"),

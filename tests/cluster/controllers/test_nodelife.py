@@ -125,6 +125,17 @@ def test_pods_of_a_node_that_was_removed_go_after_a_while(stage: Stage) -> None:
     assert not stage.names()
 
 
+def test_pods_of_a_node_that_is_said_to_be_out_of_service_go_without_its_kubelet(stage: Stage) -> None:
+    stage.slow_deletion = True
+    come_up(stage, pod("p", tolerations=tolerating(300)))
+    stage.wait(40)
+    taints = stage.get(NODES, "a")["spec"]["taints"]
+    out = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
+    stage.change(NODES, "a", {"spec": {"taints": [*taints, out]}})
+    stage.settle()
+    assert not stage.names()
+
+
 def test_of_too_many_finished_pods_the_oldest_go() -> None:
     stage = Stage([PodCollector(many=2)])
     stage.put(NODES, node("a"))

@@ -245,6 +245,8 @@ def test_pods_that_are_still_stopping_are_counted(stage: Stage) -> None:
     stage.change(DEPLOYMENTS, "web", {"spec": {"replicas": 1}})
     stage.settle()
     assert stage.get(DEPLOYMENTS, "web")["status"]["terminatingReplicas"] == 2
+
+
 def test_a_refusal_that_names_another_pod_each_time_is_written_into_the_status_once(stage: Stage) -> None:
     stage.put(DEPLOYMENTS, deployment(1))
     stage.settle()

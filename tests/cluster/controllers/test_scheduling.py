@@ -256,3 +256,11 @@ def test_a_claim_for_one_pod_alone_keeps_others_waiting(stage: Stage) -> None:
     stage.delete(PODS, "first")
     stage.settle()
     assert stage.get(PODS, "second")["spec"]["nodeName"]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("podAffinity", "b"), ("podAntiAffinity", "a")])
+def test_what_pods_there_would_like_is_heard_too(stage: Stage, kind: str, expected: str) -> None:
+    here = pod("here", affinity=near(kind, hard=False), nodeSelector={"zone": "west"})
+    assert place(stage, here) == "b"
+    assert place(stage, pod("balance", nodeSelector={"zone": "east"})) == "a"
+    assert place(stage, pod("new", {"app": "db"})) == expected

@@ -136,3 +136,20 @@ def test_a_pod_goes_only_where_its_volume_can_be_reached(stage: Stage) -> None:
     stage.put(PODS, user())
     stage.settle()
     assert stage.get(PODS, "p")["spec"]["nodeName"] == "b"
+
+
+def test_what_a_claim_waits_for_is_told_again_every_fifteen_seconds_as_long_as_it_waits(stage: Stage) -> None:
+    waiting = "waiting for first consumer to be created before binding"
+    stage.put(PERSISTENTVOLUMECLAIMS, claim())
+    stage.wait(31)
+    assert stage.events.count(waiting) == 3
+    stage.put(PODS, user())
+    stage.wait(60)
+    assert stage.events.count(waiting) == 3
+
+
+def test_a_claim_whose_pod_fits_nowhere_names_it(stage: Stage) -> None:
+    stage.put(PODS, user() | {"spec": user()["spec"] | {"nodeSelector": {"no": "where"}}})
+    stage.put(PERSISTENTVOLUMECLAIMS, claim())
+    stage.settle()
+    assert "waiting for pod p to be scheduled" in stage.events

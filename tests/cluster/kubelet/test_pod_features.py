@@ -335,3 +335,32 @@ async def test_a_privileged_container_may_join_any_pod(node: Node) -> None:
 def _debugger(status: Json) -> Json:
     found: Json = (status.get("ephemeralContainerStatuses") or [{"state": {}}])[0]["state"]
     return found
+
+
+async def test_a_container_starts_anew_for_the_limits_that_its_resize_policy_names(
+    node: Node, containerd: Containerd
+) -> None:
+    policy = [
+        {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+        {"resourceName": "memory", "restartPolicy": "RestartContainer"},
+    ]
+    limits = {"limits": {"cpu": "500m", "memory": "64Mi"}}
+    web = pod("renewed", script("sleep 1000", resources=limits, resizePolicy=policy))
+    node.pods.apply(web)
+    await node.ready("renewed")
+    for cpu, memory, restarts in (("1", "64Mi", 0), ("1", "96Mi", 1)):
+        web = copy.deepcopy(web)
+        web["spec"]["containers"][0]["resources"] = {"limits": {"cpu": cpu, "memory": memory}}
+        node.pods.apply(web)
+        await node.until(
+            "renewed",
+            lambda status, restarts=restarts: (  # type: ignore[misc]  # bound now
+                status["containerStatuses"][0]["restartCount"] == restarts
+                and status["containerStatuses"][0]["ready"]
+            ),
+        )
+        async with asyncio.timeout(10):
+            while limit_of(node, containerd, "renewed", "cpu", "cpu.cfs_quota_us") != "100000":
+                await asyncio.sleep(0.05)
+    assert limit_of(node, containerd, "renewed", "memory", "memory.limit_in_bytes") == str(96 << 20)
+    assert "Killing: Container main resize requires restart" in node.memory.told("renewed")

@@ -203,6 +203,11 @@ async def test_names_outside_are_refused_at_once_where_nobody_can_be_asked() -> 
         assert asyncio.get_running_loop().time() - started < 1
 
 
+async def test_a_single_word_that_is_no_name_is_nxdomain_so_that_programs_ask_no_more() -> None:
+    async with serving(dns.Resolver(directory())) as port:
+        assert dns_messages.outcome(await ask_udp(port, dns_messages.ask("nobody", "A"))) == ("NXDOMAIN", ())
+
+
 async def test_an_answer_too_large_for_a_datagram_says_so_and_is_whole_by_tcp() -> None:
     async with serving(dns.Resolver(directory())) as port:
         question = dns_messages.ask("many.sidecar.svc.cluster.local", "A")

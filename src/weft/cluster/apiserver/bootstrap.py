@@ -1,5 +1,6 @@
 """What is there from the start: namespaces, roles, priorities, the `kubernetes` Service and its endpoints."""
 
+import logging
 from collections.abc import Sequence
 from ipaddress import IPv4Network
 
@@ -8,6 +9,7 @@ from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.users import MASTERS, User
 from weft.cluster.apiserver.writing import Writing
 
+_log = logging.getLogger(__name__)
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _SERVER = User("system:apiserver", groups=(MASTERS,))
 _PRIORITIES = (
@@ -35,8 +37,21 @@ def _call(cluster: Cluster, group: str, plural: str, namespace: str = "", name: 
 
 
 async def _ensure(writing: Writing, call: Call, obj: Obj) -> None:
-    """Create the object, or write what it should be over what it is."""
+    """Create the object, or write what it should be over what it is.
+
+    What admission refuses stays as it is: a user's policy or a webhook whose pod is not up yet must not keep the
+    server from starting.
+    """
     name = obj["metadata"]["name"]
+    try:
+        await _write(writing, call, obj, name)
+    except errors.StatusError as error:
+        if writing.cluster.store.get(call.key()._replace(name=name)) is None:
+            raise
+        _log.warning("%s %s stays as it was: %s", call.kind.plural, name, error)
+
+
+async def _write(writing: Writing, call: Call, obj: Obj, name: str) -> None:
     try:
         await writing.create(call, obj)
     except errors.StatusError as error:

@@ -48,6 +48,10 @@ class Call:
     validation: Validation = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    """The fields that the body has twice, of which the last counts."""
+    patch: str = ""
+    """The patch, as refusals show it; empty where the request is none."""
 
     def key(self) -> Key:
         """What the object is stored under."""

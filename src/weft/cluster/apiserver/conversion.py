@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from weft.cluster.apiserver import errors
+from weft.cluster.apiserver.admission.attributes import Attributes
 from weft.cluster.apiserver.cluster import Cluster, Obj
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import storage_api_version
@@ -64,6 +65,20 @@ class Conversion:
             return to_stored(kind, obj, self.cluster.scheme)
         wanted = storage_api_version(kind, self.cluster.scheme)
         return (await self._converted(kind, wanted, [obj], config))[0]
+
+    async def between(self, kind: Kind, obj: Obj | None) -> Obj | None:
+        """An object of any version of a kind, in the version `kind`."""
+        config = self._webhook(kind)
+        if obj is None or config is None:
+            return obj and {**obj, "apiVersion": kind.api_version}
+        return (await self._converted(kind, kind.api_version, [obj], config))[0]
+
+    async def show(self, attributes: Attributes, kind: Kind) -> None:
+        """Let admission see a request's objects in the version `kind`, as they are now."""
+        if kind.api_version == attributes.call.kind.api_version or attributes.operation == "CONNECT":
+            return
+        views = await self.between(kind, attributes.obj), await self.between(kind, attributes.old)
+        attributes.views[kind.api_version] = views
 
     def _webhook(self, kind: Kind) -> Obj | None:
         custom = self.cluster.scheme.custom(kind)

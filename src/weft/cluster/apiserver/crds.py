@@ -3,6 +3,7 @@
 from typing import Any
 
 from weft.cluster.apiserver.cel.rules import has_rules
+from weft.cluster.apiserver.discovery import preference
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import CustomVersion, Scheme
 
@@ -40,11 +41,27 @@ def versions(crd: Obj, *, served: bool = True) -> list[CustomVersion]:
             ruled=has_rules((version.get("schema") or {}).get("openAPIV3Schema") or {}),
             conversion=spec.get("conversion") or {},
             list_kind=names.get("listKind") or f"{names['kind']}List",
+            deprecation=_deprecation(spec, version),
             ending=bool(crd["metadata"].get("deletionTimestamp")),
         )
         for version in spec["versions"]
         if version.get("served") or not served
     ]
+
+
+def _deprecation(spec: Obj, version: Obj) -> str:
+    if not version.get("deprecated"):
+        return ""
+    if version.get("deprecationWarning") is not None:
+        return str(version["deprecationWarning"])
+    group, kind, own = spec["group"], spec["names"]["kind"], version["name"]
+    newer = [
+        one["name"]
+        for one in spec["versions"]
+        if one.get("served") and not one.get("deprecated") and preference(one["name"]) > preference(own)
+    ]
+    instead = f"; use {group}/{max(newer, key=preference)} {kind}" if newer else ""
+    return f"{group}/{own} {kind} is deprecated{instead}"
 
 
 def _conflicts(crd: Obj, scheme: Scheme) -> tuple[Obj, str, str]:

@@ -4,6 +4,7 @@ What Go's structs cannot hold is dropped and named (unknown fields), what they h
 one form (quantities), and a wrong type is a 400 that names the field.
 """
 
+import string
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +15,10 @@ from weft.cluster.apiserver.schemas import Schema, Schemas
 # Fields that Kubernetes prints even when they are null.
 _KEPT_NULLS = frozenset({"lastProbeTime"})
 _QUANTITY = "Quantity"
-_GO_TYPES = {
-    "integer": "int32",
-    "boolean": "bool",
-    "string": "string",
-    "number": "float64",
-    "array": "[]",
-    "object": "map",
-}
+_GO_TYPES = {"boolean": "bool", "string": "string", "number": "float64"}
+_BYTES = "byte"
+_BASE64 = frozenset(string.ascii_letters + string.digits + "+/")
+_NO_QUANTITY = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 
 
 @dataclass(slots=True)
@@ -38,16 +35,32 @@ class _Walk:
     schemas: Schemas
     unknown: list[str] = field(default_factory=list)
 
-    def wrong_type(self, value: Any, path: str, owner: str, schema: Schema) -> errors.StatusError:
-        wanted = _GO_TYPES.get(_type(schema), _type(schema))
-        if wanted == "int32" and schema.get("format") == "int64":
-            wanted = "int64"
-        said = json_type(value)
-        if said == "number" and wanted.startswith("int"):
-            said += f" {value}"[:50]
+    def wrong_type(self, value: Any, path: str, owner: str, wanted: str) -> errors.StatusError:
         plain = ".".join(part.partition("[")[0] for part in path.split("."))
-        what = f"json: cannot unmarshal {said} into Go struct field {owner}.{plain} of type {wanted}"
-        return self.refused(what)
+        shown = json_type(value)
+        if shown == "number" and wanted.startswith("int"):
+            shown += f" {value}"[:50]
+        return self.refused(
+            f"json: cannot unmarshal {shown} into Go struct field {owner}.{plain} of type {wanted}"
+        )
+
+    def go_type(self, schema: Schema) -> str:
+        """What Go calls the type of a field."""
+        name = self.schemas.type_name(schema)
+        schema = self.schemas.resolve(schema)
+        match _type(schema):
+            case "integer":
+                return "int64" if schema.get("format") == "int64" else "int32"
+            case "array":
+                return f"[]{self.go_type(schema.get('items', {}))}"
+            case "object" if name:
+                package = "resource" if name == _QUANTITY else self.kind.version
+                return f"{package}.{name}"
+            case "object":
+                extra = schema.get("additionalProperties")
+                return f"map[string]{self.go_type(extra) if isinstance(extra, dict) else 'interface {}'}"
+            case other:
+                return _GO_TYPES.get(other, other)
 
     def refused(self, why: str) -> errors.StatusError:
         return errors.bad_request(
@@ -55,15 +68,16 @@ class _Walk:
         )
 
     def value(self, value: Any, schema: Schema, path: str, owner: str) -> Any:
-        name = self.schemas.type_name(schema)
+        given, name = schema, self.schemas.type_name(schema)
         schema = self.schemas.resolve(schema)
         if name == _QUANTITY:
-            return self.quantity(value, path)
+            return self.quantity(value)
         if "oneOf" in schema:
             if isinstance(value, bool) or not isinstance(value, int | str):
-                raise self.wrong_type(value, path, owner, {"type": "intstr.IntOrString"})
+                raise self.refused(f"json: cannot unmarshal {json_type(value)} into Go value of type int32")
             return value
-        match _type(schema), value:
+        wanted = _type(schema)
+        match wanted, value:
             case ("object", dict()):
                 return self.object(value, schema, path, name or owner)
             case ("array", list()):
@@ -71,9 +85,11 @@ class _Walk:
                 return [self.value(item, items, f"{path}[{i}]", owner) for i, item in enumerate(value)]
             case ("", _):
                 return value
-        if not _is(value, _type(schema)) or (_type(schema) == "integer" and not _holds(value, schema)):
-            raise self.wrong_type(value, path, owner, schema)
-        return int(value) if _type(schema) == "integer" else value
+        if not _is(value, wanted) or (wanted == "integer" and not _holds(value, schema)):
+            raise self.wrong_type(value, path, owner, self.go_type(given))
+        if schema.get("format") == _BYTES and (at := _corrupt_base64(value)) is not None:
+            raise self.refused(f"illegal base64 data at input byte {at}")
+        return int(value) if wanted == "integer" else value
 
     def object(self, value: dict[str, Any], schema: Schema, path: str, owner: str) -> dict[str, Any]:
         properties = schema.get("properties")
@@ -81,11 +97,7 @@ class _Walk:
             extra = schema.get("additionalProperties")
             if not isinstance(extra, dict):
                 return value  # an open object, such as FieldsV1 or RawExtension
-            return {
-                key: self.value(item, extra, f"{path}.{key}", owner)
-                for key, item in value.items()
-                if item is not None
-            }
+            return {key: self.value(item, extra, path, owner) for key, item in value.items() if item is not None}
         result = {}
         for key, item in value.items():
             where = f"{path}.{key}" if path else key
@@ -98,18 +110,35 @@ class _Walk:
                 result[key] = None
         return result
 
-    def quantity(self, value: Any, path: str) -> str:
+    def quantity(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise self.wrong_type(value, path, self.kind.kind, {"type": "resource.Quantity"})
+            raise self.refused(_NO_QUANTITY)
         try:
             return quantities.canonical(str(value).strip())
         except ValueError as error:
             raise self.refused(str(error)) from error
 
 
+def _corrupt_base64(text: str) -> int | None:
+    """The byte at which Go's decoder gives up on a text; None where it is sound. Line ends are nothing."""
+    plain = [(at, letter) for at, letter in enumerate(text) if letter not in "\r\n"]
+    for number, (at, letter) in enumerate(plain):
+        if letter in _BASE64:
+            continue
+        rest = "".join(other for _, other in plain[number:])
+        if letter != "=" or number % 4 < 2:
+            return at
+        if rest == "=" * (4 - number % 4):
+            return None
+        return len(text) if rest == "=" else at + (rest[:2] == "==")
+    return None if len(plain) % 4 == 0 else plain[len(plain) - len(plain) % 4][0]
+
+
 def _type(schema: Schema) -> str:
     kind = schema.get("type", "")
-    return next((item for item in kind if item != "null"), "") if isinstance(kind, list) else str(kind)
+    if isinstance(kind, str):
+        return kind
+    return next((item for item in kind if item != "null"), "")
 
 
 def _is(value: Any, wanted: str) -> bool:

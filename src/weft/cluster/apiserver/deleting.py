@@ -122,9 +122,8 @@ def _grace(call: Call, obj: Obj, options: Options) -> int:
     ended = (obj.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
     if not spec.get("nodeName") or ended:
         return 0  # no kubelet has to stop it (pod strategy, CheckGracefulDelete)
-    if options.grace is not None:
-        return options.grace
-    return int(spec.get("terminationGracePeriodSeconds", 30))
+    grace = int(spec.get("terminationGracePeriodSeconds", 30) if options.grace is None else options.grace)
+    return grace if grace >= 0 else 1  # as kubectl was warned when it made the pod
 
 
 def _waits(call: Call, going: Obj) -> bool:

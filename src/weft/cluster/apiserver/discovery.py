@@ -103,10 +103,10 @@ def _groups(kinds: Iterable[Kind]) -> dict[str, Sequence[str]]:
     groups: dict[str, set[str]] = {}
     for kind in kinds:
         groups.setdefault(kind.group, set()).add(kind.version)
-    return {group: sorted(versions, key=_preference, reverse=True) for group, versions in groups.items()}
+    return {group: sorted(versions, key=preference, reverse=True) for group, versions in groups.items()}
 
 
-def _preference(version: str) -> tuple[int, int, int, str]:
+def preference(version: str) -> tuple[int, int, int, str]:
     """Kubernetes' order of versions: v10, v2, v1, v11beta2, v10beta3, v1alpha1, then others by name."""
     major, _, rest = version.removeprefix("v").partition("beta")
     if rest.isdigit() and major.isdigit():

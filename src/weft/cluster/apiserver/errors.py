@@ -54,10 +54,27 @@ class FieldError:
         return f"{self.field}: {self.text}"
 
 
+class Shown(str):
+    """A bad value as its message shall show it: for what Go prints in a form of its own."""
+
+    __slots__ = ()
+
+
+NIL_MAP = Shown("null")
+"""A map or list that is absent; absent pointers (None) are shown in quotes."""
+
+
 def _shown(value: Any) -> str:
-    if value is None:
-        return '"null"'
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    match value:
+        case Shown():
+            return str(value)
+        case None:
+            return '"null"'
+        case dict() | list():
+            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")  # as Go does
+        case _:
+            return json.dumps(value, ensure_ascii=False)
 
 
 BLOCKED = FieldError(
@@ -102,6 +119,16 @@ def not_found_field(field: str, value: Any) -> FieldError:
     return FieldError(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
 
 
+def too_long(field: str, most: int) -> FieldError:
+    """A value of more bytes than allowed; it is not shown."""
+    return FieldError(field, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
+
+
+def too_many(field: str, count: int, most: int) -> FieldError:
+    """A list of more items than allowed."""
+    return FieldError(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
+
+
 def _details(kind: Kind, name: str) -> dict[str, Any]:
     return {
         **({"name": name} if name else {}),
@@ -131,7 +158,8 @@ def conflict(kind: Kind, name: str, detail: str = "") -> StatusError:
 
 def invalid(kind: Kind, name: str, errors: Sequence[FieldError]) -> StatusError:
     """422 with one cause per field."""
-    text = str(errors[0]) if len(errors) == 1 else "[" + ", ".join(str(error) for error in errors) + "]"
+    said = list(dict.fromkeys(str(error) for error in errors))
+    text = said[0] if len(said) == 1 else "[" + ", ".join(said) + "]"
     details = {
         **({"name": name} if name else {}),
         **({"group": kind.group} if kind.group else {}),

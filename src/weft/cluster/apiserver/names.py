@@ -1,14 +1,16 @@
 """The names that Kubernetes accepts, and what it says of others (`apimachinery/pkg/util/validation`)."""
 
 import re
+from collections.abc import Callable, Mapping
 
-from weft.cluster.apiserver.errors import FieldError, invalid_value
+from weft.cluster.apiserver.errors import FieldError, invalid_value, too_long
 from weft.cluster.apiserver.kinds import Kind
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_WILDCARD = re.compile(rf"\*\.{_SUBDOMAIN.pattern}")
 _VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 
 _SAYS_LABEL = (
@@ -42,14 +44,20 @@ _SAYS_VALUE = (
     " '12345', regex used for validation is"
     " '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
+_SAYS_WILDCARD = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of"
+    " lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com',"
+    f" regex used for validation is '{_WILDCARD.pattern}')"
+)
 _LABELS = frozenset({"namespaces"})
 _LABELS_1035 = frozenset({"services"})
-_PATH_SEGMENTS = frozenset({"roles", "clusterroles", "rolebindings", "clusterrolebindings"})
+_ANNOTATIONS = 256 * 1024
 
 
 def label(value: str) -> str:
     """Why the value is no RFC 1123 label; empty if it is one."""
-    return _judge(value, _LABEL, 63, _SAYS_LABEL)
+    why = _judge(value, _LABEL, 63, _SAYS_LABEL)
+    return "must not contain dots" if why == _SAYS_LABEL and _SUBDOMAIN.fullmatch(value) else why
 
 
 def label_1035(value: str) -> str:
@@ -62,12 +70,27 @@ def subdomain(value: str) -> str:
     return _judge(value, _SUBDOMAIN, 253, _SAYS_SUBDOMAIN)
 
 
+def qualified(key: str) -> list[str]:
+    """Every reason why this is no qualified name (a label's key, a finalizer, a condition's type)."""
+    if key.count("/") > 1:
+        example = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        return [f"a qualified name {_SAYS_QUALIFIED.removeprefix('name part ')} {example}"]
+    prefix, slash, name = key.rpartition("/")
+    found: list[str] = []
+    if slash and not prefix:
+        found.append("prefix part must be non-empty")
+    elif slash and (why := subdomain(prefix)):
+        found.append(f"prefix part {why}")
+    if not name:
+        found.append("name part must be non-empty")
+    elif len(name) > 63:
+        found.append("name part must be no more than 63 bytes")
+    return found if _QUALIFIED.fullmatch(name) else [*found, _SAYS_QUALIFIED]
+
+
 def label_key(key: str) -> str:
     """Why the key can name no label or annotation; empty if it can."""
-    prefix, slash, name = key.rpartition("/")
-    if slash and (why := subdomain(prefix) if prefix else "must be non-empty"):
-        return f"prefix part {why}"
-    return _judge(name, _QUALIFIED, 63, _SAYS_QUALIFIED)
+    return next(iter(qualified(key)), "")
 
 
 def label_value(value: str) -> str:
@@ -81,26 +104,55 @@ def _judge(value: str, pattern: re.Pattern[str], longest: int, says: str) -> str
     return "" if pattern.fullmatch(value) else says
 
 
+def path_segment(name: str) -> str:
+    """Why this cannot stand in a path; empty if it can."""
+    if name in {".", ".."}:
+        return f"may not be '{name}'"
+    return next((f"may not contain '{part}'" for part in ("/", "%") if part in name), "")
+
+
+def wildcard(host: str) -> str:
+    """Why a host with a star in it is no wildcard domain; empty if it is one."""
+    return _judge(host, _WILDCARD, 253, _SAYS_WILDCARD)
+
+
+def _rule(kind: Kind) -> Callable[[str], str]:
+    if kind.group == "rbac.authorization.k8s.io":
+        return path_segment
+    if not kind.group and kind.plural in _LABELS:
+        return label
+    if not kind.group and kind.plural in _LABELS_1035:
+        return label_1035
+    if kind.group == "certificates.k8s.io":
+        return lambda _: ""  # any name will do
+    return subdomain
+
+
 def of_kind(kind: Kind, name: str, path: str = "metadata.name") -> list[FieldError]:
     """What is wrong with an object's name."""
-    if kind.plural in _PATH_SEGMENTS and kind.group == "rbac.authorization.k8s.io":
-        bad = next((part for part in ("/", "%") if part in name), "") or (name if name in {".", ".."} else "")
-        return [invalid_value(path, name, f"may not contain '{bad}'")] if bad else []
-    if kind.plural in _LABELS and not kind.group:
-        why = label(name)
-    elif kind.plural in _LABELS_1035 and not kind.group:
-        why = label_1035(name)
-    else:
-        why = subdomain(name)
+    why = _rule(kind)(name)
     return [invalid_value(path, name, why)] if why else []
 
 
-def labels(given: dict[str, str], path: str) -> list[FieldError]:
+def generated(kind: Kind, prefix: str) -> list[FieldError]:
+    """What is wrong with the beginning of a name that is made up; it may end in a dash."""
+    masked = f"{prefix[:-2]}a" if len(prefix) > 1 and prefix.endswith("-") else prefix
+    why = _rule(kind)(masked)
+    return [invalid_value("metadata.generateName", prefix, why)] if why else []
+
+
+def labels(given: Mapping[str, str], path: str) -> list[FieldError]:
     """What is wrong with a map of labels."""
-    found = [invalid_value(path, key, why) for key in given if (why := label_key(key))]
-    return found + [invalid_value(path, value, why) for value in given.values() if (why := label_value(value))]
+    found: list[FieldError] = []
+    for key, value in sorted(given.items()):
+        found += [invalid_value(path, key, why) for why in qualified(key)]
+        if why := label_value(value):
+            found.append(invalid_value(path, value, why))
+    return found
 
 
-def annotations(given: dict[str, str], path: str) -> list[FieldError]:
+def annotations(given: Mapping[str, str], path: str) -> list[FieldError]:
     """What is wrong with a map of annotations."""
-    return [invalid_value(path, key, why) for key in given if (why := label_key(key.lower()))]
+    found = [invalid_value(path, key, why) for key in sorted(given) for why in qualified(key.lower())]
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in given.items())
+    return [*found, too_long(path, _ANNOTATIONS)] if size > _ANNOTATIONS else found

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from weft.cluster.apiserver import decoding, errors, forms
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.patches import json as json_patch
@@ -27,6 +29,7 @@ class Patching:
         """Patch an object; returns it, and whether server-side apply created it."""
         if media == APPLY:
             return await self._apply(call, patch)
+        call.patch = go_value(patch) if media == STRATEGIC else msgspec.json.encode(patch).decode()
         return await self.writing.update(call, self.change(call, media, patch)), False
 
     def change(self, call: Call, media: str, patch: Any) -> Change:
@@ -75,6 +78,21 @@ class Patching:
             return result
 
         return await self.writing.update(call, change, owned=True), False
+
+
+def go_value(value: Any) -> str:
+    """A decoded body as Go prints it (`%+v`), which is how a refusal shows a strategic patch."""
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return "true" if value else "false"
+        case dict():
+            return f"map[{' '.join(f'{key}:{go_value(item)}' for key, item in sorted(value.items()))}]"
+        case list():
+            return f"[{' '.join(map(go_value, value))}]"
+        case _:
+            return str(value)
 
 
 def _an_object(patch: Any) -> Obj:

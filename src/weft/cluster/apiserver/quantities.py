@@ -8,6 +8,7 @@ from fractions import Fraction
 _FORM = re.compile(
     r"^(?P<number>[+-]?(?:\d+\.?\d*|\.\d+))(?P<suffix>[numkMGTPE]|[KMGTPE]i|[eE][+-]?\d{1,3})?$", re.ASCII
 )
+_SHAPE = re.compile(r"(?P<number>[+-]?[0-9.]*)(?P<suffix>[eEinumkKMGTP]*)[-+]?[0-9]*", re.ASCII)
 _DECIMAL = {"n": -3, "u": -2, "m": -1, "": 0, "k": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 _BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 _THOUSAND, _KIBI = 1000, 1024
@@ -16,12 +17,19 @@ _MOST = Fraction(2**63 - 1)
 _LONGEST = 1000
 
 
+def _why(text: str) -> str:
+    shape = _SHAPE.fullmatch(text)
+    if not text or shape is None or shape["number"].count(".") > 1:
+        return "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    if not any(letter.isdigit() for letter in shape["number"]):
+        return "unable to parse numeric part of quantity"
+    return "unable to parse quantity's suffix"
+
+
 def _value(text: str) -> tuple[Fraction, str]:
     found = _FORM.match(text) if len(text) <= _LONGEST else None
     if not found:
-        raise ValueError(
-            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        )
+        raise ValueError(_why(text))
     number, suffix = Fraction(found["number"]), found["suffix"] or ""
     if suffix in _BINARY:
         return number * _KIBI ** _BINARY[suffix], suffix

@@ -1,6 +1,5 @@
 """Which kinds the server serves now: the built-in ones and those that CustomResourceDefinitions add."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +25,8 @@ class CustomVersion:
     """Whether the schema has CEL rules."""
     conversion: dict[str, Any] = field(default_factory=dict)
     list_kind: str = ""
+    deprecation: str = ""
+    """What every request in this version is warned of."""
     ending: bool = False
     """Whether the definition is being deleted."""
 
@@ -36,8 +37,8 @@ class Scheme:
 
     schemas: Schemas
     cel: Engine = field(default_factory=Engine)
-    clock: Callable[[], float] = time.thread_time
-    """Counts the processor seconds that CEL rules may take."""
+    clock: Callable[[], float] = lambda: 0.0
+    """Counts the processor seconds that CEL rules take; without one, they have no limit in time."""
     _built_in: dict[tuple[str, str, str], Kind] = field(
         default_factory=lambda: {(kind.group, kind.version, kind.plural): kind for kind in BUILT_IN}
     )

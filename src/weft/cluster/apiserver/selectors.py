@@ -165,7 +165,6 @@ def _unknown(path: str, plural: str, extra: Sequence[str]) -> str:
     """What Kubernetes says of a field that a kind cannot be selected by: each kind in its own words."""
     if plural == "jobs":
         return f'field label "{path}" not supported for batchv1.Job'
-    if plural in _FIELDS:
+    if extra or plural in _FIELDS:
         return f"field label not supported: {path}"
-    known = ", ".join(f'"{name}"' for name in ("metadata.name", "metadata.namespace", *extra))
-    return f'"{path}" is not a known field selector: only {known}'
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'

@@ -25,6 +25,8 @@ def _keep(spec: Obj, old: Obj) -> None:
     for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
         if not spec.get(name) and old.get(name):
             spec[name] = copy.deepcopy(old[name])
+    if spec.get("clusterIP") != old.get("clusterIP") and spec.get("clusterIPs") == old.get("clusterIPs"):
+        spec["clusterIPs"] = [spec["clusterIP"]]  # whoever changes the one form means both
     if spec.get("type") not in _WITH_PORTS or old.get("type") not in _WITH_PORTS:
         return
     known = {_port(port): port.get("nodePort") for port in old.get("ports") or ()}

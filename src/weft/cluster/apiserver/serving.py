@@ -66,7 +66,10 @@ async def serve(settings: Settings, world: World) -> AsyncIterator[Server]:
     """Serve until the block ends. OSError where an address is taken or a file is missing."""
     async with open_store(settings.home / "store.db") as store, aiohttp.ClientSession(trust_env=False) as session:
         cluster = Cluster(
-            store, Scheme(Schemas.bundled()), ServiceAddresses(settings.service_cidr, world.chance), world
+            store,
+            Scheme(Schemas.bundled(), clock=world.spent),
+            ServiceAddresses(settings.service_cidr, world.chance),
+            world,
         )
         server = _assemble(settings, cluster, session)
         writing = server.resources.writing
@@ -101,7 +104,7 @@ def _assemble(settings: Settings, cluster: Cluster, session: aiohttp.ClientSessi
     authorization = Authorization(cluster)
     caller = Caller(session)
     conversion = Conversion(cluster, caller)
-    admission = Admission(cluster, Webhooks(cluster, caller), authorization, QuotaGate(cluster))
+    admission = Admission(cluster, Webhooks(cluster, caller, conversion), authorization, QuotaGate(cluster))
     writing = Writing(cluster, admission, conversion)
     deleting = Deleting(cluster, writing)
     resources = Resources(cluster, writing, Patching(cluster, writing), deleting)

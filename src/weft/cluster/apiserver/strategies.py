@@ -11,6 +11,8 @@ Obj = dict[str, Any]
 _GENERATION = frozenset(
     {
         ("", "Pod"),
+        ("", "PodTemplate"),
+        ("", "ReplicationController"),
         ("apps", "Deployment"),
         ("apps", "ReplicaSet"),
         ("apps", "DaemonSet"),
@@ -20,6 +22,7 @@ _GENERATION = frozenset(
         ("batch", "CronJob"),
         ("discovery.k8s.io", "EndpointSlice"),
         ("networking.k8s.io", "Ingress"),
+        ("networking.k8s.io", "IngressClass"),
         ("networking.k8s.io", "NetworkPolicy"),
         ("policy", "PodDisruptionBudget"),
         ("scheduling.k8s.io", "PriorityClass"),
@@ -34,6 +37,35 @@ _GENERATION = frozenset(
 )
 # These come with their status: a kubelet registers its node whole.
 _KEEPS_STATUS = frozenset({("", "Node")})
+# What Go's structs print of a status that nobody has written yet
+_FIRST_STATUS: dict[tuple[str, str], Obj] = {
+    ("", "Namespace"): {"phase": "Active"},
+    ("", "Service"): {"loadBalancer": {}},
+    ("", "PersistentVolumeClaim"): {"phase": "Pending"},
+    ("", "PersistentVolume"): {"phase": "Pending"},
+    ("", "ReplicationController"): {"replicas": 0},
+    ("", "ResourceQuota"): {},
+    ("apps", "DaemonSet"): {
+        "currentNumberScheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "numberReady": 0,
+    },
+    ("apps", "Deployment"): {},
+    ("apps", "ReplicaSet"): {"replicas": 0},
+    ("apps", "StatefulSet"): {"availableReplicas": 0, "replicas": 0},
+    ("batch", "CronJob"): {},
+    ("batch", "Job"): {},
+    ("certificates.k8s.io", "CertificateSigningRequest"): {},
+    ("networking.k8s.io", "Ingress"): {"loadBalancer": {}},
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): {"observedGeneration": 1, "typeChecking": {}},
+    ("policy", "PodDisruptionBudget"): {
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "disruptionsAllowed": 0,
+        "expectedPods": 0,
+    },
+}
 # What the server owns in metadata; clients cannot change it.
 _OWNED = ("uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink")
 
@@ -68,18 +100,11 @@ def _begin(kind: Kind, obj: Obj) -> None:
             obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj)}
         case "", "Namespace":
             obj.setdefault("spec", {})["finalizers"] = ["kubernetes"]
-            obj["status"] = {"phase": "Active"}
-        case "", "Service":
-            obj["status"] = {"loadBalancer": {}}
-        case "", "PersistentVolumeClaim" | "PersistentVolume":
-            obj["status"] = {"phase": "Pending"}
         case "batch", "Job":
             _own_pods(obj)
-            obj["status"] = {}
-        case "apps", "ReplicaSet" | "StatefulSet":
-            obj["status"] = {"replicas": 0}
-        case "apps", _ if has_status(kind):
-            obj["status"] = {}
+    first = _FIRST_STATUS.get((kind.group, kind.kind))
+    if first is not None:
+        obj["status"] = copy.deepcopy(first)
 
 
 def _own_pods(job: Obj) -> None:
@@ -91,6 +116,8 @@ def _own_pods(job: Obj) -> None:
         labels[f"{prefix}controller-uid"] = uid
         labels[f"{prefix}job-name"] = name
     job["spec"]["selector"] = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
+    if not job["metadata"].get("labels"):
+        job["metadata"]["labels"] = dict(labels)
 
 
 def prepare_update(kind: Kind, obj: Obj, before: Obj, subresource: str) -> None:
@@ -163,7 +190,9 @@ def wanted(obj: Obj) -> Obj:
 def count_generation(obj: Obj, before: Obj) -> None:
     """Count one more generation where the update changed what is wanted, in place."""
     if wanted(obj) != wanted(before):
-        obj["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        generation = obj["metadata"]["generation"] = before["metadata"].get("generation", 0) + 1
+        if obj["kind"] == "ValidatingAdmissionPolicy":  # in force at once, and checked before it was stored
+            obj["status"] = {"observedGeneration": generation, "typeChecking": {}}
 
 
 def qos_class(pod: Obj) -> str:

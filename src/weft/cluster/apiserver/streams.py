@@ -20,6 +20,8 @@ __all__ = ["KubeletTarget", "handle"]
 _PROTOCOL_HEADER = "X-Stream-Protocol-Version"
 _TUNNEL = "SPDY/3.1+"
 _READ = 64 * 1024
+_GOODBYE = 2.0
+"""Seconds that a client gets to answer the end of its WebSocket."""
 
 
 async def handle(request: web.Request, target: KubeletTarget) -> web.StreamResponse:
@@ -141,8 +143,9 @@ async def _channels(request: web.Request, target: KubeletTarget, subprotocol: st
 
         async def up() -> None:
             async for message in socket:
-                if message.type == WSMsgType.BINARY:
-                    channels.from_client(message.data)
+                if message.type in {WSMsgType.BINARY, WSMsgType.TEXT}:  # Python's client sends text as it is
+                    data = message.data
+                    channels.from_client(data.encode() if isinstance(data, str) else data)
                     await send()
 
         await send()
@@ -164,7 +167,7 @@ async def _from_kubelet(kubelet: Connection, channels: Channels, socket: web.Web
 
 
 async def _socket(request: web.Request, protocols: Sequence[str]) -> web.WebSocketResponse:
-    socket = web.WebSocketResponse(protocols=protocols, compress=False)
+    socket = web.WebSocketResponse(protocols=protocols, compress=False, timeout=_GOODBYE)
     await socket.prepare(request)
     return socket
 

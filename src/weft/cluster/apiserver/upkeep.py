@@ -124,10 +124,16 @@ async def _clean(cluster: Cluster, deleting: Deleting, crd: Obj) -> None:
         before["metadata"]["finalizers"] = left
         return before
 
-    try:
-        await deleting.writing.update(Call(kind, "", meta["name"], _SERVER, manager="weft-apiserver"), released)
-    except errors.StatusError as error:
-        _log.info("definition %s stays for now: %s", meta["name"], error)
+    while cluster.row(kind, "", meta["name"]) is not None:
+        try:
+            await deleting.writing.update(
+                Call(kind, "", meta["name"], _SERVER, manager="weft-apiserver"), released
+            )
+        except errors.StatusError as error:
+            _log.info("definition %s stays for now: %s", meta["name"], error)
+            await asyncio.sleep(_RETRY)
+        else:
+            return
 
 
 async def _delete_all(cluster: Cluster, deleting: Deleting, kind: Kind) -> None:

@@ -1,6 +1,7 @@
 """Time and chance, which the process hands down."""
 
 import random
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ def read_stamp(text: str) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the server knows of outside: the clock and a source of chance."""
+    """What the server knows of outside: the clocks and a source of chance."""
 
     now: Callable[[], datetime]
     chance: random.Random
+    spent: Callable[[], float] = time.thread_time
+    """Processor seconds of this thread."""
 
     def stamp(self) -> str:
         """The present, as objects carry it."""

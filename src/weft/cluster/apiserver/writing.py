@@ -46,6 +46,7 @@ class Writing:
         forms.fill(call.kind, obj, self.cluster.scheme)
         strategies.prepare_create(call.kind, obj, self.cluster.scheme, self.cluster.world.stamp())
         forms.check(call, obj, self.cluster.scheme)
+        call.warnings += forms.cautions(call.kind, obj, self.cluster.scheme)
         await self.admission.validate(attributes)
         if not owned:
             track(obj, None, self._writer(call), Grammar.of(call.kind, self.cluster.scheme))
@@ -165,6 +166,8 @@ class Writing:
             self._check_part(call, obj, before)
         elif call.subresource not in {"binding", "finalize"}:
             forms.check(call, obj, scheme, before)
+        if not call.subresource:
+            call.warnings += forms.cautions(kind, obj, scheme, before)
         await self.admission.validate(attributes)
         # which node a pod goes to is nothing that its user has changed
         if strategies.counts_generations(kind, scheme) and call.subresource != "binding":

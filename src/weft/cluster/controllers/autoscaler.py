@@ -144,7 +144,7 @@ def decide(scaler: Json, size: int, measured: Measured, memory: Memory, now: dat
         bound = most if size > most else least
         why = f"Current number of replicas {'above Spec.MaxReplicas' if size > most else 'below Spec.MinReplicas'}"
         return Decision(bound, why, [_rescaled(bound)], None)
-    proposals, troubles = _proposals(spec.get("metrics") or [], measured, size, now)
+    proposals, troubles = _proposals(spec, measured, size, now)
     best = max(proposals, key=lambda proposal: proposal.replicas, default=None)
     metrics = [proposal.measured for proposal in proposals]
     if best is None or (troubles and best.replicas < size):  # nobody shrinks on half of what it has to know
@@ -167,16 +167,16 @@ def decide(scaler: Json, size: int, measured: Measured, memory: Memory, now: dat
 
 
 def _proposals(
-    metrics: Sequence[Json], measured: Measured, size: int, now: datetime
+    spec: Json, measured: Measured, size: int, now: datetime
 ) -> tuple[list[Proposal], list[MetricError]]:
     proposals: list[Proposal] = []
     troubles: list[MetricError] = []
-    usage = {each["metadata"]["name"]: each for each in measured.usage}
-    for metric in metrics:
+    usage, behavior = {each["metadata"]["name"]: each for each in measured.usage}, spec.get("behavior") or {}
+    for metric in spec.get("metrics") or ():
         try:
             if measured.trouble:
                 raise unavailable(metric, measured.trouble)
-            proposals.append(propose(metric, measured.pods, usage, size, now))
+            proposals.append(propose(metric, behavior, measured.pods, usage, size, now))
         except MetricError as error:
             troubles.append(error)
     return proposals, troubles

@@ -41,6 +41,8 @@ class _Goal:
     container: str
     utilization: int | None
     average: Fraction | None
+    near: tuple[float, float]
+    """Between which ratios of what is to what should be the size is right."""
 
     @property
     def name(self) -> str:
@@ -48,9 +50,11 @@ class _Goal:
         return what if self.utilization is None else f"{what} utilization (percentage of request)"
 
 
-def propose(metric: Json, pods: Sequence[Json], usage: Mapping[str, Json], size: int, now: datetime) -> Proposal:
+def propose(
+    metric: Json, behavior: Json, pods: Sequence[Json], usage: Mapping[str, Json], size: int, now: datetime
+) -> Proposal:
     """The size that a metric asks for. `usage` are PodMetrics by the pod's name."""
-    goal = _goal(metric)
+    goal = _goal(metric, behavior)
     there = [pod for pod in pods if not is_going(pod) and pod.get("status", {}).get("phase") != "Failed"]
     if not there:
         raise _trouble(goal, "no pods returned by selector while calculating replica count")
@@ -68,7 +72,7 @@ def propose(metric: Json, pods: Sequence[Json], usage: Mapping[str, Json], size:
     return Proposal(replicas, _measured(goal, known, asked), goal.name)
 
 
-def _goal(metric: Json) -> _Goal:
+def _goal(metric: Json, behavior: Json) -> _Goal:
     kind = metric["type"]
     field = {"Resource": "resource", "ContainerResource": "containerResource"}.get(kind)
     if field is None:
@@ -77,7 +81,14 @@ def _goal(metric: Json) -> _Goal:
     given = metric[field]
     target = given["target"]
     average = parse(str(target["averageValue"])) if target.get("averageValue") is not None else None
-    return _Goal(given["name"], given.get("container", ""), target.get("averageUtilization"), average)
+    down, up = (_tolerance(behavior.get(way) or {}) for way in ("scaleDown", "scaleUp"))
+    near = 1 - down, 1 + up
+    return _Goal(given["name"], given.get("container", ""), target.get("averageUtilization"), average, near)
+
+
+def _tolerance(rules: Json) -> float:
+    given = rules.get("tolerance")
+    return _TOLERANCE if given is None else float(parse(str(given)))
 
 
 def _trouble(goal: _Goal, message: str) -> MetricError:
@@ -88,7 +99,7 @@ def _trouble(goal: _Goal, message: str) -> MetricError:
 
 def unavailable(metric: Json, message: str) -> MetricError:
     """The error of a metric when the metrics API gives nothing."""
-    goal = _goal(metric)
+    goal = _goal(metric, {})
     said = f"unable to get metrics for resource {goal.resource}: unable to fetch metrics from resource metrics API"
     return _trouble(goal, f"{said}: {message}")
 
@@ -162,7 +173,7 @@ def _replicas(
     """The new size; pods without numbers never make the change larger, and never turn its direction."""
     first = _ratio(goal, known, asked)
     if not missing and not (unready and first > 1):
-        return size if _is_near(first) else math.ceil(first * len(known))
+        return size if _is_near(goal, first) else math.ceil(first * len(known))
     filled = dict(known)
     full = max(100, goal.utilization or 0)
     for name in missing:
@@ -171,14 +182,14 @@ def _replicas(
     if first > 1:
         filled |= dict.fromkeys(unready, Fraction(0))
     second = _ratio(goal, filled, asked)
-    if _is_near(second) or (first < 1) != (second < 1):
+    if _is_near(goal, second) or (first < 1) != (second < 1):
         return size
     found = math.ceil(second * len(filled))
     return size if (second < 1 and found > size) or (second > 1 and found < size) else found
 
 
-def _is_near(ratio: float) -> bool:
-    return 1 - _TOLERANCE <= ratio <= 1 + _TOLERANCE
+def _is_near(goal: _Goal, ratio: float) -> bool:
+    return goal.near[0] <= ratio <= goal.near[1]
 
 
 def _measured(goal: _Goal, used: Mapping[str, Fraction], asked: Mapping[str, Fraction]) -> Json:

@@ -19,11 +19,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Bring a new object into being. `then` is told once it is there; `{name}` in it becomes the object's name."""
+    """Bring a new object into being.
+
+    `then` is told once it is there; `{name}` in it becomes the object's name. `otherwise` is told if it is
+    refused, with the refusal after its words; without it the controller finds words of its own.
+    """
 
     kind: Kind
     object: Json
     then: Tell | None = None
+    otherwise: Tell | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +146,7 @@ class Performer:
     async def _do(self, change: Change, now: datetime, outcome: Outcome) -> None:
         kube = self._kube
         match change:
-            case Create(kind, obj, then):
+            case Create(kind, obj, then, _):
                 created = await kube.create(kind, obj)
                 outcome.written.append((kind, created))
                 if then:

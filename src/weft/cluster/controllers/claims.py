@@ -41,11 +41,6 @@ def missing(owner: Json, ordinal: int, world: World) -> list[Json]:
     ]
 
 
-def created(owner: Json, claim: Json, pod: str) -> str:
-    """What people are told about a new claim."""
-    return f"create Claim {claim['metadata']['name']} Pod {pod} in StatefulSet {owner['metadata']['name']} success"
-
-
 def mounted(spec: Json, owner: Json, pod: str) -> Json:
     """The pod's spec with each claim as a volume of its template's name."""
     templates = owner["spec"].get("volumeClaimTemplates") or ()

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from weft.adapters.kube.client import ApiError, Json
 from weft.adapters.kube.kinds import CRONJOBS, JOBS, Kind
-from weft.cluster.controllers import schedule
+from weft.cluster import schedule
 from weft.cluster.controllers.changes import Change, Create, Delete, Patch, Plan
 from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World

@@ -27,6 +27,8 @@ class Content:
     left: Counter[str] = field(default_factory=Counter)
     finalizers: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    unknown: dict[str, str] = field(default_factory=dict)
+    """Groups that do not say what they have, and why."""
 
     def conditions(self) -> list[Json]:
         """The conditions of the namespace, in Kubernetes' words."""
@@ -36,9 +38,7 @@ class Content:
         ]
         held = [f"{name} in {number} resource instances" for name, number in sorted(self.finalizers.items())]
         return [
-            _condition(
-                "NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"
-            ),
+            self._discovered(),
             _condition(
                 "NamespaceDeletionGroupVersionParsingFailure",
                 "ParsedGroupVersions",
@@ -73,6 +73,15 @@ class Content:
             ),
         ]
 
+    def _discovered(self) -> Json:
+        kind = "NamespaceDeletionDiscoveryFailure"
+        if not self.unknown:
+            return _condition(kind, "ResourcesDiscovered", "All resources successfully discovered")
+        groups = ", ".join(f"{group}: {why}" for group, why in sorted(self.unknown.items()))
+        failing = f"Discovery failed for some groups, {len(self.unknown)} failing"
+        message = f"{failing}: unable to retrieve the complete list of server APIs: {groups}"
+        return _condition(kind, "DiscoveryFailed", message, holds=True)
+
 
 def _condition(kind: str, reason: str, message: str, *, holds: bool = False) -> Json:
     return {"type": kind, "status": "True" if holds else "False", "reason": reason, "message": message}
@@ -104,7 +113,7 @@ class Emptier:
                 try:
                     content = await self._delete_contents(name)
                     await self._tell(name, content)
-                    if not content.left:
+                    if not content.left and not content.unknown:
                         await self._let_go(name)
                         return
                     # what only somebody else can finish is not looked at all the time
@@ -136,7 +145,7 @@ class Emptier:
         await self._delete_all(PODS, name, content)
         if content.left:
             return content
-        async for kind in served(self._kube):
+        async for kind in served(self._kube, content.unknown):
             if kind.namespaced:
                 await self._delete_all(kind, name, content)
         return content
@@ -158,7 +167,7 @@ class Emptier:
         """Write the conditions, unless nothing is left to be told to anybody."""
         namespace = await self._kube.get(NAMESPACES, name)
         told = any(condition(namespace, new["type"]) for new in content.conditions())
-        if not content.left and not told:
+        if not content.left and not content.unknown and not told:
             return
         conditions: list[Json] = namespace.get("status", {}).get("conditions") or []
         for new in content.conditions():

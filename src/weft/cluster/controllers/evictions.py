@@ -8,10 +8,20 @@ from weft.adapters.kube.kinds import NODES, PODS, Kind
 from weft.cluster.controllers.changes import Change, Delete, Patch, Plan
 from weft.cluster.controllers.events import Tell
 from weft.cluster.controllers.loop import Controller, World
-from weft.cluster.controllers.objects import Key, condition, is_finished, is_going, key_of, moment, timestamp
+from weft.cluster.controllers.objects import (
+    Key,
+    condition,
+    is_finished,
+    is_going,
+    is_ready,
+    key_of,
+    moment,
+    timestamp,
+)
 from weft.cluster.controllers.placing import toleration_for
 
 _QUARANTINE = timedelta(seconds=40)  # a node may be registered again, and its pods are still there
+_OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 _MANY_FINISHED = 12_500
 
 
@@ -90,7 +100,8 @@ class PodCollector(Controller):
         if kind == PODS:
             return [key_of(obj)]
         name = obj["metadata"]["name"]
-        if world.of(NODES).get(("", name)):
+        held = world.of(NODES).get(("", name))
+        if held and not _is_out_of_service(held):
             return []
         return [key_of(pod) for pod in world.of(PODS) if pod["spec"].get("nodeName") == name]
 
@@ -102,7 +113,8 @@ class PodCollector(Controller):
         node = pod["spec"].get("nodeName")
         if node and world.of(NODES).get(("", node)) is None:
             return self._orphan(pod, world)
-        if is_going(pod) and not node:
+        held = world.of(NODES).get(("", node or ""))
+        if is_going(pod) and (not held or _is_out_of_service(held)):
             return Plan([Delete(PODS, pod, grace=0)])
         if is_finished(pod) and len(world.of(PODS)) > self._many:
             finished = sorted(
@@ -123,6 +135,12 @@ class PodCollector(Controller):
         if left > timedelta() and not is_going(pod):
             return Plan((), left)
         return Plan([Delete(PODS, pod, grace=0)])
+
+
+def _is_out_of_service(node: Json) -> bool:
+    """Whether people say of a node that is not ready that it will never tell of its pods again."""
+    taints = node.get("spec", {}).get("taints") or ()
+    return not is_ready(node) and any(taint["key"] == _OUT_OF_SERVICE for taint in taints)
 
 
 def disrupted(pod: Json, reason: str, message: str, world: World) -> list[Change]:

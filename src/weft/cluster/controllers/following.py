@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from weft.adapters.kube.client import Json, Kube
+from weft.adapters.kube.client import ApiError, Json, Kube
 from weft.adapters.kube.kinds import CRDS, Kind
 from weft.cluster.controllers.cache import Cache
 from weft.cluster.controllers.objects import condition
 
-_PATIENCE = 5.0  # seconds that custom kinds get to be listed before the controllers begin
+_PATIENCE = 5.0  # seconds that other kinds get to be listed before the controllers begin
 _FLEETING = {"Event"}  # nothing owns them and they own nothing
 
 
@@ -23,15 +23,14 @@ class Follower:
         self._defined: dict[str, Kind] = {}
 
     async def start(self, kinds: Iterable[Kind]) -> None:
-        """Follow these kinds and all others that are served; returns once they are known."""
+        """Follow these kinds and all others that are served; returns once these are known, and most others."""
         for kind in (CRDS, *kinds):
             self._follow(kind)
         await self._known()
         defined = {crd["metadata"]["name"] for crd in self.caches[CRDS]}
-        async for kind in served(self._kube):
+        async for kind in served(self._kube, {}):
             if kind.kind not in _FLEETING and f"{kind.plural}.{kind.group}" not in defined:
                 self._follow(kind)
-        await self._known()
         for crd in self.caches[CRDS]:
             self.defined(crd)
         try:
@@ -84,14 +83,23 @@ def custom_kind(crd: Json) -> Kind | None:
     return Kind(spec["group"], version["name"], names["kind"], names["plural"], spec["scope"] == "Namespaced")
 
 
-async def served(kube: Kube) -> AsyncIterator[Kind]:
-    """Every kind that can be listed, watched and deleted, each in one version."""
+async def served(kube: Kube, failures: dict[str, str]) -> AsyncIterator[Kind]:
+    """Every kind that can be listed, watched and deleted, each in one version.
+
+    A group that does not answer is put into `failures`, with the reason.
+    """
     groups = (await kube.call("GET", "/apis"))["groups"]
     paths = [("", "v1", "/api/v1")]
     for group in groups:
         version = group["preferredVersion"]["version"]
         paths.append((group["name"], version, f"/apis/{group['name']}/{version}"))
     for group_name, version, path in paths:
-        for entry in (await kube.call("GET", path))["resources"]:
+        try:
+            resources = (await kube.call("GET", path))["resources"]
+        except ApiError as error:
+            if error.code != 404:  # gone since it was listed
+                failures[f"{group_name}/{version}"] = str(error)
+            continue
+        for entry in resources:
             if "/" not in entry["name"] and {"delete", "list", "watch"} <= set(entry["verbs"]):
                 yield Kind(group_name, version, entry["kind"], entry["name"], entry["namespaced"])

@@ -5,7 +5,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import aiohttp
@@ -85,6 +85,7 @@ class Runner:
         self._order: deque[Key] = deque()
         self._wake = asyncio.Event()
         self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
 
     def changed(self, kind: Kind, obj: Json) -> None:
         """Note which objects a change concerns."""
@@ -139,14 +140,29 @@ class Runner:
         for change, error in outcome.refused:
             if isinstance(change, Create) and error.code not in {409, 404}:
                 # people look for the reason in the events of the owner
-                told = self.controller.refused(key, error, self._world())
-                await self._performer.perform(told.changes, now)
+                await self._performer.perform(self._told(key, change, error).changes, now)
             elif error.code not in {404, 409}:
                 log.warning("%s: %s/%s: %s", self.controller.name, *key, error)
         return bool(outcome.refused)
 
+    def _told(self, key: Key, change: Create, error: ApiError) -> Plan:
+        if change.otherwise is None:
+            return self.controller.refused(key, error, self._world())
+        return Plan([replace(change.otherwise, message=f"{change.otherwise.message}{error.message}")])
+
     def _later(self, key: Key, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self.add, key)
+        """Have a look after so long, unless there will be one before that."""
+        loop = asyncio.get_running_loop()
+        held = self._timers.get(key)
+        if held and held.when() <= loop.time() + seconds:
+            return
+        if held:
+            held.cancel()
+        self._timers[key] = loop.call_later(seconds, self._ring, key)
+
+    def _ring(self, key: Key) -> None:
+        del self._timers[key]
+        self.add(key)
 
     def _world(self) -> World:
         return World(self._caches, self._clock())

@@ -75,16 +75,17 @@ class Neighbours:
         return ""
 
     def scores(self) -> dict[str, float]:
-        """How much the pod likes each node for its pods, by its preferred terms and theirs."""
-        affinity = self.pod["spec"].get("affinity") or {}
+        """How much the pod and the pods there like each other's company, by its terms and by theirs."""
         weights: dict[Domain, float] = {}
-        for group, sign in (("podAffinity", 1), ("podAntiAffinity", -1)):
-            for entry in (affinity.get(group) or {}).get(_PREFERRED) or ():
-                term = entry["podAffinityTerm"]
-                for site in self.sites:
-                    count = sum(_takes(term, self.pod, other, self.namespaces) for other in site.pods)
+        for site in self.sites:
+            for other in site.pods:
+                wishes = [*_wishes(self.pod, other, self.namespaces), *_wishes(other, self.pod, self.namespaces)]
+                # who must be near this one would be glad to have it near
+                terms = _terms(other, "podAffinity")
+                must = [term for term in terms if _takes(term, other, self.pod, self.namespaces)]
+                for term, weight in [*wishes, *((term, 1) for term in must)]:
                     for domain in _domain(term, site):
-                        weights[domain] = weights.get(domain, 0) + sign * entry["weight"] * count
+                        weights[domain] = weights.get(domain, 0) + weight
         return {
             site.name: sum(weight for (key, value), weight in weights.items() if site.labels.get(key) == value)
             for site in self.sites
@@ -158,6 +159,17 @@ def _terms(pod: Json, group: str) -> list[Json]:
     affinity = (pod["spec"].get("affinity") or {}).get(group) or {}
     terms: list[Json] = affinity.get(_REQUIRED) or []
     return terms
+
+
+def _wishes(pod: Json, other: Json, namespaces: Namespaces) -> list[tuple[Json, int]]:
+    """The preferred terms of `pod` that speak of `other`, with their weights: below zero to be apart."""
+    affinity = pod["spec"].get("affinity") or {}
+    return [
+        (entry["podAffinityTerm"], sign * int(entry["weight"]))
+        for group, sign in (("podAffinity", 1), ("podAntiAffinity", -1))
+        for entry in (affinity.get(group) or {}).get(_PREFERRED) or ()
+        if _takes(entry["podAffinityTerm"], pod, other, namespaces)
+    ]
 
 
 def _takes(term: Json, owner: Json, other: Json, namespaces: Namespaces) -> bool:

@@ -103,9 +103,12 @@ class Scheduler(Controller):
             chosen = scoring.best(pod, asked, fitting, neighbours)
             if claims := needs.awaiting(chosen):
                 return Plan(claims)
-            return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name)])
+            return Plan([Bind(pod, chosen.name), _scheduled(pod, chosen.name), *_denominated(pod)])
         found = {name: objection for name, objection in objections.items() if objection}
-        return _preempt(pod, asked, sites, found, names, needs, world) or _told(pod, _no_node(found), world)
+        if room_made := _preempt(pod, asked, sites, found, names, needs, world):
+            return room_made
+        told = _told(pod, _no_node(found), world)
+        return Plan([*told.changes, *_denominated(pod)], told.again)
 
     def _sites(self, pod: Json, world: World) -> list[Site]:
         """The nodes with the pods there, and with those that others have made room for."""
@@ -149,6 +152,13 @@ def _scheduled(pod: Json, node: str) -> Tell:
     namespace, name = key_of(pod)
     message = f"Successfully assigned {namespace}/{name} to {node}"
     return Tell(pod, PODS, "Scheduled", message, _NAME, action="Binding")
+
+
+def _denominated(pod: Json) -> list[Change]:
+    """Keep no room for a pod any longer: it has its node, or cannot be where room was made."""
+    if not pod.get("status", {}).get("nominatedNodeName"):
+        return []
+    return [Patch(PODS, pod, {"status": {"nominatedNodeName": None}}, "status")]
 
 
 def _objection(pod: Json, asked: Amounts, site: Site, needs: Volumes, neighbours: Neighbours) -> _Objection | None:

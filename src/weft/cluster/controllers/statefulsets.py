@@ -205,10 +205,8 @@ class StatefulSets(Controller):
         revision = state.revision_of(ordinal)
         missing = claims.missing(owner, ordinal, state.world)
         if missing:
-            return [
-                Create(PERSISTENTVOLUMECLAIMS, claim, self._tell(owner, claims.created(owner, claim, name)))
-                for claim in missing
-            ]
+            called = [(claim, f"Claim {claim['metadata']['name']} Pod {name}") for claim in missing]
+            return [self._born(PERSISTENTVOLUMECLAIMS, claim, owner, what, "success") for claim, what in called]
         template = state.past.template(revision) or owner["spec"]["template"]
         labels = {POD_NAME: name, _INDEX: str(ordinal), HASH_LABEL: revision}
         pod = from_template(template, STATEFULSETS, owner, labels=labels)
@@ -217,8 +215,7 @@ class StatefulSets(Controller):
         pod["spec"] = claims.mounted(pod["spec"], owner, name) | {"hostname": name}
         if owner["spec"].get("serviceName"):
             pod["spec"]["subdomain"] = owner["spec"]["serviceName"]
-        message = f"create Pod {name} in StatefulSet {owner['metadata']['name']} successful"
-        return [Create(PODS, pod, self._tell(owner, message))]
+        return [self._born(PODS, pod, owner, f"Pod {name}", "successful")]
 
     def _recreate(self, state: _Set, pod: Json) -> list[Change]:
         namespace, name = key_of(pod)
@@ -233,8 +230,12 @@ class StatefulSets(Controller):
             Tell(owner, STATEFULSETS, "SuccessfulDelete", message, self.name),
         ]
 
-    def _tell(self, owner: Json, message: str) -> Tell:
-        return Tell(owner, STATEFULSETS, "SuccessfulCreate", message, self.name)
+    def _born(self, kind: Kind, obj: Json, owner: Json, what: str, well: str) -> Change:
+        """Create a pod or claim, and tell how that went."""
+        act = f"create {what} in StatefulSet {owner['metadata']['name']}"
+        good = Tell(owner, STATEFULSETS, "SuccessfulCreate", f"{act} {well}", self.name)
+        bad = Tell(owner, STATEFULSETS, "FailedCreate", f"{act} failed error: ", self.name, warning=True)
+        return Create(kind, obj, good, bad)
 
 
 def revision_of(pod: Json) -> str:

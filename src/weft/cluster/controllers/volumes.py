@@ -1,6 +1,7 @@
 """PersistentVolumes and claims: finding each other, folders made on demand, and what is left behind."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from weft.adapters.kube.client import Json
@@ -12,6 +13,7 @@ from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, differs, is_finished, is_going, key_of, selects
 from weft.cluster.controllers.volume_needs import SELECTED_NODE, claim_names, waits_for_consumer
 
+_RESYNC = timedelta(seconds=15)
 PROVISIONER = "weft.dev/hostpath"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _COMPLETED, _BY_CONTROLLER = "pv.kubernetes.io/bind-completed", "pv.kubernetes.io/bound-by-controller"
@@ -37,7 +39,7 @@ class Claims(Controller):
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told: set[tuple[str, str]] = set()
+        self._told: dict[Key, tuple[str, datetime]] = {}
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:
         """A claim, that of a volume, or all that are not bound when a volume or class is new."""
@@ -51,27 +53,35 @@ class Claims(Controller):
         """The next step towards a bound claim."""
         claim = world.of(PERSISTENTVOLUMECLAIMS).get(key)
         if claim is None or is_going(claim):
+            self._told.pop(key, None)
             return Plan()
+        # what is waited for is told again and again, as long as it is
+        return Plan(self._next(claim, world), None if _is_bound(claim) else _RESYNC)
+
+    def _next(self, claim: Json, world: World) -> list[Change]:
         if claim["spec"].get("volumeName"):
-            return Plan(self._bind_named(claim, world))
+            return self._bind_named(claim, world)
         if claim["spec"].get("storageClassName") is None and (default := _default(world)):
-            return Plan([Patch(PERSISTENTVOLUMECLAIMS, claim, {"spec": {"storageClassName": default}})])
+            return [Patch(PERSISTENTVOLUMECLAIMS, claim, {"spec": {"storageClassName": default}})]
         held = [volume for volume in world.of(PERSISTENTVOLUMES) if _names(volume, claim)]
         delayed = waits_for_consumer(claim, world) and SELECTED_NODE not in _annotations(claim)
         if not held and delayed:
+            if pods := _unscheduled(claim, world):
+                message = f"waiting for pod {','.join(pods)} to be scheduled"
+                return self._once(claim, "WaitForPodScheduled", message, world)
             message = "waiting for first consumer to be created before binding"
-            return Plan(self._once(claim, "WaitForFirstConsumer", message))
+            return self._once(claim, "WaitForFirstConsumer", message, world)
         volume = held[0] if held else _best(claim, world)
         if volume is None:
-            return Plan(self._provision(claim, world))
+            return self._provision(claim, world)
         if (volume["spec"].get("claimRef") or {}).get("uid") != claim["metadata"]["uid"]:
-            return Plan([_taken(volume, claim)])
+            return [_taken(volume, claim)]
         marks = {_COMPLETED: "yes", _BY_CONTROLLER: "yes"}
         patch = {
             "metadata": {"annotations": marks, "uid": claim["metadata"]["uid"]},
             "spec": {"volumeName": volume["metadata"]["name"]},
         }
-        return Plan([Patch(PERSISTENTVOLUMECLAIMS, claim, patch)])
+        return [Patch(PERSISTENTVOLUMECLAIMS, claim, patch)]
 
     def _bind_named(self, claim: Json, world: World) -> list[Change]:
         """A claim that names its volume, by us or by its author."""
@@ -89,7 +99,7 @@ class Claims(Controller):
             return [_taken(volume, claim)]
         if reference.get("uid") != claim["metadata"]["uid"]:
             message = f'volume "{volume["metadata"]["name"]}" already bound to a different claim.'
-            return self._once(claim, "FailedBinding", message, warning=True)
+            return self._once(claim, "FailedBinding", message, world, warning=True)
         status = {
             "phase": "Bound",
             "accessModes": volume["spec"].get("accessModes"),
@@ -103,18 +113,18 @@ class Claims(Controller):
         name = claim["spec"].get("storageClassName")
         if not name:
             message = "no persistent volumes available for this claim and no storage class is set"
-            return self._once(claim, "FailedBinding", message)
+            return self._once(claim, "FailedBinding", message, world)
         found = world.of(STORAGECLASSES).get(("", name))
         if found is None:
             message = f'storageclass.storage.k8s.io "{name}" not found'
-            return self._once(claim, "ProvisioningFailed", message, warning=True)
+            return self._once(claim, "ProvisioningFailed", message, world, warning=True)
         if found["provisioner"] != PROVISIONER:
             message = (
                 f"Waiting for a volume to be created either by the external provisioner '{found['provisioner']}' "
                 "or manually by the system administrator. If volume creation is delayed, please verify that the "
                 "provisioner is running and correctly registered."
             )
-            return self._once(claim, "ExternalProvisioning", message)
+            return self._once(claim, "ExternalProvisioning", message, world)
         volume = self._volume(claim, found)
         made = f"Successfully provisioned volume {volume['metadata']['name']}"
         tell = Tell(claim, PERSISTENTVOLUMECLAIMS, "ProvisioningSucceeded", made, PROVISIONER)
@@ -140,12 +150,22 @@ class Claims(Controller):
             },
         }
 
-    def _once(self, claim: Json, reason: str, message: str, *, warning: bool = False) -> list[Change]:
-        mark = claim["metadata"]["uid"], message
-        if mark in self._told:
+    def _once(
+        self, claim: Json, reason: str, message: str, world: World, *, warning: bool = False
+    ) -> list[Change]:
+        """Tell it now, and not again before the next resync."""
+        told, when = self._told.get(key_of(claim), ("", world.now))
+        if told == message and world.now - when < _RESYNC:
             return []
-        self._told.add(mark)
+        self._told[key_of(claim)] = message, world.now
         return [Tell(claim, PERSISTENTVOLUMECLAIMS, reason, message, self.name, warning=warning)]
+
+
+def _unscheduled(claim: Json, world: World) -> list[str]:
+    """The pods without a node that use a claim."""
+    namespace, name = key_of(claim)
+    pods = [pod for pod in world.of(PODS).within(namespace) if not pod["spec"].get("nodeName")]
+    return [pod["metadata"]["name"] for pod in pods if name in claim_names(pod)]
 
 
 class Volumes(Controller):

@@ -76,6 +76,11 @@ class Operations:
         await self._station.runtime.limit(container, wanted)
         self._weigh()
 
+    async def resize_anew(self, kill: Kill) -> None:
+        """End a container whose new limits need a start; the restart policy goes on from there."""
+        await self.kill(kill)
+        self._weigh()
+
     async def _handler(self) -> str:
         name = self._worker.pod["spec"].get("runtimeClassName")
         return await self._station.cluster.runtime_handler(str(name)) if name else ""

@@ -55,6 +55,14 @@ def cgroup(resources: Mapping[str, Any], qos: str, memory_capacity: int) -> Reso
     )
 
 
+def needs_restart(spec: Mapping[str, Any], before: Resources, after: Resources) -> bool:
+    """Whether a container must start anew to get other limits (`resizePolicy`)."""
+    policies = {each["resourceName"]: each.get("restartPolicy") for each in spec.get("resizePolicy") or ()}
+    cpu = (before.cpu_shares, before.cpu_quota) != (after.cpu_shares, after.cpu_quota)
+    changed = {"cpu": cpu, "memory": before.memory != after.memory}
+    return any(changed[name] and policies.get(name) == "RestartContainer" for name in changed)
+
+
 def asked(spec: Mapping[str, Any], kind: str, resource: str) -> Decimal:
     """The `requests` or `limits` of a whole pod: those of what runs together, or of a greater init container."""
     running = sum((_of(each, kind, resource) for each in spec.get("containers", ())), Decimal(0))

@@ -23,6 +23,8 @@ from weft.cluster.kubelet.worker import Worker
 PORT = 10250
 _WAITING = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
 _ENDED = "CONTAINER_EXITED"
+_IDLE = 90.0
+"""Seconds without a whole request after which a connection is closed."""
 
 
 def tls(certificate: Path, key: Path, authority: Path) -> ssl.SSLContext:
@@ -48,7 +50,7 @@ async def serve(
         app.router.add_route(method, "/attach/{namespace}/{pod}/{container}", handlers.attach)
         app.router.add_route(method, "/portForward/{namespace}/{pod}", handlers.port_forward)
     # a stream's handler lives as long as its stream: nobody waits for it at the end
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5, keepalive_timeout=_IDLE)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=context)

@@ -80,7 +80,7 @@ class Station:
 
     def on_node(self, path: str) -> str:
         """Where a path of the node lies on the machine: a node has plugins and pod networks of its own."""
-        clean = posixpath.normpath(path)
+        clean = "/" + posixpath.normpath(path).lstrip("/")
         for top in _OWN:
             if f"{clean}/".startswith(f"{top}/"):
                 return f"{self.folder}/cni{clean.removeprefix(top)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from weft.adapters.cri.client import CriError
 from weft.adapters.cri.types import Container, Resources, State
-from weft.cluster.kubelet import lifecycle, podspec
+from weft.cluster.kubelet import lifecycle, podspec, quantity
 from weft.cluster.kubelet import status as statuses
 from weft.cluster.kubelet.lifecycle import (
     SANDBOX,
@@ -320,8 +320,15 @@ class Worker:
             wanted = self.maker.limits(spec)
             if container not in self._limits and not self._was_here(detail):
                 self._limits[container] = wanted
-            if self._limits.get(container) != wanted:
-                self._limits[container] = wanted
+            known = self._limits.get(container)
+            if known == wanted:
+                continue
+            self._limits[container] = wanted
+            if known is not None and quantity.needs_restart(spec, known, wanted):
+                message = f"Container {detail.name} resize requires restart"
+                kill = Kill(container, detail.name, self.notes.grace, message)
+                self._begin(detail.name, partial(self._operations.resize_anew, kill))
+            else:
                 self._begin(f"limit {detail.name}", partial(self._operations.limit, container, wanted))
 
     def _was_here(self, container: Container) -> bool:
@@ -408,7 +415,7 @@ class Worker:
 
 def _grace(pod: Pod) -> int:
     value = pod["spec"].get("terminationGracePeriodSeconds")
-    return 30 if value is None else int(value)
+    return 30 if value is None else int(value) if value >= 0 else 1
 
 
 def _deletion_grace(pod: Pod) -> int:

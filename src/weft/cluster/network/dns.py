@@ -12,7 +12,7 @@ from weft.adapters.kube.client import Kube
 from weft.cluster.network import dns_messages
 from weft.cluster.network.directory import Directory, Picture
 from weft.cluster.network.dns_messages import Query
-from weft.cluster.network.dns_zone import Elsewhere, Zone
+from weft.cluster.network.dns_zone import Absent, Elsewhere, Zone
 from weft.cluster.network.upstream import Place, ask_tcp, ask_udp, here
 
 _LOG = logging.getLogger(__name__)
@@ -91,6 +91,9 @@ class Resolver:
             if forwarded is None:
                 return dns_messages.respond(query, None, rcode=dns_messages.SERVFAIL)
             return dns_messages.joined(query, answer.records, forwarded) if answer.records else forwarded
+        if isinstance(answer, Elsewhere) and not answer.records and "." not in query.name:
+            # the last that a search list tries: refused, programs would take it for a passing trouble
+            return dns_messages.respond(query, Absent())
         return dns_messages.respond(query, answer, domain=self.domain)
 
     def _current(self) -> Zone:

@@ -16,6 +16,7 @@ TTL = 5
 PLAIN_UDP = 512
 """Bytes of an answer by UDP where the client names no size (RFC 1035, 4.2.1)."""
 
+_LONGEST_LABEL = 63
 _LARGEST_UDP = 1232  # bytes: what fits an IPv6 packet everywhere (DNS flag day 2020)
 
 
@@ -54,6 +55,8 @@ def parse(data: bytes) -> Query | bytes | None:
     if len(message.questions) != 1:
         return _bare(header.id, RCODE.FORMERR)
     question = message.questions[0]
+    if any(len(label) > _LONGEST_LABEL for label in question.qname.label):
+        return _bare(header.id, RCODE.FORMERR)  # dnslib reads what it cannot write
     if CLASS.get(question.qclass) != "IN":
         return respond(Query(str(question.qname), "", message), None, rcode=RCODE.REFUSED)
     return Query(str(question.qname).lower().rstrip("."), _type_name(question), message)

@@ -141,8 +141,9 @@ def isolated(state: State, node_name: str) -> list[Isolated]:
     by_namespace: dict[str, list[Policy]] = {}
     for (namespace, _), policy in sorted(state.policies.items()):
         by_namespace.setdefault(namespace, []).append(policy)
+    crowd = _Crowd(state)
     return [
-        Isolated(f"{key[0]}/{key[1]}", pod.ip, direction, tuple(_allowed(state, pod, direction, policies)))
+        Isolated(f"{key[0]}/{key[1]}", pod.ip, direction, tuple(_allowed(crowd, pod, direction, policies)))
         for key, pod in sorted(state.pods.items())
         if pod.ip and pod.spec.node_name == node_name
         for direction in ("Ingress", "Egress")
@@ -156,13 +157,13 @@ def isolated(state: State, node_name: str) -> list[Isolated]:
     ]
 
 
-def _allowed(state: State, pod: Pod, direction: str, policies: Iterable[Policy]) -> Iterator[Allowed]:
+def _allowed(crowd: "_Crowd", pod: Pod, direction: str, policies: Iterable[Policy]) -> Iterator[Allowed]:
     for policy in policies:
         name = f"{policy.metadata.namespace}/{policy.metadata.name}"
         rules = policy.spec.ingress if direction == "Ingress" else policy.spec.egress
         for rule in rules or ():
             peers = rule.source if direction == "Ingress" else rule.to
-            found = _peers(state, policy.metadata.namespace, peers)
+            found = crowd.meant(policy.metadata.namespace, peers)
             if direction == "Ingress":
                 yield Allowed(name, found.ranges, _ports(rule.ports, pod))
             else:
@@ -175,6 +176,21 @@ class _Peers:
 
     pods: Sequence[Pod]
     ranges: tuple[str, ...] | None
+
+
+class _Crowd:
+    """Whom rules mean, found out once for all pods that a rule is about."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._known: dict[int, _Peers] = {}
+
+    def meant(self, namespace: str, peers: Sequence[_Peer] | None) -> _Peers:
+        """The peers of a rule, which is one of the state's own objects."""
+        key = id(peers) if peers else 0
+        if key not in self._known:
+            self._known[key] = _peers(self._state, namespace, peers)
+        return self._known[key]
 
 
 def _peers(state: State, namespace: str, peers: Sequence[_Peer] | None) -> _Peers:

@@ -16,11 +16,15 @@ class Attributes:
     obj: Obj | None
     old: Obj | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    views: dict[str, tuple[Obj | None, Obj | None]] = field(default_factory=dict)
+    """`obj` and `old` in other versions, by apiVersion, where a webhook has converted them."""
 
     def shown(self, kind: Kind) -> tuple[str, Obj | None, Obj | None]:
         """The kind's name, the object and the old one, in the version that a webhook asks for."""
         if self.operation == "CONNECT" and self.obj is not None:
             return str(self.obj["kind"]), self.obj, None  # the options of the connection
+        if kind.api_version in self.views:
+            return kind.kind, *self.views[kind.api_version]
         return kind.kind, _as(kind, self.obj), _as(kind, self.old)
 
     @property

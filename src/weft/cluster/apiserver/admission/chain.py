@@ -109,7 +109,7 @@ class Admission:
         if is_claim and attributes.obj and attributes.old:
             classes.grown(attributes.obj, attributes.old, call, self.cluster)
         noderestriction.check(attributes)
-        policies.check(attributes, self.cluster)
+        await policies.check(attributes, self.cluster, self.webhooks.conversion)
         limitranges.check(attributes, self.cluster)
         policy.check(attributes, self.cluster)
         escalation.check(attributes, self.authorization)

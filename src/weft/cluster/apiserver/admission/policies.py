@@ -9,6 +9,7 @@ from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsEr
 from weft.cluster.apiserver.admission.matching import constrained
 from weft.cluster.apiserver.cel.engine import EvaluationError, uses
 from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.scheme import resource_of
 from weft.cluster.apiserver.selectors import from_object
@@ -25,7 +26,7 @@ class ParameterError(Exception):
     """Parameters that a binding speaks of and that are not there."""
 
 
-def check(attributes: Attributes, cluster: Cluster) -> None:
+async def check(attributes: Attributes, cluster: Cluster, conversion: Conversion) -> None:
     """Ask every policy that is bound; the first refusal is raised, warnings go to the call."""
     if attributes.call.kind.group == _GROUP and attributes.call.kind.plural in _OWN:
         return
@@ -35,6 +36,7 @@ def check(attributes: Attributes, cluster: Cluster) -> None:
         seen = _concerned(policy, binding, attributes, cluster) if policy else None
         if policy is None or seen is None:
             continue
+        await conversion.show(attributes, seen)
         names = f"ValidatingAdmissionPolicy '{policy['metadata']['name']}' with binding '{row.key.name}'"
         for why, reason in _decisions(policy, binding, attributes, cluster, seen):
             _act(binding, attributes, names, why, reason)

@@ -14,6 +14,7 @@ from weft.cluster.apiserver.admission.conditions import Conditions, ConditionsEr
 from weft.cluster.apiserver.admission.matching import Hook, hooks
 from weft.cluster.apiserver.admission.reviewing import review
 from weft.cluster.apiserver.cluster import Cluster, Obj
+from weft.cluster.apiserver.conversion import Conversion
 from weft.cluster.apiserver.patches import json as json_patch
 from weft.cluster.apiserver.webhookclient import Caller, CallError, resolve
 
@@ -37,22 +38,26 @@ class Webhooks:
 
     cluster: Cluster
     caller: Caller
+    conversion: Conversion
 
     async def mutate(self, attributes: Attributes, only: AbstractSet[HookKey] | None = None) -> Mutated:
         """Let each mutating webhook in turn (of `only`, where given) change `attributes.obj`."""
         done = Mutated()
         for hook in hooks(attributes, self.cluster, "mutating"):
-            if (only is not None and hook.key not in only) or not self._meant(hook, attributes):
+            if only is not None and hook.key not in only:
+                continue
+            await self.conversion.show(attributes, hook.kind)
+            if not self._meant(hook, attributes):
                 continue
             response = await self._ask(hook, attributes)
-            if response and response.get("patch") and self._changes(hook, attributes, response):
+            if response and response.get("patch") and await self._changes(hook, attributes, response):
                 done.changed = True
                 done.again |= done.willing
             if hook.webhook.get("reinvocationPolicy") == "IfNeeded":
                 done.willing.add(hook.key)
         return done
 
-    def _changes(self, hook: Hook, attributes: Attributes, response: Obj) -> bool:
+    async def _changes(self, hook: Hook, attributes: Attributes, response: Obj) -> bool:
         _, before, _ = attributes.shown(hook.kind)
         if before is None:
             why = "admission webhook attempted to modify the object, which is not supported for this operation"
@@ -60,14 +65,18 @@ class Webhooks:
         after = self._patched(hook, before, response)
         if after == before:
             return False
+        own = attributes.call.kind
         if attributes.operation != "CONNECT":
-            after["apiVersion"] = attributes.call.kind.api_version
+            after = await self.conversion.between(own, after) or after
         attributes.obj = after
         return True
 
     async def validate(self, attributes: Attributes) -> None:
         """Ask all validating webhooks at once; the first refusal, by order of configuration, is raised."""
-        meant = [hook for hook in hooks(attributes, self.cluster, "validating") if self._meant(hook, attributes)]
+        found = hooks(attributes, self.cluster, "validating")
+        for hook in found:
+            await self.conversion.show(attributes, hook.kind)
+        meant = [hook for hook in found if self._meant(hook, attributes)]
         calls = [self._ask(hook, attributes) for hook in meant]
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, BaseException):

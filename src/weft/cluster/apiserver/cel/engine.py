@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from weft.cluster.apiserver.cel import amounts, lists, places
+from weft.cluster.apiserver.cel import amounts, lists, macros, places
 from weft.cluster.apiserver.cel.signatures import OPAQUE, Signature, method
 from weft.cluster.apiserver.cel.types import Declared, Types
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _PROGRAMS = 4096
 _EXTENSIONS = ("strings", "math", "bindings", "encoders", "sets", "lists", "comprev2")
-_MISSING = ("transformMap", "transformMapEntry")  # the engine knows the macros, but cannot run what they become
 _SPENT = "Iteration budget exceeded"
 OVER_BUDGET = "operation cancelled: actual cost limit exceeded"
 OLD_SELF = "oldSelf"
@@ -115,7 +114,7 @@ class Engine:
         if text in self._programs:
             self._programs.move_to_end(text)
             return self._programs[text]
-        program = self._running().compile(text, disable_check=True)
+        program = self._running().compile(macros.expand(text), disable_check=True)
         self._programs[text] = program
         if len(self._programs) > _PROGRAMS:
             self._programs.popitem(last=False)
@@ -132,7 +131,14 @@ class Engine:
         return self._environments["run"]
 
     def _library(self, cel: Any, *, checked: bool) -> Any:
-        common = (*amounts.SIGNATURES, *places.SIGNATURES, *lists.SIGNATURES, *self._searching(), *self.extra)
+        common = (
+            *amounts.SIGNATURES,
+            *places.SIGNATURES,
+            *lists.SIGNATURES,
+            *macros.SIGNATURES,
+            *self._searching(),
+            *self.extra,
+        )
         overloads: dict[str, dict[tuple[Any, ...], Any]] = {}
         for one in common if checked else (*common, *lists.AT_RUN):
             parameters = tuple(_named(name, checked=checked) for name in one.parameters)
@@ -191,11 +197,10 @@ class Checker:
 
     def check(self, text: str) -> str:
         """The name of the expression's type, such as `BOOL`. Raises CompileError."""
-        if missing := next((name for name in _MISSING if re.search(rf"\.{name}\(", _bare(text))), ""):
-            raise CompileError(f"ERROR: <input>:1:1: undeclared reference to '{missing}' (in container '')")
+        text = macros.expand(text)
         try:
             compiled = self.environment.compile(optional_old(text) if self.old_is_optional else text)
-        except RuntimeError as error:
+        except (RuntimeError, TypeError) as error:
             raise CompileError(self._told(str(error))) from error
         name: str = compiled.return_type().name()
         return name

@@ -10,7 +10,7 @@ from typing import Any
 from weft.cluster.apiserver import errors
 from weft.cluster.apiserver.cel.engine import OLD_SELF, Engine, EvaluationError, uses
 from weft.cluster.apiserver.cel.types import escape
-from weft.cluster.apiserver.cel.values import convert
+from weft.cluster.apiserver.cel.values import align, convert
 from weft.cluster.apiserver.errors import FieldError
 from weft.cluster.apiserver.schemas import Schema
 
@@ -90,7 +90,8 @@ class Validator:
     def _rules(self, place: _Place) -> None:
         data: dict[str, Any] = {"self": convert(place.value, place.schema, root=place.root)}
         if place.old is not None:
-            data[OLD_SELF] = convert(place.old, place.schema, root=place.root)
+            old = align(place.old, place.value, place.schema)
+            data[OLD_SELF] = convert(old, place.schema, root=place.root)
         for rule in place.schema[RULES]:
             if self.clock() > self._until:
                 self._invalid(place, _OUT_OF_BUDGET)
@@ -98,7 +99,7 @@ class Validator:
             self._rule(place, rule, data)
 
     def _rule(self, place: _Place, rule: dict[str, Any], data: dict[str, Any]) -> None:
-        text = rule["rule"]
+        text = str(rule.get("rule", "true"))
         compares, optional = uses(text, OLD_SELF), rule.get("optionalOldSelf") is True
         if compares and place.old is None and not optional:
             return
@@ -121,7 +122,7 @@ class Validator:
             self.found.append(wrong)
 
     def _failed(self, place: _Place, rule: dict[str, Any], error: EvaluationError) -> None:
-        said = (rule.get("message") or rule["rule"]).strip()
+        said = (rule.get("message") or rule.get("rule", "")).strip()
         if error.over_budget:
             why = f"no further validation rules will be run due to call cost exceeds limit for rule: {said}"
             self._invalid(place, f"'{error}': {why}")
@@ -145,7 +146,7 @@ class Validator:
             if text and len(text.encode()) <= _LONGEST and "\n" not in text:
                 return text
         message = rule.get("message", "").strip()
-        return message or f"failed rule: {rule['rule'].strip()}"
+        return message or f"failed rule: {str(rule.get('rule', '')).strip()}"
 
 
 def _error(rule: dict[str, Any], path: str, kind: str, detail: str) -> FieldError:

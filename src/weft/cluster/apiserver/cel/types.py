@@ -164,7 +164,8 @@ def _add_message(file: Any, name: str, fields: dict[str, Declared]) -> None:
         number = _LAST_RESERVED + 1 if number + 1 == _FIRST_RESERVED else number + 1
         one = message.field.add(name=key, number=number, label=1, json_name=f"j{number}")
         entry_name = "".join(part[:1].upper() + part[1:] for part in key.split("_")) + "Entry"
-        if kind.sort == "map" and all(known.name != entry_name for known in message.nested_type):
+        taken = entry_name in fields or any(known.name == entry_name for known in message.nested_type)
+        if kind.sort == "map" and not taken:
             entry = message.nested_type.add(name=entry_name)
             entry.options.map_entry = True
             _set_type(entry.field.add(name="key", number=1, label=1), STRING)

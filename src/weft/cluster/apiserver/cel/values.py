@@ -79,3 +79,34 @@ def _convert_text(value: str, form: str) -> Any:
             return value if moment is None else messages.moment(moment)
         case _:
             return value
+
+
+def align(old: Any, value: Any, schema: Schema) -> Any:
+    """The old value, its lists that are sets or maps in the order of the new one: their order does not count.
+
+    So what is equal as a set or map is equal item by item, as the engine compares.
+    """
+    match old, value:
+        case list(), list():
+            return _align_items(old, value, schema)
+        case dict(), dict():
+            properties, extra = schema.get("properties") or {}, schema.get("additionalProperties")
+            inner = {key: properties.get(key, extra if isinstance(extra, dict) else {}) for key in old}
+            return {key: align(item, value.get(key), inner[key]) for key, item in old.items()}
+        case _:
+            return old
+
+
+def _align_items(old: list[Any], value: list[Any], schema: Schema) -> list[Any]:
+    items, kind = schema.get("items") or {}, schema.get("x-kubernetes-list-type")
+    keys = schema.get("x-kubernetes-list-map-keys") or ()
+    if kind not in {"set", "map"}:
+        return [align(item, value[at] if at < len(value) else None, items) for at, item in enumerate(old)]
+
+    def mark(item: Any) -> str:
+        keyed = kind == "map" and isinstance(item, dict)
+        return repr([item.get(key) for key in keys]) if keyed else repr(item)
+
+    left = {mark(item): item for item in old}
+    kept = [align(left.pop(name), item, items) for item in value if (name := mark(item)) in left]
+    return [*kept, *left.values()]

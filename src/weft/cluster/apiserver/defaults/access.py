@@ -1,6 +1,7 @@
 """Defaults of what configures the cluster itself: namespaces, secrets, roles, webhooks, definitions."""
 
 import base64
+import copy
 from typing import Any
 
 Obj = dict[str, Any]
@@ -23,6 +24,73 @@ def namespace(obj: Obj) -> None:
 def volume_claim(obj: Obj) -> None:
     """Claims are for file systems."""
     obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+
+
+def spec(obj: Obj) -> None:
+    """Go prints a struct even where nothing is in it."""
+    obj.setdefault("spec", {})
+
+
+def volume(obj: Obj) -> None:
+    """Volumes hold file systems and are kept when their claims go."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+    spec.setdefault("volumeMode", "Filesystem")
+    if "hostPath" in spec:
+        spec["hostPath"].setdefault("type", "")
+
+
+def limit_range(obj: Obj) -> None:
+    """What containers get follows from the most and the least they may have."""
+    spec(obj)
+    for limit in (obj.get("spec") or {}).get("limits") or ():
+        if limit.get("type") != "Container":
+            continue
+        default, request = dict(limit.get("default") or {}), dict(limit.get("defaultRequest") or {})
+        for name, most in (limit.get("max") or {}).items():
+            default.setdefault(name, most)
+        for name, amount in [*default.items(), *(limit.get("min") or {}).items()]:
+            request.setdefault(name, amount)
+        for field, amounts in (("default", default), ("defaultRequest", request)):
+            if amounts:
+                limit[field] = amounts
+
+
+_RISE = [
+    {"type": "Pods", "value": 4, "periodSeconds": 15},
+    {"type": "Percent", "value": 100, "periodSeconds": 15},
+]
+_FALL = [{"type": "Percent", "value": 100, "periodSeconds": 15}]
+
+
+def autoscaler(obj: Obj) -> None:
+    """From one replica on, by 80 percent of CPU; how fast, where something is said about that."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("minReplicas", 1)
+    if obj.get("apiVersion") == "autoscaling/v1":
+        if "autoscaling.alpha.kubernetes.io/metrics" not in (obj["metadata"].get("annotations") or {}):
+            spec.setdefault("targetCPUUtilizationPercentage", 80)
+        return
+    if not spec.get("metrics"):
+        target = {"type": "Utilization", "averageUtilization": 80}
+        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
+    if "behavior" in spec:
+        rise = spec["behavior"].setdefault("scaleUp", {})
+        rise.setdefault("stabilizationWindowSeconds", 0)
+        fall = spec["behavior"].setdefault("scaleDown", {})
+        for rules, policies in ((rise, _RISE), (fall, _FALL)):
+            rules.setdefault("selectPolicy", "Max")
+            rules.setdefault("policies", copy.deepcopy(policies))
+
+
+def csi_driver(obj: Obj) -> None:
+    """What a driver is taken to do."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("attachRequired", True)
+    spec.setdefault("fsGroupPolicy", "ReadWriteOnceWithFSType")
+    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    for name in ("podInfoOnMount", "requiresRepublish", "seLinuxMount", "storageCapacity"):
+        spec.setdefault(name, False)
 
 
 def _webhook(webhook: Obj) -> None:
@@ -105,16 +173,6 @@ def node(obj: Obj) -> None:
     status = obj.get("status") or {}
     if status.get("capacity"):
         status.setdefault("allocatable", status["capacity"])
-
-
-def limit_range(obj: Obj) -> None:
-    """A container's default limit is its maximum; its default request is that limit, or the minimum."""
-    for item in (obj.get("spec") or {}).get("limits") or ():
-        if item.get("type") != "Container":
-            continue
-        limits = {**(item.get("max") or {}), **(item.get("default") or {})}
-        requests = {**(item.get("min") or {}), **limits, **(item.get("defaultRequest") or {})}
-        item |= {name: value for name, value in (("default", limits), ("defaultRequest", requests)) if value}
 
 
 def priority_class(obj: Obj) -> None:

@@ -13,6 +13,8 @@ def service(obj: Obj) -> None:
     if spec["sessionAffinity"] == "ClientIP":
         affinity = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
         affinity.setdefault("timeoutSeconds", 10800)
+    elif spec["sessionAffinity"] == "None":
+        spec.pop("sessionAffinityConfig", None)
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in {None, 0, ""}:
@@ -22,7 +24,7 @@ def service(obj: Obj) -> None:
     spec.setdefault("internalTrafficPolicy", "Cluster")
     spec.setdefault("ipFamilies", ["IPv4"])
     spec.setdefault("ipFamilyPolicy", "SingleStack")
-    if spec["type"] in {"NodePort", "LoadBalancer"}:
+    if spec["type"] in {"NodePort", "LoadBalancer"} or spec.get("externalIPs"):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -42,6 +44,12 @@ def endpoint_slice(obj: Obj) -> None:
     for port in obj["ports"] or ():
         port.setdefault("name", "")
         port.setdefault("protocol", "TCP")
+
+
+def ingress_class(obj: Obj) -> None:
+    """Parameters are of the cluster."""
+    if parameters := obj.setdefault("spec", {}).get("parameters"):
+        parameters.setdefault("scope", "Cluster")
 
 
 def network_policy(obj: Obj) -> None:

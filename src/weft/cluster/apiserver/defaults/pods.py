@@ -9,12 +9,20 @@ _MODE = 0o644
 def pod(obj: Obj) -> None:
     """A pod by itself has a few more defaults than a template."""
     spec = obj.setdefault("spec", {})
-    for container in _containers(spec):
-        resources = container.get("resources") or {}
-        for name, limit in (resources.get("limits") or {}).items():
-            resources.setdefault("requests", {}).setdefault(name, limit)
+    for name in ("initContainers", "containers"):
+        for container in spec.get(name) or ():
+            _pods_container(container, on_host=bool(spec.get("hostNetwork")))
     spec.setdefault("enableServiceLinks", True)
     pod_spec(spec)
+
+
+def _pods_container(container: Obj, *, on_host: bool) -> None:
+    resources = container.get("resources") or {}
+    for name, limit in (resources.get("limits") or {}).items():
+        resources.setdefault("requests", {}).setdefault(name, limit)
+    for port in (container.get("ports") or ()) if on_host else ():
+        if not port.get("hostPort") and port.get("containerPort"):
+            port["hostPort"] = port["containerPort"]
 
 
 def pod_spec(spec: Obj) -> None:
@@ -29,9 +37,6 @@ def pod_spec(spec: Obj) -> None:
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     for container in _containers(spec):
         _container(container)
-        if spec.get("hostNetwork"):
-            for port in container.get("ports") or ():
-                port.setdefault("hostPort", port.get("containerPort"))
     for volume in spec.get("volumes") or ():
         _volume(volume)
 
@@ -42,9 +47,7 @@ def _containers(spec: Obj) -> list[Obj]:
 
 
 def _container(container: Obj) -> None:
-    image = str(container.get("image", ""))
-    latest = image.endswith(":latest") or ":" not in image.rpartition("/")[2]
-    container.setdefault("imagePullPolicy", "Always" if latest else "IfNotPresent")
+    container.setdefault("imagePullPolicy", _pull_policy(str(container.get("image", ""))))
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("resources", {})
@@ -58,6 +61,13 @@ def _container(container: Obj) -> None:
     for handler in (container.get("lifecycle") or {}).values():
         if isinstance(handler, dict):
             _http_get(handler)
+
+
+def _pull_policy(image: str) -> str:
+    """Always for what may have become another image: one named by no digest, and by no tag or `latest`."""
+    name, digest, _ = image.partition("@")
+    _, colon, tag = name.rpartition("/")[2].partition(":")
+    return "Always" if tag == "latest" or not (colon or digest) else "IfNotPresent"
 
 
 def _references(source: Obj) -> None:
@@ -93,8 +103,7 @@ def _volume(volume: Obj) -> None:
     for name in ("secret", "configMap", "downwardAPI", "projected"):
         if name in volume:
             volume[name].setdefault("defaultMode", _MODE)
-    if "hostPath" in volume:
-        volume["hostPath"].setdefault("type", "")
+    _volume_source(volume)
     for item in (volume.get("downwardAPI") or {}).get("items") or ():
         _references(item)
     for source in (volume.get("projected") or {}).get("sources") or ():
@@ -102,3 +111,12 @@ def _volume(volume: Obj) -> None:
             token.setdefault("expirationSeconds", 3600)
         for item in (source.get("downwardAPI") or {}).get("items") or ():
             _references(item)
+
+
+def _volume_source(volume: Obj) -> None:
+    if "hostPath" in volume:
+        volume["hostPath"].setdefault("type", "")
+    if "image" in volume:
+        volume["image"].setdefault("pullPolicy", _pull_policy(str(volume["image"].get("reference", ""))))
+    if claim := (volume.get("ephemeral") or {}).get("volumeClaimTemplate"):
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")

@@ -5,6 +5,7 @@ from typing import Any
 from weft.cluster.apiserver.defaults.pods import pod_spec
 
 Obj = dict[str, Any]
+_ENDLESS = 2**31 - 1
 
 
 def _template(spec: Obj) -> None:
@@ -35,10 +36,22 @@ def deployment(obj: Obj) -> None:
 
 
 def replica_set(obj: Obj) -> None:
-    """A ReplicaSet or ReplicationController: one replica."""
+    """One replica."""
     spec = obj.setdefault("spec", {})
     spec.setdefault("replicas", 1)
     _template(spec)
+
+
+def replication_controller(obj: Obj) -> None:
+    """One replica, found by the template's labels, which are the controller's own, too."""
+    replica_set(obj)
+    labels = ((obj["spec"].get("template") or {}).get("metadata") or {}).get("labels")
+    if not labels:
+        return
+    if not obj["spec"].get("selector"):
+        obj["spec"]["selector"] = dict(labels)
+    if not obj.setdefault("metadata", {}).get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def daemon_set(obj: Obj) -> None:
@@ -62,29 +75,35 @@ def stateful_set(obj: Obj) -> None:
     strategy = spec.setdefault("updateStrategy", {})
     strategy.setdefault("type", "RollingUpdate")
     if strategy["type"] == "RollingUpdate":
-        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+        rolling = strategy.setdefault("rollingUpdate", {})
+        rolling.setdefault("partition", 0)
+        rolling.setdefault("maxUnavailable", 1)
     spec.setdefault("revisionHistoryLimit", 10)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     retention.setdefault("whenDeleted", "Retain")
     retention.setdefault("whenScaled", "Retain")
-    _template(spec)
-
-
-def _job_spec(spec: Obj) -> None:
-    if "completions" not in spec and "parallelism" not in spec:
-        spec["completions"] = 1
-    spec.setdefault("parallelism", 1)
-    # where failures count by index, all of them together have no limit
-    spec.setdefault("backoffLimit", 6 if spec.get("backoffLimitPerIndex") is None else 2**31 - 1)
-    spec.setdefault("completionMode", "NonIndexed")
-    spec.setdefault("suspend", False)
-    spec.setdefault("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed")
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.update(apiVersion="v1", kind="PersistentVolumeClaim")
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+        claim.setdefault("status", {}).setdefault("phase", "Pending")
     _template(spec)
 
 
 def job(obj: Obj) -> None:
     """One completion, six tries."""
-    _job_spec(obj.setdefault("spec", {}))
+    spec = obj.setdefault("spec", {})
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", _ENDLESS if "backoffLimitPerIndex" in spec else 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("podReplacementPolicy", "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed")
+    spec.setdefault("manualSelector", False)
+    for rule in (spec.get("podFailurePolicy") or {}).get("rules") or ():
+        for condition in rule.get("onPodConditions") or ():
+            condition.setdefault("status", "True")
+    _template(spec)
 
 
 def cron_job(obj: Obj) -> None:
@@ -96,5 +115,6 @@ def cron_job(obj: Obj) -> None:
     spec.setdefault("failedJobsHistoryLimit", 1)
     template = spec.get("jobTemplate")
     if isinstance(template, dict):
+        template.setdefault("metadata", {})
         inner = template.setdefault("spec", {})
         _template(inner)

@@ -1,5 +1,6 @@
 """What requests carry and what answers are wanted: JSON, YAML, protobuf; objects, lists, tables."""
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,8 @@ LARGEST = 3 * 1024 * 1024
 """Bytes of a body; the API server's own limit."""
 _TABLE = re.compile(r"as=Table\b")
 _PARTIAL = re.compile(r"as=PartialObjectMetadata(List)?\b")
+WARNING = web.RequestKey("WARNING", str)
+"""Under this name a request keeps a warning for its answer."""
 _TABLE_VERSION = re.compile(r"v=(v1beta1|v1)\b")
 _JSON = ("", "application/json", "text/plain", "application/octet-stream")
 _YAML = ("application/yaml", "application/apply-patch+yaml", "text/yaml")
@@ -100,6 +103,49 @@ def _malformed(why: str, body: bytes, media: str, kind: str) -> errors.StatusErr
         return errors.bad_request(f"error decoding patch: {why.removeprefix(_JSON_FAULT)}")
     what = f"the object provided is unrecognized (must be of type {kind})"
     return errors.bad_request(f"{what}: {why} ({syntax.shown(body)})")
+
+
+def repeated(body: bytes, media: str) -> list[str]:
+    """The paths of fields that an object of a JSON body has more than once."""
+    if media not in _JSON:
+        return []
+    try:
+        value = json.loads(body, object_pairs_hook=_Pairs.of)
+    except (ValueError, RecursionError):
+        return []  # parse says what is wrong
+    return [*_repeated(value, "")] if _Pairs.seen_twice(value) else []
+
+
+class _Pairs(dict[str, Any]):
+    """An object, and which of its keys came twice."""
+
+    twice: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pairs: list[tuple[str, Any]]) -> "_Pairs":
+        found = cls(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            found.twice = tuple(dict.fromkeys(key for key in keys if keys.count(key) > 1))
+        return found
+
+    @staticmethod
+    def seen_twice(value: Any) -> bool:
+        if isinstance(value, _Pairs):
+            return bool(value.twice) or any(map(_Pairs.seen_twice, value.values()))
+        return isinstance(value, list) and any(map(_Pairs.seen_twice, value))
+
+
+def _repeated(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        for key, item in value.items():
+            where = f"{path}.{key}" if path else key
+            if key in value.twice:
+                yield where
+            yield from _repeated(item, where)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _repeated(item, f"{path}[{index}]")
 
 
 def _as_json(value: Any, left: int, budget: Iterator[int]) -> Any:
@@ -224,3 +270,10 @@ def _told(warnings: list[str]) -> Iterator[str]:
             return
         quoted = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
         yield f'299 - "{quoted}"'
+
+
+async def warn(request: web.Request, response: web.StreamResponse) -> None:
+    """Add what the request itself is warned of to its answer, whatever that is."""
+    if warning := request.get(WARNING):
+        for header in _told([warning]):
+            response.headers.add("Warning", header)

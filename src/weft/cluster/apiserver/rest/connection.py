@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,13 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 class Connection(web.RequestHandler):
     """A connection whose bad requests are answered in the words of Go's HTTP server, and never fill the log."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find out within minutes, as Go's server does, that a silent client's machine is gone."""
+        if sock := transport.get_extra_info("socket"):
+            for option, value in ((socket.TCP_KEEPIDLE, 15), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 9)):
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        super().connection_made(transport)
 
     def handle_error(
         self,

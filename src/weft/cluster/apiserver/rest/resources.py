@@ -235,15 +235,23 @@ class Resources:
 
     # ---- writing
 
+    @staticmethod
+    async def _body(request: web.Request, call: Call) -> Any:
+        raw, media = await bodies.read(request), bodies.media_type(request)
+        body = bodies.parse(raw, media, call.kind.kind)
+        if call.validation != "Ignore" and "fieldValidation" in request.query:
+            call.repeated = bodies.repeated(raw, media)
+        return body
+
     async def create(self, request: web.Request, call: Call) -> web.StreamResponse:
         """POST to a collection."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
+        body = await self._body(request, call)
         obj = await self.writing.create(call, body)
         return bodies.answer(obj, 201, call.warnings)
 
     async def update(self, request: web.Request, call: Call) -> web.StreamResponse:
         """PUT of one object, which creates it where Kubernetes allows that."""
-        body = bodies.parse(await bodies.read(request), bodies.media_type(request), call.kind.kind)
+        body = await self._body(request, call)
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized (must be of type Object)")
         meta = body.get("metadata")

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from weft.cluster.apiserver import errors, paths, usage
+from weft.cluster.apiserver import cautions, errors, paths, usage
 from weft.cluster.apiserver.actions import Action
 from weft.cluster.apiserver.admission import connections
 from weft.cluster.apiserver.authentication import Authentication
@@ -57,6 +57,7 @@ class Server:
         app.router.add_route("*", "/{path:.*}", self.handle)
         app.on_response_prepare.append(_dressed)
         app.on_shutdown.append(self._end_watches)
+        app.on_response_prepare.append(bodies.warn)
         return app
 
     async def _end_watches(self, _app: web.Application) -> None:
@@ -184,6 +185,9 @@ class Server:
             return await self.below.review(request, call)
         if kind.group == usage.GROUP:
             return await self.usage.handle(request, call)
+        custom = self.cluster.scheme.custom(kind)
+        if why := custom.deprecation if custom else cautions.of_version(kind):
+            request[bodies.WARNING] = why
         if call.subresource:
             return await self._below(request, call)
         return await self._verb(request, path, call)

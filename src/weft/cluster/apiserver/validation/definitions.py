@@ -131,9 +131,9 @@ def _versions(spec: Obj) -> Iterator[FieldError]:
             yield invalid_value(f"spec.versions[{index}].name", version.get("name", ""), why)
     listed = [version.get("name") for version in versions]
     if len(set(listed)) != len(listed):
-        yield invalid_value("spec.versions", listed, "must contain unique version names")
+        yield invalid_value("spec.versions", versions, "must contain unique version names")
     if sum(bool(version.get("storage")) for version in versions) != 1:
-        yield invalid_value("spec.versions", listed, "must have exactly one version marked as storage version")
+        yield invalid_value("spec.versions", versions, "must have exactly one version marked as storage version")
     for index, version in enumerate(versions):
         if (version.get("schema") or {}).get("openAPIV3Schema") is None:
             yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")

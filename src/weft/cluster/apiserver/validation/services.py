@@ -1,167 +1,229 @@
 """Services. Whether an address is free is the allocator's matter (`serviceips`)."""
 
-import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from weft.cluster.apiserver import names
-from weft.cluster.apiserver.errors import (
-    FieldError,
-    duplicate,
-    forbidden_field,
-    invalid_value,
-    required,
-    unsupported,
+from weft.cluster.apiserver.errors import FieldError, duplicate, forbidden_field, invalid_value, required
+from weft.cluster.apiserver.validation.goform import go
+from weft.cluster.apiserver.validation.rules import (
+    PROTOCOLS,
+    Found,
+    address,
+    cidr,
+    go_list,
+    one_of,
+    ordinary_address,
+    port,
+    port_or_name,
+    qualified,
+    reason,
 )
-from weft.cluster.apiserver.validation.service_reach import reach
 
 Obj = dict[str, Any]
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
-_WITH_PORTS = ("NodePort", "LoadBalancer")
+_OUTSIDE = ("NodePort", "LoadBalancer")
 _POLICIES = ("Cluster", "Local")
-_PROTOCOLS = ("SCTP", "TCP", "UDP")
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
+_DISTRIBUTIONS = ("PreferClose", "PreferSameNode", "PreferSameZone")
 _LONGEST_AFFINITY = 86400
-_KUBELET = 10250
 
 
 def service(obj: Obj) -> list[FieldError]:
     """What is wrong with a Service."""
-    return list(_service(obj.get("spec") or {}))
+    return [*_service(obj.get("spec") or {})]
 
 
-def _service(spec: Obj) -> Iterator[FieldError]:
+def _headless(spec: Obj) -> bool:
+    return bool(spec.get("clusterIP") == "None" or spec.get("clusterIPs") == ["None"])
+
+
+def _service(spec: Obj) -> Found:
     kind = spec.get("type", "ClusterIP")
-    if kind not in _TYPES:
-        yield unsupported("spec.type", kind, _TYPES)
+    if not spec.get("ports") and not _headless(spec) and kind != "ExternalName":
+        yield required("spec.ports")
+    if kind in _OUTSIDE and _headless(spec):
+        yield invalid_value("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
     if kind == "ExternalName":
         yield from _external_name(spec)
-    elif not spec.get("ports") and spec.get("clusterIP") != "None":
-        yield required("spec.ports")
-    yield from _affinity(spec)
     yield from _ports(spec.get("ports") or [])
-    yield from _addresses(spec)
     yield from names.labels(spec.get("selector") or {}, "spec.selector")
-    yield from _outside(spec, kind)
-    yield from reach(spec, kind)
+    yield from _affinity(spec)
+    if kind != "ExternalName":
+        yield from _addresses(spec)
+    for index, given in enumerate(spec.get("externalIPs") or ()):
+        wrong = list(address(given, f"spec.externalIPs[{index}]"))
+        yield from wrong or ordinary_address(given, f"spec.externalIPs[{index}]")
+    yield from one_of(kind, "spec.type", _TYPES, absent="")
+    yield from _node_ports(spec.get("ports") or (), kind)
+    yield from _twice(spec.get("ports") or ())
+    yield from _balancing(spec, kind)
+    yield from _policies(spec, kind)
 
 
-def _external_name(spec: Obj) -> Iterator[FieldError]:
-    name = spec.get("externalName", "")
+def _external_name(spec: Obj) -> Found:
+    for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+        if spec.get(field) or (field == "clusterIPs" and spec.get("clusterIP")):
+            yield forbidden_field(f"spec.{field}", "may not be set for ExternalName services")
+    name = spec.get("externalName", "").removesuffix(".")  # a trailing dot says that it is complete
     if not name:
         yield required("spec.externalName")
-    elif why := names.subdomain(name.removesuffix(".")):  # a trailing dot says that it is complete
-        yield invalid_value("spec.externalName", name.removesuffix("."), why)
-    if spec.get("clusterIP") or spec.get("clusterIPs"):
-        yield forbidden_field("spec.clusterIPs", "may not be set for ExternalName services")
+    else:
+        yield from reason(names.subdomain(name), "spec.externalName", name)
 
 
-def _affinity(spec: Obj) -> Iterator[FieldError]:
-    affinity = spec.get("sessionAffinity", "None")
-    if affinity not in {"None", "ClientIP"}:
-        yield unsupported("spec.sessionAffinity", affinity, ("ClientIP", "None"))
-    config = spec.get("sessionAffinityConfig")
-    if affinity == "None" and config:
+def _ports(ports: Sequence[Obj]) -> Found:
+    seen: set[str] = set()
+    for index, given in enumerate(ports):
+        where, name = f"spec.ports[{index}]", given.get("name", "")
+        if not name and len(ports) > 1:
+            yield required(f"{where}.name")
+        elif name:
+            yield from reason(names.label(name), f"{where}.name", name)
+            if name in seen:
+                yield duplicate(f"{where}.name", name)
+            seen.add(name)
+        yield from port(given.get("port", 0), f"{where}.port")
+        yield from one_of(given.get("protocol", "TCP"), f"{where}.protocol", PROTOCOLS, absent="")
+        yield from port_or_name(given.get("targetPort", given.get("port", 0)), f"{where}.targetPort")
+        if given.get("appProtocol") is not None:
+            yield from qualified(given["appProtocol"], f"{where}.appProtocol")
+
+
+def _affinity(spec: Obj) -> Found:
+    kind, config = spec.get("sessionAffinity", "None"), spec.get("sessionAffinityConfig")
+    yield from one_of(kind, "spec.sessionAffinity", ("ClientIP", "None"), absent="")
+    if kind == "None" and config is not None:
         yield forbidden_field("spec.sessionAffinityConfig", "must not be set when session affinity is None")
+    if kind != "ClientIP":
+        return
     seconds = ((config or {}).get("clientIP") or {}).get("timeoutSeconds", 1)
     if not 0 < seconds <= _LONGEST_AFFINITY:
         where = "spec.sessionAffinityConfig.clientIP.timeoutSeconds"
         yield invalid_value(where, seconds, f"must be greater than 0 and less than {_LONGEST_AFFINITY}")
 
 
-def _outside(spec: Obj, kind: str) -> Iterator[FieldError]:
-    """What concerns connections from outside the cluster."""
-    if kind in _WITH_PORTS and spec.get("clusterIP") == "None":
-        yield invalid_value("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
-    yield from _node_ports(spec.get("ports") or (), kind)
-    yield from _policies(spec, kind)
-    if kind == "LoadBalancer":
-        yield from _kubelets_port(spec.get("ports") or ())
-        return
-    for name in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
-        if spec.get(name) is not None:
-            yield forbidden_field(f"spec.{name}", "may only be used when `type` is 'LoadBalancer'")
+def _addresses(spec: Obj) -> Found:
+    first, listed = spec.get("clusterIP", ""), spec.get("clusterIPs") or []
+    if first and listed and listed[0] != first:
+        yield invalid_value("spec.clusterIPs", listed, "first value must match `clusterIP`")
+    elif listed and not first:
+        yield invalid_value("spec.clusterIPs", listed, "must be empty when `clusterIP` is not specified")
+    yield from _families(spec)
+    yield from one_of(spec.get("ipFamilyPolicy"), "spec.ipFamilyPolicy", _FAMILY_POLICIES)
+    for index, given in enumerate(listed or ([first] if first else [])):
+        if given == "None" and index == 0:
+            if len(listed) > 1:
+                yield invalid_value("spec.clusterIPs", listed, "'None' must be the first and only value")
+        else:
+            yield from address(given, f"spec.clusterIPs[{index}]")
+    if len(listed) > 2:
+        yield invalid_value("spec.clusterIPs", listed, "may only hold up to 2 values")
 
 
-def _node_ports(ports: Sequence[Obj], kind: str) -> Iterator[FieldError]:
+def _families(spec: Obj) -> Found:
+    seen: set[str] = set()
+    for index, family in enumerate(spec.get("ipFamilies") or ()):
+        where = f"spec.ipFamilies[{index}]"
+        yield from one_of(family, where, _FAMILIES, absent="")
+        if family in seen:
+            yield duplicate(where, family)
+        seen.add(family)
+
+
+def _node_ports(ports: Sequence[Obj], kind: str) -> Found:
+    if kind == "ClusterIP":
+        for index, given in enumerate(ports):
+            if given.get("nodePort"):
+                yield forbidden_field(
+                    f"spec.ports[{index}].nodePort", "may not be used when `type` is 'ClusterIP'"
+                )
     seen: set[tuple[Any, Any]] = set()
-    for index, port in enumerate(ports):
-        number, where = port.get("nodePort"), f"spec.ports[{index}].nodePort"
-        if number and kind == "ClusterIP":
-            yield forbidden_field(where, "may not be used when `type` is 'ClusterIP'")
-        elif number and (number, port.get("protocol", "TCP")) in seen:
-            yield duplicate(where, number)
-        seen.add((number, port.get("protocol", "TCP")))
+    for index, given in enumerate(ports):
+        if not given.get("nodePort"):
+            continue
+        pair = given.get("protocol", "TCP"), given["nodePort"]
+        if pair in seen:
+            yield duplicate(f"spec.ports[{index}].nodePort", given["nodePort"])
+        seen.add(pair)
 
 
-def _policies(spec: Obj, kind: str) -> Iterator[FieldError]:
-    external = spec.get("externalTrafficPolicy")
-    if external and kind not in _WITH_PORTS and not (kind == "ClusterIP" and spec.get("externalIPs")):
-        why = "may only be set for externally-accessible services"
-        yield invalid_value("spec.externalTrafficPolicy", external, why)
-    for name in ("externalTrafficPolicy", "internalTrafficPolicy"):
-        if spec.get(name, "Cluster") not in _POLICIES:
-            yield unsupported(f"spec.{name}", spec[name], _POLICIES)
+def _twice(ports: Sequence[Obj]) -> Found:
+    seen: set[tuple[Any, Any]] = set()
+    for index, given in enumerate(ports):
+        pair = given.get("protocol", "TCP"), given.get("port", 0)
+        if pair in seen:
+            shown = go("ServicePort", {"protocol": pair[0], "port": pair[1], "targetPort": 0})
+            yield duplicate(f"spec.ports[{index}]", shown)
+        seen.add(pair)
+
+
+def _balancing(spec: Obj, kind: str) -> Found:
+    """What is for load balancers alone."""
+    ranges, only = spec.get("loadBalancerSourceRanges") or (), "may only be used when `type` is 'LoadBalancer'"
+    if ranges and kind != "LoadBalancer":
+        yield forbidden_field("spec.LoadBalancerSourceRanges", only)
+    for index, given in enumerate(ranges):
+        yield from cidr(given.strip(), f"spec.LoadBalancerSourceRanges[{index}]")
+    if kind != "LoadBalancer":
+        for field in ("allocateLoadBalancerNodePorts", "loadBalancerClass"):
+            if spec.get(field) is not None:
+                yield forbidden_field(f"spec.{field}", only)
+    elif spec.get("loadBalancerClass") is not None:
+        yield from qualified(spec["loadBalancerClass"], "spec.loadBalancerClass")
+
+
+def _policies(spec: Obj, kind: str) -> Found:
+    external, internal = spec.get("externalTrafficPolicy", ""), spec.get("internalTrafficPolicy")
+    if kind not in _OUTSIDE and not (kind == "ClusterIP" and spec.get("externalIPs")):
+        if external:
+            why = "may only be set for externally-accessible services"
+            yield invalid_value("spec.externalTrafficPolicy", external, why)
+    else:
+        yield from one_of(external, "spec.externalTrafficPolicy", _POLICIES, absent="")
     if spec.get("healthCheckNodePort") and not (kind == "LoadBalancer" and external == "Local"):
         why = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"
         yield invalid_value("spec.healthCheckNodePort", spec["healthCheckNodePort"], why)
-
-
-def _kubelets_port(ports: Sequence[Obj]) -> Iterator[FieldError]:
-    for index, port in enumerate(ports):
-        if port.get("port") == _KUBELET:
-            why = f"may not expose port {_KUBELET} externally since it is used by kubelet"
-            yield invalid_value(f"spec.ports[{index}]", _KUBELET, why)
-
-
-def _addresses(spec: Obj) -> Iterator[FieldError]:
-    address = spec.get("clusterIP")
-    if address and address != "None":
-        try:
-            ipaddress.ip_address(address)
-        except ValueError:
-            yield invalid_value(
-                "spec.clusterIPs[0]", address, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-            )
-
-
-def _ports(ports: list[Obj]) -> Iterator[FieldError]:
-    seen_names: set[str] = set()
-    seen_ports: set[tuple[Any, Any]] = set()
-    for index, port in enumerate(ports):
-        where = f"spec.ports[{index}]"
-        name, number = port.get("name", ""), port.get("port", 0)
-        if not name and len(ports) > 1:
-            yield required(f"{where}.name")
-        elif name and (why := names.label(name)):
-            yield invalid_value(f"{where}.name", name, why)
-        elif name and name in seen_names:
-            yield duplicate(f"{where}.name", name)
-        if not 0 < number < 65536:
-            yield invalid_value(f"{where}.port", number, "must be between 1 and 65535, inclusive")
-        yield from _target(port.get("targetPort", number), f"{where}.targetPort")
-        if port.get("protocol", "TCP") not in _PROTOCOLS:
-            yield unsupported(f"{where}.protocol", port["protocol"], _PROTOCOLS)
-        if (number, port.get("protocol")) in seen_ports:
-            yield duplicate(where, {"port": number, "protocol": port.get("protocol")})
-        seen_names.add(name)
-        seen_ports.add((number, port.get("protocol")))
-
-
-def _target(target: Any, path: str) -> Iterator[FieldError]:
-    if isinstance(target, int) and not 0 < target < 65536:
-        yield invalid_value(path, target, "must be between 1 and 65535, inclusive")
-    elif isinstance(target, str) and (len(target) > 15 or names.label(target)):
-        yield invalid_value(path, target, "must be no more than 15 characters and a lower case IANA name")
+    yield from one_of(internal, "spec.internalTrafficPolicy", _POLICIES)
+    yield from one_of(spec.get("trafficDistribution"), "spec.trafficDistribution", _DISTRIBUTIONS)
 
 
 def changed(obj: Obj, before: Obj) -> list[FieldError]:
     """An address that was given stays, and so does who balances the load."""
-    new, old = obj["spec"], before["spec"]
-    kept = {"ClusterIP", "NodePort", "LoadBalancer"}
-    if new.get("type") in kept and old.get("type") in kept and old.get("clusterIP") != new.get("clusterIP"):
-        shown = [new["clusterIP"]] if new.get("clusterIP") else []
-        return [invalid_value("spec.clusterIPs[0]", shown, "may not change once set")]
-    sort = "loadBalancerClass"
-    if new.get("type") == old.get("type") == "LoadBalancer" and new.get(sort) != old.get(sort):
-        return [invalid_value(f"spec.{sort}", new.get(sort), "may not change once set")]
-    return []
+    return [*_changed(obj["spec"], before["spec"])]
+
+
+def _changed(new: Obj, old: Obj) -> Found:
+    if "ExternalName" not in {new.get("type"), old.get("type")}:
+        yield from _address_changed(new, old)
+        yield from _family_changed(new, old)
+    sort, port_of_checks = "loadBalancerClass", "healthCheckNodePort"
+    if new.get("type") == old.get("type") == "LoadBalancer":
+        if new.get(sort) != old.get(sort):
+            yield invalid_value(f"spec.{sort}", new.get(sort), "may not change once set")
+        local = new.get("externalTrafficPolicy") == old.get("externalTrafficPolicy") == "Local"
+        if local and new.get(port_of_checks) != old.get(port_of_checks):
+            yield forbidden_field(f"spec.{port_of_checks}", "field is immutable")
+
+
+def _listed(spec: Obj) -> list[str] | None:
+    return spec.get("clusterIPs") or ([spec["clusterIP"]] if spec.get("clusterIP") else None)
+
+
+def _address_changed(new: Obj, old: Obj) -> Found:
+    if _headless(new) and _headless(old):
+        return
+    is_, was = _listed(new), _listed(old)
+    if was and not is_:
+        yield invalid_value("spec.clusterIPs[0]", go_list(is_), "primary clusterIP can not be unset")
+    elif was and is_ and is_[0] != was[0]:
+        yield invalid_value("spec.clusterIPs[0]", is_, "may not change once set")
+
+
+def _family_changed(new: Obj, old: Obj) -> Found:
+    if _headless(new) or _headless(old):
+        return
+    is_, was = new.get("ipFamilies"), old.get("ipFamilies")
+    if was and is_ and is_[0] != was[0]:
+        yield invalid_value("spec.ipFamilies[0]", is_, "may not change once set")

@@ -212,6 +212,7 @@ def _sound_here(schema: Schema, path: str) -> Iterator[FieldError]:
     if schema.get("uniqueItems") is True:
         why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         yield forbidden_field(f"{path}.uniqueItems", why)
+    yield from _no_schemas(schema, path)
     if isinstance(schema.get("items"), list):
         yield forbidden_field(f"{path}.items", "items must be a schema object and not an array")
     if _properties(schema) and schema.get("additionalProperties") not in (None, True):
@@ -223,6 +224,13 @@ def _sound_here(schema: Schema, path: str) -> Iterator[FieldError]:
     yield from _list_type(schema, path)
     yield from _map_type(schema, path)
     yield from _default(schema, path)
+
+
+def _no_schemas(schema: Schema, path: str) -> Iterator[FieldError]:
+    """What stands where a schema belongs and is none; the published schema of definitions lets it pass."""
+    for key, sorts in (("items", dict | list), ("additionalProperties", dict | bool)):
+        if schema.get(key) is not None and not isinstance(schema[key], sorts):
+            yield invalid_value(f"{path}.{key}", schema[key], "must be a schema")
 
 
 def _below(schema: Schema) -> Iterator[tuple[str, str, Schema]]:

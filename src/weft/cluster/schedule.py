@@ -19,6 +19,8 @@ _MONTHS = {name.lower(): number for number, name in enumerate(calendar.month_abb
 _DAYS = {name: number for number, name in enumerate(("sun", "mon", "tue", "wed", "thu", "fri", "sat"))}
 _EVERY = re.compile(r"(\d+(?:\.\d+)?)(h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_LONGEST = 2**63 / 1e9  # seconds that a Go duration holds
+_OPEN = frozenset({"*", "?", "*/1", "?/1"})
 _HORIZON = 5  # years without a fitting day: there is none (30 February)
 
 
@@ -70,11 +72,13 @@ class Schedule:
 
 
 def parse(text: str, zone: str = "") -> Schedule:
-    """Read a schedule as a CronJob holds it. Raises ScheduleError."""
+    """Read a schedule as a CronJob holds it. Raises ScheduleError, in the words of Kubernetes' own parser."""
     try:
         where = ZoneInfo(zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ScheduleError(f"unknown time zone {zone}") from error
+    if not text:
+        raise ScheduleError("empty spec string")
     if text.startswith("@every "):
         nothing = frozenset[int]()
         return Schedule(nothing, nothing, nothing, nothing, nothing, True, where, _interval(text))  # noqa: FBT003
@@ -82,58 +86,70 @@ def parse(text: str, zone: str = "") -> Schedule:
         raise ScheduleError(f"unrecognized descriptor: {text}")
     fields = _WORDS.get(text, text).split()
     if len(fields) != 5:
-        raise ScheduleError(f"expected exactly 5 fields, found {len(fields)}: {fields}")
+        raise ScheduleError(f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]")
     minutes, hours, days, months, weekdays = fields
     return Schedule(
         minutes=_field(minutes, 0, 59, {}),
         hours=_field(hours, 0, 23, {}),
         days=_field(days, 1, 31, {}),
         months=_field(months, 1, 12, _MONTHS),
-        weekdays=frozenset(number % 7 for number in _field(weekdays, 0, 7, _DAYS)),
-        any_day=days in {"*", "?"} or weekdays in {"*", "?"},
+        weekdays=_field(weekdays, 0, 6, _DAYS),
+        any_day=bool({days, weekdays} & _OPEN),
         zone=where,
     )
 
 
 def _field(text: str, low: int, high: int, names: dict[str, int]) -> frozenset[int]:
     values: set[int] = set()
-    for part in text.split(","):
-        span, slash, step = part.partition("/")
-        first, dash, last = span.partition("-")
-        if span in {"*", "?"}:
-            start, end = low, high if high != 7 else 6
-        else:
-            start = _number(first, names, part)
-            # `5/15` counts from 5 to the end
-            end = _number(last, names, part) if dash else (high if slash else start)
-        if start < low or end > high:
-            beyond = f"beginning of range ({start}) below minimum ({low})"
-            raise ScheduleError(
-                f"{beyond}: {part}" if start < low else f"end of range ({end}) above maximum ({high}): {part}"
-            )
-        if start > end:
-            raise ScheduleError(f"beginning of range ({start}) beyond end of range ({end}): {part}")
-        stride = _number(step, {}, part) if slash else 1
-        if not stride:
-            raise ScheduleError(f"step of range should be a positive number: {part}")
-        values |= set(range(start, end + 1, stride))
+    for part in filter(None, text.split(",")):
+        values |= _range(part, low, high, names)
     return frozenset(values)
 
 
-def _number(text: str, names: dict[str, int], part: str) -> int:
+def _range(part: str, low: int, high: int, names: dict[str, int]) -> set[int]:
+    span, *steps = part.split("/")
+    ends = span.split("-")
+    if ends[0] in {"*", "?"}:
+        start, end = low, high
+    elif len(ends) > 2:
+        raise ScheduleError(f"too many hyphens: {part}")
+    else:
+        start = _number(ends[0], names)
+        end = _number(ends[1], names) if len(ends) == 2 else start
+    if len(steps) > 1:
+        raise ScheduleError(f"too many slashes: {part}")
+    stride = _number(steps[0], {}) if steps else 1
+    if steps and len(ends) == 1:
+        end = high  # `5/15` counts from 5 to the end
+    if start < low:
+        raise ScheduleError(f"beginning of range ({start}) below minimum ({low}): {part}")
+    if end > high:
+        raise ScheduleError(f"end of range ({end}) above maximum ({high}): {part}")
+    if start > end:
+        raise ScheduleError(f"beginning of range ({start}) beyond end of range ({end}): {part}")
+    if not stride:
+        raise ScheduleError(f"step of range should be a positive number: {part}")
+    return set(range(start, end + 1, stride))
+
+
+def _number(text: str, names: dict[str, int]) -> int:
     if text.lower() in names:
         return names[text.lower()]
-    if not text.isdecimal():
-        raise ScheduleError(f"failed to parse int from {text}: {part}")
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ScheduleError(f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax')
+    if int(text) < 0:
+        raise ScheduleError(f"negative number ({int(text)}) not allowed: {text}")
     return int(text)
 
 
 def _interval(text: str) -> timedelta:
-    given = text.removeprefix("@every ").strip()
+    given = text.removeprefix("@every ")
     parts = _EVERY.findall(given)
     if not parts or "".join(number + unit for number, unit in parts) != given:
-        raise ScheduleError(f"failed to parse duration {text}")
+        raise ScheduleError(f'failed to parse duration {text}: time: invalid duration "{given}"')
     seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise ScheduleError(f"failed to parse duration {text}: time: invalid duration")
     return timedelta(seconds=max(1, int(seconds)))
 
 

@@ -1,0 +1,39 @@
+"""Where paths of a node lie on the machine."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from weft.cluster.kubelet.station import Station
+
+NOTHING = cast("Any", None)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/etc/cni/net.d", "/home/nodes/weft/cni/net.d"),
+        ("/etc/cni/net.d/", "/home/nodes/weft/cni/net.d"),
+        ("//etc/cni/./net.d", "/home/nodes/weft/cni/net.d"),
+        ("/etc/cni/net.d/05-own.conf", "/home/nodes/weft/cni/net.d/05-own.conf"),
+        ("/opt/cni/bin", "/home/nodes/weft/cni/bin"),
+        ("/opt/cni", "/home/nodes/weft/cni"),
+        ("/etc/cnix", "/etc/cnix"),
+        ("/etc", "/etc"),
+        ("/", "/"),
+    ],
+)
+def test_a_node_has_its_own_plugins_and_networks_and_the_machines_files_otherwise(path: str, place: str) -> None:
+    station = Station(
+        runtime=NOTHING,
+        images=NOTHING,
+        cluster=NOTHING,
+        recorder=NOTHING,
+        node=NOTHING,
+        folder=Path("/home/nodes/weft"),
+        cgroup_parent="/weft",
+        clock=lambda: 0.0,
+    )
+
+    assert station.on_node(path) == place
