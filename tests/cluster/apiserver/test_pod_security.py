@@ -191,6 +191,8 @@ async def test_a_claim_grows_only_where_its_class_lets_it(kube: Kube) -> None:
         await kube.create(
             PERSISTENTVOLUMECLAIMS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec}
         )
+        bound = {"status": {"phase": "Bound"}}
+        await kube.patch(PERSISTENTVOLUMECLAIMS, name, bound, "default", subresource="status")
     more = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
     await kube.patch(PERSISTENTVOLUMECLAIMS, "wide", more, "default")
     with pytest.raises(ApiError, match="only dynamically provisioned pvc can be resized and the storageclass"):
