@@ -27,7 +27,7 @@ def has_rules(schema: Schema) -> bool:
         return True
     extra, items = schema.get("additionalProperties"), schema.get("items")
     below = [*(schema.get("properties") or {}).values(), *(one for one in (extra, items) if isinstance(one, dict))]
-    return any(has_rules(one) for one in (*below, *(schema.get("allOf") or ())))
+    return any(has_rules(one) for one in below)
 
 
 class _StopError(Exception):
@@ -81,9 +81,6 @@ class Validator:
             return
         if place.schema.get(RULES):
             self._rules(place)
-        for part in place.schema.get("allOf") or ():
-            if part.get(RULES):
-                self._rules(_Place(place.value, {**place.schema, **part}, place.path, place.old, kept=False))
         for inner in _children(place):
             self._walk(inner)
 
