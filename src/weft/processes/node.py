@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from weft.processes import limits
+
 _log = logging.getLogger("weft.node")
 
 
@@ -20,6 +22,7 @@ def main(argv: Sequence[str]) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.Formatter.converter = time.gmtime
+    limits.widen()
     try:
         asyncio.run(_until_stopped(options))
     except Exception as error:  # noqa: BLE001, whatever it is: one line, and a supervisor may start us again
