@@ -42,6 +42,7 @@ def test_a_job_counts_its_pods_though_somebody_deletes_them_all_the_time(here: C
         return bool(status(here, "job", "counted").get("completionTime"))
 
     assert eventually(done, seconds=60)
+    here.kubectl("delete", "pod", "-n", HERE, "-l", "job-name=counted")
     found = status(here, "job", "counted")
     assert (found["succeeded"], found["uncountedTerminatedPods"]) == (5, {})
     assert not here.objects("pods", HERE, "job-name=counted")
