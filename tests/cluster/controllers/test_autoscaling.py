@@ -179,3 +179,11 @@ def test_how_near_is_near_enough_is_for_each_direction_to_say() -> None:
     calm = scaler(behavior={"scaleDown": {"tolerance": "0.6"}})
     assert decided(measured("25m", "25m"), 2, calm).replicas == 2
     assert decided(measured("25m", "25m"), 2).replicas == 1
+
+
+def test_an_autoscaler_that_names_no_metric_leaves_its_target_alone_and_says_so() -> None:
+    bare = scaler()
+    del bare["spec"]["metrics"]
+    decision = decided(measured("50m"), 3, bare)
+    assert decision.replicas == 3
+    assert reasons(decision)[1] == ("ScalingActive", "False", "InvalidMetricSourceType")

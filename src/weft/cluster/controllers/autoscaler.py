@@ -66,6 +66,9 @@ class Autoscaler:
                     await self._look(scaler, world)
                 except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
                     log.info("autoscaler %s/%s: %s", *key_of(scaler), error)
+                except Exception:
+                    # one object that we mishandle must not stop all controllers
+                    log.exception("autoscaler %s/%s cannot be handled", *key_of(scaler))
             await asyncio.sleep(self._every)
 
     async def _look(self, scaler: Json, world: World) -> None:
@@ -147,6 +150,9 @@ def decide(scaler: Json, size: int, measured: Measured, memory: Memory, now: dat
     proposals, troubles = _proposals(spec, measured, size, now)
     best = max(proposals, key=lambda proposal: proposal.replicas, default=None)
     metrics = [proposal.measured for proposal in proposals]
+    if best is None and not troubles:
+        none = "the HPA was unable to compute the replica count: it has no metrics"
+        return Decision(size, "", [able, ("ScalingActive", "False", "InvalidMetricSourceType", none)], None)
     if best is None or (troubles and best.replicas < size):  # nobody shrinks on half of what it has to know
         first = troubles[0]
         failed = f"the HPA was unable to compute the replica count: {first}"

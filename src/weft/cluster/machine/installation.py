@@ -20,7 +20,7 @@ _DNS_PORTS = (("dns", "UDP", 53), ("dns-tcp", "TCP", 53), ("metrics", "TCP", 915
 
 def dns_objects(layout: Layout) -> list[tuple[Kind, dict[str, Any]]]:
     """The service `kube-dns`, without a selector: its endpoints are the nodes, each of which answers DNS."""
-    labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
+    labels = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
     ports = [{"name": name, "protocol": protocol, "port": port} for name, protocol, port in _DNS_PORTS]
     service = {
         "metadata": {**_DNS, "labels": labels},
