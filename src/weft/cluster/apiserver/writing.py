@@ -153,7 +153,9 @@ class Writing:
         strategies.prepare_update(kind, obj, before, call.subresource)
         obj["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"]
         if call.subresource not in {"binding", "finalize", "ephemeralcontainers", "resize"}:
-            forms.check(kind, obj, scheme, before)
+            forms.check(kind, obj, scheme, before, status=call.subresource == "status")
+        if call.subresource == "ephemeralcontainers":
+            forms.check_debugging(kind, obj, before)
         if not call.subresource:
             call.warnings += forms.cautions(kind, obj, scheme, before)
         await self.admission.validate(attributes)
