@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.apiserver.servers import Home, Kubectl
 
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS
+from weft.adapters.kube.kinds import CONFIGMAPS, PODS, SERVICEACCOUNTS
 from weft.cluster.apiserver.errors import StatusError
 from weft.cluster.apiserver.patching import go_value
 from weft.cluster.apiserver.quantities import canonical
@@ -86,6 +86,33 @@ async def test_kubectl_apply_says_which_fields_cannot_change(kubectl: Kubectl) -
     elsewhere = DEPLOYMENT | {"metadata": {"name": "web", "namespace": "a"}}
     mismatch = await kubectl("apply", "-n", "b", "-f", "-", stdin=json.dumps(elsewhere), ok=False)
     assert 'the namespace from the provided object "a" does not match the namespace "b"' in mismatch.err
+
+
+async def test_a_container_for_debugging_has_a_name_of_its_own_and_stays(kube: Kube) -> None:
+    await kube.create(SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": HERE}})
+    spec = {"containers": [{"name": "c", "image": "nginx:1.25"}]}
+    await kube.create(PODS, {"metadata": {"name": "p", "namespace": HERE}, "spec": spec})
+
+    async def debug(**container: Any) -> None:
+        patch = {"spec": {"ephemeralContainers": [{"image": "busybox:1"} | container]}}
+        await kube.patch(PODS, "p", patch, HERE, subresource="ephemeralcontainers", how="strategic")
+
+    path = "spec.ephemeralContainers[0]"
+    for container, why in (
+        ({"name": "c"}, f'{path}.name: Duplicate value: "c"'),
+        ({"name": "D"}, f'{path}.name: Invalid value: "D"'),
+        (
+            {"name": "d", "ports": [{"containerPort": 1}]},
+            f"{path}.ports: Forbidden: cannot be set for an Ephemeral",
+        ),
+        ({"name": "d", "targetContainerName": "x"}, f'{path}.targetContainerName: Not found: "x"'),
+    ):
+        with pytest.raises(ApiError) as refused:
+            await debug(**container)
+        assert why in str(refused.value)
+    await debug(name="d", targetContainerName="c")
+    with pytest.raises(ApiError, match='existing ephemeral containers "d" may not be changed'):
+        await debug(name="d", image="other:1")
 
 
 async def test_no_finalizer_is_added_to_what_is_being_deleted(kube: Kube) -> None:

@@ -158,7 +158,10 @@ def sound(crd: Obj) -> bool:
     named = all(
         isinstance(value, str) and value for value in (spec.get("group"), names.get("plural"), names.get("kind"))
     )
-    return named and sum(bool(version.get("storage")) for version in spec.get("versions") or ()) == 1
+    versions = spec.get("versions") or ()
+    if not all(version.get("name") for version in versions):
+        return False
+    return named and sum(bool(version.get("storage")) for version in versions) == 1
 
 
 def established(crd: Obj) -> bool:

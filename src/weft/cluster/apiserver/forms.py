@@ -12,7 +12,7 @@ from weft.cluster.apiserver.decoding import decode, json_type, missing
 from weft.cluster.apiserver.kinds import Kind
 from weft.cluster.apiserver.schemas import Schema
 from weft.cluster.apiserver.scheme import Scheme
-from weft.cluster.apiserver.validation import definitions
+from weft.cluster.apiserver.validation import definitions, pods
 
 _WRONG_TYPE = re.compile(r"json: cannot unmarshal (\w+) into Go struct field \S+ of type (\S+)")
 
@@ -105,6 +105,12 @@ def _refused(call: Call, error: errors.StatusError) -> errors.StatusError:
     return errors.StatusError(422, "Invalid", f' "" is invalid: {found}', {"causes": causes})
 
 
+def check_debugging(kind: Kind, pod: Obj, before: Obj) -> None:
+    """Refuse what `kubectl debug` may not add to a pod, or change of what it added before."""
+    if found := pods.debugged(pod, before):
+        raise errors.invalid(kind, pod["metadata"].get("name", ""), found)
+
+
 def _converted(why: str) -> str:
     """A wrong type in the words of the converter that takes strategic patches, which is no JSON decoder."""
     if not (found := _WRONG_TYPE.fullmatch(why)):
@@ -157,8 +163,11 @@ def _judged(kind: Kind, obj: Obj, before: Obj | None) -> bool:
     return not (kept and (kind.group, kind.kind) == definitions.KIND)
 
 
-def check(call: Call, obj: Obj, scheme: Scheme, before: Obj | None = None) -> None:
-    """Refuse an object that its kind does not allow (422 with every field), or a change from `before`."""
+def check(call: Call, obj: Obj, scheme: Scheme, before: Obj | None = None, *, status: bool = False) -> None:
+    """Refuse an object that its kind does not allow (422 with every field), or a change from `before`.
+
+    `status`: nothing else can have changed, and what a built-in kind reports of itself is taken as it is.
+    """
     kind = call.kind
     custom = scheme.custom(kind)
     found = validation.metadata(kind, obj, before, built_in=custom is None)
@@ -166,7 +175,7 @@ def check(call: Call, obj: Obj, scheme: Scheme, before: Obj | None = None) -> No
         found += structural.check(obj, custom.schema, old=before)
         if custom.ruled:
             found += _rules(call, obj, scheme, custom.schema, before, found)
-    elif schema := scheme.schemas.of(kind):
+    elif not status and (schema := scheme.schemas.of(kind)):
         own = validation.check(kind, obj, before) if _judged(kind, obj, before) else []
         found += own
         if not validation.complete(kind):

@@ -165,7 +165,9 @@ class Writing:
         if call.subresource in {"ephemeralcontainers", "resize"}:
             self._check_part(call, obj, before)
         elif call.subresource not in {"binding", "finalize"}:
-            forms.check(call, obj, scheme, before)
+            forms.check(call, obj, scheme, before, status=call.subresource == "status")
+        if call.subresource == "ephemeralcontainers":
+            forms.check_debugging(kind, obj, before)
         if not call.subresource:
             call.warnings += forms.cautions(kind, obj, scheme, before)
         await self.admission.validate(attributes)

@@ -84,9 +84,9 @@ def _index_name(obj: Obj, spec: Obj) -> Found:
     if spec.get("completionMode") != "Indexed" or not spec.get("completions"):
         return
     name = f"{obj['metadata']['name']}-{spec['completions'] - 1}"
-    if why := names.label(name):
-        shown = f"will not able to create pod with invalid DNS label: {name}"
-        yield invalid_value("metadata.name", obj["metadata"]["name"], f"{shown}: {why}")
+    if names.label(name):
+        why = f"will not able to create pod with invalid DNS label: {name}"
+        yield invalid_value("metadata.name", obj["metadata"]["name"], why)
 
 
 def _spec(spec: Obj, path: str) -> Found:

@@ -164,6 +164,21 @@ def _dns_config(config: Obj, path: str) -> Found:
             yield required(f"{path}.options[{index}]", "must not be empty")
 
 
+def debugged(obj: Obj, before: Obj) -> list[FieldError]:
+    """Containers for debugging are added, and stay as they are."""
+    new = {one.get("name"): one for one in (obj.get("spec") or {}).get("ephemeralContainers") or ()}
+    found = pod(obj)
+    for old in (before.get("spec") or {}).get("ephemeralContainers") or ():
+        name, now = old.get("name"), new.get(old.get("name"))
+        what = f'existing ephemeral containers "{name}" may not be'
+        if now is None:
+            found.append(forbidden_field("spec.ephemeralContainers", f"{what} removed\n"))
+        elif now != old:
+            shown = difference("EphemeralContainer", old, now)
+            found.append(forbidden_field("spec.ephemeralContainers", f"{what} changed\n{shown}"))
+    return found
+
+
 def changed(obj: Obj, before: Obj) -> list[FieldError]:
     """A pod's spec stays as it is but for images, deadlines and more tolerations."""
     new, old = obj.get("spec") or {}, before.get("spec") or {}

@@ -15,7 +15,6 @@ from weft.cluster.apiserver.errors import (
     Shown,
     forbidden_field,
     invalid_value,
-    not_found_field,
     required,
     unsupported,
 )
@@ -278,9 +277,3 @@ def only_one(source: Obj, path: str, kinds: Iterable[str], what: str) -> Iterato
             found = kind
     if not found:
         yield required(path, f"must specify a {what} type")
-
-
-def known(name: str, path: str, given: Iterable[str]) -> Found:
-    """A name that must be one of those given elsewhere."""
-    if name not in given:
-        yield not_found_field(path, name)
