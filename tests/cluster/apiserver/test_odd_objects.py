@@ -55,7 +55,7 @@ def checked(kind: Kind, given: Obj, before: Obj | None) -> Obj | None:
             strategies.prepare_create(kind, obj, SCHEME, "2026-01-01T00:00:00Z")
         else:
             strategies.prepare_update(kind, obj, before, "")
-        forms.check(kind, obj, SCHEME, before)
+        forms.check(call, obj, SCHEME, before)
         forms.cautions(kind, obj, SCHEME, before)
     except errors.StatusError as refused:
         if refused.code >= 500:

@@ -88,6 +88,11 @@ def qualified(key: str) -> list[str]:
     return found if _QUALIFIED.fullmatch(name) else [*found, _SAYS_QUALIFIED]
 
 
+def label_key(key: str) -> str:
+    """The first reason why the key can name no label or annotation; empty if it can."""
+    return next(iter(qualified(key)), "")
+
+
 def label_value(value: str) -> str:
     """Why the value can be no label's; empty if it can."""
     return _judge(value, _VALUE, 63, _SAYS_VALUE)
