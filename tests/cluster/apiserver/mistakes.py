@@ -46,11 +46,12 @@ def invalid(kind: str, name: str, causes: list[str]) -> str:
 
 def printed(status: Obj) -> str:
     """The Status of a refusal, as kubectl prints it."""
-    if status["reason"] == "Invalid":
+    if status.get("reason") == "Invalid":
         details = status["details"]
         causes = [f"{cause['field']}: {cause['message']}" for cause in details["causes"]]
         return invalid(details["kind"], details.get("name", ""), list(dict.fromkeys(causes)))
-    return f"Error from server ({status['reason']}): {status['message']}"
+    reason = status.get("reason")
+    return f"Error from server{f' ({reason})' if reason else ''}: {status['message']}"
 
 
 @dataclass
