@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from tests.cluster.apiserver.processes import Running, running, until
 from tests.cluster.apiserver.servers import Home, make_home
-from tests.cluster.apiserver.test_bad_connections import open_files
 
 from weft.adapters.kube.client import Kube
 from weft.cluster.apiserver import store
@@ -20,7 +19,7 @@ from weft.cluster.apiserver.rest.server import Server
 MAPS = "/api/v1/namespaces/default/configmaps"
 FEW = 256
 """Files that the server may open at first: fewer than there are connections."""
-IDLE, HALF, SLOW = 2000, 300, 100
+IDLE, HALF, SLOW = 2000, 100, 50
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -69,9 +68,9 @@ async def test_thousands_of_silent_and_half_open_connections_leave_room_and_no_t
         head = b"GET /readyz HTTP/1.1\r\nHost: x\r\n"
         body = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{".encode()
         ends = await many(IDLE, home, b"")
-        ends += await many(HALF, home, b"\x16\x03\x01\x02\x00\x01", tls=False)
         ends += await many(SLOW, home, head)
         ends += await many(SLOW, home, body)
+        ends += await many(HALF, home, b"\x16\x03\x01\x02\x00\x01", tls=False)
         await until(lambda: started.files >= files + IDLE + HALF + 2 * SLOW)
         assert started.files > FEW
         assert started.memory < memory + 250  # a tenth of a MiB each
@@ -149,17 +148,3 @@ async def test_watchers_that_do_not_read_are_cut_off_and_delay_nobody(
     await until(lambda: len(server._watches) == 1)
     drop(slow)
     await lines.aclose()  # type: ignore[attr-defined]  # an async generator, typed as an iterator
-
-
-async def test_who_asks_for_a_long_list_and_does_not_read_it_loses_the_connection(
-    home: Home, kube: Kube, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "STALLED", 1.0)
-    for number in range(20):
-        await kube.call("POST", MAPS, body={"metadata": {"name": f"n{number}"}, "data": {"a": "x" * 900_000}})
-    reader, writer = await dial(home, window=8192)
-    writer.write(f"GET {MAPS} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert await asyncio.wait_for(reader.read(100), 10)
-    files = open_files()
-    await until(lambda: open_files() < files)
-    drop([(reader, writer)])

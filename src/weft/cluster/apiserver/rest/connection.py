@@ -21,7 +21,7 @@ _HEADERS = 256
 IDLE = 90.0
 """Seconds without a whole request after which a connection is closed (the API server's own)."""
 STALLED = 60.0
-"""Seconds that a client may leave what it asked for in the server's buffers."""
+"""Seconds that a watcher may leave events in the server's buffers."""
 LARGE = 64 * 1024
 """Bytes of a piece of an answer from which on it counts as one of many."""
 _HANDSHAKE = 32.0
@@ -60,19 +60,6 @@ class Connection(web.RequestHandler):
             _log.debug("a client sent no proper body: %s", error)
         else:
             super().log_exception(*args, **kw)
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; a client that does not take it loses its connection."""
-        try:
-            async with asyncio.timeout(STALLED) as stalled:
-                return await super().finish_response(request, resp, start_time)
-        except TimeoutError:
-            if stalled.expired():
-                cut(request)
-                return resp, True
-            raise
 
 
 async def written(request: web.BaseRequest, response: web.StreamResponse, data: bytes) -> None:
