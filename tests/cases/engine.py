@@ -18,7 +18,6 @@ Three engines answer: the model alone, Envoy's own resources read by `weft.xds.s
 (`in_envoy`).
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import yaml
 from google.protobuf import json_format
 
 from weft.base.names import full_host
+from weft.base.regex import fits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
 from weft.model.services import Proxy
 from weft.model.snapshot import Snapshot
@@ -270,7 +270,7 @@ def _equal(wanted: StringMatch, value: str | None) -> bool:
         case MatchKind.PREFIX:
             return value.startswith(asked)
         case MatchKind.REGEX:
-            return re.fullmatch(asked, value) is not None
+            return fits(asked, value)
         case MatchKind.PRESENT:
             return True
 

@@ -1,7 +1,6 @@
 """Checks that several resources share. Each gives problems and never raises."""
 
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
@@ -11,30 +10,12 @@ from weft.api.virtual_service import StringMatch
 from weft.base.durations import parse_duration
 from weft.base.names import host_fault, is_dns_label
 from weft.base.problem import Problem
+from weft.base.regex import RegexError, compiled
 
 _SHORTEST = timedelta(milliseconds=1)
 _LABEL_KEY = re.compile(r"([a-z0-9.-]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", re.ASCII)
+_BEYOND = re.compile(r"\(\?(?:=|!|<=|<!|>)|\\[1-9]|[*+?}]\+")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
-# Envoy matches with RE2, which has neither look-around, back-references nor possessive or atomic groups
-_NOT_RE2 = re.compile(r"\(\?(?:=|!|<=|<!|>|P=|\()|\\[1-9]|[*+?}]\+")
-_LITERAL = re.compile(r"\\[^1-9]|\[\^?\]?[^\]]*\]", re.DOTALL)
-# what RE2 has and Python writes otherwise: quoting, Unicode and POSIX classes, the end of text, flags anywhere
-_RE2_ONLY = re.compile(
-    r"\\Q.*?(?:\\E|\Z)|(?P<set>\\[pP](?:\{\^?\w+\}|\w)|\[:\^?[a-z]+:\])|\\z"
-    r"|\(\?[imsU]*-?[imsU]+(?P<group>:)?(?(group)|\))|(?P<kept>\\.)",
-    re.DOTALL,
-)
-
-
-def _stand_in(found: re.Match[str]) -> str:
-    """Something of the same grammar, so that Python can check the rest."""
-    if found["kept"]:
-        return found["kept"]
-    if found["group"]:
-        return "(?:"
-    if found["set"]:
-        return r"\w"
-    return "x" if found[0].startswith(r"\Q") else ""
 
 
 def check_host(host: str, field: str, report: Report, *, wildcard: bool) -> Iterator[Problem]:
@@ -59,27 +40,17 @@ def check_duration(text: str | None, field: str, report: Report, *, zero: bool =
 
 
 def check_regex(pattern: str, field: str, report: Report) -> Iterator[Problem]:
-    """A pattern must be one that RE2 takes: Python's syntax without what RE2 leaves out."""
-    python = _RE2_ONLY.sub(_stand_in, pattern)
-    beyond = _NOT_RE2.search(_LITERAL.sub("x", python))
-    if beyond:
-        what = f'"{pattern}" uses "{beyond.group()}", which RE2 does not have.'
-        hint = "Write it without look-around, back-references and possessive repeats."
-        yield report.error(field, what, hint, codes.BAD_REGEX)
-        return
+    """A pattern must be one that RE2 takes, with which Envoy matches."""
     try:
-        with warnings.catch_warnings():
-            # Python warns of what may once be a set operation; RE2 has none
-            warnings.simplefilter("ignore", FutureWarning)
-            re.compile(python)
-    except re.error as error:
-        hint = "Envoy takes RE2 syntax; see https://github.com/google/re2/wiki/Syntax."
-        yield report.error(field, f'"{pattern}" is not a regular expression: {error}.', hint, codes.BAD_REGEX)
-
-
-def regex_groups(pattern: str) -> int:
-    """How many groups a pattern has that `check_regex` takes."""
-    return re.compile(_RE2_ONLY.sub(_stand_in, pattern)).groups
+        compiled(pattern)
+    except RegexError as error:
+        message = f'"{pattern}" is not a regular expression: {error}.'
+        hint = (
+            "Envoy's RE2 has no look-around, back-references and possessive repeats."
+            if _BEYOND.search(pattern)
+            else "Envoy takes RE2 syntax; see https://github.com/google/re2/wiki/Syntax."
+        )
+        yield report.error(field, message, hint, codes.BAD_REGEX)
 
 
 def check_export_to(export_to: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from weft.api import codes
-from weft.api.checks import check_comparison, check_duration, check_host, check_regex, regex_groups
+from weft.api.checks import check_comparison, check_duration, check_host, check_regex
 from weft.api.header_checks import check_headers
 from weft.api.report import Report
 from weft.api.virtual_service import CorsPolicy, DirectResponse, HttpRoute, Redirect, RegexRewrite, Rewrite
 from weft.base.durations import parse_duration
 from weft.base.names import is_header_name
 from weft.base.problem import Problem
+from weft.base.regex import compiled
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
 _MAX_BODY: Final = 1 << 20  # bytes, as the route tables are told to take
@@ -116,7 +117,7 @@ def _regex(regex: RegexRewrite, field: str, report: Report) -> Iterator[Problem]
     yield from found
     if found:
         return
-    groups = regex_groups(regex.match)
+    groups = compiled(regex.match).groups
     for escaped in _GROUP.findall(regex.rewrite):
         if escaped != "\\" and not (escaped.isdigit() and int(escaped) <= groups):
             hint = f"\\0 is all that matched, \\1 the first group; there are {groups}."

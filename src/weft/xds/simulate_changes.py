@@ -1,9 +1,9 @@
 """What a route makes of a request: the path, host and headers that go on, or where the client is sent."""
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
+from weft.base.regex import compiled
 from weft.xds.proto import base_pb2, route_components_pb2
 from weft.xds.simulate_match import Request
 
@@ -53,7 +53,7 @@ def path(route: Any, request: Request) -> str:
     action = route.route
     if action.HasField("regex_rewrite"):
         regex = action.regex_rewrite
-        before = re.sub(regex.pattern.regex, regex.substitution.replace("\\0", r"\g<0>"), before)
+        before = compiled(regex.pattern.regex).sub(regex.substitution.replace("\\0", r"\g<0>"), before)
     elif action.prefix_rewrite:
         before = _swapped(route.match, before, action.prefix_rewrite)
     return before + mark + query

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from weft.base.regex import fits
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -63,7 +65,7 @@ def matches(match: Any, request: Request) -> bool:
 def _path_matches(match: Any, path: str) -> bool:
     kind = match.WhichOneof("path_specifier")
     if kind == "safe_regex":
-        return re.fullmatch(match.safe_regex.regex, path) is not None
+        return fits(match.safe_regex.regex, path)
     wanted: str = getattr(match, kind)
     if match.HasField("case_sensitive") and not match.case_sensitive.value:
         wanted, path = wanted.lower(), path.lower()
@@ -89,7 +91,7 @@ def _parameter_matches(matcher: Any, value: str | None) -> bool:
 def _string_matches(matcher: Any, value: str) -> bool:
     kind = matcher.WhichOneof("match_pattern")
     if kind == "safe_regex":
-        return re.fullmatch(matcher.safe_regex.regex, value) is not None
+        return fits(matcher.safe_regex.regex, value)
     wanted: str = getattr(matcher, kind)
     if matcher.ignore_case:
         wanted, value = wanted.lower(), value.lower()

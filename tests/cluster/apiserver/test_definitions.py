@@ -35,6 +35,7 @@ SPEC: dict[str, Any] = {
         },
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
         "host": {"type": "string", "format": "ipv4"},
+        "mark": {"type": "string", "pattern": "^(a+)+$"},
     },
 }
 STATUS: dict[str, Any] = {
@@ -157,6 +158,11 @@ def _with(path: str, value: Any) -> dict[str, Any]:
             "must not specify anything other than name and generateName, but metadata is implicitly specified",
         ),
         ("properties/spec/uniqueItems", True, "uniqueItems cannot be set to true"),
+        (
+            "properties/spec/properties/color/pattern",
+            "[a",
+            "but isn't: error parsing regexp: missing closing ]: `[a`",
+        ),
     ],
 )
 async def test_a_schema_that_is_not_structural_is_refused(
@@ -195,6 +201,8 @@ async def test_a_definition_that_makes_no_sense_is_refused(
         ({"ports": [{"name": "a"}, {"name": "a"}]}, 'spec.ports[1]: Duplicate value: {"name":"a"}'),
         ({"tags": ["a", "a"]}, 'spec.tags[1]: Duplicate value: "a"'),
         ({"template": {"spec": {}}}, "spec.template.apiVersion: Required value: must not be empty"),
+        # an engine that goes back and tries again would be at this for hours
+        ({"mark": "a" * 64 + "b"}, "spec.mark in body should match '^(a+)+$'"),
         ({"host": "nowhere"}, 'spec.host in body must be of type ipv4: "nowhere"'),
     ],
 )

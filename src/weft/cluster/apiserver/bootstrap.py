@@ -72,6 +72,7 @@ async def run(
     await standard_roles.ensure(cluster, writing)
     await _priorities(cluster, writing)
     await _own_service(cluster, writing, network, addresses)
+    await _service_range(cluster, writing, network)
 
 
 async def _priorities(cluster: Cluster, writing: Writing) -> None:
@@ -124,3 +125,21 @@ async def _own_service(
     await _ensure(writing, _call(cluster, "", "services", "default"), service)
     await _ensure(writing, _call(cluster, "", "endpoints", "default"), endpoints)
     await _ensure(writing, _call(cluster, "discovery.k8s.io", "endpointslices", "default"), slices)
+
+
+async def _service_range(cluster: Cluster, writing: Writing, network: IPv4Network) -> None:
+    """The range of cluster addresses, as the kind that shows it."""
+    call = _call(cluster, "networking.k8s.io", "servicecidrs")
+    if cluster.row(call.kind, "", "kubernetes") is not None:
+        return
+    await writing.create(call, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [str(network)]}})
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": cluster.world.stamp(),
+    }
+    told = _call(cluster, "networking.k8s.io", "servicecidrs", name="kubernetes")
+    told.subresource = "status"
+    await writing.update(told, lambda before: {**before, "status": {"conditions": [ready]}})

@@ -29,6 +29,7 @@ admissionregistration.k8s.io v1 | MutatingAdmissionPolicyBinding mutatingadmissi
 admissionregistration.k8s.io v1 | ValidatingAdmissionPolicy validatingadmissionpolicies | - | api-extensions | Cluster | status
 admissionregistration.k8s.io v1 | ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings | - | api-extensions | Cluster | -
 apiextensions.k8s.io v1 | CustomResourceDefinition customresourcedefinitions | crd,crds | api-extensions | Cluster | status
+apiregistration.k8s.io v1 | APIService apiservices | - | api-extensions | Cluster | status
 apps v1 | ControllerRevision controllerrevisions | - | - | Namespaced | -
 apps v1 | DaemonSet daemonsets | ds | all | Namespaced | status
 apps v1 | Deployment deployments | deploy | all | Namespaced | status,scale
@@ -48,22 +49,32 @@ certificates.k8s.io v1 | CertificateSigningRequest certificatesigningrequests | 
 coordination.k8s.io v1 | Lease leases | - | - | Namespaced | -
 discovery.k8s.io v1 | EndpointSlice endpointslices | - | - | Namespaced | -
 events.k8s.io v1 | Event events | ev | - | Namespaced | -
+flowcontrol.apiserver.k8s.io v1 | FlowSchema flowschemas | - | - | Cluster | status
+flowcontrol.apiserver.k8s.io v1 | PriorityLevelConfiguration prioritylevelconfigurations | - | - | Cluster | status
 metrics.k8s.io v1beta1 | NodeMetrics nodes | - | - | Cluster | - | get,list
 metrics.k8s.io v1beta1 | PodMetrics pods | - | - | Namespaced | - | get,list
 networking.k8s.io v1 | Ingress ingresses | ing | - | Namespaced | status
 networking.k8s.io v1 | IngressClass ingressclasses | - | - | Cluster | -
+networking.k8s.io v1 | IPAddress ipaddresses | ip | - | Cluster | -
 networking.k8s.io v1 | NetworkPolicy networkpolicies | netpol | - | Namespaced | -
+networking.k8s.io v1 | ServiceCIDR servicecidrs | - | - | Cluster | status
 node.k8s.io v1 | RuntimeClass runtimeclasses | - | - | Cluster | -
 policy v1 | PodDisruptionBudget poddisruptionbudgets | pdb | - | Namespaced | status
 rbac.authorization.k8s.io v1 | ClusterRoleBinding clusterrolebindings | - | - | Cluster | -
 rbac.authorization.k8s.io v1 | ClusterRole clusterroles | - | - | Cluster | -
 rbac.authorization.k8s.io v1 | RoleBinding rolebindings | - | - | Namespaced | -
 rbac.authorization.k8s.io v1 | Role roles | - | - | Namespaced | -
+resource.k8s.io v1 | DeviceClass deviceclasses | - | - | Cluster | -
+resource.k8s.io v1 | ResourceClaim resourceclaims | - | - | Namespaced | status
+resource.k8s.io v1 | ResourceClaimTemplate resourceclaimtemplates | - | - | Namespaced | -
+resource.k8s.io v1 | ResourceSlice resourceslices | - | - | Cluster | -
 scheduling.k8s.io v1 | PriorityClass priorityclasses | pc | - | Cluster | -
 storage.k8s.io v1 | CSIDriver csidrivers | - | - | Cluster | -
 storage.k8s.io v1 | CSINode csinodes | - | - | Cluster | -
+storage.k8s.io v1 | CSIStorageCapacity csistoragecapacities | - | - | Namespaced | -
 storage.k8s.io v1 | StorageClass storageclasses | sc | - | Cluster | -
 storage.k8s.io v1 | VolumeAttachment volumeattachments | - | - | Cluster | status
+storage.k8s.io v1 | VolumeAttributesClass volumeattributesclasses | vac | - | Cluster | -
 """
 
 

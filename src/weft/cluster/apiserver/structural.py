@@ -5,10 +5,10 @@ Sources: `apiextensions-apiserver/pkg/apiserver/schema` and `kube-openapi/pkg/va
 
 import copy
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
+from weft.base.regex import RegexError, compiled
 from weft.cluster.apiserver import errors, formats
 from weft.cluster.apiserver.errors import FieldError
 from weft.cluster.apiserver.schemas import Schema
@@ -171,9 +171,9 @@ def _check_string(value: str, schema: Schema, path: str) -> Iterator[FieldError]
 
 def _matches(pattern: str, value: str) -> bool:
     try:
-        return re.search(pattern, value) is not None
-    except re.error:
-        return True  # Go's syntax and Python's differ at the edges; what we cannot read we do not enforce
+        return compiled(pattern).search(value) is not None
+    except RegexError:
+        return True  # a definition of an older server: today's refuses such a pattern
 
 
 def _check_number(value: float, schema: Schema, path: str) -> Iterator[FieldError]:

@@ -1,11 +1,11 @@
 """The functions that Kubernetes adds to CEL, and errors in its words."""
 
+import re
 from typing import Any
 
 import pytest
 
 from weft.cluster.apiserver.cel.engine import CompileError, Engine, EvaluationError, uses
-from weft.cluster.apiserver.cel.lists import escape_groups
 from weft.cluster.apiserver.cel.types import DYN, Types, escape
 
 _SELF = {"replicas": 3, "tags": ["a", "b"], "text": "aab", "a__dash__b": "x"}
@@ -81,11 +81,11 @@ def test_kubernetes_functions_have_their_values(engine: Engine, expression: str,
         ("quantity('many')", "quantities must match the regular expression"),
         ("ip('nowhere')", "unable to parse IP"),
         ("[].max()", "max called on empty list"),
-        ("self.text.find('[')", "invalid regular expression"),
+        ("self.text.find('[')", "error parsing regexp: missing closing ]: `[`"),
     ],
 )
 def test_what_has_no_value_says_why(engine: Engine, expression: str, says: str) -> None:
-    with pytest.raises(EvaluationError, match=says.replace("(", r"\(")):
+    with pytest.raises(EvaluationError, match=re.escape(says)):
         engine.run(expression, {"self": _SELF})
 
 
@@ -141,7 +141,3 @@ def test_a_word_in_a_string_is_no_variable() -> None:
     assert uses("self == oldSelf", "oldSelf")
     assert not uses("self != 'oldSelf' // oldSelf", "oldSelf")
     assert not uses("self.oldSelf == 1", "oldSelf")
-
-
-def test_groups_of_a_pattern_are_not_captured() -> None:
-    assert escape_groups(r"(a)\((?P<n>b)[(]") == r"((?:a)\((?:b)[(])"

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from weft.base.regex import RegexError, compiled
 from weft.cluster.apiserver.cel import amounts, lists, macros, places
 from weft.cluster.apiserver.cel.signatures import OPAQUE, Signature, method
 from weft.cluster.apiserver.cel.types import Declared, Types
@@ -136,7 +138,7 @@ class Engine:
             *places.SIGNATURES,
             *lists.SIGNATURES,
             *macros.SIGNATURES,
-            *self._searching(),
+            *_searching(),
             *self.extra,
         )
         overloads: dict[str, dict[tuple[Any, ...], Any]] = {}
@@ -157,35 +159,25 @@ class Engine:
             "weft", [cel.FunctionDecl(name, list(all_.values())) for name, all_ in overloads.items()]
         )
 
-    def _searching(self) -> tuple[Signature, ...]:
-        """`find` and `findAll`, which the engine's own regular expressions do: they cannot run away."""
 
-        def find_all(text: str, pattern: str, most: int = -1) -> list[str]:
-            found = self._search(text, pattern)
-            return found if most < 0 else found[:most]
+def _searching() -> tuple[Signature, ...]:
+    """`find` and `findAll`, by RE2, which cannot run away."""
 
-        def find(text: str, pattern: str) -> str:
-            return next(iter(self._search(text, pattern)), "")
+    def find_all(text: str, pattern: str, most: int = -1) -> list[str]:
+        try:
+            found = (match[0] for match in compiled(pattern).finditer(text))
+        except RegexError as error:
+            raise ValueError(f"error parsing regexp: {error}") from error
+        return list(found if most < 0 else islice(found, most))
 
-        return (
-            method("find", "string string", "string", find),
-            method("findAll", "string string", "list", find_all),
-            method("findAll", "string string int", "list", find_all),
-        )
+    def find(text: str, pattern: str) -> str:
+        return next(iter(find_all(text, pattern, 1)), "")
 
-    def _search(self, text: str, pattern: str) -> list[str]:
-        if "search" not in self._environments:
-            from cel_expr_python import cel
-
-            config = cel.NewEnvConfigFromYaml(
-                "name: search\nextensions:\n- name: optional\n- name: cel.lib.ext.regex\n"
-            )
-            environment = cel.NewEnv(config=config, variables={"t": cel.Type.STRING, "p": cel.Type.STRING})
-            self._environments["search"] = environment.compile("regex.extractAll(t, p)")
-        found = self._environments["search"].eval(data={"t": text, "p": lists.escape_groups(pattern)})
-        if found.type().name() == "ERROR":
-            raise ValueError(str(found.plain_value()))
-        return list(found.plain_value())
+    return (
+        method("find", "string string", "string", find),
+        method("findAll", "string string", "list", find_all),
+        method("findAll", "string string int", "list", find_all),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import re
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -101,30 +100,6 @@ def _value(found: list[Any]) -> Any:
 
 def _or_value(found: list[Any], other: Any) -> Any:
     return _value(found) if found else other
-
-
-def escape_groups(pattern: str) -> str:
-    """The pattern as one group, its own groups no longer captured."""
-    out, index, inside = [], 0, False
-    while index < len(pattern):
-        char = pattern[index]
-        if char == "\\":
-            out.append(pattern[index : index + 2])
-            index += 2
-            continue
-        if char == "[" and not inside:
-            inside = True
-        elif char == "]" and inside:
-            inside = False
-        if char == "(" and not inside:
-            named = re.match(r"\(\?P?<\w+>", pattern[index:])
-            plain = not pattern.startswith("(?", index)
-            out.append("(?:" if plain or named else "(")
-            index += named.end() if named else 1
-            continue
-        out.append(char)
-        index += 1
-    return f"({''.join(out)})"
 
 
 _OPTIONAL = "optional_type<list<string>>"

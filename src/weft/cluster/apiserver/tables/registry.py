@@ -1,6 +1,6 @@
 """Which kind has which columns."""
 
-from weft.cluster.apiserver.tables import machinery, network, pods, workloads
+from weft.cluster.apiserver.tables import machinery, network, pods, rare, workloads
 from weft.cluster.apiserver.tables.columns import AGE, CREATED_AT, NAME, Column
 
 DEFAULT: tuple[Column, ...] = (NAME, AGE)
@@ -28,6 +28,7 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): machinery.VALIDATING_POLICIES,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): machinery.POLICY_BINDINGS,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): (NAME, CREATED_AT),
+    ("apiregistration.k8s.io", "APIService"): rare.API_SERVICES,
     ("apps", "ControllerRevision"): workloads.CONTROLLER_REVISIONS,
     ("apps", "DaemonSet"): workloads.DAEMON_SETS,
     ("apps", "Deployment"): workloads.DEPLOYMENTS,
@@ -41,21 +42,29 @@ COLUMNS: dict[tuple[str, str], tuple[Column, ...]] = {
     ("coordination.k8s.io", "Lease"): machinery.LEASES,
     ("discovery.k8s.io", "EndpointSlice"): network.ENDPOINT_SLICES,
     ("events.k8s.io", "Event"): machinery.EVENTS,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): rare.FLOW_SCHEMAS,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): rare.PRIORITY_LEVELS,
     ("metrics.k8s.io", "NodeMetrics"): machinery.NODE_METRICS,
     ("metrics.k8s.io", "PodMetrics"): machinery.POD_METRICS,
     ("networking.k8s.io", "Ingress"): network.INGRESSES,
     ("networking.k8s.io", "IngressClass"): network.INGRESS_CLASSES,
+    ("networking.k8s.io", "IPAddress"): rare.IP_ADDRESSES,
     ("networking.k8s.io", "NetworkPolicy"): network.NETWORK_POLICIES,
+    ("networking.k8s.io", "ServiceCIDR"): rare.SERVICE_RANGES,
     ("node.k8s.io", "RuntimeClass"): machinery.RUNTIME_CLASSES,
     ("policy", "PodDisruptionBudget"): workloads.DISRUPTION_BUDGETS,
     ("rbac.authorization.k8s.io", "ClusterRole"): machinery.ROLES,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): machinery.BINDINGS,
     ("rbac.authorization.k8s.io", "Role"): machinery.ROLES,
     ("rbac.authorization.k8s.io", "RoleBinding"): machinery.BINDINGS,
+    ("resource.k8s.io", "ResourceClaim"): rare.RESOURCE_CLAIMS,
+    ("resource.k8s.io", "ResourceSlice"): rare.RESOURCE_SLICES,
     ("scheduling.k8s.io", "PriorityClass"): machinery.PRIORITY_CLASSES,
     ("storage.k8s.io", "CSIDriver"): machinery.CSI_DRIVERS,
     ("storage.k8s.io", "CSINode"): machinery.CSI_NODES,
+    ("storage.k8s.io", "CSIStorageCapacity"): rare.STORAGE_CAPACITIES,
     ("storage.k8s.io", "StorageClass"): machinery.STORAGE_CLASSES,
     ("storage.k8s.io", "VolumeAttachment"): machinery.VOLUME_ATTACHMENTS,
+    ("storage.k8s.io", "VolumeAttributesClass"): rare.ATTRIBUTES_CLASSES,
 }
 """(group, kind) → columns; all other kinds show `DEFAULT`."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from weft.base.regex import RegexError, compiled
 from weft.cluster.apiserver import structural
 from weft.cluster.apiserver.errors import FieldError, forbidden_field, invalid_value, required, unsupported
 from weft.cluster.apiserver.schemas import Schema
@@ -73,6 +74,7 @@ def _invariants(schema: Schema, level: Level, path: str) -> Iterator[FieldError]
         yield from _invariants(extra, "field", f"{path}.additionalProperties")
     yield from _values(schema, path)
     yield from _form(schema, level, path)
+    yield from _pattern(schema, path)
     if level == "root" or schema.get("x-kubernetes-embedded-resource") is True:
         yield from _whole(schema, level, path)
 
@@ -141,6 +143,16 @@ def _values(schema: Schema, path: str) -> Iterator[FieldError]:
     inner_not = _child(schema, "not")
     if inner_not is not None:
         yield from _nested(inner_not, f"{path}.not")
+
+
+def _pattern(schema: Schema, path: str) -> Iterator[FieldError]:
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str):
+        try:
+            compiled(pattern)
+        except RegexError as error:
+            why = f"must be a valid regular expression, but isn't: error parsing regexp: {error}"
+            yield invalid_value(f"{path}.pattern", pattern, why)
 
 
 def _nested(schema: Schema, path: str) -> Iterator[FieldError]:
