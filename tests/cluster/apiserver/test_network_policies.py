@@ -49,7 +49,7 @@ async def test_a_rule_that_means_nothing_is_refused(kube: Kube, rule: dict[str, 
 
 
 async def test_a_direction_that_is_none_is_refused(kube: Kube) -> None:
-    said = 'spec.policyTypes[0]: Unsupported value: "Inwards": supported values: "Egress", "Ingress"'
+    said = 'spec.policyTypes[0]: Unsupported value: "Inwards": supported values: "Ingress", "Egress"'
     with pytest.raises(ApiError, match=re.escape(said)):
         await kube.create(NETWORKPOLICIES, policy(policyTypes=["Inwards"]))
 
