@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network
 
 from weft.cluster.apiserver import errors, standard_roles
+from weft.cluster.apiserver.catalog import BUILT_IN
 from weft.cluster.apiserver.cluster import Call, Cluster, Obj
 from weft.cluster.apiserver.users import MASTERS, User
 from weft.cluster.apiserver.writing import Writing
@@ -73,6 +74,7 @@ async def run(
     await _priorities(cluster, writing)
     await _own_service(cluster, writing, network, addresses)
     await _service_range(cluster, writing, network)
+    await _api_services(cluster, writing)
 
 
 async def _priorities(cluster: Cluster, writing: Writing) -> None:
@@ -133,13 +135,28 @@ async def _service_range(cluster: Cluster, writing: Writing, network: IPv4Networ
     if cluster.row(call.kind, "", "kubernetes") is not None:
         return
     await writing.create(call, {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": [str(network)]}})
-    ready = {
-        "type": "Ready",
-        "status": "True",
-        "reason": "",
-        "message": "Kubernetes default Service CIDR is ready",
-        "lastTransitionTime": cluster.world.stamp(),
-    }
-    told = _call(cluster, "networking.k8s.io", "servicecidrs", name="kubernetes")
-    told.subresource = "status"
-    await writing.update(told, lambda before: {**before, "status": {"conditions": [ready]}})
+    await _tell(cluster, writing, call, "kubernetes", ("Ready", "", "Kubernetes default Service CIDR is ready"))
+
+
+async def _api_services(cluster: Cluster, writing: Writing) -> None:
+    """One for each version of a built-in group, which this server serves itself."""
+    for group, version in dict.fromkeys((kind.group, kind.version) for kind in BUILT_IN):
+        call, name = _call(cluster, "apiregistration.k8s.io", "apiservices"), f"{version}.{group}"
+        if cluster.row(call.kind, "", name) is not None:
+            continue
+        spec = {"version": version, "groupPriorityMinimum": 17000 if group else 18000, "versionPriority": 15}
+        metadata = {"name": name, "labels": {"kube-aggregator.kubernetes.io/automanaged": "onstart"}}
+        await writing.create(call, {"metadata": metadata, "spec": spec | ({"group": group} if group else {})})
+        local = ("Available", "Local", "Local APIServices are always available")
+        await _tell(cluster, writing, call, name, local)
+
+
+async def _tell(
+    cluster: Cluster, writing: Writing, made: Call, name: str, condition: tuple[str, str, str]
+) -> None:
+    """Write a condition, given as type, reason and message, into an object's status: it holds."""
+    told = Call(made.kind, "", name, _SERVER, manager=made.manager, validation="Ignore", subresource="status")
+    kind, reason, message = condition
+    now = cluster.world.stamp()
+    holds = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now}
+    await writing.update(told, lambda before: {**before, "status": {"conditions": [holds]}})

@@ -117,7 +117,7 @@ def wildcard(host: str) -> str:
 
 
 def _rule(kind: Kind) -> Callable[[str], str]:
-    if kind.group == "rbac.authorization.k8s.io":
+    if kind.group in {"rbac.authorization.k8s.io", "apiregistration.k8s.io"}:
         return path_segment
     if not kind.group and kind.plural in _LABELS:
         return label

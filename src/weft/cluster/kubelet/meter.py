@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from weft.adapters.cri.client import CriError
+from weft.adapters.cri.types import State
 from weft.cluster.kubelet import machine_use
 from weft.cluster.kubelet.pods import Pods
 from weft.cluster.kubelet.station import Station
@@ -63,7 +64,8 @@ class Meter:
         for worker in self._pods.workers():
             found = []
             for container in worker.seen.latest().values():
-                if (usage := usages.get(container.id)) is None:
+                usage = usages.get(container.id)
+                if usage is None or container.state is not State.RUNNING:
                     continue
                 # one that is younger than the sample has used nothing before it began
                 began, spent = base.containers.get(container.id, (container.started, 0.0))
