@@ -46,9 +46,13 @@ def main(folder: Path, console: Console) -> None:
     figures = []
     for measure in (_measure, _measure_again):
         start = time.monotonic()
-        with subprocess.Popen(_command(home)) as server:
+        log = home / "apiserver.log"
+        with log.open("w") as output, subprocess.Popen(_command(home), stderr=output) as server:
             try:
                 figures += asyncio.run(measure(home, server.pid, start))
+            except OSError:
+                console.print(log.read_text(), markup=False)
+                raise
             finally:
                 server.send_signal(signal.SIGTERM)
     table = Table(title="The API server alone", title_justify="left")

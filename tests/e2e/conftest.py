@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.support.cluster import Cluster, leftovers, logs, machine
+from tests.support.cluster import KUBECTLS, Cluster, leftovers, logs, machine
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    for kubectl in KUBECTLS.values():
+        assert kubectl.exists(), f"{kubectl} is missing: run `make test`"
     with machine("weft-e2e") as namespace:
         cluster = Cluster(tmp_path_factory.mktemp("home"), namespace)
         try:
