@@ -46,7 +46,7 @@ def main(folder: Path, console: Console) -> None:
     figures = []
     for measure in (_measure, _measure_again):
         start = time.monotonic()
-        log = home / "apiserver.log"
+        log = folder / "apiserver.log"
         with log.open("w") as output, subprocess.Popen(_command(home), stderr=output) as server:
             try:
                 figures += asyncio.run(measure(home, server.pid, start))
