@@ -17,7 +17,7 @@ from weft.cluster.controllers.objects import (
     key_of,
     moment,
     owned_by,
-    owner_of,
+    owner_key,
     owner_reference,
     timestamp,
 )
@@ -36,10 +36,7 @@ class CronJobs(Controller):
 
     def keys(self, kind: Kind, obj: Json, world: World) -> Iterable[Key]:  # noqa: ARG002, the owner is in the Job
         """A CronJob, or the one that owns a Job."""
-        if kind == CRONJOBS:
-            return [key_of(obj)]
-        owner = owner_of(obj)
-        return [(obj["metadata"]["namespace"], owner["name"])] if owner and owner["kind"] == "CronJob" else []
+        return [key_of(obj)] if kind == CRONJOBS else owner_key(obj, CRONJOBS)
 
     def plan(self, key: Key, world: World) -> Plan:
         """Start what is due, forget old Jobs, and say in the status what runs."""

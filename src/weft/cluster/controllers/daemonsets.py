@@ -19,10 +19,11 @@ from weft.cluster.controllers.objects import (
     key_of,
     moment,
     owned_by,
-    owner_of,
+    owner_key,
 )
 from weft.cluster.controllers.pods import (
     adopt,
+    adopters,
     available_in,
     from_template,
     is_active,
@@ -71,10 +72,7 @@ class DaemonSets(Controller):
             return [key_of(obj)]
         if kind == NODES:
             return [key_of(each) for each in world.of(DAEMONSETS)]
-        if owner := owner_of(obj):
-            return [(obj["metadata"]["namespace"], owner["name"])] if owner["kind"] == "DaemonSet" else []
-        inside = world.of(DAEMONSETS).within(obj["metadata"]["namespace"])
-        return [key_of(each) for each in inside if kind == PODS and orphans_of(each["spec"]["selector"], [obj])]
+        return owner_key(obj, DAEMONSETS) or adopters(obj, kind, world.of(DAEMONSETS))
 
     def plan(self, key: Key, world: World) -> Plan:
         """Create, delete and replace pods, and count them in the status."""

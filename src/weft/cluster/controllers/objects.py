@@ -22,6 +22,12 @@ def owner_of(obj: Json) -> Json | None:
     return next((owner for owner in owners if owner.get("controller")), None)
 
 
+def owner_key(obj: Json, kind: Kind) -> list[Key]:
+    """The key of the object's controller, where that is of this kind."""
+    owner = owner_of(obj)
+    return [(obj["metadata"]["namespace"], owner["name"])] if owner and owner["kind"] == kind.kind else []
+
+
 def owned_by(owner: Json, objects: Iterable[Json]) -> list[Json]:
     """The objects whose controller is `owner`, by uid."""
     uid = owner["metadata"]["uid"]

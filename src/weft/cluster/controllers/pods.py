@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from weft.adapters.kube.client import Json
-from weft.adapters.kube.kinds import Kind
+from weft.adapters.kube.kinds import PODS, Kind
+from weft.cluster.controllers.cache import Cache
 from weft.cluster.controllers.changes import Change, Patch
 from weft.cluster.controllers.objects import (
+    Key,
     condition,
     is_finished,
     is_going,
     is_ready,
+    key_of,
     moment,
     owner_of,
     owner_reference,
@@ -97,6 +100,14 @@ def _age(since: str, now: datetime) -> int:
 def _restarts(pod: Json) -> int:
     statuses = pod.get("status", {}).get("containerStatuses") or ()
     return max((int(each.get("restartCount", 0)) for each in statuses), default=0)
+
+
+def adopters(pod: Json, kind: Kind, owners: Cache) -> list[Key]:
+    """The keys of those that might adopt an object; only pods that nobody owns are adopted so."""
+    if kind != PODS:
+        return []
+    inside = owners.within(pod["metadata"]["namespace"])
+    return [key_of(each) for each in inside if orphans_of(each["spec"]["selector"], [pod])]
 
 
 def orphans_of(selector: Json, pods: Iterable[Json]) -> list[Json]:

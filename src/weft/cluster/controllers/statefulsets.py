@@ -23,10 +23,11 @@ from weft.cluster.controllers.objects import (
     is_going,
     key_of,
     owned_by,
-    owner_of,
+    owner_key,
 )
 from weft.cluster.controllers.pods import (
     adopt,
+    adopters,
     available_in,
     from_template,
     min_ready,
@@ -105,10 +106,7 @@ class StatefulSets(Controller):
         """A StatefulSet, the one that owns a pod, revision or claim, or those that might adopt a pod."""
         if kind == STATEFULSETS:
             return [key_of(obj)]
-        if owner := owner_of(obj):
-            return [(obj["metadata"]["namespace"], owner["name"])] if owner["kind"] == "StatefulSet" else []
-        inside = world.of(STATEFULSETS).within(obj["metadata"]["namespace"])
-        return [key_of(each) for each in inside if kind == PODS and orphans_of(each["spec"]["selector"], [obj])]
+        return owner_key(obj, STATEFULSETS) or adopters(obj, kind, world.of(STATEFULSETS))
 
     def plan(self, key: Key, world: World) -> Plan:
         """One step in order, and the status."""
