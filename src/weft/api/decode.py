@@ -19,6 +19,7 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
     "EndpointSlice": kubernetes.EndpointSlice,
     "Pod": kubernetes.Pod,
     "Namespace": kubernetes.Namespace,
+    "Node": kubernetes.Node,
 }
 """Kubernetes' kinds that the mesh reads, each by its partial shape."""
 

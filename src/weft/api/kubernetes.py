@@ -51,6 +51,7 @@ class ServiceSpec(Partial, frozen=True):
     selector: dict[str, str] | None = None
     external_name: str = ""
     publish_not_ready_addresses: bool | None = None
+    traffic_distribution: str | None = None
 
 
 class Service(Partial, frozen=True):
@@ -141,7 +142,13 @@ class Pod(Partial, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class Node(Partial, frozen=True):
+    """A Node, for its labels."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class Namespace(Partial, frozen=True):
-    """A Namespace, for its labels."""
+    """A Namespace, for its labels and annotations."""
 
     metadata: ObjectMeta = ObjectMeta()

@@ -25,8 +25,7 @@ class ClientTls:
     """How TLS towards a host is begun. What is empty is the default of its mode.
 
     `names` are what the server's certificate must be for, one of them. `certificate`, `key`, `roots` and `revoked`
-    are files where the proxy runs; `credential` names a Secret in their place, which `sidecars` may ask for only
-    where a rule selects them: otherwise every sidecar of the mesh would.
+    are files where the proxy runs; `credential` names a Secret in their place.
     """
 
     mode: TlsMode = TlsMode.AUTO
@@ -37,7 +36,6 @@ class ClientTls:
     roots: str = ""
     revoked: str = ""
     credential: str = ""
-    sidecars: bool = False
     verify: bool = True
 
 

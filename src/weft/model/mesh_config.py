@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from weft.model.locality import LocalityLb, ZoneAwareLb
+
 
 class OutboundPolicy(StrEnum):
     """What becomes of traffic to hosts that the registry does not know."""
@@ -21,6 +23,8 @@ class MeshConfig:
     outbound: OutboundPolicy = OutboundPolicy.ALLOW_ANY
     connect_timeout: timedelta = timedelta(seconds=10)
     detection_timeout: timedelta = timedelta(seconds=5)
+    locality: LocalityLb = LocalityLb()
+    zones: ZoneAwareLb | None = None
 
 
 DEFAULT_MESH = MeshConfig()

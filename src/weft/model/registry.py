@@ -5,16 +5,28 @@ very same object, so that everything built on it can be kept.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from weft.api import kubernetes as api
-from weft.model.kubernetes import SERVICE_NAME, Listing, Workload, endpoints, listing, pods_of, workload
+from weft.model.kubernetes import (
+    SERVICE_NAME,
+    Listing,
+    Places,
+    Workload,
+    endpoints,
+    listing,
+    nearness,
+    pods_of,
+    workload,
+)
+from weft.model.locality import Nearness, locality, node_locality
 from weft.model.services import Endpoint, Service
 
-T = TypeVar("T")
 Key = tuple[str, str]
 """Namespace and name."""
+T = TypeVar("T")
+K = TypeVar("K", Key, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,9 @@ class Registry:
         self._slices_of: dict[Key, set[Key]] = {}
         self._users_of: dict[Key, set[Key]] = {}
         self._workloads: dict[Key, Workload] = {}
+        self._services: dict[Key, api.Service] = {}
+        self._nodes: dict[str, str] = {}
+        self._nearness: dict[str, Nearness] = {}
         self._registered: dict[Key, Registered] = {}
         self._dirty: set[Key] = set()
         self._published: Mapping[str, Registered] = {}
@@ -49,9 +64,28 @@ class Registry:
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
-        new = None if source is None else listing(source, self._domain)
-        if _put(self._listings, key, new):
-            self._dirty.add(key)
+        _put(self._services, key, source)
+        self._list(key)
+
+    def put_namespace(self, key: Key, source: api.Namespace | None) -> None:
+        """Take in a Namespace, or its deletion (None), for what its Services prefer."""
+        name = key[1]
+        wanted = Nearness.ANY if source is None else nearness(source.metadata.annotations, "", Nearness.ANY)
+        if _put(self._nearness, name, wanted if wanted is not Nearness.ANY else None):
+            for service in [each for each in self._services if each[0] == name]:
+                self._list(service)
+
+    def put_node(self, key: Key, source: api.Node | None) -> None:
+        """Take in a Node, or its deletion (None), for where it is."""
+        name = key[1]
+        place = "" if source is None else node_locality(source.metadata.labels or {})
+        if not _put(self._nodes, name, place or None):
+            return
+        for pod, found in [each for each in self._workloads.items() if each[1].node == name]:
+            self._put_workload(pod, replace(found, locality=locality(dict(found.labels), place)))
+        for slice_key, each in self._slices.items():
+            if any(endpoint.node_name == name for endpoint in each.endpoints or ()):
+                self._dirty.add(_service_of(slice_key, each))
 
     def put_slice(self, key: Key, source: api.EndpointSlice | None) -> None:
         """Take in an EndpointSlice, or its deletion (None)."""
@@ -64,7 +98,14 @@ class Registry:
 
     def put_pod(self, key: Key, source: api.Pod | None) -> None:
         """Take in a Pod, or its deletion (None)."""
-        if not _put(self._workloads, key, None if source is None else workload(source, self._trust_domain)):
+        if source is None:
+            self._put_workload(key, None)
+        else:
+            node = self._nodes.get(source.spec.node_name, "")
+            self._put_workload(key, workload(source, self._trust_domain, node))
+
+    def _put_workload(self, key: Key, new: Workload | None) -> None:
+        if not _put(self._workloads, key, new):
             return
         self._workloads_changed = True
         for slice_key in self._users_of.get(key, ()):
@@ -97,13 +138,18 @@ class Registry:
             self._workloads_changed = False
         return self._published_workloads
 
+    def _list(self, key: Key) -> None:
+        source = self._services.get(key)
+        prefers = self._nearness.get(key[0], Nearness.ANY)
+        if _put(self._listings, key, None if source is None else listing(source, self._domain, prefers)):
+            self._dirty.add(key)
+
     def _join(self, key: Key) -> Registered | None:
         listed = self._listings.get(key)
         if listed is None:
             return None
         slices = [self._slices[each] for each in sorted(self._slices_of.get(key, ()))]
-        made = endpoints(listed, slices, lambda namespace, name: self._workloads.get((namespace, name)))
-        return Registered(listed, made)
+        return Registered(listed, endpoints(listed, slices, Places(self._workloads, self._nodes)))
 
     def _link(self, key: Key, source: api.EndpointSlice, *, link: bool) -> None:
         service = _service_of(key, source)
@@ -113,7 +159,7 @@ class Registry:
             _relate(self._users_of, pod, key, link=link)
 
 
-def _put(table: dict[Key, T], key: Key, value: T | None) -> bool:
+def _put(table: dict[K, T], key: K, value: T | None) -> bool:
     """Set or drop a value; whether that changed anything."""
     old = table.get(key)
     if old == value:

@@ -52,16 +52,23 @@ class Directory:
         """How this client talks to a service."""
         return traffic(self.traffic_rules(service, client))
 
+    @property
+    def near_labels(self) -> frozenset[str]:
+        """All labels of clients on which the order of some service's endpoints depends."""
+        rules = self.destination_rules
+        kinds = {each.service.nearness for each in self.services.values()}
+        return rules.near_labels.union(*(rules.near_labels_of(kind) for kind in kinds))
+
     def label_keys(self, service: Service, rule: RoutingRule | None, namespace: str) -> frozenset[str]:
         """The labels of a client on which its view of this service depends."""
         rules = self.destination_rules
-        keys = rules.label_keys(service.hostname, service.namespace, namespace)
+        keys = rules.label_keys(service, namespace)
         if rule is None:
             return keys
         for hostname in rule.targets:
             found = self.service(hostname, namespace)
             if found is not None:
-                keys |= rules.label_keys(found.hostname, found.namespace, namespace)
+                keys |= rules.label_keys(found, namespace)
         return keys | rule.label_keys
 
 

@@ -26,6 +26,6 @@ class RuleKind:
 RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "VirtualService": RuleKind("virtual_services", routing_rule, lambda rules, _: VirtualServices(rules)),
     "DestinationRule": RuleKind(
-        "destination_rules", traffic_rule, lambda rules, mesh: DestinationRules(rules, mesh.root_namespace)
+        "destination_rules", traffic_rule, DestinationRules
     ),
 }

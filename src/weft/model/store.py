@@ -94,7 +94,7 @@ class Store:
             revision=last.revision + 1,
             directory=directory,
             workloads=workloads,
-            label_keys=last.label_keys if directory is last.directory else self._label_keys(),
+            label_keys=last.label_keys if directory is last.directory else self._label_keys(directory),
             reported=tuple(each for found in self._reported.values() for each in found),
             domain=self._domain,
             mesh=self._mesh,
@@ -122,10 +122,9 @@ class Store:
         directory = Directory(services, **nothing)
         return Snapshot(0, directory, workloads, frozenset(), (), self._domain, self._mesh, self._memo)
 
-    def _label_keys(self) -> frozenset[str]:
-        return frozenset(
-            key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels
-        )
+    def _label_keys(self, directory: Directory) -> frozenset[str]:
+        asked = (key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels)
+        return directory.near_labels.union(asked)
 
     def _put(self, kind: str, key: Key, value: Any) -> None:
         match kind:
@@ -135,6 +134,10 @@ class Store:
                 self._registry.put_slice(key, value)
             case "Pod":
                 self._registry.put_pod(key, value)
+            case "Node":
+                self._registry.put_node(key, value)
+            case "Namespace":
+                self._registry.put_namespace(key, value)
             case _ if kind in RULE_KINDS:
                 rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
                 self._put_rule(kind, key, rule)

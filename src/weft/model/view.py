@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.routing import HostRoutes
-from weft.model.services import Endpoint, Proxy, Service
+from weft.model.services import Endpoint, Labels, Proxy, Service
 from weft.model.traffic import HostTraffic
 
 
@@ -19,11 +19,15 @@ class PortView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """One service with all that a client of it needs. `ports` has one entry per port of the service, in order."""
+    """One service with all that a client of it needs. `ports` has one entry per port of the service, in order.
+
+    `near` are the client's labels by which endpoints are near to it or far; none where it makes no difference.
+    """
 
     service: Service
     traffic: HostTraffic
     ports: tuple[PortView, ...]
+    near: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,11 @@ def service_view(
 ) -> ServiceView:
     """Resolve one service for one client."""
     service = registered.service
+    traffic = directory.traffic(service, client)
     return ServiceView(
         service=service,
-        traffic=directory.traffic(service, client),
+        traffic=traffic,
+        near=directory.destination_rules.near(service, traffic, client),
         ports=tuple(
             PortView(port.number, endpoints, host_routes(service, port, rule, client, directory))
             for port, endpoints in zip(service.ports, registered.endpoints, strict=True)

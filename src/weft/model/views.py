@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from weft.model.clients import Client
+from weft.model.clients import Client, sorted_labels
 from weft.model.kubernetes import Workload
+from weft.model.locality import NETWORK, topology
 from weft.model.registry import Registered
-from weft.model.services import InboundPort, Proxy
+from weft.model.services import InboundPort, Labels, Proxy
 from weft.model.snapshot import Snapshot
 from weft.model.view import View
 
@@ -17,7 +18,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     Proxies of one namespace that no rule tells apart by labels get the very same tuple of services. Inbound ports
     that the proxy already has are kept; else those of the services that select it are filled in.
     """
-    client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
+    client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     services = snapshot.memo.services(snapshot.directory, client)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
     return View(known, services, snapshot.domain, snapshot.mesh)
@@ -28,7 +29,21 @@ def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
     found = snapshot.workloads.get((namespace, pod))
     if found is None or not found.address:
         return None
-    return Proxy(pod, namespace, found.address, found.labels, found.service_account)
+    return Proxy(
+        name=pod,
+        namespace=namespace,
+        address=found.address,
+        labels=found.labels,
+        service_account=found.service_account,
+        locality=found.locality,
+        node=found.node,
+    )
+
+
+def _labels(proxy: Proxy) -> Labels:
+    """The labels of its pod, and where it is (Istio adds the same to a workload's labels)."""
+    known = topology(proxy.locality, proxy.node, dict(proxy.labels).get(NETWORK, ""))
+    return sorted_labels(dict(proxy.labels) | known)
 
 
 def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:

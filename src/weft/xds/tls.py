@@ -33,26 +33,17 @@ def mutual_upstream(server_name: str, identities: tuple[str, ...], any_below: st
     The server must be one of `identities` (SPIFFE IDs); where none is known, one that begins with `any_below`.
     """
     names = [_san(exact=identity) for identity in identities] or [_san(prefix=any_below)]
-    return _socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
+    return socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
 
 
 def mutual_downstream(trust_domain: str, alpn: tuple[str, ...]) -> Any:
     """The server's side: clients must show a certificate of the trust domain."""
     names = [_san(prefix=f"spiffe://{trust_domain}/")]
-    return _socket(
+    return socket(
         tls_pb2.DownstreamTlsContext(
             require_client_certificate=wrappers_pb2.BoolValue(value=True),
             disable_stateless_session_resumption=True,
             common_tls_context=_common(names, alpn),
-        )
-    )
-
-
-def simple_upstream(server_name: str) -> Any:
-    """TLS without a client certificate. The server's certificate is not verified: no roots are named for it."""
-    return _socket(
-        tls_pb2.UpstreamTlsContext(
-            sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=_versions())
         )
     )
 
@@ -64,11 +55,13 @@ def plaintext() -> Any:
     )
 
 
-def _socket(context: Any) -> Any:
+def socket(context: Any) -> Any:
+    """The transport socket of a TLS context."""
     return base_pb2.TransportSocket(name=_TLS_SOCKET, typed_config=encode.packed(context))
 
 
-def _versions() -> Any:
+def versions() -> Any:
+    """TLS 1.2 and 1.3."""
     versions = common_pb2.TlsParameters
     return versions(tls_minimum_protocol_version=versions.TLSv1_2, tls_maximum_protocol_version=versions.TLSv1_3)
 
@@ -81,17 +74,18 @@ def _san(*, exact: str = "", prefix: str = "") -> Any:
 def _common(names: list[Any], alpn: tuple[str, ...]) -> Any:
     combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names),
-        validation_context_sds_secret_config=_secret(TRUST_ROOTS),
+        validation_context_sds_secret_config=secret(TRUST_ROOTS),
     )
     return tls_pb2.CommonTlsContext(
-        tls_params=_versions(),
+        tls_params=versions(),
         alpn_protocols=alpn,
-        tls_certificate_sds_secret_configs=[_secret(WORKLOAD_CERTIFICATE)],
+        tls_certificate_sds_secret_configs=[secret(WORKLOAD_CERTIFICATE)],
         combined_validation_context=combined,
     )
 
 
-def _secret(name: str) -> Any:
+def secret(name: str) -> Any:
+    """A secret that the agent hands out."""
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER)
     )

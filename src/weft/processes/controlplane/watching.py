@@ -13,6 +13,8 @@ from weft.api.decode import KUBERNETES
 from weft.model.store import Store
 
 FOLLOWED: tuple[Kind, ...] = (
+    kinds.NAMESPACES,
+    kinds.NODES,
     kinds.SERVICES,
     kinds.ENDPOINTSLICES,
     kinds.PODS,
