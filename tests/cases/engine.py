@@ -296,7 +296,7 @@ def policies(case: Case, host: str) -> dict[str, list[str]]:
     name = fqdn(host, case.view.proxy.namespace)
     found: ServiceView = next(each for each in case.view.services if each.service.hostname == name)
     listed = {"": found.traffic.policy} | {subset.name: subset.policy for subset in found.traffic.subsets}
-    return {name: [policy.load_balancer.value, policy.tls.value] for name, policy in listed.items()}
+    return {name: [policy.load_balancer.value, policy.tls.mode.value] for name, policy in listed.items()}
 
 
 def cluster(case: Case, destination: str) -> dict[str, Any]:

@@ -43,12 +43,13 @@ class Identity:
 class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
-    `rejected` lists what Envoy refused, as `(type URL, message)`.
+    `secrets` are those of other names than the identity's own. `rejected` lists what Envoy refused, as `(type URL, message)`.
     """
 
     path: Path
     resources: Resources
     identity: Identity | None = None
+    secrets: dict[str, Identity] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     _streams: list["Queue[Any]"] = field(default_factory=list)
 
@@ -125,9 +126,10 @@ class Management:
 
     def _secret(self, name: str) -> bytes:
         assert self.identity is not None
-        body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": self.identity.roots}}}
-        if name == "default":
-            chain, key = {"inline_string": self.identity.chain}, {"inline_string": self.identity.key}
+        known = self.secrets.get(name, self.identity)
+        body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": known.roots}}}
+        if name == "default" or name.startswith("file-cert:"):
+            chain, key = {"inline_string": known.chain}, {"inline_string": known.key}
             body = {"tls_certificate": {"certificate_chain": chain, "private_key": key}}
         secret = json_format.ParseDict({"name": name, **body}, secret_pb2.Secret())
         return bytes(secret.SerializeToString())
@@ -275,12 +277,16 @@ def running(server: Path, *, namespace: str = "", env: Mapping[str, str] | None 
 
 @contextlib.contextmanager
 def started(
-    resources: Resources, identity: Identity | None = None, *, namespace: str = ""
+    resources: Resources,
+    identity: Identity | None = None,
+    *,
+    namespace: str = "",
+    secrets: dict[str, Identity] | None = None,
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
-        Management(folder / "xds", resources, identity).serving() as management,
+        Management(folder / "xds", resources, identity, secrets or {}).serving() as management,
         running(management.path, namespace=namespace) as envoy,
     ):
         envoy.wait_ready()

@@ -135,9 +135,9 @@ class ZoneAwareLb(Shape, frozen=True):
     failover_priority: Annotated[
         tuple[str, ...], Meta(description="As in localityLbSetting, without the labels of regions and zones.")
     ] = ()
-    min_cluster_size: Annotated[UInt | None, Meta(description="With fewer endpoints, zones are of no account.")] = (
-        None
-    )
+    min_cluster_size: Annotated[
+        UInt | None, Meta(description="With fewer endpoints, zones are of no account.")
+    ] = None
 
 
 class Warmup(Shape, frozen=True):

@@ -105,7 +105,7 @@ class DestinationRules:
         return ()
 
     def label_keys(self, service: Service, client_namespace: str) -> frozenset[str]:
-        """The labels by which rules for this service tell its clients apart, to select them or by where they are."""
+        """The labels by which rules for this service tell clients apart: to select them, or by where they are."""
         keys = set(self.near_labels_of(service.nearness))
         for namespace in {client_namespace, service.namespace, self.mesh.root_namespace}:
             for host in (service.hostname, *self._patterns(namespace, service.hostname)):

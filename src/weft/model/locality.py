@@ -1,6 +1,6 @@
 """Where clients and endpoints are, and what a policy says of it.
 
-A locality is written `region/zone/subzone`, shorter where less is known; labels carry the same (Istio, failoverPriority).
+A locality is written `region/zone/subzone`, shorter where less is known; labels carry the same.
 """
 
 from collections.abc import Mapping
@@ -60,6 +60,10 @@ class LocalityLb:
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()
     failover: tuple[tuple[str, str], ...] = ()
     priorities: tuple[str, ...] = ()
+
+
+BY_DEFAULT: Final = LocalityLb()
+"""What holds where neither a rule nor the mesh says anything: failover, wherever failure is detected."""
 
 
 @dataclass(frozen=True, slots=True)

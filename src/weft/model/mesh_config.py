@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from weft.model.locality import LocalityLb, ZoneAwareLb
+from weft.model.locality import BY_DEFAULT, LocalityLb, ZoneAwareLb
 
 
 class OutboundPolicy(StrEnum):
@@ -23,7 +23,7 @@ class MeshConfig:
     outbound: OutboundPolicy = OutboundPolicy.ALLOW_ANY
     connect_timeout: timedelta = timedelta(seconds=10)
     detection_timeout: timedelta = timedelta(seconds=5)
-    locality: LocalityLb = LocalityLb()
+    locality: LocalityLb = BY_DEFAULT
     zones: ZoneAwareLb | None = None
 
 

@@ -25,7 +25,7 @@ _TIERS: Final = 5
 class Placement:
     """What localities mean for one cluster. With `distribute` nothing else counts.
 
-    `by_locality` tells subzone, zone and region apart, `by_region` only regions: there Envoy balances between zones.
+    `by_locality` tells subzone, zone and region apart. `by_region` tells regions apart, and leaves zones to Envoy.
     """
 
     distribute: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = ()

@@ -25,7 +25,5 @@ class RuleKind:
 
 RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "VirtualService": RuleKind("virtual_services", routing_rule, lambda rules, _: VirtualServices(rules)),
-    "DestinationRule": RuleKind(
-        "destination_rules", traffic_rule, DestinationRules
-    ),
+    "DestinationRule": RuleKind("destination_rules", traffic_rule, DestinationRules),
 }

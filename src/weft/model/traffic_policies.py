@@ -85,7 +85,9 @@ def _common(policy: TrafficPolicy, override: api.TrafficPolicy | api.PortTraffic
 def _balanced(policy: TrafficPolicy, balancer: api.LoadBalancer) -> TrafficPolicy:
     by_load = balancer.backend_utilization
     if by_load is not None:
-        policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=None, utilization=_by_load(by_load))
+        policy = replace(
+            policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=None, utilization=_by_load(by_load)
+        )
     elif balancer.consistent_hash is not None:
         hashed = _hash(balancer.consistent_hash)
         policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=hashed, utilization=None)

@@ -32,9 +32,13 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services."""
+    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
+
+    `client` are those of the proxy's labels that tell it from others of its namespace.
+    """
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
+    client: Labels = ()

@@ -21,7 +21,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     services = snapshot.memo.services(snapshot.directory, client)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh)
+    return View(known, services, snapshot.domain, snapshot.mesh, client.labels)
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:

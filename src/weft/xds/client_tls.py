@@ -18,7 +18,7 @@ _Validation: Any = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext
 
 @dataclass(frozen=True, slots=True)
 class Origination:
-    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: each request asks by its own host."""
+    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: requests ask by their own host."""
 
     settings: ClientTls
     asked_for: str

@@ -7,9 +7,12 @@ from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2
 
+from weft.model.client_tls import TlsMode
+from weft.model.locality import ZoneAwareLb
 from weft.model.services import Protocol
-from weft.model.traffic import TlsMode, TrafficPolicy
-from weft.xds import cluster_policies, encode, names, protocols, tls
+from weft.model.traffic import TrafficPolicy
+from weft.xds import client_tls, cluster_policies, encode, names, protocols, tls
+from weft.xds.client_tls import Origination
 from weft.xds.endpoints import address
 from weft.xds.proto import (
     address_pb2,
@@ -43,6 +46,8 @@ class OutboundCluster:
 
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
+    `credentials`: this client may ask for the Secret that its policy names. `weighted`: its localities have
+    weights. `zones`: Envoy is to keep traffic in the client's zone.
     """
 
     hostname: str
@@ -58,6 +63,20 @@ class OutboundCluster:
     trust_domain: str
     all_mutual: bool = False
     dns_name: str = ""
+    credentials: bool = False
+    weighted: bool = False
+    zones: ZoneAwareLb | None = None
+
+    @property
+    def origination(self) -> Origination | None:
+        """TLS of the host's own, if the policy asks for it and this client can have what it takes."""
+        settings = self.policy.tls
+        if not settings.mode.originates or (settings.credential and not self.credentials):
+            return None
+        http = self.protocol.is_http or self.protocol is Protocol.AUTO
+        http2 = protocols.always_http2(self.protocol) or self.policy.pool.upgrade_to_http2
+        one = "" if "*" in self.hostname else self.dns_name or self.hostname
+        return Origination(settings, one, http, http2 and not self.policy.pool.use_client_protocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +92,12 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     name = names.outbound_cluster(config.hostname, config.port, config.subset)
     cluster = _base(name, config.policy)
     cluster_policies.apply(cluster, config.policy)
+    _localities(cluster, config)
     cluster.metadata.CopyFrom(_metadata(config))
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy)
+        protocols.http_options(config.protocol, config.policy, config.origination)
     )
     _discover(cluster, config)
     _secure(cluster, config)
@@ -164,12 +184,22 @@ def aggregated() -> Any:
     )
 
 
+def _localities(cluster: Any, config: OutboundCluster) -> None:
+    if config.zones is not None:
+        zones = cluster.common_lb_config.zone_aware_lb_config
+        zones.routing_enabled.value = 100 if config.zones.enabled else 0
+        zones.min_cluster_size.value = config.zones.min_cluster_size
+    elif config.weighted:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+
+
 def _secure(cluster: Any, config: OutboundCluster) -> None:
-    match config.policy.tls:
+    match config.policy.tls.mode:
         case TlsMode.DISABLE:
             pass
-        case TlsMode.SIMPLE:
-            cluster.transport_socket.CopyFrom(tls.simple_upstream(config.hostname))
+        case TlsMode.SIMPLE | TlsMode.MUTUAL:
+            if config.origination is not None:
+                cluster.transport_socket.CopyFrom(client_tls.socket(config.origination))
         case TlsMode.ISTIO_MUTUAL:
             cluster.transport_socket.CopyFrom(_mutual(config))
         case TlsMode.AUTO if config.discovery is Discovery.DIALLED:
@@ -200,9 +230,10 @@ def _announce(cluster: Any, version: int) -> None:
 
 def _mutual(config: OutboundCluster) -> Any:
     alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol) else tls.TCP_ALPN
+    settings = config.policy.tls
     return tls.mutual_upstream(
-        names.sni(config.hostname, config.port, config.subset),
-        config.identities,
+        settings.sni or names.sni(config.hostname, config.port, config.subset),
+        settings.names or config.identities,
         f"spiffe://{config.trust_domain}/ns/{config.namespace}/",
         alpn,
     )
@@ -217,6 +248,8 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["config"] = names.config_path(config.rule, "destination-rule")
     if protocols.always_http2(config.protocol):
         istio["http2"] = True
+    if config.origination is not None:
+        istio[client_tls.ALPN_OVERRIDE] = "false"
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 
 

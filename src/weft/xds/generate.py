@@ -14,6 +14,7 @@ from weft.xds.listeners import ServiceListener
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
+from weft.xds.service_clusters import ClientSide
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import service_listeners, shares_listener
 
@@ -69,7 +70,7 @@ class _Scope:
     mesh: MeshConfig
 
 
-_Services = tuple[tuple[ServiceView, ...], MeshConfig]
+_Services = tuple[tuple[ServiceView, ...], ClientSide]
 
 
 class Generator:
@@ -88,10 +89,8 @@ class Generator:
         self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
-        self._parts: Memo[tuple[ServiceView, MeshConfig], _ServicePart] = Memo(self._part, depth=8)
-        self._outbound: Memo[tuple[tuple[ServiceView, ...], MeshConfig], _Outbound] = Memo(
-            self._of_services, depth=64
-        )
+        self._parts: Memo[tuple[ServiceView, ClientSide], _ServicePart] = Memo(self._part, depth=8)
+        self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
         self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
@@ -99,10 +98,10 @@ class Generator:
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
-        outbound = self._outbound("", (view.services, view.mesh))
-        shared = self._scopes(scope, (outbound, scope))
+        outbound = self._outbound(view.client, (view.services, ClientSide(view.mesh, view.proxy.kind)))
+        shared = self._scopes((scope, view.client), (outbound, scope))
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        return self._proxies((scope, view.client, own), (shared, own))
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
         shared, own = value
@@ -125,13 +124,13 @@ class Generator:
         return {**outbound.resources, ROUTE: tables}
 
     def _of_services(self, value: _Services) -> _Outbound:
-        services, mesh = value
+        services, client = value
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: dict[str, list[_Routed]] = {}
         for resource in self._fixed:
             resources[resource.type_url][resource.name] = resource
         for view in services:
-            part = self._parts(view.service.hostname, (view, mesh))
+            part = self._parts((view.service.hostname, view.near), (view, client))
             for resource in part.resources:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
@@ -143,18 +142,18 @@ class Generator:
         encoded = [self._virtual_hosts((host.hostname, host.port, host.domains), host) for host in hosts]
         return routes.table(table.name, encoded, others_pass=any(port.shared for port in table.ports))
 
-    def _part(self, value: tuple[ServiceView, MeshConfig]) -> _ServicePart:
-        view, mesh = value
+    def _part(self, value: tuple[ServiceView, ClientSide]) -> _ServicePart:
+        view, client = value
         resources: list[Resource] = []
         routed: list[_Routed] = []
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, mesh):
+            for cluster, assignment in service_clusters(view, port, port_view, client):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
-                    resources.append(self._assignments(name, assignment))
+                    resources.append(self._assignments((name, view.near), assignment))
             if shares_listener(port):
                 resources.append(self._shared_http(port.number, port.number))
             else:

@@ -8,6 +8,7 @@ from google.protobuf import any_pb2
 from weft.model.services import Protocol
 from weft.model.traffic import ByCookie, ByHeader, ByQuery, BySource, ConnectionPool, HashKey, TrafficPolicy
 from weft.xds import encode
+from weft.xds.client_tls import Origination
 from weft.xds.proto import (
     http_protocol_options_pb2,
     matcher_pb2,
@@ -32,7 +33,9 @@ def always_http2(protocol: Protocol) -> bool:
     return protocol in {Protocol.HTTP2, Protocol.GRPC}
 
 
-def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_pb2.Any:
+def http_options(
+    protocol: Protocol, policy: TrafficPolicy = NO_POLICY, origination: Origination | None = None
+) -> any_pb2.Any:
     """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
     pool = policy.pool
     http2 = _HTTP2()
@@ -48,6 +51,9 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_p
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_HTTP1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
     _limits(options, pool)
+    if origination is not None and origination.by_request:
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = origination.verified_by_request
     if policy.hash is not None:
         options.hash_policy.append(hash_policy(policy.hash.key))
     if policy.outliers is not None and policy.outliers.error_statuses:

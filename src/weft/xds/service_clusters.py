@@ -1,9 +1,11 @@
 """The clusters of one service port as its clients reach it: the whole service, then its subsets."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Labels, ServicePort
+from weft.model.placing import groups, placement
+from weft.model.services import Labels, ProxyKind, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
@@ -11,17 +13,26 @@ from weft.xds.clusters import Discovery, OutboundCluster
 from weft.xds.endpoints import Assignment
 
 
+@dataclass(frozen=True, slots=True)
+class ClientSide:
+    """What the clusters of a client depend on besides the services."""
+
+    mesh: MeshConfig
+    kind: ProxyKind = ProxyKind.SIDECAR
+
+
 def clusters(
-    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig
+    view: ServiceView, port: ServicePort, port_view: PortView, client: ClientSide
 ) -> Iterable[tuple[OutboundCluster, Assignment | None]]:
     """Each cluster with its endpoints; None where it finds them by itself."""
-    service, traffic = view.service, view.traffic
+    service, traffic, mesh = view.service, view.traffic, client.mesh
     policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
     policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
     meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
     identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
     for subset, labels, policy in policies:
         discovery = _discovery(view, subset, policy)
+        placed = placement(policy, service.nearness, mesh.locality, mesh.zones)
         cluster = OutboundCluster(
             hostname=service.hostname,
             name=service.name,
@@ -36,14 +47,16 @@ def clusters(
             trust_domain=mesh.trust_domain,
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
             dns_name=service.external_name,
+            credentials=client.kind is ProxyKind.ROUTER or traffic.selected,
+            weighted=placed is not None and bool(placed.distribute),
+            zones=policy.zones or (mesh.zones if policy.locality is None else None),
         )
-        told = discovery is Discovery.EDS
-        yield cluster, _assignment(cluster, labels, port_view) if told else None
-
-
-def _assignment(cluster: OutboundCluster, labels: Labels, port_view: PortView) -> Assignment:
-    name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
-    return Assignment(name, tuple(each for each in port_view.endpoints if set(labels) <= set(each.labels)))
+        if discovery is Discovery.EDS:
+            name = names.outbound_cluster(service.hostname, port.number, subset)
+            chosen = (each for each in port_view.endpoints if set(labels) <= set(each.labels))
+            yield cluster, Assignment(name, groups(chosen, placed, view.near), cluster.weighted)
+        else:
+            yield cluster, None
 
 
 def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:

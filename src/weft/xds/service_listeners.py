@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from weft.model.services import ServicePort
-from weft.model.traffic import BySource
+from weft.model.traffic import BySource, TrafficPolicy
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
 from weft.xds.listeners import ServiceListener
@@ -20,8 +20,12 @@ def service_listeners(view: ServiceView, port: ServicePort, port_view: PortView)
     addresses = view.service.addresses
     if view.service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
-    policy = view.traffic.at(port.number)
-    by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
-    limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
+    limits = tcp_limits(view.traffic.at(port.number))
     for host in addresses:
         yield ServiceListener(host, port.number, view.service.hostname, port.protocol, limits)
+
+
+def tcp_limits(policy: TrafficPolicy) -> TcpLimits:
+    """What a policy says of connections whose bytes are not looked at."""
+    by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
+    return TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source, policy.tunnel)

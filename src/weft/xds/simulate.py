@@ -8,24 +8,32 @@ from typing import Any
 from weft.xds import names
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.proto import (
-    cluster_pb2,
-    endpoint_pb2,
     fault_pb2,
-    health_check_pb2,
     http_connection_manager_pb2,
     listener_pb2,
     percent_pb2,
     route_pb2,
     tcp_proxy_pb2,
 )
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
+from weft.xds.resource import LISTENER, ROUTE, Resources
 from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
+from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
 from weft.xds.simulate_match import Request, matches, virtual_host
 from weft.xds.understood import NotUnderstoodError, require
 
-__all__ = ["Changes", "Fault", "NotUnderstoodError", "Outcome", "Request", "Share", "simulate"]
+__all__ = [
+    "Changes",
+    "Fault",
+    "NotUnderstoodError",
+    "Outcome",
+    "Reached",
+    "Request",
+    "Share",
+    "UpstreamTls",
+    "simulate",
+]
 
 _SCALE = {
     percent_pb2.FractionalPercent.HUNDRED: 1,
@@ -36,16 +44,21 @@ _SCALE = {
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Where some of the requests go. No endpoints: they are answered 503.
+    """Where some of the requests go. Nobody is reached: they are answered 503.
 
     `headers` and `host` are changes for these requests only; see `Changes`.
     """
 
     cluster: str
     percent: float
-    endpoints: tuple[str, ...]
+    reached: tuple[Reached, ...]
     headers: Changes = UNCHANGED
     host: str = ""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses that requests come to."""
+        return tuple(each.address for each in self.reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +77,7 @@ class Outcome:
 
     `rule` is the path of the VirtualService in the API. Plain TCP has no `table`, `virtual_host` and `route`.
     `timeout` 0 means no limit. `path` and `host` are what the destination sees, `location` and `body` what the
-    client does, `mirrors` get copies.
+    client does, `mirrors` get copies. `tunnel` is what the destination is asked to connect to, as a proxy.
     """
 
     listener: str
@@ -84,6 +97,7 @@ class Outcome:
     mirrors: tuple[Share, ...] = ()
     location: str = ""
     body: bytes = b""
+    tunnel: str = ""
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -101,11 +115,17 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     for each in chain.filters:
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
-            return Outcome(listener.name, shares=(_share(proxy.cluster, 100.0, request, resources),))
+            share = _share(proxy.cluster, 100.0, request, resources)
+            return Outcome(listener.name, shares=(share,), tunnel=_tunnel(proxy))
         if each.name == HTTP_FILTER:
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
             return _routed(listener.name, manager.rds.route_config_name, request, resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
+
+
+def _tunnel(proxy: Any) -> str:
+    through = proxy.tunneling_config
+    return f"{'POST' if through.use_post else 'CONNECT'} {through.hostname}" if through.hostname else ""
 
 
 def _listener(request: Request, resources: Resources) -> Any:
@@ -184,29 +204,7 @@ def _shares(action: Any, request: Request, resources: Resources) -> Iterable[Sha
 
 
 def _share(name: str, percent: float, request: Request, resources: Resources) -> Share:
-    return Share(name, percent, tuple(_endpoints(name, request, resources)))
-
-
-def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[str]:
-    if name not in resources[CLUSTER]:
-        return
-    cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
-    require(cluster, f"cluster {name}")
-    if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
-        yield f"{request.address}:{request.port}"
-        return
-    if cluster.type == cluster_pb2.Cluster.EDS:
-        told = resources[ENDPOINT].get(name)
-        assignment = endpoint_pb2.ClusterLoadAssignment.FromString(told.body) if told else None
-        if assignment is not None:
-            require(assignment, f"endpoints of {name}")
-    else:
-        assignment = cluster.load_assignment
-    for locality in assignment.endpoints if assignment is not None else ():
-        for each in locality.lb_endpoints:
-            if each.health_status != health_check_pb2.UNHEALTHY:
-                where = each.endpoint.address.socket_address
-                yield f"{where.address}:{where.port_value}"
+    return Share(name, percent, reached(name, request, resources))
 
 
 def _faults(route: Any) -> tuple[Fault | None, Fault | None]:

@@ -29,7 +29,9 @@ set_current_client_cert_details server_header_transformation
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
-{_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster hash_policy idle_timeout max_downstream_connection_duration
+{_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster hash_policy idle_timeout max_downstream_connection_duration \
+tunneling_config
+{_NETWORK}.tcp_proxy.v3.TcpProxy.TunnelingConfig: hostname use_post
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.cors.v3.Cors:
 {_HTTP}.cors.v3.CorsPolicy: allow_credentials allow_headers allow_methods allow_origin_string_match \
@@ -64,10 +66,10 @@ envoy.config.route.v3.DirectResponseAction: body status
 envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
-least_request_lb_config maglev_lb_config ring_hash_lb_config round_robin_lb_config
+least_request_lb_config load_balancing_policy maglev_lb_config ring_hash_lb_config round_robin_lb_config
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
-envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
+envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints load_balancing_weight priority
 envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
 envoy.config.endpoint.v3.Endpoint: address
 envoy.config.core.v3.Address: socket_address
@@ -82,11 +84,11 @@ envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols combi
 tls_certificate_sds_secret_configs tls_params
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext: \
 default_validation_context validation_context_sds_secret_config
-envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: match_typed_subject_alt_names
+envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: crl match_typed_subject_alt_names
 envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher: matcher san_type
 envoy.extensions.transport_sockets.tls.v3.TlsParameters: tls_minimum_protocol_version tls_maximum_protocol_version
 
-envoy.config.core.v3.DataSource: inline_bytes inline_string
+envoy.config.core.v3.DataSource: filename inline_bytes inline_string
 envoy.config.core.v3.HeaderValue: key value
 envoy.config.core.v3.HeaderValueOption: append_action header keep_empty_value
 envoy.config.core.v3.RuntimeFractionalPercent: default_value
@@ -113,6 +115,7 @@ OPAQUE: Final = frozenset(
         "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
         "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
         "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        "envoy.config.cluster.v3.LoadBalancingPolicy",
         "envoy.config.cluster.v3.OutlierDetection",
         "envoy.config.cluster.v3.UpstreamConnectionOptions",
         "envoy.config.core.v3.BindConfig",
