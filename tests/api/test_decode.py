@@ -205,12 +205,6 @@ def test_a_route_behind_one_that_takes_everything_is_told() -> None:
     assert [(each.code, each.at.field) for each in problems(obj)] == [("IST0130", "spec.http[1]")]
 
 
-def test_tcp_and_tls_routes_are_told_as_not_acted_on() -> None:
-    tls = "[{match: [{sniHosts: [a]}], route: []}]"
-    tcp = f"{{hosts: [web], tcp: [{{route: [{{destination: {{host: web}}}}]}}], tls: {tls}}}"
-    assert said(virtual_service(tcp)) == [("Warning", "spec.tls"), ("Warning", "spec.tcp")]
-
-
 def test_a_timeout_of_0s_means_none() -> None:
     assert said(virtual_service(f"{{hosts: [web], http: [{{{ROUTE}, timeout: 0s}}]}}")) == []
 
@@ -237,10 +231,9 @@ def test_a_timeout_of_0s_means_none() -> None:
             "{host: web, trafficPolicy: {loadBalancer: {simple: LEAST_CONN}}}",
             [("Warning", "spec.trafficPolicy.loadBalancer.simple")],
         ),
-        ("{host: web, trafficPolicy: {tls: {mode: MUTUAL}}}", [("Warning", "spec.trafficPolicy.tls.mode")]),
         (
-            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, tunnel: {protocol: CONNECT}}}",
-            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.tunnel")],
+            "{host: web, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c}}}",
+            [("Error", "spec.trafficPolicy.tls.privateKey")],
         ),
     ],
 )

@@ -3,7 +3,7 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace and labels;
+- `from`: the client's namespace, labels, locality, node, and its kind if it is a gateway (`router`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -12,6 +12,9 @@ A case is a file with
   that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
+- `spread`: by destination, the share of its requests in percent by endpoint, named by its address;
+- `secured`: by destination, the TLS towards its endpoints: `sni`, `certificate` and `roots` (the secrets), `names`
+  (of which the certificate must be for one); null for plaintext;
 - `problems`: codes with the fields they name, all of them and no others.
 
 Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
@@ -29,7 +32,7 @@ from google.protobuf import json_format
 from weft.base.names import full_host
 from weft.base.regex import fits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
-from weft.model.services import Proxy
+from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
@@ -73,6 +76,8 @@ class Case:
     policies: dict[str, dict[str, list[str]]]
     clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
+    spread: dict[str, dict[str, float]]
+    secured: dict[str, dict[str, Any] | None]
 
 
 def files() -> list[Path]:
@@ -91,11 +96,26 @@ def load(path: Path) -> Case:
         namespace=client.get("namespace", "default"),
         address="10.244.0.99",
         labels=tuple(sorted(client.get("labels", {}).items())),
+        kind=ProxyKind(client.get("kind", "sidecar")),
+        locality=client.get("locality", ""),
+        node=client.get("node", ""),
     )
     requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
-    clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
+
+    def by_destination(key: str) -> dict[str, Any]:
+        return {_destination(name, "", 0, proxy.namespace): part for name, part in body.get(key, {}).items()}
+
     seen = view(snapshot, proxy)
-    return Case(snapshot, seen, requests, body.get("policies", {}), clusters, body.get("problems"))
+    return Case(
+        snapshot=snapshot,
+        view=seen,
+        requests=requests,
+        policies=body.get("policies", {}),
+        clusters=by_destination("clusters"),
+        problems=body.get("problems"),
+        spread=by_destination("spread"),
+        secured=by_destination("secured"),
+    )
 
 
 def _request(body: dict[str, Any], namespace: str) -> Request:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.cases import engine
+from tests.cases import endpoints, engine
 from tests.cases.engine import HERE, Request, files, load, policies, request_headers
 
 from weft.xds.simulate import Outcome
@@ -14,7 +14,7 @@ FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for 
 @pytest.mark.parametrize("path", FILES)
 def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
-    assert case.requests or case.policies or case.clusters or case.problems is not None
+    assert case.requests or case.policies or case.clusters or case.problems is not None or case.spread
     for request in case.requests:
         if _asks_for_leave(request):
             continue
@@ -46,6 +46,21 @@ def test_clusters_are_as_the_case_says(path: Path) -> None:
     for destination, part in case.clusters.items():
         found = engine.cluster(case, destination)
         assert engine.contains(found, part), (destination, found)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_endpoints_get_the_shares_that_the_case_says(path: Path) -> None:
+    case = load(path)
+    for destination, shares in case.spread.items():
+        assert endpoints.placed(case, destination) == shares, destination
+        assert endpoints.simulated(case, destination) == shares, destination
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_endpoints_are_reached_by_the_tls_that_the_case_says(path: Path) -> None:
+    case = load(path)
+    for destination, tls in case.secured.items():
+        assert endpoints.secured(case, destination) == [tls], destination
 
 
 @pytest.mark.parametrize("path", FILES)

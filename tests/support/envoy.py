@@ -43,7 +43,8 @@ class Identity:
 class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
-    `secrets` are those of other names than the identity's own. `rejected` lists what Envoy refused, as `(type URL, message)`.
+    `secrets` are those of other names than the identity's own. `rejected` lists what Envoy refused, as
+    `(type URL, message)`.
     """
 
     path: Path
@@ -128,7 +129,8 @@ class Management:
         assert self.identity is not None
         known = self.secrets.get(name, self.identity)
         body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": known.roots}}}
-        if name == "default" or name.startswith("file-cert:"):
+        is_key = name.startswith("file-cert:") or (name.startswith("kubernetes:") and not name.endswith("-cacert"))
+        if name == "default" or is_key:
             chain, key = {"inline_string": known.chain}, {"inline_string": known.key}
             body = {"tls_certificate": {"certificate_chain": chain, "private_key": key}}
         secret = json_format.ParseDict({"name": name, **body}, secret_pb2.Secret())

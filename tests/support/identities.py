@@ -38,9 +38,11 @@ class Authority:
     def roots(self) -> str:
         return self._root.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, spiffe_id: str) -> Identity:
+    def issue(self, name: str) -> Identity:
+        """Issue a certificate for a SPIFFE ID, or for a host."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
+        known_as = x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
+        names = x509.SubjectAlternativeName([known_as])
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         certificate = (
             self._builder(x509.Name([]), key.public_key())
@@ -53,6 +55,20 @@ class Authority:
         )
         chain = certificate.public_bytes(serialization.Encoding.PEM).decode()
         return Identity(chain, private.decode(), self.roots)
+
+    def revoke(self, identity: Identity) -> str:
+        """The list with one certificate revoked."""
+        now = dt.datetime.now(dt.UTC)
+        serial = x509.load_pem_x509_certificate(identity.chain.encode()).serial_number
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - dt.timedelta(minutes=2))
+            .next_update(now + dt.timedelta(days=1))
+            .add_revoked_certificate(revoked)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)

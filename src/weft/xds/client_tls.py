@@ -31,9 +31,22 @@ class Origination:
         return self.http and not self.settings.sni
 
     @property
+    def verified_by_name(self) -> bool:
+        """Whether the certificate must be for the name that was asked for, because nothing else is said.
+
+        The roots of the system vouch for everybody. Whom roots of one's own vouch for is trusted, as in Istio, but
+        for requests, which say whom they want.
+        """
+        settings = self.settings
+        own_roots = settings.roots or settings.credential
+        named = bool(settings.sni or self.asked_for or self.http)
+        return named and settings.verify and not settings.names and not own_roots
+
+    @property
     def verified_by_request(self) -> bool:
-        """Whether the certificate must be for the host of the request."""
-        return self.by_request and self.settings.verify and not self.settings.names
+        """Whether the certificate must be for the host of the request, though roots of one's own vouch for it."""
+        settings = self.settings
+        return self.by_request and settings.verify and not settings.names and not self.verified_by_name
 
 
 def socket(config: Origination) -> Any:
@@ -41,6 +54,7 @@ def socket(config: Origination) -> Any:
     settings = config.settings
     context = tls_pb2.UpstreamTlsContext(
         sni=settings.sni or config.asked_for,
+        auto_sni_san_validation=config.verified_by_name,
         common_tls_context=tls_pb2.CommonTlsContext(
             tls_params=tls.versions(), alpn_protocols=["h2"] if config.http2 else []
         ),
@@ -61,9 +75,8 @@ def _certificate(settings: ClientTls) -> Any:
 
 def _validation(config: Origination) -> Any:
     settings = config.settings
-    wanted = settings.names or _implied(config)
     context = common_pb2.CertificateValidationContext(
-        match_typed_subject_alt_names=[_name(each) for each in wanted]
+        match_typed_subject_alt_names=[_name(each) for each in settings.names]
     )
     if settings.revoked:
         context.crl.CopyFrom(base_pb2.DataSource(filename=settings.revoked))
@@ -72,18 +85,6 @@ def _validation(config: Origination) -> Any:
     else:
         roots = tls.secret(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
     return _Validation(default_validation_context=context, validation_context_sds_secret_config=roots)
-
-
-def _implied(config: Origination) -> tuple[str, ...]:
-    """The name that the certificate must be for where nothing says it.
-
-    The roots of the system vouch for everybody, so one of theirs must be for the name that was asked for; whom
-    roots of one's own vouch for is trusted, as in Istio.
-    """
-    settings = config.settings
-    own_roots = settings.roots or settings.credential
-    asked_for = settings.sni or config.asked_for
-    return () if own_roots or not asked_for else (asked_for,)
 
 
 def _name(name: str) -> Any:

@@ -33,6 +33,11 @@ def always_http2(protocol: Protocol) -> bool:
     return protocol in {Protocol.HTTP2, Protocol.GRPC}
 
 
+def carries_bytes(protocol: Protocol) -> bool:
+    """Whether nobody looks for requests in what the port carries."""
+    return protocol in {Protocol.TCP, Protocol.TLS, Protocol.HTTPS}
+
+
 def http_options(
     protocol: Protocol, policy: TrafficPolicy = NO_POLICY, origination: Origination | None = None
 ) -> any_pb2.Any:
@@ -47,6 +52,9 @@ def http_options(
     options = _OPTIONS()
     if (always_http2(protocol) or pool.upgrade_to_http2) and not pool.use_client_protocol:
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    elif carries_bytes(protocol) and not pool.use_client_protocol:
+        # a tunnel through it has no client that speaks HTTP: Envoy would take HTTP/2
+        options.explicit_http_config.http_protocol_options.SetInParent()
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_HTTP1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)

@@ -115,12 +115,23 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     for each in chain.filters:
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
-            share = _share(proxy.cluster, 100.0, request, resources)
-            return Outcome(listener.name, shares=(share,), tunnel=_tunnel(proxy))
+            rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
+            shares = tuple(_connected(proxy, request, resources))
+            return Outcome(listener.name, rule=rule, shares=shares, tunnel=_tunnel(proxy))
         if each.name == HTTP_FILTER:
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
             return _routed(listener.name, manager.rds.route_config_name, request, resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
+
+
+def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[Share]:
+    """Where connections go by a TcpProxy."""
+    weights = proxy.weighted_clusters.clusters
+    if not weights:
+        yield _share(proxy.cluster, 100.0, request, resources)
+    total = sum(each.weight for each in weights)
+    for each in weights:
+        yield _share(each.name, 100.0 * each.weight / total, request, resources)
 
 
 def _tunnel(proxy: Any) -> str:

@@ -144,7 +144,7 @@ def _address(endpoint: Any) -> str:
 
 
 def _place(locality: Any) -> str:
-    return "/".join((locality.region, locality.zone, locality.sub_zone)).rstrip("/")
+    return f"{locality.region}/{locality.zone}/{locality.sub_zone}".rstrip("/")
 
 
 def _tls(cluster: Any, endpoint: Any, request: Request) -> UpstreamTls | None:
@@ -177,13 +177,14 @@ def _context(context: Any, cluster: Any, request: Request) -> UpstreamTls:
         each.matcher.exact or f"{each.matcher.prefix}*"
         for each in validation.default_validation_context.match_typed_subject_alt_names
     )
-    server_name = context.sni
+    server_name, by_request = context.sni, False
     packed = cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS]
     options = http_protocol_options_pb2.HttpProtocolOptions.FromString(packed.value)
     if request.http and options.upstream_http_protocol_options.auto_sni:
         server_name = request.host.partition(":")[0]
-        if options.upstream_http_protocol_options.auto_san_validation:
-            names = (server_name,)
+        by_request = options.upstream_http_protocol_options.auto_san_validation
+    if (context.auto_sni_san_validation or by_request) and server_name:
+        names = (server_name,)
     certificates = common.tls_certificate_sds_secret_configs
     return UpstreamTls(
         server_name=server_name,
