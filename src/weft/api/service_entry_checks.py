@@ -9,7 +9,7 @@ from weft.api.checks import check_export_to, check_host, check_labels
 from weft.api.report import Report
 from weft.api.service_entry import AUTO_ALLOCATE, ServiceEntry, ServiceEntrySpec
 from weft.api.workload_entry import UNIX
-from weft.api.workload_entry_checks import check_entry, check_ports, is_address, looks_like_address
+from weft.api.workload_entry_checks import check_entry, check_ports, is_address, is_numeric
 from weft.base.names import nearest
 from weft.base.problem import Problem
 
@@ -29,6 +29,7 @@ def check(entry: ServiceEntry, report: Report) -> Iterator[Problem]:
     yield from _addresses(spec, report)
     yield from _ports(spec, report)
     yield from _resolution(spec, report)
+    yield from _indistinguishable(entry, report)
     yield from _endpoints(spec, report)
     yield from check_export_to(spec.export_to, "spec.exportTo", report)
     for index, name in enumerate(spec.subject_alt_names):
@@ -40,7 +41,7 @@ def check(entry: ServiceEntry, report: Report) -> Iterator[Problem]:
 
 
 def allocates(entry: ServiceEntry) -> bool:
-    """Whether hosts of this entry get addresses of their own (Istio, networking.istio.io/enable-autoallocate-ip)."""
+    """Whether hosts of this entry get addresses of their own (as in Istio)."""
     spec = entry.spec
     asked = (entry.metadata.labels or {}).get(AUTO_ALLOCATE, "").lower()
     return not spec.addresses and (spec.resolution or "NONE") != "NONE" and asked != "false"
@@ -113,8 +114,6 @@ def _resolution(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
             yield from _by_dns(spec, report)
         case "DYNAMIC_DNS":
             yield from _dynamic(spec, report)
-    if spec.resolution not in {None, "NONE"}:
-        yield from _indistinguishable(spec, report)
 
 
 def _by_dns(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
@@ -128,7 +127,7 @@ def _by_dns(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
         if host.startswith("*"):
             hint = "Add endpoints, name the hosts, or write resolution: NONE or DYNAMIC_DNS."
             yield report.error(field, f'the DNS cannot be asked for "{host}", and there are no endpoints.', hint)
-        elif is_address(host) or looks_like_address(host):
+        elif is_address(host) or is_numeric(host):
             hint = "Write resolution: STATIC, and the address as an endpoint."
             yield report.error(field, f'"{host}" is an address, which the DNS is not asked for.', hint)
 
@@ -145,8 +144,9 @@ def _dynamic(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
             yield report.warning(f"spec.ports[{index}].protocol", message, hint)
 
 
-def _indistinguishable(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
-    if len(spec.hosts) < 2 or spec.addresses:
+def _indistinguishable(entry: ServiceEntry, report: Report) -> Iterator[Problem]:
+    spec = entry.spec
+    if len(spec.hosts) < 2 or spec.resolution in {None, "NONE"} or allocates(entry):
         return
     for index, port in enumerate(spec.ports):
         if port.protocol.upper() not in HTTP | TLS:

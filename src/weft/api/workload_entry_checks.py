@@ -32,7 +32,7 @@ def check_entry(spec: WorkloadEntrySpec, field: str, report: Report) -> Iterator
         yield from _socket(spec, field, report)
     elif spec.address and not is_address(spec.address):
         fault = host_fault(spec.address, wildcard=False)
-        if fault or looks_like_address(spec.address):
+        if fault or is_numeric(spec.address):
             message = f'"{spec.address}" is neither an IP address nor a DNS name.'
             yield report.error(f"{field}.address", message, _WAY_OUT)
     yield from check_rest(spec, field, report)
@@ -74,8 +74,8 @@ def is_address(text: str) -> bool:
     return True
 
 
-def looks_like_address(text: str) -> bool:
-    """Whether a text can only be meant as an IPv4 address: no top-level domain is a number (RFC 3696, section 2)."""
+def is_numeric(text: str) -> bool:
+    """Whether a text is meant as an IPv4 address: no top-level domain is a number (RFC 3696, section 2)."""
     return text.removesuffix(".").rpartition(".")[2].isdigit()
 
 

@@ -1,4 +1,4 @@
-"""WorkloadGroup (networking.istio.io): what workloads outside the cluster have in common, and how they are probed."""
+"""WorkloadGroup (networking.istio.io): what its workloads have in common, and how they are probed."""
 
 from typing import Annotated, Literal
 
@@ -69,9 +69,7 @@ class Probe(Shape, frozen=True):
 class WorkloadGroupSpec(Shape, frozen=True):
     """The entry of each workload, and its probe."""
 
-    template: Annotated[
-        WorkloadEntrySpec, Meta(description="Each entry's spec; its address is the workload's own.")
-    ]
+    template: Annotated[WorkloadEntrySpec, Meta(description="Each entry's spec, without address.")]
     metadata: GroupMetadata | None = None
     probe: Probe | None = None
 
