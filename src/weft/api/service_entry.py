@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
-from weft.api.shape import ExportTo, Port, Shape
+from weft.api.shape import ExportTo, Port, Resource, Shape
 from weft.api.workload_entry import EntryMetadata, WorkloadEntrySpec
 
 AUTO_ALLOCATE: Final = "networking.istio.io/enable-autoallocate-ip"
@@ -71,11 +71,9 @@ class ServiceEntryStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     addresses: tuple[AllocatedAddress, ...] | None = None
 
 
-class ServiceEntry(Shape, frozen=True, kw_only=True):
+class ServiceEntry(Resource, frozen=True):
     """Services that the cluster itself does not know."""
 
-    api_version: str = ""
-    kind: str = ""
     metadata: EntryMetadata = EntryMetadata()
     spec: ServiceEntrySpec
     status: ServiceEntryStatus = ServiceEntryStatus()

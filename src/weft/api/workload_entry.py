@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct, field
 
-from weft.api.shape import Metadata, Port, Shape, UInt
+from weft.api.shape import Metadata, Port, Resource, Shape, UInt
 
 UNIX: Final = "unix://"
 """How an address begins that is a socket's path; `unix://@name` is an abstract socket."""
@@ -52,11 +52,9 @@ class WorkloadEntryStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     conditions: tuple[Condition, ...] | None = None
 
 
-class WorkloadEntry(Shape, frozen=True):
+class WorkloadEntry(Resource, frozen=True):
     """A workload outside the cluster, such as a virtual machine."""
 
-    api_version: str = ""
-    kind: str = ""
     metadata: EntryMetadata = EntryMetadata()
     spec: WorkloadEntrySpec = WorkloadEntrySpec()
     status: WorkloadEntryStatus = WorkloadEntryStatus()

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from weft.api.shape import Metadata, Port, Shape, UInt
+from weft.api.shape import Port, Resource, Shape, UInt
 from weft.api.workload_entry import WorkloadEntrySpec
 
 
@@ -74,10 +74,7 @@ class WorkloadGroupSpec(Shape, frozen=True):
     probe: Probe | None = None
 
 
-class WorkloadGroup(Shape, frozen=True, kw_only=True):
+class WorkloadGroup(Resource, frozen=True):
     """A template for workloads outside the cluster."""
 
-    api_version: str = ""
-    kind: str = ""
-    metadata: Metadata = Metadata()
     spec: WorkloadGroupSpec

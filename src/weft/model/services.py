@@ -27,18 +27,33 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One port of a service. `number` is what clients dial."""
+    """One port of a service. `number` is what clients dial; `target`, if not 0, what is dialled in its place."""
 
     name: str
     number: int
     protocol: Protocol
+    target: int = 0
+
+
+class Resolution(StrEnum):
+    """How the endpoints of a service are found: known, as dialled, or by the DNS."""
+
+    STATIC = "STATIC"
+    NONE = "NONE"
+    DNS = "DNS"
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DYNAMIC_DNS = "DYNAMIC_DNS"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service of the registry. A headless service has no addresses.
 
-    `hostname` is the full name (`nginx.sidecar.svc.cluster.local`); `addresses` are cluster IPs.
+    `hostname` is the full name (`nginx.sidecar.svc.cluster.local`), for ServiceEntries perhaps `*.example.com`.
+    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them, else those that were
+    `allocated` to the host: they are dialled only by clients whose proxy answers for the DNS.
+    `external`: outside the mesh. `subject_alt_names`: one of them must be in the server's certificate, if there are
+    any.
     """
 
     hostname: str
@@ -48,6 +63,11 @@ class Service:
     ports: tuple[ServicePort, ...]
     headless: bool = False
     external_name: str = ""
+    resolution: Resolution = Resolution.STATIC
+    external: bool = False
+    allocated: bool = False
+    subject_alt_names: tuple[str, ...] = ()
+    kubernetes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
