@@ -71,7 +71,7 @@ class ServiceEntryStatus(Struct, frozen=True, kw_only=True, rename="camel"):
     addresses: tuple[AllocatedAddress, ...] | None = None
 
 
-class ServiceEntry(Resource, frozen=True):
+class ServiceEntry(Resource, frozen=True, kw_only=True):
     """Services that the cluster itself does not know."""
 
     metadata: EntryMetadata = EntryMetadata()

@@ -74,7 +74,7 @@ class WorkloadGroupSpec(Shape, frozen=True):
     probe: Probe | None = None
 
 
-class WorkloadGroup(Resource, frozen=True):
+class WorkloadGroup(Resource, frozen=True, kw_only=True):
     """A template for workloads outside the cluster."""
 
     spec: WorkloadGroupSpec

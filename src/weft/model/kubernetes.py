@@ -124,6 +124,12 @@ def workload(pod: api.Pod, trust_domain: str) -> Workload:
     )
 
 
+def is_pod_ready(pod: api.Pod) -> bool:
+    """Whether new requests may go to a pod that no slice tells of."""
+    told = any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+    return told and not pod.metadata.deletion_timestamp
+
+
 def endpoints(
     listed: Listing, slices: Iterable[api.EndpointSlice], pod: Callable[[str, str], Workload | None]
 ) -> tuple[tuple[Endpoint, ...], ...]:

@@ -50,10 +50,9 @@ class Service:
     """A service of the registry. A headless service has no addresses.
 
     `hostname` is the full name (`nginx.sidecar.svc.cluster.local`), for ServiceEntries perhaps `*.example.com`.
-    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them, else those that were
-    `allocated` to the host: they are dialled only by clients whose proxy answers for the DNS.
-    `external`: outside the mesh. `subject_alt_names`: one of them must be in the server's certificate, if there are
-    any.
+    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them, else those that
+    were `allocated` to the host, which only clients dial whose proxy answers for the DNS.
+    `external`: outside the mesh. `subject_alt_names`: if any, the server's certificate must carry one of them.
     """
 
     hostname: str
