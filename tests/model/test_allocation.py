@@ -66,8 +66,9 @@ def test_an_address_that_a_user_wrote_is_never_given_to_another() -> None:
     held = [{"host": "a.example.com", "value": "240.240.7.7"}, {"host": "a.example.com", "value": "2001:2::7"}]
     own = entry("own", "own.example.com", addresses=["240.240.7.7"])
     found = allocation([entry("api", "a.example.com", held=held, created="2020-01-01T00:00:00Z"), own])
-    assert [each.value for each in found["shop", "api"]][1] == "2001:2::7"
-    assert [each.value for each in found["shop", "api"]][0] != "240.240.7.7"
+    four, six = (each.value for each in found["shop", "api"])
+    assert six == "2001:2::7"
+    assert four != "240.240.7.7"
 
 
 def test_wildcards_resolution_none_own_addresses_and_the_label_false_get_none() -> None:

@@ -27,7 +27,7 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
 def decode(shape: type[T], obj: Mapping[str, Any]) -> T | tuple[Problem, ...]:
     """Read one object. What is wrong comes back as problems of severity Error, each with its field and a way out.
 
-    Of a rule's `status`, which is the server's business, only what its shape names is read; nonsense there is skipped.
+    Of a `status`, the server's business, only what the shape names is read; nonsense there is skipped.
     """
     body = _readable(shape, obj) if issubclass(shape, Shape) else obj
     report = Report(place(shape.__name__, obj))

@@ -1,7 +1,7 @@
 """Addresses for hosts that have none, so that connections to them can be told apart by where they go.
 
-The status of each ServiceEntry is the record. An address stays for as long as its host does; a new one follows from
-the entry's and the host's names, so that two control planes, or a restarted one, choose the same.
+The status of each ServiceEntry is the record. An address stays for as long as its host does; a new one follows
+from the entry's and the host's names, so that two control planes, or a restarted one, choose the same.
 """
 
 import hashlib

@@ -15,7 +15,7 @@ from weft.model.workload_entries import EntryWorkload
 
 
 class EntryServices:
-    """ServiceEntries, the WorkloadEntries and Pods that they select, joined. `dirty` are the hosts to be made anew."""
+    """ServiceEntries with the WorkloadEntries and Pods that they select. `dirty` are the hosts to be made anew."""
 
     def __init__(self) -> None:
         self.rules: dict[Key, EntryRule] = {}
@@ -88,7 +88,7 @@ class EntryServices:
         return tuple(found.values())
 
     def selected(self, namespace: str, selector: Labels) -> tuple[EntryWorkload, ...]:
-        """The WorkloadEntries of a namespace that carry these labels. A pod at the same address goes before them."""
+        """The WorkloadEntries of a namespace with these labels. A pod at the same address goes before them."""
         entries = (self.workloads[key] for key in self._workloads_in.get(namespace, ()))
         return tuple(
             each for each in entries if set(selector) <= set(each.labels) and each.address not in self._pods_at

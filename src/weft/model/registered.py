@@ -24,8 +24,8 @@ class LeftOut:
 class Registered:
     """A service with its endpoints, one tuple for each port in order.
 
-    `others` are further services of the same name, one of each namespace, in order of precedence; `left_out` are the
-    entries that none of them is made of.
+    `others` are further services of the same name, one of each namespace, in order of precedence; `left_out` are
+    the entries that none of them is made of.
     """
 
     listing: Listing
