@@ -63,14 +63,14 @@ def entry_rule(source: api.ServiceEntry, trust_domain: str) -> EntryRule:
                 hostname=host.lower(),
                 name=host.lower(),
                 namespace=meta.namespace,
-                addresses=_single(spec.addresses) or allocated(source, host),
+                addresses=_single(spec.addresses),
                 ports=tuple(
                     ServicePort(each.name, each.number, _protocol(each), (each.target_port or 0) if dialled else 0)
                     for each in ports
                 ),
                 resolution=resolution,
                 external=spec.location != "MESH_INTERNAL",
-                allocated=not spec.addresses,
+                allocated=allocated(source, host),
                 subject_alt_names=spec.subject_alt_names,
                 kubernetes=False,
             ),
@@ -114,12 +114,11 @@ def joined(first: Registered, other: Registered) -> Registered:
             found.append(each)
         elif ports[index].name == port.name:
             found[index] = in_order((*found[index], *each))
-    written = [address for each in (service, more) if not each.allocated for address in each.addresses]
     merged = replace(
         service,
         ports=tuple(ports),
-        addresses=tuple(dict.fromkeys(written or (*service.addresses, *more.addresses))),
-        allocated=not written,
+        addresses=(addresses := tuple(dict.fromkeys((*service.addresses, *more.addresses)))),
+        allocated=() if addresses else (*service.allocated, *more.allocated),
         subject_alt_names=tuple(dict.fromkeys((*service.subject_alt_names, *more.subject_alt_names))),
     )
     return replace(

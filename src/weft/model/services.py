@@ -50,8 +50,8 @@ class Service:
     """A service of the registry. A headless service has no addresses.
 
     `hostname` is the full name (`nginx.sidecar.svc.cluster.local`), for ServiceEntries perhaps `*.example.com`.
-    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them, else those that
-    were `allocated` to the host, which only clients dial whose proxy answers for the DNS.
+    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them. Those that were
+    `allocated` to a host without any are dialled only by clients whose proxy answers their DNS queries.
     `external`: outside the mesh. `subject_alt_names`: if any, the server's certificate must carry one of them.
     """
 
@@ -64,7 +64,7 @@ class Service:
     external_name: str = ""
     resolution: Resolution = Resolution.STATIC
     external: bool = False
-    allocated: bool = False
+    allocated: tuple[str, ...] = ()
     subject_alt_names: tuple[str, ...] = ()
     kubernetes: bool = True
 
