@@ -18,6 +18,9 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.PODS,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
+    kinds.SERVICEENTRIES,
+    kinds.WORKLOADENTRIES,
+    kinds.WORKLOADGROUPS,
 )
 
 _PATIENCE = 10.0
