@@ -9,6 +9,7 @@ from weft.model.view import ServiceView, View
 from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams
 from weft.xds.clusters import InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
+from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
@@ -105,8 +106,12 @@ class Generator:
         self._fixed = clusters.fixed_clusters()
         self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
 
+        self._edge = EdgeGenerator(self._clusters, self._assignments)
+
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
+        if view.router is not None:
+            return self._edge.resources(view, view.router)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
