@@ -11,7 +11,7 @@ from weft.base.problem import At, Problem
 from weft.model.gateway_merge import Conflict, merged
 from weft.model.gateways import Gateway, Gateways
 from weft.model.kubernetes import Workload
-from weft.model.registry import Registered
+from weft.model.registered import Registered
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import Labels
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from weft.model.clients import Client
 from weft.model.kubernetes import Workload
-from weft.model.registry import Registered
+from weft.model.registered import Registered
 from weft.model.router_view import Edge
 from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
