@@ -5,8 +5,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weft.api.decode import KUBERNETES, RESOURCES, check, decode
+from weft.api.decode import KUBERNETES, check, decode
 from weft.api.destination_rule import DestinationRule
+from weft.api.resources import RESOURCES
 from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
 
@@ -30,7 +31,7 @@ def destination_rule(spec: str) -> dict[str, Any]:
 
 
 def problems(obj: dict[str, Any]) -> list[Problem]:
-    decoded = decode(RESOURCES[obj["kind"]], obj)
+    decoded = decode(RESOURCES[obj["kind"]].shape, obj)
     return list(decoded if isinstance(decoded, tuple) else check(decoded))
 
 
@@ -271,7 +272,10 @@ JSON = st.recursive(
 
 
 @settings(deadline=None)
-@given(st.sampled_from([*RESOURCES.values(), *KUBERNETES.values()]), st.dictionaries(_KEYS, JSON, max_size=4))
+@given(
+    st.sampled_from([*(each.shape for each in RESOURCES.values()), *KUBERNETES.values()]),
+    st.dictionaries(_KEYS, JSON, max_size=4),
+)
 def test_nothing_that_is_json_makes_decoding_raise(shape: type[Any], obj: dict[str, Any]) -> None:
     decoded = decode(shape, obj)
     if isinstance(decoded, tuple):

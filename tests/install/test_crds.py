@@ -6,7 +6,8 @@ import pytest
 import yaml
 from kubernetes_validate.utils import validate
 
-from weft.api.decode import RESOURCES, decode
+from weft.api.decode import decode
+from weft.api.resources import RESOURCES
 from weft.install.crds import crds
 
 ACTED_ON = sorted(RESOURCES)
@@ -151,4 +152,4 @@ def test_the_schema_and_the_shape_agree(kind: str, spec: str, *, good: bool) -> 
     obj = {"metadata": {"name": "a", "namespace": "b"}, "spec": yaml.safe_load(spec)}
     fits = jsonschema.Draft202012Validator(schema(kind)).is_valid(obj)
     assert fits is good
-    assert (not isinstance(decode(RESOURCES[kind], obj), tuple)) is good
+    assert (not isinstance(decode(RESOURCES[kind].shape, obj), tuple)) is good

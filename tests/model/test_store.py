@@ -19,13 +19,14 @@ from tests.model.objects import (
 )
 
 from weft.api import kubernetes
-from weft.api.decode import KUBERNETES, RESOURCES, decode
+from weft.api.decode import KUBERNETES, decode
+from weft.api.resources import RESOURCES
 from weft.model.services import Proxy
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
 from weft.model.views import view
 
-SHAPES: dict[str, Any] = {**KUBERNETES, **RESOURCES}
+SHAPES: dict[str, Any] = {**KUBERNETES, **{kind: each.shape for kind, each in RESOURCES.items()}}
 CLUSTER = [
     service("web"),
     service("api"),
@@ -149,7 +150,7 @@ def test_a_list_replaces_all_objects_of_its_kind() -> None:
 
 def test_a_kind_that_is_not_stored_is_our_mistake() -> None:
     with pytest.raises(KeyError):
-        Store().apply("Gateway", {"metadata": {"name": "x"}})
+        Store().apply("Nothing", {"metadata": {"name": "x"}})
 
 
 def test_a_rule_that_no_longer_decodes_stays_in_force_as_it_was_and_is_reported() -> None:

@@ -1,28 +1,19 @@
 """From a JSON object to a resource, or to the problems in the way. Bad input raises nothing."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import inspect
 
-from weft.api import codes, destination_rule_checks, kubernetes, virtual_service_checks
-from weft.api.destination_rule import DestinationRule
+from weft.api import codes, kubernetes
 from weft.api.faults import faults
 from weft.api.report import Report
-from weft.api.shape import ACTED_ON, Shape
-from weft.api.virtual_service import VirtualService
+from weft.api.resources import RESOURCES
+from weft.api.shape import ACTED_ON, Resource, Shape
 from weft.base.problem import At, Problem, Severity
 
 T = TypeVar("T")
-Resource = VirtualService | DestinationRule
-
-RESOURCES: Mapping[str, type[VirtualService] | type[DestinationRule]] = {
-    "VirtualService": VirtualService,
-    "DestinationRule": DestinationRule,
-}
-"""Istio's kinds that are acted on."""
-
 KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
     "Service": kubernetes.Service,
     "EndpointSlice": kubernetes.EndpointSlice,
@@ -30,8 +21,6 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
     "Namespace": kubernetes.Namespace,
 }
 """Kubernetes' kinds that the mesh reads, each by its partial shape."""
-
-API_VERSIONS = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
 
 
 def decode(shape: type[T], obj: Mapping[str, Any]) -> T | tuple[Problem, ...]:
@@ -53,14 +42,7 @@ def decode(shape: type[T], obj: Mapping[str, Any]) -> T | tuple[Problem, ...]:
 
 def check(value: object) -> tuple[Problem, ...]:
     """Everything to be said about a decoded object by itself: what is invalid, without effect, or deprecated."""
-    match value:
-        case VirtualService():
-            found = _checked(value, virtual_service_checks.check)
-        case DestinationRule():
-            found = _checked(value, destination_rule_checks.check)
-        case _:
-            return ()
-    return tuple(found)
+    return tuple(_checked(value)) if isinstance(value, Resource) else ()
 
 
 def place(kind: str, obj: Mapping[str, Any]) -> At:
@@ -70,19 +52,17 @@ def place(kind: str, obj: Mapping[str, Any]) -> At:
     return At(kind=kind, namespace=str(meta.get("namespace") or ""), name=str(meta.get("name") or ""))
 
 
-C = TypeVar("C", VirtualService, DestinationRule)
-
-
-def _checked(value: C, checks: Callable[[C, Report], Iterator[Problem]]) -> Iterator[Problem]:
-    kind, meta = type(value).__name__, value.metadata
-    report = Report(At(kind=kind, namespace=meta.namespace, name=meta.name))
-    if value.kind not in {"", kind}:
-        yield report.error("kind", f'expected "{kind}", got "{value.kind}".', f"Write kind: {kind}.")
-    if value.api_version not in {"", *API_VERSIONS}:
-        hint = f"Use one of {', '.join(API_VERSIONS)}."
-        yield report.error("apiVersion", f'"{value.api_version}" is not a version of {kind}.', hint)
-    yield from checks(value, report)
-    yield from _without_effect(value.spec, "spec", report)
+def _checked(value: Resource) -> Iterator[Problem]:
+    name, meta = type(value).__name__, value.metadata
+    kind = RESOURCES[name]
+    report = Report(At(kind=name, namespace=meta.namespace, name=meta.name))
+    if value.kind not in {"", name}:
+        yield report.error("kind", f'expected "{name}", got "{value.kind}".', f"Write kind: {name}.")
+    if value.api_version not in {"", *kind.versions}:
+        hint = f"Use one of {', '.join(kind.versions)}."
+        yield report.error("apiVersion", f'"{value.api_version}" is not a version of {name}.', hint)
+    yield from kind.check(value, report)
+    yield from _without_effect(getattr(value, "spec", None), "spec", report)
 
 
 def _misfits(shape: type[Any], body: Mapping[str, Any], report: Report) -> tuple[Problem, ...]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, field
 
-from weft.api.shape import ExportTo, Host, Metadata, Shape, WorkloadSelector
+from weft.api.shape import ExportTo, Host, Resource, Shape, WorkloadSelector
 from weft.api.traffic_policy import TrafficPolicy
 
 
@@ -32,10 +32,7 @@ class DestinationRuleSpec(Shape, frozen=True):
     ] = None
 
 
-class DestinationRule(Shape, frozen=True, kw_only=True):
+class DestinationRule(Resource, frozen=True, kw_only=True):
     """How clients talk to a host."""
 
-    api_version: str = ""
-    kind: str = ""
-    metadata: Metadata = Metadata()
     spec: DestinationRuleSpec

@@ -45,6 +45,14 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     creation_timestamp: str | None = None
 
 
+class Resource(Shape, frozen=True):
+    """A whole object; its kind is the name of its class. Each one has a `spec` besides."""
+
+    api_version: str = ""
+    kind: str = ""
+    metadata: Metadata = Metadata()
+
+
 class PortSelector(Shape, frozen=True):
     """A port by its number."""
 

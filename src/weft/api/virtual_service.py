@@ -9,10 +9,10 @@ from weft.api.shape import (
     Duration,
     ExportTo,
     Host,
-    Metadata,
     Percent,
     Port,
     PortSelector,
+    Resource,
     Shape,
     Status,
     UInt,
@@ -301,10 +301,7 @@ class VirtualServiceSpec(Shape, frozen=True):
     tcp: Annotated[tuple[TcpRoute, ...], NOT_YET] = ()
 
 
-class VirtualService(Shape, frozen=True):
+class VirtualService(Resource, frozen=True):
     """Routes for one or more hosts."""
 
-    api_version: str = ""
-    kind: str = ""
-    metadata: Metadata = Metadata()
     spec: VirtualServiceSpec = VirtualServiceSpec()

@@ -28,6 +28,11 @@ class TrafficRule(Rule):
     ports: PortPolicies
     subsets: tuple[Subset, ...]
 
+    @property
+    def client_labels(self) -> frozenset[str]:
+        """The labels by which it selects its clients."""
+        return frozenset(key for key, _ in self.selector)
+
 
 def traffic_rule(source: api.DestinationRule, domain: str) -> TrafficRule:
     """Translate a DestinationRule that has passed its checks."""

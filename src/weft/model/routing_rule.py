@@ -26,6 +26,11 @@ class RoutingRule(Rule):
     label_keys: frozenset[str]
     targets: frozenset[str]
 
+    @property
+    def client_labels(self) -> frozenset[str]:
+        """The labels that its sourceLabels ask for."""
+        return self.label_keys
+
 
 def routing_rule(source: api.VirtualService, domain: str) -> RoutingRule:
     """Translate a VirtualService that has passed its checks."""

@@ -20,3 +20,8 @@ class Rule:
     def precedence(self) -> tuple[str, str, str]:
         """The oldest rule wins; rules of the same second go by namespace and name."""
         return (self.created, self.namespace, self.name)
+
+    @property
+    def client_labels(self) -> frozenset[str]:
+        """The labels of a client that decide whether the rule, or a part of it, is in force for it."""
+        return frozenset()

@@ -54,7 +54,8 @@ class Service:
 class Endpoint:
     """One workload behind a service port. `port` is the port of the pod.
 
-    `identity` is its SPIFFE ID; `mutual_tls` says that a sidecar there takes mTLS.
+    `identity` is its SPIFFE ID; `mutual_tls` says that a sidecar there takes mTLS. `locality` is
+    `region/zone/subzone`, shorter where less is known; `weight` is its share among its like.
     """
 
     address: str
@@ -66,6 +67,9 @@ class Endpoint:
     workload: str = ""
     namespace: str = ""
     node: str = ""
+    locality: str = ""
+    weight: int = 1
+    network: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +85,19 @@ class InboundPort:
     service_port: int
 
 
+class ProxyKind(StrEnum):
+    """What a proxy is for: beside an application, or at the edge of the mesh. The first part of its node id."""
+
+    SIDECAR = "sidecar"
+    ROUTER = "router"
+
+
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """The sidecar of one workload, as it introduced itself and as the cluster knows it."""
+    """One proxy, as it introduced itself and as the cluster knows its pod.
+
+    `locality` is as that of an endpoint; `metadata` is what of its node metadata decides about its configuration.
+    """
 
     name: str
     namespace: str
@@ -91,3 +105,6 @@ class Proxy:
     labels: Labels = ()
     service_account: str = "default"
     inbound: tuple[InboundPort, ...] = field(default=())
+    kind: ProxyKind = ProxyKind.SIDECAR
+    locality: str = ""
+    metadata: Labels = ()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from weft.base.problem import Problem
 from weft.model import analysis
 from weft.model.kubernetes import Workload
+from weft.model.mesh_config import MeshConfig
 from weft.model.registry import Key
 from weft.model.resolution import Directory
 from weft.model.view_memo import ViewMemo
@@ -24,7 +25,7 @@ class Snapshot:
     label_keys: frozenset[str]
     reported: tuple[Problem, ...]
     domain: str
-    trust_domain: str
+    mesh: MeshConfig
     memo: ViewMemo = field(repr=False)
 
     @property

@@ -4,21 +4,21 @@ The order in which objects arrive does not matter, and an object that arrives tw
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from weft.api import codes, kubernetes
-from weft.api.decode import KUBERNETES, RESOURCES, check, decode, place
-from weft.api.destination_rule import DestinationRule
+from weft.api.decode import KUBERNETES, check, decode, place
 from weft.api.report import Report
-from weft.api.virtual_service import VirtualService
+from weft.api.resources import RESOURCES
 from weft.base.problem import Problem
-from weft.model.destination_rules import DestinationRules, TrafficRule, traffic_rule
+from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.registry import Key, Registered, Registry
 from weft.model.resolution import Directory
-from weft.model.routing_rule import RoutingRule, routing_rule
+from weft.model.rule import Rule
+from weft.model.rule_kinds import RULE_KINDS
 from weft.model.snapshot import Snapshot
 from weft.model.view_memo import ViewMemo
-from weft.model.virtual_services import VirtualServices
 
 KINDS: Final = (*KUBERNETES, *RESOURCES)
 """The kinds that the store takes in."""
@@ -30,24 +30,24 @@ Object = Mapping[str, Any] | kubernetes.Partial
 class Store:
     """Takes in objects one by one. Not for several threads."""
 
-    def __init__(
-        self,
-        domain: str = "cluster.local",
-        trust_domain: str = "cluster.local",
-        root_namespace: str = "istio-system",
-    ) -> None:
+    def __init__(self, domain: str = "cluster.local", mesh: MeshConfig = DEFAULT_MESH) -> None:
         self._domain = domain
-        self._trust_domain = trust_domain
-        self._root_namespace = root_namespace
-        self._registry = Registry(domain, trust_domain)
+        self._mesh = mesh
+        self._registry = Registry(domain, mesh.trust_domain)
         self._keys: dict[str, set[Key]] = {kind: set() for kind in KINDS}
-        self._routing: dict[Key, RoutingRule] = {}
-        self._traffic: dict[Key, TrafficRule] = {}
+        self._rules: dict[str, dict[Key, Rule]] = {kind: {} for kind in RULE_KINDS}
         self._reported: dict[tuple[str, Key], tuple[Problem, ...]] = {}
         self._changed: set[str] = set()
         self._reports_changed = False
         self._memo = ViewMemo()
         self._snapshot = self._first()
+
+    def configure(self, mesh: MeshConfig) -> None:
+        """Take in the mesh's settings. The trust domain stays what it was: certificates carry it."""
+        mesh = replace(mesh, trust_domain=self._mesh.trust_domain)
+        if mesh != self._mesh:
+            self._mesh = mesh
+            self._changed |= set(RULE_KINDS)
 
     def apply(self, kind: str, obj: Object) -> None:
         """Take in an object, new or changed. An invalid one is reported; its last valid version goes on.
@@ -59,7 +59,7 @@ class Store:
         if isinstance(obj, kubernetes.Partial):
             self._put(kind, key, obj)
             return
-        shape: type[Any] = KUBERNETES.get(kind) or RESOURCES[kind]
+        shape: type[Any] = KUBERNETES.get(kind) or RESOURCES[kind].shape
         decoded = decode(shape, obj)
         if isinstance(decoded, tuple):
             self._report(kind, key, (*decoded, *self._kept(kind, key, obj)))
@@ -87,7 +87,8 @@ class Store:
         services, workloads = self._registry.services(), self._registry.workloads()
         last = self._snapshot
         directory = self._directory(services)
-        if directory is last.directory and workloads is last.workloads and not self._reports_changed:
+        same = directory is last.directory and workloads is last.workloads and self._mesh == last.mesh
+        if same and not self._reports_changed:
             return last
         self._snapshot = Snapshot(
             revision=last.revision + 1,
@@ -96,7 +97,7 @@ class Store:
             label_keys=last.label_keys if directory is last.directory else self._label_keys(),
             reported=tuple(each for found in self._reported.values() for each in found),
             domain=self._domain,
-            trust_domain=self._trust_domain,
+            mesh=self._mesh,
             memo=self._memo,
         )
         self._reports_changed = False
@@ -107,23 +108,24 @@ class Store:
         last = self._snapshot.directory
         if services is last.services and not self._changed:
             return last
-        routing, traffic = last.virtual_services, last.destination_rules
-        if "VirtualService" in self._changed:
-            routing = VirtualServices(self._routing.values())
-        if "DestinationRule" in self._changed:
-            traffic = DestinationRules(self._traffic.values(), self._root_namespace)
+        collected = {
+            rules.field: rules.collect(self._rules[kind].values(), self._mesh)
+            for kind, rules in RULE_KINDS.items()
+            if kind in self._changed
+        }
         self._changed.clear()
-        return Directory(services, routing, traffic)
+        return replace(last, services=services, **collected)
 
     def _first(self) -> Snapshot:
         services, workloads = self._registry.services(), self._registry.workloads()
-        directory = Directory(services, VirtualServices(()), DestinationRules((), self._root_namespace))
-        nothing: frozenset[str] = frozenset()
-        return Snapshot(0, directory, workloads, nothing, (), self._domain, self._trust_domain, self._memo)
+        nothing: dict[str, Any] = {each.field: each.collect((), self._mesh) for each in RULE_KINDS.values()}
+        directory = Directory(services, **nothing)
+        return Snapshot(0, directory, workloads, frozenset(), (), self._domain, self._mesh, self._memo)
 
     def _label_keys(self) -> frozenset[str]:
-        asked = {key for rule in self._routing.values() for key in rule.label_keys}
-        return frozenset(asked | {key for rule in self._traffic.values() for key, _ in rule.selector})
+        return frozenset(
+            key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels
+        )
 
     def _put(self, kind: str, key: Key, value: Any) -> None:
         match kind:
@@ -133,14 +135,12 @@ class Store:
                 self._registry.put_slice(key, value)
             case "Pod":
                 self._registry.put_pod(key, value)
-            case "VirtualService":
-                self._put_rule(kind, self._routing, key, _routing_rule(value, self._domain))
-            case "DestinationRule":
-                self._put_rule(kind, self._traffic, key, _traffic_rule(value, self._domain))
+            case _ if kind in RULE_KINDS:
+                rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
+                self._put_rule(kind, key, rule)
 
-    def _put_rule(
-        self, kind: str, table: dict[Key, Any], key: Key, rule: RoutingRule | TrafficRule | None
-    ) -> None:
+    def _put_rule(self, kind: str, key: Key, rule: Rule | None) -> None:
+        table = self._rules[kind]
         if table.get(key) == rule:
             return
         self._changed.add(kind)
@@ -159,13 +159,7 @@ class Store:
             del self._reported[kind, key]
 
     def _in_force(self, kind: str, key: Key) -> bool:
-        match kind:
-            case "VirtualService":
-                return key in self._routing
-            case "DestinationRule":
-                return key in self._traffic
-            case _:
-                return self._registry.knows(kind, key)
+        return key in self._rules[kind] if kind in self._rules else self._registry.knows(kind, key)
 
     def _kept(self, kind: str, key: Key, obj: Mapping[str, Any]) -> tuple[Problem, ...]:
         """Say so if an older version goes on."""
@@ -175,14 +169,6 @@ class Store:
         return (
             Report(place(kind, obj)).warning("", message, "Mend the fields named here.", codes.KEPT_LAST_GOOD),
         )
-
-
-def _routing_rule(source: VirtualService | None, domain: str) -> RoutingRule | None:
-    return None if source is None else routing_rule(source, domain)
-
-
-def _traffic_rule(source: DestinationRule | None, domain: str) -> TrafficRule | None:
-    return None if source is None else traffic_rule(source, domain)
 
 
 def _key(kind: str, obj: Object) -> Key:

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from weft.api.decode import RESOURCES, check, decode
+from weft.api.decode import check, decode
 from weft.api.destination_rule import DestinationRule
+from weft.api.resources import RESOURCES
+from weft.api.shape import Resource
 from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
 from weft.model import analysis
@@ -32,7 +34,7 @@ def review(admission_review: Mapping[str, Any], snapshot: Snapshot) -> dict[str,
     if isinstance(obj, Mapping) and request.get("operation") != "DELETE":
         kind = str((request.get("kind") or {}).get("kind") or obj.get("kind") or "")
         if kind in RESOURCES:
-            found = _problems(RESOURCES[kind], _placed(obj, request), snapshot)
+            found = _problems(RESOURCES[kind].shape, _placed(obj, request), snapshot)
         elif _is_istio(request):
             warnings.append(f"{kind} is stored, but not acted on yet.")
     errors = [each for each in found if each.severity is Severity.ERROR]
@@ -48,9 +50,7 @@ def review(admission_review: Mapping[str, Any], snapshot: Snapshot) -> dict[str,
     return {"apiVersion": version, "kind": "AdmissionReview", "response": response}
 
 
-def _problems(
-    shape: type[VirtualService] | type[DestinationRule], obj: Mapping[str, Any], snapshot: Snapshot
-) -> tuple[Problem, ...]:
+def _problems(shape: type[Resource], obj: Mapping[str, Any], snapshot: Snapshot) -> tuple[Problem, ...]:
     decoded = decode(shape, obj)
     if isinstance(decoded, tuple):
         return decoded
@@ -58,7 +58,7 @@ def _problems(
     return analysis.ordered((*check(decoded), *between))
 
 
-def _between(source: VirtualService | DestinationRule, snapshot: Snapshot) -> tuple[Problem, ...]:
+def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
     """What is wrong between this object and the cluster, with the object already in its place."""
     directory, domain = snapshot.directory, snapshot.domain
     match source:
@@ -75,6 +75,8 @@ def _between(source: VirtualService | DestinationRule, snapshot: Snapshot) -> tu
             rest = (each for each in rules.rules if each.full_name != policy.full_name)
             with_policy = DestinationRules((*rest, policy), rules.root_namespace)
             return analysis.traffic_problems(policy, replace(directory, destination_rules=with_policy))
+        case _:
+            return ()
 
 
 def _placed(obj: Mapping[str, Any], request: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
 from weft.model.traffic import HostTraffic
@@ -32,4 +33,4 @@ class View:
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
-    trust_domain: str = "cluster.local"
+    mesh: MeshConfig = DEFAULT_MESH

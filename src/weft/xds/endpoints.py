@@ -43,7 +43,7 @@ def _endpoint(endpoint: Endpoint) -> Any:
         endpoint=endpoint_components_pb2.Endpoint(address=address(endpoint.address, endpoint.port)),
         health_status=health,
         metadata=_metadata(endpoint),
-        load_balancing_weight=wrappers_pb2.UInt32Value(value=1),
+        load_balancing_weight=wrappers_pb2.UInt32Value(value=endpoint.weight),
     )
 
 

@@ -1,21 +1,21 @@
 """From a proxy's view to its resources."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from weft.model.mesh_config import MeshConfig
 from weft.model.routing import HostRoutes
-from weft.model.services import Labels, Protocol, Service, ServicePort
-from weft.model.traffic import BySource, LoadBalancer, TrafficPolicy
-from weft.model.view import PortView, ServiceView, View
+from weft.model.services import Protocol, Service
+from weft.model.view import ServiceView, View
 from weft.xds import clusters, endpoints, inbound, listeners, names, routes
-from weft.xds.clusters import Discovery, InboundCluster, OutboundCluster
+from weft.xds.clusters import InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import ServiceListener
-from weft.xds.listeners_http import TcpLimits
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
+from weft.xds.service_clusters import clusters as service_clusters
+from weft.xds.service_listeners import service_listeners, shares_listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,10 @@ class _Scope:
 
     namespace: str
     domain: str
-    trust_domain: str
+    mesh: MeshConfig
+
+
+_Services = tuple[tuple[ServiceView, ...], MeshConfig]
 
 
 class Generator:
@@ -85,18 +88,20 @@ class Generator:
         self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
-        self._parts: Memo[tuple[ServiceView, str], _ServicePart] = Memo(self._part, depth=8)
-        self._outbound: Memo[tuple[tuple[ServiceView, ...], str], _Outbound] = Memo(self._of_services, depth=64)
+        self._parts: Memo[tuple[ServiceView, MeshConfig], _ServicePart] = Memo(self._part, depth=8)
+        self._outbound: Memo[tuple[tuple[ServiceView, ...], MeshConfig], _Outbound] = Memo(
+            self._of_services, depth=64
+        )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
         self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
-        scope = _Scope(view.proxy.namespace, view.domain, view.trust_domain)
-        outbound = self._outbound(view.trust_domain, (view.services, view.trust_domain))
+        scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
+        outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
-        own = Inbound(view.proxy.inbound, view.trust_domain)
+        own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
         return self._proxies((scope, own), (shared, own))
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
@@ -119,14 +124,14 @@ class Generator:
             tables[name] = self._tables((name, *here), _Table(name, ports, *here))
         return {**outbound.resources, ROUTE: tables}
 
-    def _of_services(self, value: tuple[tuple[ServiceView, ...], str]) -> _Outbound:
-        services, trust_domain = value
+    def _of_services(self, value: _Services) -> _Outbound:
+        services, mesh = value
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: dict[str, list[_Routed]] = {}
         for resource in self._fixed:
             resources[resource.type_url][resource.name] = resource
         for view in services:
-            part = self._parts((view.service.hostname, trust_domain), (view, trust_domain))
+            part = self._parts(view.service.hostname, (view, mesh))
             for resource in part.resources:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
@@ -138,23 +143,22 @@ class Generator:
         encoded = [self._virtual_hosts((host.hostname, host.port, host.domains), host) for host in hosts]
         return routes.table(table.name, encoded, others_pass=any(port.shared for port in table.ports))
 
-    def _part(self, value: tuple[ServiceView, str]) -> _ServicePart:
-        view, trust_domain = value
+    def _part(self, value: tuple[ServiceView, MeshConfig]) -> _ServicePart:
+        view, mesh = value
         resources: list[Resource] = []
         routed: list[_Routed] = []
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, labels in _clusters(view, port, port_view, trust_domain):
+            for cluster, assignment in service_clusters(view, port, port_view, mesh):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
-                if cluster.discovery is Discovery.EDS:
-                    chosen = tuple(e for e in port_view.endpoints if set(labels) <= set(e.labels))
-                    resources.append(self._assignments(name, Assignment(name, chosen)))
+                if assignment is not None:
+                    resources.append(self._assignments(name, assignment))
             if shares_listener(port):
                 resources.append(self._shared_http(port.number, port.number))
             else:
-                configs = _service_listeners(view, port, port_view)
+                configs = service_listeners(view, port, port_view)
                 resources.extend(self._listeners((config.address, config.port), config) for config in configs)
             if port.protocol is Protocol.AUTO or port.protocol.is_http:
                 shared = shares_listener(port)
@@ -166,57 +170,3 @@ class Generator:
 def generate(view: View) -> Resources:
     """All resources of one proxy, without memory of earlier ones."""
     return Generator().resources(view)
-
-
-def shares_listener(port: ServicePort) -> bool:
-    """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
-    return port.protocol.is_http and port.number not in names.PROXY_PORTS
-
-
-def _clusters(
-    view: ServiceView, port: ServicePort, port_view: PortView, trust_domain: str
-) -> Iterable[tuple[OutboundCluster, Labels]]:
-    """The clusters of one port, each with its endpoints' labels: the whole service, then its subsets."""
-    service, traffic = view.service, view.traffic
-    policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
-    policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
-    meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
-    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
-    for subset, labels, policy in policies:
-        yield (
-            OutboundCluster(
-                hostname=service.hostname,
-                name=service.name,
-                namespace=service.namespace,
-                port=port.number,
-                protocol=port.protocol,
-                subset=subset,
-                policy=policy,
-                rule=traffic.rule,
-                discovery=_discovery(view, subset, policy),
-                identities=identities,
-                trust_domain=trust_domain,
-                all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
-                dns_name=service.external_name,
-            ),
-            labels,
-        )
-
-
-def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:
-    if view.service.external_name:
-        return Discovery.DNS
-    # the client of a headless service has chosen a pod already; a rule that names a subset chooses anew
-    chosen = view.service.headless and not subset
-    return Discovery.DIALLED if chosen or policy.load_balancer is LoadBalancer.PASSTHROUGH else Discovery.EDS
-
-
-def _service_listeners(view: ServiceView, port: ServicePort, port_view: PortView) -> Iterable[ServiceListener]:
-    addresses = view.service.addresses
-    if view.service.headless:
-        addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
-    policy = view.traffic.at(port.number)
-    by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
-    limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
-    for host in addresses:
-        yield ServiceListener(host, port.number, view.service.hostname, port.protocol, limits)

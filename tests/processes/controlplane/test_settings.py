@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from weft.model.mesh_config import MeshConfig
 from weft.processes.controlplane import settings
-from weft.processes.controlplane.settings import Mesh, Settings, SettingsError
+from weft.processes.controlplane.settings import Settings, SettingsError
 
 KUBECONFIG = """
 current-context: c
@@ -50,8 +51,10 @@ def test_outside_a_pod_a_kubeconfig_is_needed() -> None:
 
 def test_the_mesh_config_map_tells_the_trust_domain(kubeconfig: str) -> None:
     told = parse(kubeconfig)
-    assert settings.mesh({"data": {"mesh": "trustDomain: td\nrootNamespace: root"}}, told) == Mesh("td", "root")
-    assert settings.mesh({}, told) == Mesh("cluster.local", "istio-system")
+    assert settings.mesh({"data": {"mesh": "trustDomain: td\nrootNamespace: root"}}, told) == MeshConfig(
+        "td", "root"
+    )
+    assert settings.mesh({}, told) == MeshConfig("cluster.local", "istio-system")
 
 
 def test_a_mesh_config_map_that_is_no_yaml_is_an_error_that_names_it(kubeconfig: str) -> None:

@@ -22,6 +22,7 @@ from weft.inject import webhook
 from weft.inject.settings import InjectSettings
 from weft.model import validation
 from weft.model.clients import sorted_labels
+from weft.model.mesh_config import MeshConfig
 from weft.model.services import Proxy
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
@@ -36,7 +37,7 @@ from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
-from weft.processes.controlplane.settings import VERSION, Mesh, Settings
+from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.trust import Trust
 from weft.processes.controlplane.watching import Watching
 from weft.xds.generate import Generator
@@ -56,7 +57,7 @@ async def run(settings: Settings) -> None:
         )
         own = ServerCertificate(signer, settings.server_names)
         metrics = Metrics()
-        store = Store(settings.domain, mesh.trust_domain, mesh.root_namespace)
+        store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, mesh.trust_domain)
         generator = Generator()
         discovery: Discovery[Snapshot] = Discovery(
@@ -127,7 +128,7 @@ def _introduced(client: Client, pod: str, namespace: str) -> Proxy:
     )
 
 
-def _inject_settings(settings: Settings, mesh: Mesh) -> InjectSettings:
+def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
     return InjectSettings(
         image=settings.proxy_image,
         revision=settings.revision,

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from weft.adapters.kube.access import Access
+from weft.model.mesh_config import MeshConfig
 
 VERSION = version("weft")
 
@@ -44,14 +45,6 @@ class Settings:
         """The DNS names that proxies and the API server reach us by."""
         short = f"{self.service}.{self.namespace}"
         return (f"{short}.svc", f"{short}.svc.{self.domain}", short)
-
-
-@dataclass(frozen=True, slots=True)
-class Mesh:
-    """What the ConfigMap `istio` says, as far as it is acted on. It is read when istiod starts."""
-
-    trust_domain: str
-    root_namespace: str
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str) -> Settings:
@@ -90,14 +83,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
     )
 
 
-def mesh(config_map: Mapping[str, Any], settings: Settings) -> Mesh:
+def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:
     """The settings in ConfigMap `istio`, key `mesh` (YAML); what it leaves out has Istio's defaults."""
     try:
         written = yaml.safe_load((config_map.get("data") or {}).get("mesh") or "")
     except yaml.YAMLError as error:
         raise SettingsError(f"ConfigMap {settings.namespace}/istio, key mesh: not YAML ({error})") from error
     said = written if isinstance(written, dict) else {}
-    return Mesh(
+    return MeshConfig(
         trust_domain=str(said.get("trustDomain") or "cluster.local"),
         root_namespace=str(said.get("rootNamespace") or settings.namespace),
     )

@@ -1,0 +1,33 @@
+"""Istio's kinds that are acted on: for each its shape, its checks and its versions."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from weft.api import destination_rule_checks, virtual_service_checks
+from weft.api.destination_rule import DestinationRule
+from weft.api.report import Report
+from weft.api.shape import Resource
+from weft.api.virtual_service import VirtualService
+from weft.base.problem import Problem
+
+NETWORKING: Final = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind. `check` gives all that is wrong with a decoded object by itself; `versions` are its apiVersions."""
+
+    shape: type[Resource]
+    check: Callable[[Any, Report], Iterator[Problem]]
+    versions: tuple[str, ...] = NETWORKING
+
+
+RESOURCES: Final[Mapping[str, Kind]] = {
+    each.shape.__name__: each
+    for each in (
+        Kind(VirtualService, virtual_service_checks.check),
+        Kind(DestinationRule, destination_rule_checks.check),
+    )
+}
+"""By the name that objects have under `kind`."""
