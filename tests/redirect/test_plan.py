@@ -81,26 +81,27 @@ def test_udp_is_never_captured(capture: Capture, address: IPv4Address, port: int
 
 
 RESOLVER = IPv4Address("10.96.0.10")
+transports = st.sampled_from(["tcp", "udp"])
 resolvers = st.just(EVERYTHING) | st.just((RESOLVER,)) | st.just((IPv4Address("127.0.0.53"), RESOLVER))
 
 
-@given(captures, resolvers, users, st.booleans())
+@given(captures, resolvers, users, transports)
 def test_an_applications_query_goes_to_the_proxy_unless_its_port_is_excluded(
-    capture: Capture, asked: Resolvers, uid: int, tcp: bool
+    capture: Capture, asked: Resolvers, uid: int, transport: str
 ) -> None:
     rules = plan(replace(capture, resolvers=asked))
-    decision = outbound(Packet(POD, RESOLVER, 53, tcp=tcp, uid=uid, gid=uid), rules)
-    if tcp and 53 in capture.excluded_outbound_ports:
+    decision = outbound(Packet(POD, RESOLVER, 53, tcp=transport == "tcp", uid=uid, gid=uid), rules)
+    if transport == "tcp" and 53 in capture.excluded_outbound_ports:
         assert isinstance(decision, Untouched)
     else:
         assert isinstance(decision, Captured)
         assert decision.port == 15053
 
 
-@given(captures, resolvers, st.booleans())
-def test_the_proxys_own_queries_reach_the_resolver(capture: Capture, asked: Resolvers, tcp: bool) -> None:
+@given(captures, resolvers, transports)
+def test_the_proxys_own_queries_reach_the_resolver(capture: Capture, asked: Resolvers, transport: str) -> None:
     rules = plan(replace(capture, resolvers=asked))
-    packet = Packet(POD, RESOLVER, 53, tcp=tcp, uid=1337, gid=1337)
+    packet = Packet(POD, RESOLVER, 53, tcp=transport == "tcp", uid=1337, gid=1337)
     assert isinstance(outbound(packet, rules), Untouched)
 
 

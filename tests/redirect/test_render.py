@@ -27,7 +27,8 @@ def test_a_drifted_table_is_rebuilt_and_the_rules_of_others_stay() -> None:
 
 
 def test_a_removal_takes_chains_and_jumps_and_nothing_else() -> None:
-    saved = "*nat\n:ISTIO_INBOUND - [0:0]\n-A PREROUTING -p tcp -j ISTIO_INBOUND\n-A PREROUTING -p tcp -j KUBE-SERVICES\n"
+    rules = "-A PREROUTING -p tcp -j ISTIO_INBOUND\n-A PREROUTING -p tcp -j KUBE-SERVICES\n"
+    saved = f"*nat\n:ISTIO_INBOUND - [0:0]\n{rules}"
     assert render.removal(PLAN, saved).splitlines() == [
         "*nat",
         ":ISTIO_INBOUND - [0:0]",

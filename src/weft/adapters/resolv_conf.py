@@ -24,11 +24,7 @@ def read(path: Path = _PATH) -> ResolvConf:
 
 
 def parse(text: str) -> ResolvConf:
-    """What a file with this text says.
-
-    >>> parse("search a.svc.cluster.local svc.cluster.local\\nnameserver 10.96.0.10").search
-    ('a.svc.cluster.local', 'svc.cluster.local')
-    """
+    """What a file with this text says."""
     servers: list[IPv4Address] = []
     search: tuple[str, ...] = ()
     for line in text.splitlines():

@@ -101,6 +101,22 @@ def _applies(rule: Rule, packet: Packet) -> bool:
 
 def _matches(match: Match, packet: Packet) -> bool:
     match match:
+        case Tcp() | ToPort() | ToPorts() | UdpTo() | UdpFrom():
+            return _carries(match, packet)
+        case Source(network):
+            return packet.source in network
+        case Destination(network, negated):
+            return (packet.destination in network) != negated
+        case Enters(interface) | Leaves(interface):
+            return packet.interface == interface
+        case ByUser(uid, negated):
+            return packet.uid is not None and (packet.uid == uid) != negated
+        case ByGroup(gid, negated):
+            return packet.gid is not None and (packet.gid == gid) != negated
+
+
+def _carries(match: Tcp | ToPort | ToPorts | UdpTo | UdpFrom, packet: Packet) -> bool:
+    match match:
         case Tcp():
             return packet.tcp
         case ToPort(port, negated):
@@ -111,15 +127,3 @@ def _matches(match: Match, packet: Packet) -> bool:
             return not packet.tcp and packet.port == port
         case UdpFrom(port):
             return not packet.tcp and packet.source_port == port
-        case Source(network):
-            return packet.source in network
-        case Destination(network, negated):
-            return (packet.destination in network) != negated
-        case Enters(interface):
-            return packet.interface == interface
-        case Leaves(interface):
-            return packet.interface == interface
-        case ByUser(uid, negated):
-            return packet.uid is not None and (packet.uid == uid) != negated
-        case ByGroup(gid, negated):
-            return packet.gid is not None and (packet.gid == gid) != negated

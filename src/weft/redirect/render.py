@@ -147,6 +147,16 @@ def _match(match: Match) -> str:
             return f"-i {interface}"
         case Leaves(interface):
             return f"-o {interface}"
+        case Tcp() | ToPort() | ToPorts() | UdpTo() | UdpFrom():
+            return _transport(match)
+        case ByUser(uid, negated):
+            return f"-m owner {_bang(negated)}--uid-owner {uid}"
+        case ByGroup(gid, negated):
+            return f"-m owner {_bang(negated)}--gid-owner {gid}"
+
+
+def _transport(match: Tcp | ToPort | ToPorts | UdpTo | UdpFrom) -> str:
+    match match:
         case Tcp():
             return "-p tcp"
         case ToPort(port, negated):
@@ -157,10 +167,6 @@ def _match(match: Match) -> str:
             return f"-p udp -m udp --dport {port}"
         case UdpFrom(port):
             return f"-p udp -m udp --sport {port}"
-        case ByUser(uid, negated):
-            return f"-m owner {_bang(negated)}--uid-owner {uid}"
-        case ByGroup(gid, negated):
-            return f"-m owner {_bang(negated)}--gid-owner {gid}"
 
 
 def _bang(negated: bool) -> str:  # noqa: FBT001 -- the one thing this function is about
