@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from weft.adapters.dns import messages as dns_messages
 from weft.cluster import schedule
 from weft.cluster.apiserver import (
     decoding,
@@ -28,7 +29,6 @@ from weft.cluster.apiserver.rest import bodies, deadlines
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
-from weft.cluster.network import dns_messages
 
 CORPUS = Path(__file__).with_name("corpus")
 SCHEMAS = Schemas.bundled()

@@ -10,6 +10,7 @@ from enum import IntEnum
 import aiohttp
 
 from weft.adapters import files, processes
+from weft.adapters.dns import messages as dns_messages
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
@@ -17,7 +18,6 @@ from weft.adapters.processes import Memory
 from weft.cluster.machine import commands, installation, keeping, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
-from weft.cluster.network import dns_messages
 
 _PATIENCE = 3.0  # seconds for the API server, and for DNS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dnslib
 from dnslib import CLASS, EDNS0, QTYPE, RCODE, RR, SOA, DNSHeader, DNSQuestion, DNSRecord
 
-from weft.cluster.network.dns_zone import A, Absent, Answer, Cname, Elsewhere, Found, Ptr, Record, Srv
+from weft.adapters.dns.answers import A, Absent, Answer, Cname, Elsewhere, Found, Ptr, Record, Srv
 
 TTL = 5
 """Seconds that answers may be kept: services come and go (CoreDNS's own default for Kubernetes)."""
