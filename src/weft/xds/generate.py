@@ -1,18 +1,19 @@
 """From a proxy's view to its resources."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import ServiceView, View
-from weft.xds import clusters, endpoints, inbound, listeners, names, routes
+from weft.xds import clusters, endpoints, inbound, listeners, name_table, names, routes
 from weft.xds.clusters import InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import ServiceListener
 from weft.xds.memo import Memo
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import service_listeners, shares_listener
@@ -94,6 +95,8 @@ class Generator:
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._name_tables = name_table.NameTables()
+        self._asking: Memo[tuple[Resources, Mapping[str, Resource]], Resources] = Memo(_with_names, capacity=4096)
         self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
 
     def resources(self, view: View) -> Resources:
@@ -102,7 +105,10 @@ class Generator:
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        found = self._proxies((scope, own), (shared, own))
+        if not name_table.wanted(view.proxy):
+            return found
+        return self._asking((scope, own), (found, self._name_tables(view.services, view.domain)))
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
         shared, own = value
@@ -165,6 +171,11 @@ class Generator:
                 table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"
                 routed.append(_Routed(table, shared, view.service, port.number, port_view.routes))
         return _ServicePart(tuple(resources), tuple(routed))
+
+
+def _with_names(value: tuple[Resources, Mapping[str, Resource]]) -> Resources:
+    resources, table = value
+    return {**resources, NAME_TABLE: table}
 
 
 def generate(view: View) -> Resources:

@@ -12,6 +12,14 @@ class A:
 
 
 @dataclass(frozen=True, slots=True)
+class Aaaa:
+    """A name's IPv6 address."""
+
+    name: str
+    ip: str
+
+
+@dataclass(frozen=True, slots=True)
 class Cname:
     """A name that stands for another."""
 
@@ -36,7 +44,7 @@ class Ptr:
     target: str
 
 
-Record = A | Cname | Srv | Ptr
+Record = A | Aaaa | Cname | Srv | Ptr
 
 
 @dataclass(frozen=True, slots=True)
