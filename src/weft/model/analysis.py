@@ -87,7 +87,8 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
 def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
     """Resolve each destination for every port that its requests may come in on."""
     ports = {port.number for each in _services(rule.hosts, directory) for port in each.service.ports} or {0}
-    for target in (each for route in rule.routes for each in route.references):
+    targets = (each for route in rule.routes for each in route.references)
+    for target in (*targets, *(each for route in rule.streams for each in route.targets)):
         for port in sorted(ports):
             found = resolve(target, port, client, directory)
             if isinstance(found, Missing):

@@ -52,17 +52,17 @@ class Directory:
         """How this client talks to a service."""
         return traffic(self.traffic_rules(service, client))
 
-    def label_keys(self, service: Service, rule: RoutingRule | None, namespace: str) -> frozenset[str]:
-        """The labels of a client on which its view of this service depends."""
-        rules = self.destination_rules
-        keys = rules.label_keys(service.hostname, service.namespace, namespace)
-        if rule is None:
-            return keys
-        for hostname in rule.targets:
-            found = self.service(hostname, namespace)
-            if found is not None:
-                keys |= rules.label_keys(found.hostname, found.namespace, namespace)
-        return keys | rule.label_keys
+    def label_keys(self, service: Service, rules: tuple[RoutingRule, ...], namespace: str) -> frozenset[str]:
+        """The labels of a client on which its view of this service depends; `rules` are those that name it."""
+        traffic_rules = self.destination_rules
+        keys = traffic_rules.label_keys(service.hostname, service.namespace, namespace)
+        for rule in rules:
+            keys |= rule.label_keys
+            for hostname in rule.targets:
+                found = self.service(hostname, namespace)
+                if found is not None:
+                    keys |= traffic_rules.label_keys(found.hostname, found.namespace, namespace)
+        return keys
 
 
 def host_routes(

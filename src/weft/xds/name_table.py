@@ -8,11 +8,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from weft.model.name_table import Named, named
-from weft.model.services import Proxy
-from weft.model.view import ServiceView
+from weft.model.view import ServiceView, View
 from weft.xds import encode
 from weft.xds.memo import Memo
-from weft.xds.resource import NAME_TABLE, Resource
+from weft.xds.resource import NAME_TABLE, Resource, Resources
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -35,20 +34,19 @@ class NameTables:
         self._tables: Memo[tuple[tuple[ServiceView, ...], str], Mapping[str, Resource]] = Memo(
             self._table, depth=64
         )
+        self._together: Memo[tuple[Resources, Mapping[str, Resource]], Resources] = Memo(_together, capacity=4096)
 
-    def __call__(self, services: tuple[ServiceView, ...], domain: str) -> Mapping[str, Resource]:
-        """The names of services; proxies that see the same services share the mapping."""
-        return self._tables("", (services, domain))
+    def beside(self, resources: Resources, view: View) -> Resources:
+        """The resources of a proxy, with names where it answers queries; who sees the same services shares them."""
+        if ("DNS_CAPTURE", "true") not in view.proxy.metadata:
+            return resources
+        table = self._tables("", (view.services, view.domain))
+        return self._together((view.proxy.namespace, view.proxy.inbound), (resources, table))
 
     def _table(self, value: tuple[tuple[ServiceView, ...], str]) -> Mapping[str, Resource]:
         services, domain = value
         found = (self._resources(view.service.hostname, _Names(view, domain)) for view in services)
         return {each.name: each for each in found if each is not None}
-
-
-def wanted(proxy: Proxy) -> bool:
-    """Whether the proxy answers DNS queries."""
-    return ("DNS_CAPTURE", "true") in proxy.metadata
 
 
 def encoded(infos: tuple[Named, ...]) -> bytes:
@@ -73,6 +71,11 @@ def decode(body: bytes) -> tuple[Named, ...]:
         Named(host, tuple(info.ips), info.registry, info.shortname, info.namespace)
         for host, info in sorted(table.table.items())
     )
+
+
+def _together(value: tuple[Resources, Mapping[str, Resource]]) -> Resources:
+    resources, table = value
+    return {**resources, NAME_TABLE: table}
 
 
 def _resource(value: _Names) -> Resource | None:
