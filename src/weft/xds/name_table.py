@@ -37,7 +37,7 @@ class NameTables:
         self._together: Memo[tuple[Resources, Mapping[str, Resource]], Resources] = Memo(_together, capacity=4096)
 
     def beside(self, resources: Resources, view: View) -> Resources:
-        """The resources of a proxy, with names where it answers queries; who sees the same services shares them."""
+        """The resources of a proxy, with names where it answers queries; who sees the same shares them."""
         if ("DNS_CAPTURE", "true") not in view.proxy.metadata:
             return resources
         table = self._tables("", (view.services, view.domain))
