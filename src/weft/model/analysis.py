@@ -94,7 +94,8 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
         for other in directory.virtual_services.namesakes(host):
             if other.precedence >= rule.precedence:
                 break
-            if _overlap(other.export_to, rule.export_to):
+            # routes of connections are joined; only of those of requests one rule wins
+            if other.routes and rule.routes and _overlap(other.export_to, rule.export_to):
                 message = f'VirtualService {other.full_name} is older and already routes "{written}"; it wins.'
                 hint = "Merge the two, or let exportTo keep them apart."
                 yield report.error(field, message, hint, codes.CONFLICTING_HOSTS)

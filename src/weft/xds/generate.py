@@ -13,6 +13,7 @@ from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
+from weft.xds.name_table import NameTables
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
@@ -103,6 +104,7 @@ class Generator:
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
         self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
 
@@ -116,7 +118,8 @@ class Generator:
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        found = self._proxies((scope, own), (shared, own))
+        return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
         shared, own = value
