@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from weft.api import destination_rule_checks, virtual_service_checks
+from weft.api import destination_rule_checks, envoy_filter_checks, virtual_service_checks
 from weft.api.destination_rule import DestinationRule
+from weft.api.envoy_filter import EnvoyFilter
 from weft.api.report import Report
 from weft.api.shape import Resource
 from weft.api.virtual_service import VirtualService
@@ -28,6 +29,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
     )
 }
 """By the name that objects have under `kind`."""

@@ -10,6 +10,7 @@ from weft.api import codes
 from weft.base.names import nearest
 from weft.model.clients import Client, is_visible
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
+from weft.model.envoy_filters import EnvoyFilters
 from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
@@ -38,6 +39,7 @@ class Directory:
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
     destination_rules: DestinationRules
+    envoy_filters: EnvoyFilters
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""

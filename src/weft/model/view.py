@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.patches import Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
 from weft.model.traffic import HostTraffic
@@ -28,9 +29,13 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services."""
+    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
+
+    `patches` are the changes of EnvoyFilters, in their order.
+    """
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
+    patches: tuple[Patch, ...] = ()

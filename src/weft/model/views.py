@@ -20,7 +20,8 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
     services = snapshot.memo.services(snapshot.directory, client)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh)
+    patches = snapshot.directory.envoy_filters.patches(known)
+    return View(known, services, snapshot.domain, snapshot.mesh, patches)
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
