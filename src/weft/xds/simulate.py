@@ -20,10 +20,12 @@ from weft.xds.proto import (
 )
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
 from weft.xds.route_policies import FAULT_FILTER
+from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
 from weft.xds.simulate_match import Request, matches, virtual_host
+from weft.xds.understood import NotUnderstoodError, require
 
-__all__ = ["Changes", "Fault", "Outcome", "Request", "Share", "simulate"]
+__all__ = ["Changes", "Fault", "NotUnderstoodError", "Outcome", "Request", "Share", "simulate"]
 
 _SCALE = {
     percent_pb2.FractionalPercent.HUNDRED: 1,
@@ -85,20 +87,29 @@ class Outcome:
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
-    """What becomes of `request` in a proxy with these resources."""
+    """What becomes of `request` in a proxy with these resources.
+
+    Raises NotUnderstoodError where something on its way is not known to the simulator, LookupError where the proxy
+    lacks what it refers to.
+    """
     listener = _listener(request, resources)
-    for chain in _chains(listener, request):
-        for each in chain.filters:
-            if each.name == TCP_FILTER:
-                proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
-                return Outcome(listener.name, shares=(_share(proxy.cluster, 100.0, request, resources),))
-            if each.name == HTTP_FILTER:
-                manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-                return _routed(listener.name, manager.rds.route_config_name, request, resources)
-    raise LookupError(f"listener {listener.name} has no filter chain for the request")
+    require(listener, f"listener {listener.name}", ("filter_chains", "default_filter_chain"))
+    chain = filter_chain(listener, request)
+    if chain is None:
+        raise LookupError(f"listener {listener.name} has no filter chain for the connection")
+    require(chain, f"listener {listener.name}, filter chain {chain.name}")
+    for each in chain.filters:
+        if each.name == TCP_FILTER:
+            proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
+            return Outcome(listener.name, shares=(_share(proxy.cluster, 100.0, request, resources),))
+        if each.name == HTTP_FILTER:
+            manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
+            return _routed(listener.name, manager.rds.route_config_name, request, resources)
+    raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
 def _listener(request: Request, resources: Resources) -> Any:
+    """The listener of the dialled address, that of its port, or the one that takes the rest."""
     listeners = resources[LISTENER]
     for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", names.VIRTUAL_OUTBOUND):
         if name in listeners:
@@ -106,27 +117,20 @@ def _listener(request: Request, resources: Resources) -> Any:
     raise LookupError("the proxy has no outbound listener")
 
 
-def _chains(listener: Any, request: Request) -> Iterable[Any]:
-    """The chains that take the connection, the most telling first."""
-    taken = []
-    for chain in listener.filter_chains:
-        match = chain.filter_chain_match
-        if match.HasField("destination_port") and match.destination_port.value != request.port:
-            continue
-        if match.application_protocols and not (request.http and "http/1.1" in match.application_protocols):
-            continue
-        taken.append(chain)
-    return [*taken, *([listener.default_filter_chain] if listener.HasField("default_filter_chain") else [])]
-
-
 def _routed(listener: str, table: str, request: Request, resources: Resources) -> Outcome:
+    if table not in resources[ROUTE]:
+        raise LookupError(f"listener {listener}: the proxy has no route table {table}")
     config = route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
+    require(config, f"route table {table}", ("virtual_hosts",))
     host = virtual_host(config, request.host)
     if host is None:
         return Outcome(listener, table, status=404)
     found = Outcome(listener, table, host.name)
+    require(host, f"route table {table}, virtual host {host.name}", ("routes",))
     for route in host.routes:
+        require(route.match, f"virtual host {host.name}, route {route.name}")
         if matches(route.match, request):
+            require(route, f"virtual host {host.name}, route {route.name}")
             return _outcome(found, route, request, resources)
     return replace(found, status=404)
 
@@ -187,12 +191,15 @@ def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[st
     if name not in resources[CLUSTER]:
         return
     cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
+    require(cluster, f"cluster {name}")
     if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
         yield f"{request.address}:{request.port}"
         return
     if cluster.type == cluster_pb2.Cluster.EDS:
         told = resources[ENDPOINT].get(name)
         assignment = endpoint_pb2.ClusterLoadAssignment.FromString(told.body) if told else None
+        if assignment is not None:
+            require(assignment, f"endpoints of {name}")
     else:
         assignment = cluster.load_assignment
     for locality in assignment.endpoints if assignment is not None else ():

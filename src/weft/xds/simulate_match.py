@@ -11,7 +11,8 @@ from weft.base.regex import fits
 class Request:
     """A connection to `address:port` and, if `http`, the request on it. Header names are lower-case.
 
-    `host` is the Host header, with or without a port. `path` may carry a query.
+    `host` is the Host header, with or without a port. `path` may carry a query. With `tls`, the client speaks TLS
+    and asks for `server_name`; `protocols` are those that it offers, by ALPN. `source` is its address.
     """
 
     address: str
@@ -21,10 +22,13 @@ class Request:
     method: str = "GET"
     headers: tuple[tuple[str, str], ...] = ()
     http: bool = True
+    tls: bool = False
+    server_name: str = ""
+    protocols: tuple[str, ...] = ()
+    source: str = "127.0.0.1"
 
 
 def virtual_host(config: Any, authority: str) -> Any | None:
-    """The VirtualHost of a route table for a Host header."""
     """The virtual host of a Host header: its whole name first, then the longest wildcard."""
     host = authority.lower()
     if config.ignore_port_in_host_matching:

@@ -1,0 +1,136 @@
+"""The fields of Envoy's messages that the simulator follows, or knows to make no difference to a request's way.
+
+One line a type. What is not here stops the simulator (see `understood`).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+_NETWORK: Final = "envoy.extensions.filters.network"
+_HCM: Final = f"{_NETWORK}.http_connection_manager.v3.HttpConnectionManager"
+_HTTP: Final = "envoy.extensions.filters.http"
+_LISTENER: Final = "envoy.extensions.filters.listener"
+
+_LINES: Final = f"""
+envoy.config.listener.v3.Listener: name address bind_to_port traffic_direction use_original_dst filter_chains \
+default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout
+envoy.config.listener.v3.ListenerFilter: name typed_config
+envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket
+envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
+application_protocols source_prefix_ranges
+envoy.config.listener.v3.Filter: name typed_config
+{_LISTENER}.http_inspector.v3.HttpInspector:
+{_LISTENER}.original_dst.v3.OriginalDst:
+{_LISTENER}.tls_inspector.v3.TlsInspector:
+
+{_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path stream_idle_timeout \
+upgrade_configs use_remote_address early_header_mutation_extensions forward_client_cert_details \
+set_current_client_cert_details server_header_transformation
+{_HCM}.UpgradeConfig: upgrade_type
+{_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
+{_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
+{_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster hash_policy idle_timeout max_downstream_connection_duration
+envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
+{_HTTP}.cors.v3.Cors:
+{_HTTP}.cors.v3.CorsPolicy: allow_credentials allow_headers allow_methods allow_origin_string_match \
+expose_headers filter_enabled forward_not_matching_preflights max_age
+{_HTTP}.fault.v3.HTTPFault: abort delay
+{_HTTP}.fault.v3.FaultAbort: grpc_status http_status percentage
+envoy.extensions.filters.common.fault.v3.FaultDelay: fixed_delay percentage
+{_HTTP}.header_mutation.v3.HeaderMutation: mutations
+{_HTTP}.header_mutation.v3.Mutations: request_mutations
+{_HTTP}.router.v3.Router:
+{_HTTP}.set_filter_state.v3.Config: on_request_headers
+
+envoy.config.route.v3.RouteConfiguration: name virtual_hosts ignore_port_in_host_matching validate_clusters \
+max_direct_response_body_size_bytes
+envoy.config.route.v3.VirtualHost: name domains routes include_request_attempt_count
+envoy.config.route.v3.Route: name match route redirect direct_response metadata decorator stat_prefix \
+typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add \
+response_headers_to_remove
+envoy.config.route.v3.RouteMatch: path prefix safe_regex case_sensitive headers query_parameters
+envoy.config.route.v3.HeaderMatcher: name invert_match present_match string_match treat_missing_header_as_empty
+envoy.config.route.v3.QueryParameterMatcher: name present_match string_match
+envoy.config.route.v3.RouteAction: cluster weighted_clusters timeout max_grpc_timeout max_stream_duration \
+retry_policy prefix_rewrite regex_rewrite host_rewrite_literal request_mirror_policies
+envoy.config.route.v3.RouteAction.RequestMirrorPolicy: cluster runtime_fraction
+envoy.config.route.v3.WeightedCluster: clusters
+envoy.config.route.v3.WeightedCluster.ClusterWeight: name weight host_rewrite_literal request_headers_to_add \
+request_headers_to_remove response_headers_to_add response_headers_to_remove
+envoy.config.route.v3.RedirectAction: host_redirect path_redirect port_redirect prefix_rewrite response_code \
+scheme_redirect
+envoy.config.route.v3.DirectResponseAction: body status
+
+envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
+circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
+typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
+least_request_lb_config maglev_lb_config ring_hash_lb_config round_robin_lb_config
+envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
+envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
+envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
+envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
+envoy.config.endpoint.v3.Endpoint: address
+envoy.config.core.v3.Address: socket_address
+envoy.config.core.v3.SocketAddress: address port_value
+envoy.config.core.v3.TransportSocket: name typed_config
+envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport: config transport_socket
+envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer:
+envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext: common_tls_context require_client_certificate \
+disable_stateless_session_resumption
+envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: common_tls_context sni
+envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols combined_validation_context \
+tls_certificate_sds_secret_configs tls_params
+envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext: \
+default_validation_context validation_context_sds_secret_config
+envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: match_typed_subject_alt_names
+envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher: matcher san_type
+envoy.extensions.transport_sockets.tls.v3.TlsParameters: tls_minimum_protocol_version tls_maximum_protocol_version
+
+envoy.config.core.v3.DataSource: inline_bytes inline_string
+envoy.config.core.v3.HeaderValue: key value
+envoy.config.core.v3.HeaderValueOption: append_action header keep_empty_value
+envoy.config.core.v3.RuntimeFractionalPercent: default_value
+envoy.config.core.v3.TypedExtensionConfig: name typed_config
+envoy.config.common.mutation_rules.v3.HeaderMutation: append remove
+envoy.type.matcher.v3.RegexMatchAndSubstitute: pattern substitution
+envoy.type.matcher.v3.RegexMatcher: regex
+envoy.type.matcher.v3.StringMatcher: exact prefix safe_regex ignore_case
+envoy.type.v3.FractionalPercent: denominator numerator
+"""
+
+FIELDS: Final[Mapping[str, frozenset[str]]] = {
+    name: frozenset(fields.split())
+    for name, _, fields in (line.partition(":") for line in _LINES.splitlines() if line)
+}
+"""By the full name of the message type."""
+
+OPAQUE: Final = frozenset(
+    {
+        # limits, timings and bookkeeping: they decide when and how often, not where and how
+        "envoy.config.cluster.v3.CircuitBreakers",
+        "envoy.config.cluster.v3.Cluster.CommonLbConfig",
+        "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
+        "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
+        "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
+        "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        "envoy.config.cluster.v3.OutlierDetection",
+        "envoy.config.cluster.v3.UpstreamConnectionOptions",
+        "envoy.config.core.v3.BindConfig",
+        "envoy.config.core.v3.ConfigSource",
+        "envoy.config.core.v3.Http1ProtocolOptions",
+        "envoy.config.core.v3.Locality",
+        "envoy.config.core.v3.Metadata",
+        "envoy.config.core.v3.ProxyProtocolConfig",
+        "envoy.config.cluster.v3.Cluster.EdsClusterConfig",
+        "envoy.config.route.v3.Decorator",
+        "envoy.config.route.v3.RetryPolicy",
+        "envoy.config.route.v3.RouteAction.MaxStreamDuration",
+        "envoy.type.v3.HashPolicy",
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig",
+        f"{_HCM}.SetCurrentClientCertDetails",
+        # what is offered to the next proxy, which is another simulation
+        "envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue",
+    }
+)
+"""Types that make no difference to a request's way, whatever is in them; so do all of google.protobuf's own."""
