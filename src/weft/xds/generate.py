@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig
+from weft.model.patches import Context, Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import ServiceView, View
@@ -12,6 +13,7 @@ from weft.xds.endpoints import Assignment
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import ServiceListener
 from weft.xds.memo import Memo
+from weft.xds.patches import Patcher
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
@@ -70,6 +72,7 @@ class _Scope:
 
 
 _Services = tuple[tuple[ServiceView, ...], MeshConfig]
+_Own = tuple[Resources, Inbound, tuple[Patch, ...]]
 
 
 class Generator:
@@ -93,7 +96,8 @@ class Generator:
             self._of_services, depth=64
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
-        self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
+        self._patched = Patcher()
         self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
 
     def resources(self, view: View) -> Resources:
@@ -101,20 +105,22 @@ class Generator:
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
+        shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        return self._proxies((scope, own), (shared, own, view.patches))
 
-    def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
-        shared, own = value
+    def _of_proxy(self, value: _Own) -> Resources:
+        shared, own, patches = value
         ports = inbound.first_of_each_port(own.ports)
         found = [InboundCluster(port.number, port.hostname) for port in ports]
         to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
         listener = self._virtual_inbound(own, own)
-        return {
-            **shared,
-            CLUSTER: {**shared[CLUSTER], **{each.name: each for each in to_application}},
-            LISTENER: {**shared[LISTENER], listener.name: listener},
+        inwards: Resources = {
+            CLUSTER: {each.name: each for each in to_application},
+            LISTENER: {listener.name: listener},
         }
+        inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
+        return {**shared, **{url: {**shared[url], **found} for url, found in inwards.items()}}
 
     def _of_scope(self, value: tuple[_Outbound, _Scope]) -> Resources:
         outbound, scope = value
