@@ -164,7 +164,7 @@ def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
     names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
     addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
     with envoy.started(_led(resources, addresses), here.identity, namespace=here.namespace) as (_, management):
-        assert management.rejected == []
+        assert management.rejected == [], management.rejected
         yield Sidecar(case, here, addresses, management)
 
 

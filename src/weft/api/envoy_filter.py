@@ -159,7 +159,9 @@ class Patch(Shape, frozen=True):
     ] = None
     filter_class: Annotated[
         Literal["UNSPECIFIED", "AUTHN", "AUTHZ", "STATS"],
-        Meta(description="Where ADD puts an HTTP filter: behind those of authentication, of authorization, or last."),
+        Meta(
+            description="Where ADD puts an HTTP filter: behind those of authentication, of authorization, or last."
+        ),
     ] = "UNSPECIFIED"
 
 

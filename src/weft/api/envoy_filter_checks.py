@@ -51,7 +51,9 @@ OLD_NAMES: Final = {
 }
 """Names that filters had before, by which they are still found."""
 
-_LISTENER_PARTS: Final = frozenset({"LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER"})
+_LISTENER_PARTS: Final = frozenset(
+    {"LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER", "HTTP_FILTER"}
+)
 _ROUTE_PARTS: Final = frozenset({"ROUTE_CONFIGURATION", "VIRTUAL_HOST", "HTTP_ROUTE"})
 _REPLACEABLE: Final = frozenset({"NETWORK_FILTER", "HTTP_FILTER", "LISTENER_FILTER", "VIRTUAL_HOST"})
 _RELATIVE: Final = frozenset({"REMOVE", "REPLACE", "INSERT_BEFORE", "INSERT_AFTER"})
@@ -142,7 +144,9 @@ def _order(each: ConfigPatch, patch: Patch, priority: int, field: str, report: R
     hint = "Set spec.priority, or use INSERT_FIRST or ADD."
     place = f"{field}.patch.operation"
     if each.match and each.match.proxy and each.match.proxy.proxy_version:
-        message = f"{patch.operation} for one version of the proxy only: after an upgrade the order may be another."
+        message = (
+            f"{patch.operation} for one version of the proxy only: after an upgrade the order may be another."
+        )
         yield report.warning(place, message, hint, codes.RELATIVE_FOR_VERSION)
     else:
         # Info, where Istio warns: the order among EnvoyFilters is a fixed one, and this is how most are written

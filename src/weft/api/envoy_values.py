@@ -1,4 +1,4 @@
-"""Values in Envoy's own terms: what does not fit its messages, by the path that users write; and the message itself.
+"""Values in Envoy's own terms: what does not fit its messages, by the path that users write; and the message.
 
 protobuf's parser stops at the first misfit and names no path; this walk along the message's fields names them all.
 """
@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 
-from weft.api.envoy_messages import message_class, messages_in
+from weft.api.envoy_messages import message_class, messages_in, required
 from weft.api.faults import Fault, choice, expected, key_path
 from weft.api.istio_filters import stock_replacement
+from weft.base.durations import parse_duration
 from weft.base.names import nearest
 
 _ANY: Final = "google.protobuf.Any"
@@ -50,7 +51,7 @@ class Misfit:
 
 def misfits(message: str, value: Mapping[str, Any], path: str) -> tuple[Misfit, ...]:
     """Everything in `value` that does not fit the message of this name."""
-    found = tuple(_message(_descriptor(message), value, path))
+    found = tuple(_message(required(message).DESCRIPTOR, value, path))
     if not any(not each.unknown for each in found):
         try:
             parsed(message, value)
@@ -61,18 +62,10 @@ def misfits(message: str, value: Mapping[str, Any], path: str) -> tuple[Misfit, 
 
 def parsed(message: str, value: Mapping[str, Any]) -> Any:
     """The message that `value` is, without unknown fields. ValueError where it does not fit."""
-    found = message_class(message)
-    assert found is not None
     try:
-        return json_format.ParseDict(value, found(), ignore_unknown_fields=True)
+        return json_format.ParseDict(dict(value), required(message)(), ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise ValueError(str(error).partition("\n")[0].rstrip(".")) from None
-
-
-def _descriptor(message: str) -> Any:
-    found = message_class(message)
-    assert found is not None
-    return found.DESCRIPTOR
 
 
 def _message(descriptor: Any, value: Any, path: str) -> Iterator[Misfit]:
@@ -99,9 +92,7 @@ def _field(field: Any, value: Any, path: str) -> Iterator[Misfit]:
         for key, inner in value.items():
             yield from _single(field.message_type.fields_by_name["value"], inner, key_path(path, str(key)))
     elif not isinstance(value, list | tuple):
-        yield Misfit(
-            expected("a list", value, path, "Write each entry on a line of its own, after a dash.")
-        )
+        yield Misfit(expected("a list", value, path, "Write each entry on a line of its own, after a dash."))
     else:
         for index, inner in enumerate(value):
             yield from _single(field, inner, f"{path}[{index}]")
@@ -115,9 +106,20 @@ def _single(field: Any, value: Any, path: str) -> Iterator[Misfit]:
         yield from _any(value, path)
     elif kind.full_name in _WELL_KNOWN:
         if not _fits(field, value):
-            yield Misfit(expected(_WELL_KNOWN[kind.full_name], value, path))
+            yield Misfit(expected(_WELL_KNOWN[kind.full_name], value, path, _in_seconds(kind.full_name, value)))
     else:
         yield from _message(kind, value, path)
+
+
+def _in_seconds(kind: str, value: Any) -> str:
+    """A hint for those who write a duration as Kubernetes does: `1h`, or without a unit."""
+    if kind != "google.protobuf.Duration":
+        return ""
+    try:
+        seconds = parse_duration(str(value)).total_seconds() if isinstance(value, str) else float(value)
+    except (ValueError, TypeError):
+        return ""
+    return f'Write it in seconds: "{seconds:g}s".'
 
 
 def _scalar(field: Any, value: Any, path: str) -> Iterator[Misfit]:
@@ -171,7 +173,9 @@ def _unknown_type(name: str, path: str) -> Fault:
         return Fault(path, f'"{name}" is a filter of Istio\'s own Envoy, which stock Envoy has not.', replacement)
     if _OLD.search(name):
         newer = _OLD.sub(".v3.", name.replace("envoy.config.filter.", "envoy.extensions.filters."))
-        hint = f'Write "{newer}".' if message_class(newer) else "Copy the type from the documentation of Envoy 1.40."
+        hint = (
+            f'Write "{newer}".' if message_class(newer) else "Copy the type from the documentation of Envoy 1.40."
+        )
         return Fault(path, f'"{name}" is of Envoy\'s API v2, which is gone.', hint)
     folder, _, last = name.rpartition(".")
     near = nearest(last, messages_in(folder))

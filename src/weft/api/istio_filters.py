@@ -13,8 +13,7 @@ _BY_PURPOSE: Final = (
     ),
     (
         ("metadata_exchange", "metadataexchange", "peer_metadata", "workload_metadata", "connect_baggage"),
-        "Over HTTP, send a header and read it with envoy.filters.http.header_to_metadata; over TCP, use the peer's "
-        "SAN, as %DOWNSTREAM_PEER_URI_SAN%.",
+        "Send a header and read it with envoy.filters.http.header_to_metadata; over TCP, the peer's SAN must do.",
     ),
     (
         ("authn",),

@@ -106,8 +106,8 @@ def _list_filter(filters: Any, patch: Patch) -> bool:
     wanted = patch.listener.listener_filter
     value = _PIECES.ListenerFilter.FromString(patch.value)
     if patch.operation.merges:
-        found = [each for each in filters if wanted in {"", each.name}]
-        return any([_merge_typed(each, value, patch) for each in found])
+        merged = [_merge_typed(each, value, patch) for each in filters if wanted in {"", each.name}]
+        return any(merged)
     return _edit(filters, patch, value, wanted, len(filters))
 
 
@@ -155,7 +155,9 @@ def _manager(manager: Any, patches: Sequence[Patch], context: Context) -> bool:
                 if each.name == patch.listener.chain.sub_filter:
                     changed |= _merge_typed(each, value, patch)
     if manager.HasField("route_config"):
-        changed |= patch_table(manager.route_config, [each for each in patches if each.part in ROUTE_PARTS], context)
+        changed |= patch_table(
+            manager.route_config, [each for each in patches if each.part in ROUTE_PARTS], context
+        )
     return changed
 
 

@@ -81,7 +81,11 @@ def _routes(found: Any, original: Any, patch: Patch) -> Any:
             if takes(route):
                 merge(route, value, replace_lists=patch.operation is Operation.MERGE_AND_REPLACE_LIST)
         return found
-    if patch.operation is Operation.INSERT_FIRST and match.by_route and not any(takes(each) for each in found.routes):
+    if (
+        patch.operation is Operation.INSERT_FIRST
+        and match.by_route
+        and not any(takes(each) for each in found.routes)
+    ):
         return found
     # without a route named, REMOVE takes all of a virtual host's
     named = takes if match.by_route or patch.operation is Operation.REMOVE else None

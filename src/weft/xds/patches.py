@@ -81,7 +81,12 @@ class Patcher:
         return found
 
     def _of_kind(
-        self, url: str, kind: _Kind, resources: Mapping[str, Resource], patches: tuple[Patch, ...], context: Context
+        self,
+        url: str,
+        kind: _Kind,
+        resources: Mapping[str, Resource],
+        patches: tuple[Patch, ...],
+        context: Context,
     ) -> Mapping[str, Resource]:
         changed = {}
         for name, resource in resources.items():

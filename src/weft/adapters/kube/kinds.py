@@ -76,6 +76,7 @@ VALIDATINGWEBHOOKS = Kind(
 )
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
 CERTIFICATESIGNINGREQUESTS = Kind(
     "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False
