@@ -1,13 +1,22 @@
 """What must hold of a VirtualService beyond its shape, and what works otherwise than it looks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from weft.api import codes, http_route_checks
+from weft.api import codes, http_route_checks, stream_route_checks
 from weft.api.checks import check_comparison, check_duration, check_export_to, check_host, check_labels
 from weft.api.faults import key_path
 from weft.api.report import Report
-from weft.api.virtual_service import Fault, HttpMatch, HttpRoute, Retries, StringMatch, VirtualService
+from weft.api.virtual_service import (
+    Fault,
+    HttpMatch,
+    HttpRoute,
+    Retries,
+    StringMatch,
+    TcpMatch,
+    TlsMatch,
+    VirtualService,
+)
 from weft.base.grpc_status import GRPC_STATUSES, grpc_status
 from weft.base.names import is_header_name, nearest
 from weft.base.problem import Problem
@@ -57,11 +66,23 @@ def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
         yield from _route(route, field, report)
         if not closed and _takes_all(route):
             closed = field
+    yield from stream_route_checks.check(spec, report)
+    yield from _stream_gateways("spec.tls", (each.match for each in spec.tls), report)
+    yield from _stream_gateways("spec.tcp", (each.match for each in spec.tcp), report)
+
+
+def _stream_gateways(
+    field: str, routes: Iterable[tuple[TlsMatch | TcpMatch, ...]], report: Report
+) -> Iterator[Problem]:
+    for index, matches in enumerate(routes):
+        for position, match in enumerate(matches):
+            yield from _gateways(match.gateways, f"{field}[{index}].match[{position}].gateways", report)
 
 
 def _hosts(rule: VirtualService, report: Report) -> Iterator[Problem]:
     hosts = rule.spec.hosts
-    if not hosts and (rule.spec.gateways or not rule.spec.http):
+    spec = rule.spec
+    if not hosts and (spec.gateways or spec.tls or spec.tcp or not spec.http):
         hint = "Name the service whose requests are to be routed. Only a delegate has none, and no gateways."
         yield report.error("spec.hosts", "there are no hosts.", hint)
     seen: dict[str, int] = {}

@@ -9,7 +9,7 @@ from weft.base.problem import At, Problem
 from weft.model import delegates
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
-from weft.model.registry import Registered
+from weft.model.registered import LeftOut, Registered
 from weft.model.resolution import Directory, Missing, host_hint, resolve
 from weft.model.routing_rule import RoutingRule
 
@@ -26,7 +26,16 @@ def problems(directory: Directory) -> tuple[Problem, ...]:
         found += routing_problems(rule, directory)
     for each in directory.destination_rules.rules:
         found += traffic_problems(each, directory)
+    for shared in directory.services.values():
+        found += (entry_problem(left) for each in shared.all for left in each.left_out)
     return ordered(found)
+
+
+def entry_problem(left: LeftOut) -> Problem:
+    """A ServiceEntry without effect for one of its hosts."""
+    report = Report(At(kind="ServiceEntry", namespace=left.namespace, name=left.name))
+    message = f"has no effect: {left.reason}."
+    return report.warning(left.field, message, "Take one of them out.", codes.SHADOWED)
 
 
 def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, ...]:
@@ -87,7 +96,8 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
 def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
     """Resolve each destination for every port that its requests may come in on."""
     ports = {port.number for each in _services(rule.hosts, directory) for port in each.service.ports} or {0}
-    for target in (each for route in rule.routes for each in route.references):
+    targets = (each for route in rule.routes for each in route.references)
+    for target in (*targets, *(each for route in rule.streams for each in route.targets)):
         for port in sorted(ports):
             found = resolve(target, port, client, directory)
             if isinstance(found, Missing):

@@ -53,8 +53,10 @@ def with_delegates(rule: RoutingRule, rules: Mapping[str, RoutingRule]) -> Routi
     return replace(
         rule,
         routes=tuple(routes),
-        label_keys=frozenset(keys),
-        targets=frozenset(target.hostname for route in routes for target in route.references),
+        label_keys=frozenset((*keys, *rule.streams.label_keys)),
+        targets=frozenset(
+            (*(target.hostname for route in routes for target in route.references), *rule.streams.hostnames)
+        ),
     )
 
 

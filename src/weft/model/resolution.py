@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from weft.api import codes
 from weft.base.names import nearest
-from weft.model.clients import Client, is_visible
+from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
 from weft.model.http_rules import RouteRule, Target
@@ -44,7 +44,8 @@ class Directory:
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""
         found = self.services.get(hostname)
-        return found.service if found and is_visible(found.listing.export_to, namespace) else None
+        seen = found.seen_from(namespace) if found else None
+        return seen.service if seen else None
 
     def traffic_rules(self, service: Service, client: Client) -> tuple[TrafficRule, ...]:
         """The DestinationRules in force for a service."""
@@ -54,17 +55,17 @@ class Directory:
         """How this client talks to a service."""
         return traffic(self.traffic_rules(service, client))
 
-    def label_keys(self, service: Service, rule: RoutingRule | None, namespace: str) -> frozenset[str]:
-        """The labels of a client on which its view of this service depends."""
-        rules = self.destination_rules
-        keys = rules.label_keys(service.hostname, service.namespace, namespace)
-        if rule is None:
-            return keys
-        for hostname in rule.targets:
-            found = self.service(hostname, namespace)
-            if found is not None:
-                keys |= rules.label_keys(found.hostname, found.namespace, namespace)
-        return keys | rule.label_keys
+    def label_keys(self, service: Service, rules: tuple[RoutingRule, ...], namespace: str) -> frozenset[str]:
+        """The labels of a client on which its view of this service depends; `rules` are those that name it."""
+        traffic_rules = self.destination_rules
+        keys = traffic_rules.label_keys(service.hostname, service.namespace, namespace)
+        for rule in rules:
+            keys |= rule.label_keys
+            for hostname in rule.targets:
+                found = self.service(hostname, namespace)
+                if found is not None:
+                    keys |= traffic_rules.label_keys(found.hostname, found.namespace, namespace)
+        return keys
 
 
 def host_routes(
@@ -161,11 +162,8 @@ def _no_host(target: Target, client: Client, directory: Directory) -> Missing:
 
 def host_hint(written: str, client: Client, directory: Directory) -> str:
     """The way out when a host is not found: the name that was probably meant, or what to create."""
-    visible = [
-        each.service
-        for each in directory.services.values()
-        if is_visible(each.listing.export_to, client.namespace)
-    ]
+    seen = (each.seen_from(client.namespace) for each in directory.services.values())
+    visible = [each.service for each in seen if each is not None]
     if "." in written:
         # web.shop is a full name to Istio, although DNS knows the service by it
         meant = next((each.hostname for each in visible if each.hostname.startswith(f"{written}.svc.")), "")

@@ -8,6 +8,7 @@ from weft.base.names import full_host
 from weft.model.clients import exported_to
 from weft.model.http_rules import RouteRule, route_rule
 from weft.model.rule import Rule
+from weft.model.stream_rules import NO_STREAMS, StreamRules, stream_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,7 @@ class RoutingRule(Rule):
     routes: tuple[RouteRule, ...]
     label_keys: frozenset[str]
     targets: frozenset[str]
+    streams: StreamRules = NO_STREAMS
 
     @property
     def client_labels(self) -> frozenset[str]:
@@ -36,6 +38,7 @@ def routing_rule(source: api.VirtualService, domain: str) -> RoutingRule:
     """Translate a VirtualService that has passed its checks."""
     meta, spec = source.metadata, source.spec
     routes = tuple(route_rule(route, index, meta.namespace, domain) for index, route in enumerate(spec.http))
+    streams = stream_rules(spec, meta.namespace, domain)
     keys = {key for route in routes for each in route.conditions or () for key, _ in each.labels}
     return RoutingRule(
         name=meta.name,
@@ -46,6 +49,9 @@ def routing_rule(source: api.VirtualService, domain: str) -> RoutingRule:
         export_to=exported_to(spec.export_to, meta.namespace),
         in_mesh=not spec.gateways or MESH in spec.gateways,
         routes=routes,
-        label_keys=frozenset(keys),
-        targets=frozenset(target.hostname for route in routes for target in route.references),
+        label_keys=frozenset((*keys, *streams.label_keys)),
+        targets=frozenset(
+            (*(target.hostname for route in routes for target in route.references), *streams.hostnames)
+        ),
+        streams=streams,
     )

@@ -6,16 +6,21 @@ from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
+from weft.model.streams import StreamRoute
 from weft.model.traffic import HostTraffic
 
 
 @dataclass(frozen=True, slots=True)
 class PortView:
-    """One service port: its endpoints and, for HTTP and AUTO ports, the routes of requests to it."""
+    """One service port: its endpoints and, for HTTP and AUTO ports, the routes of requests to it.
+
+    `streams` are the routes of connections, on all but HTTP ports; without any, all go to the service itself.
+    """
 
     number: int
     endpoints: tuple[Endpoint, ...]
     routes: HostRoutes
+    streams: tuple[StreamRoute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

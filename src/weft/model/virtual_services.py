@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from weft.base.names import host_matches
+from weft.base.names import host_matches, hosts_overlap
 from weft.model.clients import is_visible
 from weft.model.delegates import with_delegates
 from weft.model.routing_rule import RoutingRule
@@ -24,6 +24,7 @@ class VirtualServices:
         for rule in self.merged:
             for host in rule.hosts:
                 (wild if host.startswith("*") else self._exact).setdefault(host, []).append(rule)
+        self._streams = tuple(rule for rule in self.merged if rule.streams)
         # the longest wildcard is the closest
         self._wild = tuple(sorted(wild.items(), key=lambda item: (-len(item[0]), item[0])))
 
@@ -37,6 +38,20 @@ class VirtualServices:
         for pattern, rules in self._wild:
             if host_matches(pattern, hostname):
                 yield from rules
+
+    def with_streams(self, hostname: str, namespace: str) -> tuple[RoutingRule, ...]:
+        """The rules with routes of connections that name a host, as a namespace sees them, the oldest first.
+
+        A service may be a wildcard itself (`*.example.com`): then rules for single hosts below it count too.
+        """
+        if not self._streams:
+            return ()
+        if hostname.startswith("*"):
+            named = (rule for rule in self._streams if any(hosts_overlap(each, hostname) for each in rule.hosts))
+        else:
+            named = (rule for rule in self.candidates(hostname) if rule.streams)
+        found = {id(rule): rule for rule in named if is_visible(rule.export_to, namespace)}
+        return tuple(sorted(found.values(), key=lambda rule: rule.precedence))
 
     def namesakes(self, host: str) -> tuple[RoutingRule, ...]:
         """The rules that name exactly this host or this wildcard, in order of precedence."""

@@ -93,7 +93,11 @@ NO_LIMITS = TcpLimits()
 
 def tcp(cluster: str, stat_prefix: str = "", limits: TcpLimits = NO_LIMITS) -> Any:
     """The filter that joins a connection to `cluster`."""
-    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster)
+    return tcp_filter(tcp_proxy_pb2.TcpProxy(stat_prefix=stat_prefix or cluster, cluster=cluster), limits)
+
+
+def tcp_filter(proxy: Any, limits: TcpLimits) -> Any:
+    """The filter of a TcpProxy that is told where to; its limits are added."""
     if limits.idle_timeout is not None:
         proxy.idle_timeout.CopyFrom(encode.duration(limits.idle_timeout))
     if limits.max_duration is not None:

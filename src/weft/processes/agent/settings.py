@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from weft.inject import node
 from weft.inject.bootstrap import ProxyPorts
+
+Role = Literal["sidecar", "router"]
+"""What a proxy is: beside one application, or a gateway."""
 
 _MOST_WORKERS = 2
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -71,10 +74,16 @@ class Settings:
     scrape: Mapping[str, str] = field(default_factory=dict)
     certificate_lifetime: timedelta = timedelta(days=1)
     ignored: tuple[str, ...] = ()
+    role: Role = "sidecar"
 
 
 def read(
-    argv: Sequence[str], environment: Mapping[str, str], *, version: str, paths: Paths | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    version: str,
+    paths: Paths | None = None,
+    role: Role = "sidecar",
 ) -> Settings:
     """The settings of an agent started with `argv` in `environment`."""
     paths = paths or Paths()
@@ -87,6 +96,7 @@ def read(
             _downward(paths.pod / "labels"),
             _downward(paths.pod / "annotations"),
             version=version,
+            role=role,
         )
     except KeyError as error:
         raise SettingsError(f"{error.args[0]} is not set: this program runs in a pod that was injected") from error
@@ -109,6 +119,7 @@ def read(
         probers=_json(environment, "ISTIO_KUBE_APP_PROBERS"),
         scrape=_json(environment, "ISTIO_PROMETHEUS_ANNOTATIONS"),
         ignored=ignored,
+        role=role,
     )
 
 
