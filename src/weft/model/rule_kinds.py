@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
+from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
@@ -32,4 +33,5 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "EnvoyFilter": RuleKind(
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
+    "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

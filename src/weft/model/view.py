@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
+from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
 from weft.model.streams import StreamRoute
@@ -37,6 +38,7 @@ class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
     `patches` are the changes of EnvoyFilters, in their order.
+    `router` is for proxies at the edge of the mesh: what they do with connections that come in.
     """
 
     proxy: Proxy
@@ -44,3 +46,4 @@ class View:
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
     patches: tuple[Patch, ...] = ()
+    router: Router | None = None
