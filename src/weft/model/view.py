@@ -37,13 +37,13 @@ class ServiceView:
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
-    `patches` are the changes of EnvoyFilters, in their order.
-    `router` is for proxies at the edge of the mesh: what they do with connections that come in.
+    `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
+    changes of EnvoyFilters, in their order.
     """
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
-    patches: tuple[Patch, ...] = ()
     router: Router | None = None
+    patches: tuple[Patch, ...] = ()

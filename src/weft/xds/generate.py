@@ -111,13 +111,13 @@ class Generator:
         self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
         self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
-
         self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
         if view.router is not None:
-            return self._edge.resources(view, view.router)
+            at_edge = self._edge.resources(view, view.router)
+            return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
