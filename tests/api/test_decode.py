@@ -205,12 +205,6 @@ def test_a_route_behind_one_that_takes_everything_is_told() -> None:
     assert [(each.code, each.at.field) for each in problems(obj)] == [("IST0130", "spec.http[1]")]
 
 
-def test_tcp_and_tls_routes_are_told_as_not_acted_on() -> None:
-    tls = "[{match: [{sniHosts: [a]}], route: []}]"
-    tcp = f"{{hosts: [web], tcp: [{{route: [{{destination: {{host: web}}}}]}}], tls: {tls}}}"
-    assert said(virtual_service(tcp)) == [("Warning", "spec.tls"), ("Warning", "spec.tcp")]
-
-
 def test_a_timeout_of_0s_means_none() -> None:
     assert said(virtual_service(f"{{hosts: [web], http: [{{{ROUTE}, timeout: 0s}}]}}")) == []
 

@@ -9,7 +9,7 @@ A case is a file with
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
   Where they matter: `becomes`, the `path`, `host` and `headers` (null for one that is gone) that the destination
   sees; `answer`, the `location`, `body` and `headers` that the client gets; `mirrors`, the share of the requests
-  that is copied, in percent by destination;
+  that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
 - `problems`: codes with the fields they name, all of them and no others.
@@ -36,8 +36,9 @@ from weft.model.view import ServiceView, View
 from weft.model.views import view
 from weft.xds import names, simulate
 from weft.xds.generate import Generator
-from weft.xds.proto import cluster_pb2
-from weft.xds.resource import CLUSTER
+from weft.xds.proto import cluster_pb2, route_pb2
+from weft.xds.resource import CLUSTER, ROUTE
+from weft.xds.simulate_match import matches
 
 HERE = Path(__file__).parent
 DOMAIN = "cluster.local"
@@ -59,6 +60,7 @@ class Request:
     becomes: dict[str, Any] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
     mirrors: tuple[tuple[str, float], ...] = ()
+    route: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,7 @@ def _request(body: dict[str, Any], namespace: str) -> Request:
         becomes=body.get("becomes", {}),
         answer=body.get("answer", {}),
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
+        route=body.get("route", {}),
     )
 
 
@@ -179,10 +182,24 @@ def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
 
 def simulated(request: Request, seen: View) -> simulate.Outcome:
     """What becomes of the request by the resources that Envoy gets."""
+    return simulate.simulate(_asked(request, seen), Generator().resources(seen))
+
+
+def route(request: Request, seen: View) -> dict[str, Any]:
+    """The route that takes the request, as Envoy's JSON."""
+    asked, resources = _asked(request, seen), Generator().resources(seen)
+    found = simulate.simulate(asked, resources)
+    table = route_pb2.RouteConfiguration.FromString(resources[ROUTE][found.table].body)
+    host = next(each for each in table.virtual_hosts if each.name == found.virtual_host)
+    taken = next(each for each in host.routes if matches(each.match, asked))
+    return json_format.MessageToDict(taken)
+
+
+def _asked(request: Request, seen: View) -> simulate.Request:
     host = fqdn(request.address, seen.proxy.namespace)
     service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
-    asked = simulate.Request(
+    return simulate.Request(
         address=service.addresses[0],
         port=request.port,
         host=dict(request.headers).get("host", request.address),
@@ -190,7 +207,6 @@ def simulated(request: Request, seen: View) -> simulate.Outcome:
         method=request.method,
         headers=request.headers,
     )
-    return simulate.simulate(asked, Generator().resources(seen))
 
 
 def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:

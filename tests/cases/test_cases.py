@@ -33,6 +33,9 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
             continue
         assert engine.outcome_shares(outcome) == request.then, request
         assert engine.outcome_mirrors(outcome) == request.mirrors, request
+        if request.route:
+            found = engine.route(request, case.view)
+            assert engine.contains(found, request.route), (request, found)
         _becomes(request, outcome)
         _answers(request, outcome)
 

@@ -113,7 +113,7 @@ def test_every_object_of_a_kind_that_is_acted_on_lists_its_fields(kind: str) -> 
         ("VirtualService", "spec.http[].match[].port", {"type": "integer", "minimum": 1, "maximum": 65535}),
         ("VirtualService", "spec.http[].fault.abort.percentage.value", {"type": "number", "maximum": 100}),
         ("VirtualService", "spec.http[].mirror_percent", {"type": "integer"}),
-        ("VirtualService", "spec.tcp", {"description": "Known, but not acted on yet."}),
+        ("VirtualService", "spec.tls[].match[].sniHosts", {"type": "array"}),
         ("DestinationRule", "spec", {"required": ["host"]}),
         ("DestinationRule", "spec.subsets[].trafficPolicy.outlierDetection.consecutive5xxErrors", {"minimum": 0}),
         (

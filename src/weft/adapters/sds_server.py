@@ -29,24 +29,40 @@ def certificate(name: str, chain: str, key: str) -> bytes:
     return body
 
 
-def roots(name: str, certificates: str) -> bytes:
-    """A Secret with the PEM certificates to verify others with."""
+def roots(name: str, certificates: str, crl: str = "") -> bytes:
+    """A Secret with the PEM certificates to verify others with, and those that are revoked."""
     secret = _tls.Secret(name=name)
     secret.validation_context.trusted_ca.inline_bytes = certificates.encode()
+    if crl:
+        secret.validation_context.crl.inline_bytes = crl.encode()
     body: bytes = secret.SerializeToString()
     return body
 
 
 class Secrets:
-    """The secrets there are now, and word of their changes."""
+    """The secrets there are now, which are asked for, and word of both as they change."""
 
     def __init__(self) -> None:
         self._bodies: Mapping[str, bytes] = {}
         self._changed = asyncio.Event()
+        self._asked = asyncio.Event()
+        self.names: frozenset[str] = frozenset()
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Envoy wants these; who can provide them hears of it."""
+        if new := frozenset(names) - self.names:
+            self.names |= new
+            self._asked.set()
+            self._asked = asyncio.Event()
+
+    @property
+    def asked(self) -> asyncio.Event:
+        """Set once, when a name is asked for that was not before."""
+        return self._asked
 
     def publish(self, bodies: Mapping[str, bytes]) -> None:
-        """Replace all secrets; streams hear of it."""
-        self._bodies = dict(bodies)
+        """Put secrets in place of those of the same names; streams hear of it."""
+        self._bodies = {**self._bodies, **bodies}
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -62,6 +78,11 @@ class Secrets:
 
 class _Dialect(Protocol):
     """One of the two ways to speak xDS."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """What the client asks for."""
+        ...
 
     def hear(self, message: bytes) -> None:
         """Take a request."""
@@ -85,7 +106,7 @@ def _report(request: Any) -> None:
 
 class _StateOfTheWorld:
     def __init__(self) -> None:
-        self._names: tuple[str, ...] = ()
+        self.names: tuple[str, ...] = ()
         self._sent: dict[str, str] = {}
         self._nonce = 0
 
@@ -94,12 +115,12 @@ class _StateOfTheWorld:
         _report(request)
         if request.response_nonce and request.response_nonce != str(self._nonce):
             return  # stale nonce: ignore (xds_protocol, ACK/NACK)
-        before, self._names = self._names, tuple(request.resource_names)
-        if set(self._names) - set(before):
+        before, self.names = self.names, tuple(request.resource_names)
+        if set(self.names) - set(before):
             self._sent = {}
 
     def say(self, secrets: Secrets) -> bytes | None:
-        bodies = secrets.select(self._names)
+        bodies = secrets.select(self.names)
         versions = _versions(bodies)
         if not bodies or versions == self._sent:
             return None
@@ -117,7 +138,7 @@ class _StateOfTheWorld:
 
 class _Delta:
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self.names: set[str] = set()
         self._sent: dict[str, str] = {}
         self._nonce = 0
 
@@ -125,15 +146,15 @@ class _Delta:
         request = _xds.DeltaDiscoveryRequest.FromString(message)
         _report(request)
         self._sent |= dict(request.initial_resource_versions)
-        self._names -= set(request.resource_names_unsubscribe)
-        self._names |= set(request.resource_names_subscribe)
+        self.names -= set(request.resource_names_unsubscribe)
+        self.names |= set(request.resource_names_subscribe)
         for name in request.resource_names_subscribe:
             # asking again is asking for an answer (xds_protocol, subscribing to resources)
             if name not in request.initial_resource_versions:
                 self._sent.pop(name, None)
 
     def say(self, secrets: Secrets) -> bytes | None:
-        bodies = secrets.select(self._names)
+        bodies = secrets.select(self.names)
         versions = _versions(bodies)
         new = {name: version for name, version in versions.items() if self._sent.get(name) != version}
         if not new:
@@ -177,6 +198,7 @@ async def _converse(dialect: _Dialect, requests: AsyncIterator[bytes], write: Wr
                 if message is None:
                     return
                 dialect.hear(message)
+                secrets.ask(dialect.names)
                 heard = asyncio.ensure_future(anext(requests, None))
     finally:
         heard.cancel()

@@ -242,46 +242,64 @@ class HttpRoute(Shape, frozen=True):
 
 
 class StreamDestination(Shape, frozen=True):
-    """A destination of connections."""
+    """A destination and its share of the connections."""
 
     destination: Destination
-    weight: UInt | None = None
+    weight: Annotated[
+        UInt | None, Meta(description="Share of the connections; the weights of a route sum to 100.")
+    ] = None
 
 
 class TlsMatch(Shape, frozen=True):
-    """Conditions on a TLS connection."""
+    """Conditions on a TLS connection and its sender; all of them must hold."""
 
-    sni_hosts: tuple[str, ...] = ()
-    destination_subnets: tuple[str, ...] = ()
-    port: Port | None = None
-    source_labels: dict[str, str] = field(default_factory=dict)
-    source_namespace: str = ""
-    gateways: tuple[str, ...] = ()
+    sni_hosts: Annotated[
+        tuple[str, ...], Meta(description="Server names that the client asks for; *.x is a wildcard.")
+    ] = ()
+    destination_subnets: Annotated[
+        tuple[str, ...], Meta(description="Addresses that the client dialled, as 10.1.2.3 or 10.1.0.0/16.")
+    ] = ()
+    port: Annotated[Port | None, Meta(description="The port that the client dialled.")] = None
+    source_labels: Annotated[dict[str, str], Meta(description="Labels that the client's pod must have.")] = field(
+        default_factory=dict
+    )
+    source_namespace: Annotated[str, Meta(description="The namespace that the client must be in.")] = ""
+    gateways: Annotated[tuple[str, ...], Meta(description='Where this holds; "mesh" means all sidecars.')] = ()
 
 
 class TlsRoute(Shape, frozen=True):
-    """Routes of TLS connections by server name."""
+    """Routes of TLS connections by server name; they are passed on as they are."""
 
-    match: tuple[TlsMatch, ...] = ()
-    route: tuple[StreamDestination, ...] = ()
+    match: Annotated[tuple[TlsMatch, ...], Meta(description="Alternatives.")] = ()
+    route: Annotated[
+        tuple[StreamDestination, ...], Meta(description="Destinations that share the connections.")
+    ] = ()
 
 
 class TcpMatch(Shape, frozen=True):
-    """Conditions on a TCP connection."""
+    """Conditions on a TCP connection and its sender; all of them must hold."""
 
-    destination_subnets: tuple[str, ...] = ()
-    port: Port | None = None
-    source_subnet: str = ""
-    source_labels: dict[str, str] = field(default_factory=dict)
-    source_namespace: str = ""
-    gateways: tuple[str, ...] = ()
+    destination_subnets: Annotated[
+        tuple[str, ...], Meta(description="Addresses that the client dialled, as 10.1.2.3 or 10.1.0.0/16.")
+    ] = ()
+    port: Annotated[Port | None, Meta(description="The port that the client dialled.")] = None
+    source_subnet: Annotated[
+        str, Meta(description="Addresses that the client may have, as 10.1.2.3 or 10.1.0.0/16.")
+    ] = ""
+    source_labels: Annotated[dict[str, str], Meta(description="Labels that the client's pod must have.")] = field(
+        default_factory=dict
+    )
+    source_namespace: Annotated[str, Meta(description="The namespace that the client must be in.")] = ""
+    gateways: Annotated[tuple[str, ...], Meta(description='Where this holds; "mesh" means all sidecars.')] = ()
 
 
 class TcpRoute(Shape, frozen=True):
     """Routes of TCP connections."""
 
-    match: tuple[TcpMatch, ...] = ()
-    route: tuple[StreamDestination, ...] = ()
+    match: Annotated[tuple[TcpMatch, ...], Meta(description="Alternatives; none means every connection.")] = ()
+    route: Annotated[
+        tuple[StreamDestination, ...], Meta(description="Destinations that share the connections.")
+    ] = ()
 
 
 class VirtualServiceSpec(Shape, frozen=True):
@@ -297,8 +315,12 @@ class VirtualServiceSpec(Shape, frozen=True):
     http: Annotated[
         tuple[HttpRoute, ...], Meta(description="HTTP routes in order: the first that fits is taken.")
     ] = ()
-    tls: Annotated[tuple[TlsRoute, ...], NOT_YET] = ()
-    tcp: Annotated[tuple[TcpRoute, ...], NOT_YET] = ()
+    tls: Annotated[
+        tuple[TlsRoute, ...], Meta(description="Routes of TLS connections, on ports of protocol TLS or HTTPS.")
+    ] = ()
+    tcp: Annotated[
+        tuple[TcpRoute, ...], Meta(description="Routes of connections, on ports that carry neither HTTP nor TLS.")
+    ] = ()
 
 
 class VirtualService(Resource, frozen=True):

@@ -62,6 +62,18 @@ def host_matches(pattern: str, host: str) -> bool:
     return pattern == host
 
 
+def host_covers(pattern: str, host: str) -> bool:
+    """Whether all that `host` means, a wildcard perhaps, is meant by `pattern` too."""
+    if pattern.startswith("*") and host.startswith("*"):
+        return host[1:].endswith(pattern[1:])
+    return host_matches(pattern, host)
+
+
+def hosts_overlap(one: str, other: str) -> bool:
+    """Whether two hosts, wildcards perhaps, have a name in common."""
+    return host_covers(one, other) or host_covers(other, one)
+
+
 def spiffe_id(trust_domain: str, namespace: str, service_account: str) -> str:
     """Give the identity of a workload, as Istio's certificates carry it."""
     return f"spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"

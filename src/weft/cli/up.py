@@ -61,6 +61,14 @@ def up(
             show_default="those of /etc/resolv.conf where this machine has a default route",
         ),
     ] = None,
+    gateways: Annotated[  # noqa: FBT002 -- an option of the command line, never positional
+        bool,
+        typer.Option(
+            "--gateways/--no-gateways",
+            help="Run istio-ingressgateway and istio-egressgateway. Counts when the mesh is installed; what runs "
+            "stays as it is.",
+        ),
+    ] = True,
 ) -> None:
     """Bring up a Kubernetes cluster with a service mesh on this machine, or complete the one that is there.
 
@@ -97,7 +105,7 @@ def up(
     console = Steady()
     try:
         with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
-            _run(layout, console)
+            _run(layout, console, _mesh(gateways=gateways))
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
     except OSError as error:
@@ -105,7 +113,7 @@ def up(
         fail(trouble.what, trouble.way_out)
 
 
-def _run(layout: "Layout", console: "Console") -> None:
+def _run(layout: "Layout", console: "Console", mesh: "Mesh") -> None:
     import asyncio
     import time
 
@@ -115,7 +123,7 @@ def _run(layout: "Layout", console: "Console") -> None:
 
     begun = time.perf_counter()
     with display(console) as watcher:
-        run = Up(layout, Steps(watcher, time.perf_counter), _mesh())
+        run = Up(layout, Steps(watcher, time.perf_counter), mesh)
         try:
             asyncio.run(_interruptible(run))
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -186,18 +194,24 @@ def _world(error: OSError, place: str) -> "Trouble":
     )
 
 
-def _mesh() -> "Mesh":
+def _mesh(*, gateways: bool) -> "Mesh":
     from importlib.metadata import version
 
     from weft.cluster.machine.up import Mesh
 
     def objects() -> list[dict[str, Any]]:
-        from weft.install.crds import crds
-        from weft.install.manifests import Settings, manifests
+        from weft.cli.mesh import control_plane
+        from weft.install.manifests import Settings
 
-        return [*crds(), *manifests(Settings())]
+        return control_plane(Settings())
 
-    return Mesh(version("weft"), objects)
+    def edge() -> list[dict[str, Any]]:
+        from weft.cli.mesh import edge
+        from weft.install.manifests import Settings
+
+        return edge(Settings())
+
+    return Mesh(version("weft"), objects, edge if gateways else list)
 
 
 def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:

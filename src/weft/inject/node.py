@@ -1,4 +1,4 @@
-"""How a sidecar introduces itself to istiod: the node's id and metadata, with Istio's names."""
+"""How a proxy introduces itself to istiod: the node's id and metadata, with Istio's names."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ _PREFIX = "ISTIO_META_"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One proxy. `id` is `sidecar~IP~POD.NAMESPACE~DOMAIN`."""
+    """One proxy. `id` is `ROLE~IP~POD.NAMESPACE~DOMAIN`."""
 
     id: str
     cluster: str
@@ -18,10 +18,16 @@ class Node:
 
 
 def node(
-    environment: Mapping[str, str], labels: Mapping[str, str], annotations: Mapping[str, str], *, version: str
+    environment: Mapping[str, str],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    *,
+    version: str,
+    role: str = "sidecar",
 ) -> Node:
-    """The node of a sidecar, from the environment that injection gave it and the pod's labels and annotations.
+    """The node of a sidecar, or of a router where `role` says so, from what its pod knows.
 
+    `environment` is what injection gave it; labels and annotations are the pod's.
     KeyError names a variable that is missing: the process does not run in an injected pod.
     """
     name, namespace, address = (environment[key] for key in ("POD_NAME", "POD_NAMESPACE", "INSTANCE_IP"))
@@ -39,7 +45,7 @@ def node(
     metadata |= {k.removeprefix(_PREFIX): v for k, v in environment.items() if k.startswith(_PREFIX)}
     application = labels.get("service.istio.io/canonical-name") or labels.get("app") or "istio-proxy"
     domain = f"{namespace}.svc.{environment.get('DOMAIN_SUFFIX', 'cluster.local')}"
-    return Node(f"sidecar~{address}~{name}.{namespace}~{domain}", f"{application}.{namespace}", metadata)
+    return Node(f"{role}~{address}~{name}.{namespace}~{domain}", f"{application}.{namespace}", metadata)
 
 
 def downward(text: str) -> dict[str, str]:

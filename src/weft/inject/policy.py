@@ -1,13 +1,19 @@
-"""Whether a pod gets a sidecar. The webhook's selectors have chosen the namespace already."""
+"""Whether a pod gets a sidecar or becomes a gateway. The webhook's selectors have chosen the namespace already."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weft.inject.overlay import AUTO
+
 INJECT = "sidecar.istio.io/inject"
 STATUS = "sidecar.istio.io/status"
 SIDECAR = "istio-proxy"
 INIT = "istio-init"
+TEMPLATES_WANTED = "inject.istio.io/templates"
+SIDECAR_TEMPLATE, GATEWAY = "sidecar", "gateway"
+TEMPLATES = (SIDECAR_TEMPLATE, GATEWAY)
+_LISTED = " and ".join(TEMPLATES)
 
 _SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage"})
 _YES = frozenset({"true", "yes", "y", "on"})
@@ -16,7 +22,9 @@ _NO = frozenset({"false", "no", "n", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Inject:
-    """The pod joins the mesh."""
+    """The pod joins the mesh, by one of the templates."""
+
+    template: str = SIDECAR_TEMPLATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +75,36 @@ def _wish(metadata: Mapping[str, Any]) -> Decision:
 
 
 def _already(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Decision:
-    names = {one.get("name") for key in ("containers", "initContainers") for one in spec.get(key) or ()}
-    if not names & {SIDECAR, INIT}:
-        return Inject()
-    if STATUS in ((pod.get("metadata") or {}).get("annotations") or {}):
-        return Leave("the pod has its sidecar already")
-    taken = min(names & {SIDECAR, INIT})
-    return Refuse(f'spec: the container name "{taken}" is kept for the mesh. Rename the container.')
+    """A container of the sidecar's name holds wishes for it where its image is `auto`, or the pod is a gateway."""
+    if STATUS in _annotations(pod):
+        return Leave("the pod has its proxy already")
+    templates = wanted_templates(pod)
+    if unknown := [name for name in templates if name not in TEMPLATES]:
+        return Refuse(f'annotation {TEMPLATES_WANTED}: no template "{unknown[0]}". There are {_LISTED}.')
+    if len(templates) > 1:
+        return Refuse(
+            f"annotation {TEMPLATES_WANTED}: a pod is a gateway or has a sidecar. Name one of {_LISTED}."
+        )
+    named = [one for key in ("containers", "initContainers") for one in spec.get(key) or ()]
+    taken = [one["name"] for one in named if one.get("name") == INIT]
+    if templates != (GATEWAY,):
+        taken += [one["name"] for one in named if one.get("name") == SIDECAR and one.get("image") != AUTO]
+    if taken:
+        hint = (
+            "Rename the container, or set image: auto to change the sidecar."
+            if INIT not in taken
+            else "Rename it."
+        )
+        return Refuse(f'spec: the container name "{taken[0]}" is kept for the mesh. {hint}')
+    return Inject(templates[0])
+
+
+def wanted_templates(pod: Mapping[str, Any]) -> tuple[str, ...]:
+    """The templates that a pod names; the sidecar's where it names none."""
+    text = str(_annotations(pod).get(TEMPLATES_WANTED, ""))
+    return tuple(name.strip() for name in text.split(",") if name.strip()) or (SIDECAR_TEMPLATE,)
+
+
+def _annotations(pod: Mapping[str, Any]) -> Mapping[str, Any]:
+    annotations: Mapping[str, Any] = (pod.get("metadata") or {}).get("annotations") or {}
+    return annotations

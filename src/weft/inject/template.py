@@ -1,18 +1,17 @@
 """A pod with its sidecar: what Istio's injection template makes of it."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from weft.inject import environment, probes, volumes
-from weft.inject.annotations import Overrides, Readiness
+from weft.inject import container, environment, probes, volumes
+from weft.inject.annotations import Overrides
+from weft.inject.container import METRICS_PORT, PROXY_USER, READINESS_PORT
+from weft.inject.overlay import overlaid, without_auto
 from weft.inject.policy import INIT, SIDECAR, STATUS
-from weft.inject.settings import InjectSettings, Resources
+from weft.inject.settings import InjectSettings
+from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
 
-_PROXY_USER = 1337
-_METRICS_PORT = 15090
-_READINESS_PORT = 15021
 _API_CREDENTIALS = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -23,7 +22,9 @@ def sidecar(
     metadata, spec = dict(pod.get("metadata") or {}), dict(pod.get("spec") or {})
     workload = of_pod(metadata)
     metadata["labels"] = _labels(metadata, workload)
-    application = list(spec.get("containers") or ())
+    containers = list(spec.get("containers") or ())
+    application = [one for one in containers if one.get("name") != SIDECAR]
+    wishes = next((without_auto(one) for one in containers if one.get("name") == SIDECAR), {})
     probed, kept = _probed(application, overrides)
     env = [
         *environment.environment(namespace, application, workload, overrides, settings),
@@ -31,7 +32,10 @@ def sidecar(
         *(environment.scraped(metadata.get("annotations") or {}) if overrides.merge_metrics else ()),
     ]
     credentials = _api_credentials(application)
-    proxy = _proxy(env, credentials, overrides, settings)
+    proxy = container.proxy("sidecar", env, credentials, overrides, settings)
+    if overrides.proxy.hold_application:
+        proxy["lifecycle"] = {"postStart": {"exec": {"command": [*settings.agent_command, "wait"]}}}
+    proxy = overlaid(proxy, wishes)
     spec["containers"] = [proxy, *probed] if overrides.proxy.hold_application else [*probed, proxy]
     spec["initContainers"] = [*(spec.get("initContainers") or ()), _init(credentials, overrides)]
     spec["volumes"] = [*volumes.volumes(), *(spec.get("volumes") or ())]
@@ -62,19 +66,7 @@ def _annotations(
             "prometheus.io/port": str(overrides.status_port),
             "prometheus.io/scrape": "true",
         }
-    return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: _status(settings)}
-
-
-def _status(settings: InjectSettings) -> str:
-    """What was added, for tools that take it out again."""
-    status = {
-        "initContainers": [INIT],
-        "containers": [SIDECAR],
-        "volumes": [volume["name"] for volume in volumes.volumes()],
-        "imagePullSecrets": None,
-        "revision": settings.revision,
-    }
-    return json.dumps(status, separators=(",", ":"))
+    return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: status(settings, init=(INIT,))}
 
 
 def _probed(
@@ -95,45 +87,6 @@ def _api_credentials(application: list[Mapping[str, Any]]) -> list[dict[str, Any
     return [dict(mount) for mount in mounts if mount.get("mountPath") == _API_CREDENTIALS][:1]
 
 
-def _proxy(
-    env: list[dict[str, Any]],
-    credentials: list[dict[str, Any]],
-    overrides: Overrides,
-    settings: InjectSettings,
-) -> dict[str, Any]:
-    wait = {"postStart": {"exec": {"command": [*settings.agent_command, "wait"]}}}
-    return {
-        "args": [
-            "proxy",
-            "sidecar",
-            "--domain",
-            f"$(POD_NAMESPACE).svc.{settings.cluster_domain}",
-            f"--proxyLogLevel={overrides.log_level}",
-            f"--proxyComponentLogLevel={overrides.component_log_level}",
-            f"--log_output_level={overrides.agent_log_level}",
-        ],
-        "env": env,
-        "image": overrides.image,
-        "imagePullPolicy": "IfNotPresent",
-        **({"lifecycle": wait} if overrides.proxy.hold_application else {}),
-        "name": SIDECAR,
-        "ports": [{"containerPort": _METRICS_PORT, "name": "http-envoy-prom", "protocol": "TCP"}],
-        "readinessProbe": _readiness(overrides.readiness),
-        "resources": _resources(overrides.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsGroup": _PROXY_USER,
-            "runAsNonRoot": True,
-            "runAsUser": _PROXY_USER,
-        },
-        **_termination(),
-        "volumeMounts": [*volumes.mounts(), *credentials],
-    }
-
-
 def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, Any]:
     optional = (
         ("-q", overrides.include_outbound_ports),
@@ -143,7 +96,7 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
     )
     return {
         "args": [
-            *("istio-iptables", "-p", "15001", "-z", "15006", "-u", str(_PROXY_USER), "-m", "REDIRECT"),
+            *("istio-iptables", "-p", "15001", "-z", "15006", "-u", str(PROXY_USER), "-m", "REDIRECT"),
             *("-i", overrides.include_outbound_ranges, "-x", overrides.exclude_outbound_ranges),
             *("-b", overrides.include_inbound_ports, "-d", _excluded_inbound(overrides)),
             *(part for flag, value in optional if value for part in (flag, value)),
@@ -152,7 +105,7 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
         "image": overrides.image,
         "imagePullPolicy": "IfNotPresent",
         "name": INIT,
-        "resources": _resources(overrides.resources),
+        "resources": container.resources(overrides.resources),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
@@ -162,7 +115,7 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
             "runAsNonRoot": False,
             "runAsUser": 0,
         },
-        **_termination(),
+        **container.termination(),
         **({"volumeMounts": credentials} if credentials else {}),
     }
 
@@ -171,29 +124,5 @@ def _excluded_inbound(overrides: Overrides) -> str:
     """The mesh's own ports, the pod's exclusions, and the agent's port last: Istio's order."""
     chosen = [port for port in overrides.exclude_inbound_ports.split(",") if port]
     status = str(overrides.status_port)
-    own = [str(_METRICS_PORT), str(_READINESS_PORT)]
+    own = [str(METRICS_PORT), str(READINESS_PORT)]
     return ",".join([*own, *chosen, *([] if status in chosen else [status])])
-
-
-def _readiness(timing: Readiness) -> dict[str, Any]:
-    return {
-        "failureThreshold": timing.failures,
-        "httpGet": {"path": "/healthz/ready", "port": _READINESS_PORT, "scheme": "HTTP"},
-        "initialDelaySeconds": timing.initial_delay,
-        "periodSeconds": timing.period,
-        "successThreshold": 1,
-        "timeoutSeconds": 3,
-    }
-
-
-def _resources(resources: Resources) -> dict[str, Any]:
-    wanted = {
-        "limits": {"cpu": resources.cpu_limit, "memory": resources.memory_limit},
-        "requests": {"cpu": resources.cpu, "memory": resources.memory},
-    }
-    return {kind: {name: amount for name, amount in values.items() if amount} for kind, values in wanted.items()}
-
-
-def _termination() -> dict[str, str]:
-    """Kubernetes' own defaults, written out so that an injected pod reads the same before and after defaulting."""
-    return {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}

@@ -5,9 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from weft.inject import annotations, policy, template
+from weft.inject import annotations, gateway, policy, template
 from weft.inject.settings import InjectSettings
 
+_MAKE = {policy.SIDECAR_TEMPLATE: template.sidecar, policy.GATEWAY: gateway.gateway}
 _VERSIONS = ("admission.k8s.io/v1", "admission.k8s.io/v1beta1")
 
 
@@ -27,8 +28,8 @@ def review(admission_review: Mapping[str, Any], settings: InjectSettings) -> dic
     match policy.decide(namespace, pod):
         case policy.Refuse(message):
             answer |= _refusal(message)
-        case policy.Inject():
-            answer |= _injection(namespace, pod, settings)
+        case policy.Inject(chosen):
+            answer |= _injection(chosen, namespace, pod, settings)
         case policy.Leave():
             pass
     return {"apiVersion": version, "kind": "AdmissionReview", "response": answer}
@@ -44,12 +45,12 @@ def _request(admission_review: Mapping[str, Any]) -> tuple[str, Mapping[str, Any
     return version, request
 
 
-def _injection(namespace: str, pod: Mapping[str, Any], settings: InjectSettings) -> dict[str, Any]:
+def _injection(chosen: str, namespace: str, pod: Mapping[str, Any], settings: InjectSettings) -> dict[str, Any]:
     try:
         overrides = annotations.read((pod.get("metadata") or {}).get("annotations") or {}, settings)
     except annotations.AnnotationError as error:
         return _refusal(str(error))
-    patch = _patch(pod, template.sidecar(namespace, pod, overrides, settings))
+    patch = _patch(pod, _MAKE[chosen](namespace, pod, overrides, settings))
     encoded = base64.b64encode(json.dumps(patch, separators=(",", ":")).encode()).decode()
     warnings = {"warnings": list(overrides.warnings)} if overrides.warnings else {}
     return {"patchType": "JSONPatch", "patch": encoded, **warnings}

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from weft.base.names import host_matches
-from weft.model.clients import Client, is_visible
+from weft.base.names import host_matches, hosts_overlap
+from weft.model.clients import Client
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
+from weft.model.router_memo import RouterMemo
 from weft.model.routing_rule import RoutingRule
+from weft.model.stream_resolution import stream_routes
 from weft.model.view import PortView, ServiceView
 
 _MAX_CLIENTS = 4096
@@ -24,6 +26,25 @@ class _Entry:
 
     view: ServiceView
     targets: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The VirtualServices in force for one host and client: the one for requests, and those for connections."""
+
+    requests: RoutingRule | None
+    connections: tuple[RoutingRule, ...]
+
+    @property
+    def all(self) -> tuple[RoutingRule, ...]:
+        """Each of them once."""
+        first = self.requests
+        return self.connections if first is None else (first, *(r for r in self.connections if r is not first))
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The hosts that they lead to."""
+        return frozenset().union(*(rule.targets for rule in self.all))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +60,7 @@ class ViewMemo:
     """Remembers service views by host and client, across snapshots."""
 
     def __init__(self) -> None:
+        self.routers = RouterMemo()
         self._views: dict[tuple[str, Client], tuple[tuple[Any, ...], ServiceView]] = {}
         self._listed: dict[Client, _Listed] = {}
         self._touched: tuple[Directory, Directory, frozenset[str]] | None = None
@@ -63,16 +85,16 @@ class ViewMemo:
         """The services that live in a namespace, sorted by hostname."""
         if self._grouped[0] is not directory:
             groups: dict[str, list[Registered]] = {}
-            for each in directory.services.values():
+            for each in (one for shared in directory.services.values() for one in shared.all):
                 groups.setdefault(each.service.namespace, []).append(each)
             self._grouped = (directory, {name: tuple(group) for name, group in groups.items()})
         return self._grouped[1].get(namespace, ())
 
     def _first(self, directory: Directory, client: Client) -> dict[str, _Entry]:
         return {
-            hostname: self._entry(directory, each, client)
+            hostname: self._entry(directory, seen, client)
             for hostname, each in directory.services.items()
-            if is_visible(each.listing.export_to, client.namespace)
+            if (seen := each.seen_from(client.namespace)) is not None
         }
 
     def _next(self, directory: Directory, client: Client, last: _Listed) -> dict[str, _Entry]:
@@ -83,8 +105,8 @@ class ViewMemo:
             if hostname not in touched and (kept is None or touched.isdisjoint(kept.targets)):
                 if kept is not None:
                     entries[hostname] = kept
-            elif is_visible(each.listing.export_to, client.namespace):
-                entries[hostname] = self._entry(directory, each, client)
+            elif (seen := each.seen_from(client.namespace)) is not None:
+                entries[hostname] = self._entry(directory, seen, client)
         return entries
 
     def _changes(self, old: Directory, new: Directory) -> frozenset[str]:
@@ -96,16 +118,19 @@ class ViewMemo:
 
     def _entry(self, directory: Directory, registered: Registered, client: Client) -> _Entry:
         service = registered.service
-        rule = directory.virtual_services.find(service.hostname, client.namespace)
+        rules = Rules(
+            directory.virtual_services.find(service.hostname, client.namespace),
+            directory.virtual_services.with_streams(service.hostname, client.namespace),
+        )
         if client.labels:
-            client = client.narrowed(directory.label_keys(service, rule, client.namespace))
+            client = client.narrowed(directory.label_keys(service, rules.all, client.namespace))
         key = (service.hostname, client)
-        inputs = _inputs(directory, registered, rule, client)
+        inputs = _inputs(directory, registered, rules, client)
         kept = self._views.get(key)
         if kept is None or kept[0] != inputs:
-            kept = (inputs, service_view(directory, registered, rule, client))
+            kept = (inputs, service_view(directory, registered, rules, client))
             self._views[key] = kept
-        return _Entry(kept[1], frozenset() if rule is None else rule.targets)
+        return _Entry(kept[1], rules.targets)
 
     def _prune(self, directory: Directory) -> None:
         """Drop what belongs to services that are gone, and everything once there are too many clients."""
@@ -128,11 +153,13 @@ def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
         host for rule in _changed(old.virtual_services.merged, new.virtual_services.merged) for host in rule.hosts
     }
     named |= {rule.host for rule in _changed(old.destination_rules.rules, new.destination_rules.rules)}
+    wild = [name for name in new.services if name.startswith("*")]
     for host in named:
         if host.startswith("*"):
-            touched.update(name for name in new.services if host_matches(host, name))
+            touched.update(name for name in new.services if hosts_overlap(host, name))
         else:
             touched.add(host)
+            touched.update(name for name in wild if host_matches(name, host))
     return frozenset(touched)
 
 
@@ -143,30 +170,31 @@ def _changed(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterable[Any]:
     return [each for key, each in (before | after).items() if key not in before or key not in after]
 
 
-def service_view(
-    directory: Directory, registered: Registered, rule: RoutingRule | None, client: Client
-) -> ServiceView:
+def service_view(directory: Directory, registered: Registered, rules: Rules, client: Client) -> ServiceView:
     """Resolve one service for one client."""
     service = registered.service
     return ServiceView(
         service=service,
         traffic=directory.traffic(service, client),
         ports=tuple(
-            PortView(port.number, endpoints, host_routes(service, port, rule, client, directory))
+            PortView(
+                port.number,
+                endpoints,
+                host_routes(service, port, rules.requests, client, directory),
+                stream_routes(service, port, rules.connections, client, directory),
+            )
             for port, endpoints in zip(service.ports, registered.endpoints, strict=True)
         ),
     )
 
 
-def _inputs(
-    directory: Directory, registered: Registered, rule: RoutingRule | None, client: Client
-) -> tuple[Any, ...]:
+def _inputs(directory: Directory, registered: Registered, rules: Rules, client: Client) -> tuple[Any, ...]:
     """All that a service view is made of. Tuples compare by identity first, so that equal inputs cost little."""
     service = registered.service
     policy = directory.traffic_rules(service, client)
-    if rule is None:
+    if not rules.all:
         return (registered, policy)
-    return (registered, policy, rule, *(_target(directory, host, client) for host in sorted(rule.targets)))
+    return (registered, policy, rules, *(_target(directory, host, client) for host in sorted(rules.targets)))
 
 
 def _target(directory: Directory, host: str, client: Client) -> tuple[Any, ...]:

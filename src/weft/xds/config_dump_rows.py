@@ -21,7 +21,8 @@ from weft.xds.config_dump import (
 
 _BLACK_HOLE = "BlackHoleCluster"
 _KNOWN_PROTOCOLS = {
-    ("http/1.0", "http/1.1", "h2c"): "HTTP",
+    # HTTP/1.0 is meant too; users know the text of the walkthrough
+    ("http/1.0", "http/1.1", "h2c"): "http/1.1,h2c",
     ("istio-peer-exchange", "istio"): "TCP TLS",
     ("istio", "istio-http/1.0", "istio-http/1.1", "istio-h2"): "Istio HTTP Plain",
     ("http/1.0", "http/1.1", "h2c", "istio-http/1.0", "istio-http/1.1", "istio-h2"): "HTTP TLS",

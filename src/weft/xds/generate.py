@@ -2,20 +2,29 @@
 
 from dataclasses import dataclass
 
-from weft.model.mesh_config import MeshConfig
+from weft.model.mesh_config import MeshConfig, OutboundPolicy
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import ServiceView, View
-from weft.xds import clusters, endpoints, inbound, listeners, names, routes
+from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams
 from weft.xds.clusters import InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
+from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.inbound import Inbound
-from weft.xds.listeners import ServiceListener
+from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
+from weft.xds.name_table import NameTables
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
-from weft.xds.service_listeners import service_listeners, shares_listener
+from weft.xds.service_listeners import (
+    SharedPart,
+    service_listeners,
+    shared_listener,
+    shared_part,
+    shares_requests,
+)
+from weft.xds.streams import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class _ServicePart:
 
     resources: tuple[Resource, ...]
     routed: tuple[_Routed, ...]
+    shared: tuple[SharedPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +92,8 @@ class Generator:
         # what rules say of a service can differ by the client's namespace and labels: room for several answers
         self._clusters: Memo[OutboundCluster, Resource] = Memo(clusters.outbound_cluster, depth=8)
         self._assignments: Memo[Assignment, Resource] = Memo(endpoints.assignment)
-        self._listeners: Memo[ServiceListener, Resource] = Memo(listeners.service_listener)
-        self._shared_http: Memo[int, Resource] = Memo(listeners.shared_http)
+        self._listeners: Memo[OutboundListener, Resource] = Memo(self._listener, depth=8)
+        self._chains: Memo[tuple[Stream, str], bytes] = Memo(lambda value: listeners.stream_chain(*value), depth=8)
         self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
         self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
@@ -94,15 +104,22 @@ class Generator:
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
-        self._fixed = (*clusters.fixed_clusters(), listeners.virtual_outbound())
+        self._name_tables = NameTables()
+        self._fixed = clusters.fixed_clusters()
+        self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
+
+        self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
+        if view.router is not None:
+            return self._edge.resources(view, view.router)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        found = self._proxies((scope, own), (shared, own))
+        return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
         shared, own = value
@@ -128,7 +145,8 @@ class Generator:
         services, mesh = value
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: dict[str, list[_Routed]] = {}
-        for resource in self._fixed:
+        shared: dict[int, list[SharedPart]] = {}
+        for resource in (*self._fixed, self._virtual_outbound(mesh.outbound, mesh.outbound)):
             resources[resource.type_url][resource.name] = resource
         for view in services:
             part = self._parts(view.service.hostname, (view, mesh))
@@ -136,7 +154,21 @@ class Generator:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
                 tables.setdefault(routed.table, []).append(routed)
+            for each in part.shared:
+                shared.setdefault(each.port, []).append(each)
+        for port, parts in shared.items():
+            config = shared_listener(port, parts, mesh)
+            listener = self._listeners((config.address, port), config)
+            resources[LISTENER][listener.name] = listener
         return _Outbound(resources, tuple((name, tuple(ports)) for name, ports in tables.items()))
+
+    def _listener(self, config: OutboundListener) -> Resource:
+        return listeners.outbound_listener(
+            config,
+            lambda stream, transport: self._chains(
+                (streams.chain_name(stream.route), transport), (stream, transport)
+            ),
+        )
 
     def _table(self, table: _Table) -> Resource:
         hosts = routes.distinct(port.virtual_host(table.namespace, table.domain) for port in table.ports)
@@ -147,6 +179,7 @@ class Generator:
         view, mesh = value
         resources: list[Resource] = []
         routed: list[_Routed] = []
+        parts: list[SharedPart] = []
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
@@ -155,16 +188,15 @@ class Generator:
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
                     resources.append(self._assignments(name, assignment))
-            if shares_listener(port):
-                resources.append(self._shared_http(port.number, port.number))
-            else:
-                configs = service_listeners(view, port, port_view)
-                resources.extend(self._listeners((config.address, config.port), config) for config in configs)
+            configs = service_listeners(view, port, port_view, mesh)
+            resources.extend(self._listeners((config.address, config.port), config) for config in configs)
+            if (part := shared_part(view, port, port_view)) is not None:
+                parts.append(part)
             if port.protocol is Protocol.AUTO or port.protocol.is_http:
-                shared = shares_listener(port)
+                shared = shares_requests(view.service, port)
                 table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"
                 routed.append(_Routed(table, shared, view.service, port.number, port_view.routes))
-        return _ServicePart(tuple(resources), tuple(routed))
+        return _ServicePart(tuple(resources), tuple(routed), tuple(parts))
 
 
 def generate(view: View) -> Resources:

@@ -11,12 +11,11 @@ from google.protobuf import wrappers_pb2
 from weft.model.services import InboundPort, Protocol
 from weft.xds import encode, listeners_http, names, tls
 from weft.xds.endpoints import address
-from weft.xds.listeners import DETECTION_TIMEOUT, wait_for_first_bytes
+from weft.xds.listeners import DETECTION_TIMEOUT, PLAIN_HTTP, wait_for_first_bytes
 from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.routes import inline_table
 
-_PLAIN_HTTP = ("http/1.1", "h2c")
 _ANY_MTLS = ("istio", "istio-peer-exchange", *tls.HTTP_ALPN)
 _CHAIN: Any = listener_components_pb2
 
@@ -106,7 +105,7 @@ def _detecting(target: _Target, trust_domain: str) -> list[Any]:
         _chain(
             target, _match("tls", tls.HTTP_ALPN, target.port), http=True, mutual=(trust_domain, tls.SERVER_ALPN)
         ),
-        _chain(target, _match("raw_buffer", _PLAIN_HTTP, target.port), http=True),
+        _chain(target, _match("raw_buffer", PLAIN_HTTP, target.port), http=True),
         _chain(target, _match("tls", tls.TCP_ALPN, target.port), mutual=(trust_domain, tls.TCP_ALPN)),
         _chain(target, _match("raw_buffer", (), target.port)),
         _chain(target, _match("tls", (), target.port)),  # the application's own TLS

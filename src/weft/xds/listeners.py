@@ -1,39 +1,52 @@
 """Where the application's own connections come in, by the address that it dialled (LDS, outbound)."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.services import Protocol
-from weft.xds import encode, listeners_http, names
+from weft.model.mesh_config import OutboundPolicy
+from weft.model.streams import EVERY, StreamMatch
+from weft.xds import encode, listeners_http, names, streams
 from weft.xds.endpoints import address
-from weft.xds.listeners_http import NO_LIMITS, TcpLimits
 from weft.xds.proto import base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
+from weft.xds.streams import Stream
 
 DETECTION_TIMEOUT = timedelta(seconds=5)
 """How long a connection may stay silent before it is taken for one in which the server speaks first."""
 HTTP_DETECTION_TIMEOUT = timedelta(minutes=1)
 """The same on ports of HTTP services, where a silent client more likely connects ahead of its requests."""
 
-_PLAIN_HTTP = ("http/1.1", "h2c")
+PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
+"""What the HTTP inspector finds in plaintext."""
+ANYWHERE = "0.0.0.0"
+"""The address of listeners that take what is dialled at any address."""
+
 _CHAIN: Any = listener_components_pb2
+_FILTER_CHAINS: int = listener_pb2.Listener.DESCRIPTOR.fields_by_name["filter_chains"].number
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceListener:
-    """The listener of one address and port of a service. HTTP ports have one only where they cannot share."""
+class OutboundListener:
+    """The listener of one address and port.
+
+    Requests are looked for where there is a `table` of their routes. `streams` are the routes of connections, no
+    two with one match; what none of them takes goes as `policy` has it. `silence` is how long a client may say
+    nothing before the inspectors give up, 0 for ever.
+    """
 
     address: str
     port: int
-    hostname: str
-    protocol: Protocol
-    limits: TcpLimits = NO_LIMITS
+    table: str = ""
+    streams: tuple[Stream, ...] = ()
+    policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY
+    silence: timedelta = DETECTION_TIMEOUT
 
 
-def virtual_outbound() -> Resource:
+def virtual_outbound(policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY) -> Resource:
     """15001: takes every connection that leaves the pod, and hands it to the listener of the dialled address."""
     itself = _CHAIN.FilterChain(
         name="virtualOutbound-blackhole",
@@ -43,11 +56,11 @@ def virtual_outbound() -> Resource:
         filters=[listeners_http.tcp(names.BLACK_HOLE)],
     )
     others = _CHAIN.FilterChain(
-        name="virtualOutbound-catchall-tcp", filters=[listeners_http.tcp(names.PASSTHROUGH)]
+        name="virtualOutbound-catchall-tcp", filters=[listeners_http.tcp(_unclaimed(policy))]
     )
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_OUTBOUND,
-        address=address("0.0.0.0", names.OUTBOUND_PORT),
+        address=address(ANYWHERE, names.OUTBOUND_PORT),
         use_original_dst=wrappers_pb2.BoolValue(value=True),
         traffic_direction=base_pb2.OUTBOUND,
         filter_chains=[itself, others],
@@ -55,54 +68,78 @@ def virtual_outbound() -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def shared_http(port: int) -> Resource:
-    """`0.0.0.0_PORT`: requests to any HTTP service on this port; the table `PORT` tells them apart by host."""
-    name = f"0.0.0.0_{port}"
-    listener = _listener(name, "0.0.0.0", port)
-    _sniff(listener, HTTP_DETECTION_TIMEOUT)
-    listener.filter_chains.append(_requests(f"outbound_{name}", str(port)))
-    listener.default_filter_chain.CopyFrom(
-        _CHAIN.FilterChain(name="PassthroughFilterChain", filters=[listeners_http.tcp(names.PASSTHROUGH)])
-    )
-    return encode.resource(LISTENER, name, listener)
-
-
-def service_listener(config: ServiceListener) -> Resource:
-    """`ADDRESS_PORT`: bytes to the service's cluster; where they may be HTTP, requests to its own table."""
+def outbound_listener(config: OutboundListener, encoded: Callable[[Stream, str], bytes] | None = None) -> Resource:
+    """`ADDRESS_PORT`. `encoded` gives the serialized chain of a stream, if some are remembered."""
     name = f"{config.address}_{config.port}"
-    listener = _listener(name, config.address, config.port)
-    if config.protocol is Protocol.AUTO or config.protocol.is_http:
-        _sniff(listener, DETECTION_TIMEOUT)
-        listener.filter_chains.append(_requests(f"outbound_{name}", f"{config.hostname}:{config.port}"))
-    cluster = names.outbound_cluster(config.hostname, config.port)
-    listener.default_filter_chain.CopyFrom(
-        _CHAIN.FilterChain(name=cluster, filters=[listeners_http.tcp(cluster, limits=config.limits)])
-    )
-    return encode.resource(LISTENER, name, listener)
-
-
-def _listener(name: str, host: str, port: int) -> Any:
-    return listener_pb2.Listener(
+    listener = listener_pb2.Listener(
         name=name,
-        address=address(host, port),
+        address=address(config.address, config.port),
         bind_to_port=wrappers_pb2.BoolValue(value=False),  # 15001 hands connections over
         traffic_direction=base_pb2.OUTBOUND,
     )
+    if config.table or any(each.route.match.server_names for each in config.streams):
+        listener.listener_filters.append(listeners_http.tls_inspector())
+    if config.table:
+        listener.listener_filters.append(listeners_http.http_inspector())
+    if listener.listener_filters:
+        wait_for_first_bytes(listener, config.silence)
+    listener.filter_chains.extend(_requests(config, name))
+    listener.default_filter_chain.CopyFrom(_otherwise(config))
+    body = listener.SerializeToString(deterministic=True)
+    chain = encoded or stream_chain
+    more = (encode.framed(_FILTER_CHAINS, chain(*each)) for each in _streams(config))
+    return encode.from_bytes(LISTENER, name, b"".join((body, *more)))
 
 
-def _sniff(listener: Any, timeout: timedelta) -> None:
-    listener.listener_filters.extend((listeners_http.tls_inspector(), listeners_http.http_inspector()))
-    wait_for_first_bytes(listener, timeout)
+def stream_chain(stream: Stream, transport: str) -> bytes:
+    """The serialized chain of a stream."""
+    return bytes(streams.chain(stream, transport).SerializeToString(deterministic=True))
 
 
 def wait_for_first_bytes(listener: Any, timeout: timedelta) -> None:
-    """Let the inspectors wait for the client, but not for ever: some protocols let the server speak first."""
+    """Let the inspectors wait for the client; for ever if `timeout` is 0."""
     listener.listener_filters_timeout.CopyFrom(encode.duration(timeout))
-    listener.continue_on_listener_filters_timeout = True
+    listener.continue_on_listener_filters_timeout = bool(timeout)
 
 
-def _requests(stat_prefix: str, route_name: str) -> Any:
-    match = _CHAIN.FilterChainMatch(transport_protocol="raw_buffer", application_protocols=_PLAIN_HTTP)
-    return _CHAIN.FilterChain(
-        name=stat_prefix, filter_chain_match=match, filters=[listeners_http.outbound_http(stat_prefix, route_name)]
+def _streams(config: OutboundListener) -> Iterator[tuple[Stream, str]]:
+    """The streams that have a chain of their own, each with the transport that it is for.
+
+    Envoy does not go back: once a chain for plaintext exists, plaintext is looked for among such chains only.
+    """
+    for stream in config.streams:
+        match = stream.route.match
+        if match == EVERY:
+            continue
+        both = config.table and not match.server_names
+        for transport in ("raw_buffer", "tls") if both else ("",):
+            yield stream, transport
+
+
+def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
+    """The chain of requests; and one for the blocks of addresses by which connections are told apart first."""
+    if not config.table:
+        return
+    blocks = dict.fromkeys(
+        block for each in config.streams if each.sniffed for block in each.route.match.destinations
     )
+    for destinations in ((), tuple(blocks)) if blocks else ((),):
+        chain = f"outbound_{name}" + ("_blocks" if destinations else "")
+        match = streams.chain_match(StreamMatch(destinations=destinations))
+        match.transport_protocol = "raw_buffer"
+        match.application_protocols.extend(PLAIN_HTTP)
+        handler = listeners_http.outbound_http(f"outbound_{name}", config.table)
+        yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
+
+
+def _otherwise(config: OutboundListener) -> Any:
+    every = next((each for each in config.streams if each.route.match == EVERY), None)
+    if every is not None:
+        return streams.chain(every)
+    return _CHAIN.FilterChain(
+        name="PassthroughFilterChain", filters=[listeners_http.tcp(_unclaimed(config.policy))]
+    )
+
+
+def _unclaimed(policy: OutboundPolicy) -> str:
+    return names.PASSTHROUGH if policy is OutboundPolicy.ALLOW_ANY else names.BLACK_HOLE

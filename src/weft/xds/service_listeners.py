@@ -1,27 +1,115 @@
-"""The listeners of one service port: where its clients' connections come in."""
+"""The listeners of one service port: those of its addresses, or what it adds to a shared one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from weft.model.services import ServicePort
+from weft.model.mesh_config import MeshConfig
+from weft.model.routing import Destination
+from weft.model.services import Protocol, Service, ServicePort
+from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
-from weft.xds.listeners import ServiceListener
+from weft.xds.listeners import ANYWHERE, HTTP_DETECTION_TIMEOUT, OutboundListener
 from weft.xds.listeners_http import TcpLimits
+from weft.xds.streams import Stream
 
 
-def shares_listener(port: ServicePort) -> bool:
+@dataclass(frozen=True, slots=True)
+class SharedPart:
+    """What a service port adds to `0.0.0.0_PORT`: requests are told apart by host, streams by their match."""
+
+    port: int
+    requests: bool
+    streams: tuple[Stream, ...]
+
+
+def shares_requests(service: Service, port: ServicePort) -> bool:
     """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
-    return port.protocol.is_http and port.number not in names.PROXY_PORTS
+    if port.number in names.PROXY_PORTS:
+        return False
+    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service))
 
 
-def service_listeners(view: ServiceView, port: ServicePort, port_view: PortView) -> Iterable[ServiceListener]:
-    """One listener for each address, for a port that shares none."""
-    addresses = view.service.addresses
-    if view.service.headless:
+def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> SharedPart | None:
+    """What the port adds to the listener that it shares; None where it shares none."""
+    service = view.service
+    requests = shares_requests(service, port)
+    if port.protocol.is_http:
+        return SharedPart(port.number, requests, ()) if requests else None
+    blocks = tuple(address for address in service.addresses if _is_block(address))
+    if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
+        return None
+    # nothing but the server's name tells such a service from others
+    named = port.protocol in {Protocol.TLS, Protocol.HTTPS} and service.hostname != "*"
+    default = StreamMatch((service.hostname.lower(),) if named else (), blocks)
+    routes = [
+        replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
+        for each in port_view.streams
+    ]
+    if named or not routes:
+        # what a rule leaves of a wildcard is still known to the mesh
+        routes.append(_to_itself(service, port, default))
+    return SharedPart(port.number, requests, _streams(view, port, routes))
+
+
+def shared_listener(port: int, parts: Sequence[SharedPart], mesh: MeshConfig) -> OutboundListener:
+    """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
+    given = [each for part in parts for each in part.streams]
+    streams = tuple(
+        each if match is each.route.match else replace(each, route=replace(each.route, match=match))
+        for each, match in (
+            (given[index], match) for index, match in disjoint([each.route.match for each in given])
+        )
+    )
+    return OutboundListener(
+        address=ANYWHERE,
+        port=port,
+        table=str(port) if any(part.requests for part in parts) else "",
+        streams=streams,
+        policy=mesh.outbound,
+        silence=mesh.detection_timeout if streams else HTTP_DETECTION_TIMEOUT,
+    )
+
+
+def service_listeners(
+    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig
+) -> Iterable[OutboundListener]:
+    """One listener for each address of its own. HTTP ports have one only where they cannot share."""
+    service = view.service
+    if shares_requests(service, port):
+        return
+    addresses = tuple(address for address in service.addresses if not _is_block(address))
+    if service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
+    requests = port.protocol.is_http or port.protocol is Protocol.AUTO
+    streams = _streams(view, port, port_view.streams or (_to_itself(service, port, EVERY),))
+    for address in addresses:
+        yield OutboundListener(
+            address=address,
+            port=port.number,
+            table=f"{service.hostname}:{port.number}" if requests else "",
+            streams=streams,
+            policy=mesh.outbound,
+            silence=mesh.detection_timeout,
+        )
+
+
+def _streams(view: ServiceView, port: ServicePort, routes: Iterable[StreamRoute]) -> tuple[Stream, ...]:
     policy = view.traffic.at(port.number)
     by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
     limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
-    for host in addresses:
-        yield ServiceListener(host, port.number, view.service.hostname, port.protocol, limits)
+    return tuple(Stream(route, limits, sniffed=port.protocol is Protocol.AUTO) for route in routes)
+
+
+def _to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
+    return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
+
+
+def _has_no_address(service: Service) -> bool:
+    """Whether its clients dial what they like: a host outside, by whatever DNS says."""
+    return not service.addresses and not service.headless and not service.external_name
+
+
+def _is_block(address: str) -> bool:
+    return "/" in address

@@ -101,11 +101,22 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     for each in chain.filters:
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
-            return Outcome(listener.name, shares=(_share(proxy.cluster, 100.0, request, resources),))
+            rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
+            return Outcome(listener.name, rule=rule, shares=tuple(_connected(proxy, request, resources)))
         if each.name == HTTP_FILTER:
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
             return _routed(listener.name, manager.rds.route_config_name, request, resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
+
+
+def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[Share]:
+    """Where connections go by a TcpProxy."""
+    weights = proxy.weighted_clusters.clusters
+    if not weights:
+        yield _share(proxy.cluster, 100.0, request, resources)
+    total = sum(each.weight for each in weights)
+    for each in weights:
+        yield _share(each.name, 100.0 * each.weight / total, request, resources)
 
 
 def _listener(request: Request, resources: Resources) -> Any:

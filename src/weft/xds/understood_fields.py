@@ -15,9 +15,10 @@ _LINES: Final = f"""
 envoy.config.listener.v3.Listener: name address bind_to_port traffic_direction use_original_dst filter_chains \
 default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout
 envoy.config.listener.v3.ListenerFilter: name typed_config
-envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket
+envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
 application_protocols source_prefix_ranges
+envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
@@ -29,7 +30,10 @@ set_current_client_cert_details server_header_transformation
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
-{_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster hash_policy idle_timeout max_downstream_connection_duration
+{_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
+max_downstream_connection_duration
+{_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
+{_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.cors.v3.Cors:
 {_HTTP}.cors.v3.CorsPolicy: allow_credentials allow_headers allow_methods allow_origin_string_match \

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from weft.inject.bootstrap import ProxyPorts
-from weft.processes.agent import settings, sidecar
+from weft.processes.agent import proxy, settings
 
 
 def main() -> int:
@@ -18,11 +18,11 @@ def main() -> int:
         proxy=home / "proxy", sds=home / "sds", token=home / "token", root=home / "root.pem", pod=home / "pod"
     )
     ports = ProxyPorts(**json.loads(os.environ["PORTS"]))
-    sidecar._log_to_stderr()
+    proxy._log_to_stderr()
     read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths)
     lifetime = timedelta(seconds=int(os.environ.get("CERTIFICATE_SECONDS", "86400")))
     return asyncio.run(
-        sidecar.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_lifetime=lifetime))
+        proxy.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_lifetime=lifetime))
     )
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from tests.processes.agent.conftest import Pod
 from tests.processes.agent.istiod import Istiod, eventually
 
-from weft.processes.agent import sidecar
+from weft.processes.agent import proxy
 
 
 async def agent(*argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -65,4 +65,4 @@ async def test_outside_a_pod_the_sidecar_says_what_is_missing() -> None:
 
 
 def test_the_agent_tells_the_version_of_this_distribution() -> None:
-    assert version("weft") == sidecar.VERSION
+    assert version("weft") == proxy.VERSION

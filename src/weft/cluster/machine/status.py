@@ -5,11 +5,14 @@ import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import IntEnum
+from typing import Any
 
 import aiohttp
 
-from weft.adapters import files, processes
+from weft.adapters import clock, files, processes
+from weft.adapters.dns import messages as dns_messages
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
@@ -17,8 +20,10 @@ from weft.adapters.processes import Memory
 from weft.cluster.machine import commands, installation, keeping, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
-from weft.cluster.network import dns_messages
 
+_EDGE = ("istio-ingressgateway", "istio-egressgateway")
+_MESH = ("istiod", *_EDGE)
+_STARTING = timedelta(seconds=60)
 _PATIENCE = 3.0  # seconds for the API server, and for DNS
 
 
@@ -121,15 +126,22 @@ async def _objects(kube: Kube) -> list[Part]:
         parts.append(Part(f"node {node['metadata']['name']}", ready, "Ready" if ready else "NotReady"))
     pods = await kube.list(PODS)
     running = sum(pod.get("status", {}).get("phase") == "Running" for pod in pods)
-    try:
-        istiod = await kube.get(DEPLOYMENTS, "istiod", "istio-system")
-        up = istiod.get("status", {}).get("availableReplicas", 0)
-        wanted = istiod["spec"].get("replicas", 1)
-        parts.append(Part("istiod", installation.condition(istiod, "Available"), f"{up}/{wanted} available"))
-    except ApiError as error:
-        parts.append(Part("istiod", runs=False, detail=str(error)))
+    deployments = {one["metadata"]["name"]: one for one in await kube.list(DEPLOYMENTS, "istio-system")}
+    if "istiod" not in deployments:
+        parts.append(Part("istiod", runs=False, detail="not installed"))
+    parts += [_deployed(name, deployments[name]) for name in _MESH if name in deployments]
     parts.append(Part("pods", runs=True, detail=f"{running} of {len(pods)} running"))
     return parts
+
+
+def _deployed(name: str, deployment: dict[str, Any]) -> Part:
+    """A Deployment of the mesh. A gateway that was made a moment ago is not missing yet: nobody waits for it."""
+    up = deployment.get("status", {}).get("availableReplicas", 0)
+    wanted = deployment["spec"].get("replicas", 1)
+    available, detail = installation.condition(deployment, "Available"), f"{up}/{wanted} available"
+    made = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"])
+    starting = name in _EDGE and not available and clock.now() - made < _STARTING
+    return Part(name, available or starting, f"{detail}, starting" if starting else detail)
 
 
 async def _versions(kube: Kube) -> tuple[tuple[str, str], ...]:

@@ -38,10 +38,14 @@ MESH_NAMESPACE, CONTROL_PLANE = "istio-system", "istiod"
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """What to install: a version, and the objects of it in order, made when they are needed."""
+    """What to install: a version, and its objects in order, made when they are needed.
+
+    `edge` are those that are of no use before the control plane runs: they are applied then, and not waited for.
+    """
 
     version: str
     objects: Callable[[], list[dict[str, Any]]]
+    edge: Callable[[], list[dict[str, Any]]] = list
 
 
 class Up:
@@ -157,14 +161,13 @@ class Up:
             await installation.apply_dns(kube, self.layout)
         with self.steps.step("mesh objects") as step, self._speaking("the mesh's objects"):
             held = self.record.installed if self.record else ""
-            if held == self.mesh.version and await installation.exists(
+            installed = held == self.mesh.version and await installation.exists(
                 kube, DEPLOYMENTS, CONTROL_PLANE, MESH_NAMESPACE
-            ):
+            )
+            if installed:
                 step.note = f"{held} already installed"
             else:
-                count = await installation.apply_all(kube, self.mesh.objects())
-                step.note = f"{count} applied"
-                self._save(installed=self.mesh.version)
+                step.note = f"{await installation.apply_all(kube, self.mesh.objects())} applied"
         with self.steps.step("istiod"):
             await self._patiently(
                 installation.control_plane_available(kube, CONTROL_PLANE, MESH_NAMESPACE),
@@ -172,6 +175,15 @@ class Up:
                 kube,
                 log=f"node-{self.layout.nodes[0].name}",
             )
+        if not installed:
+            await self._edge(kube)
+            self._save(installed=self.mesh.version)
+
+    async def _edge(self, kube: Kube) -> None:
+        if not (objects := self.mesh.edge()):
+            return
+        with self.steps.step("gateways") as step, self._speaking("the gateways' objects"):
+            step.note = f"{await installation.apply_all(kube, objects)} applied"
 
     async def _patiently(self, work: Awaitable[None], what: str, kube: Kube, *, log: str) -> None:
         try:

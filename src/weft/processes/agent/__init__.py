@@ -4,18 +4,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-_USAGE = "usage: weft agent proxy sidecar … | istio-iptables … | request METHOD PATH | wait [--timeoutSeconds N]"
+_USAGE = (
+    "usage: weft agent proxy sidecar|router … | istio-iptables … | request METHOD PATH | wait [--timeoutSeconds N]"
+)
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb and return its exit code. Each verb imports only what it needs."""
     match argv:
-        case ["proxy", "sidecar", *rest]:
+        case ["proxy", "sidecar" | "router" as role, *rest]:
             # gRPC's core tells of every lost connection; we tell it once, and what to do
             os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-            from weft.processes.agent import sidecar
+            from weft.processes.agent import proxy
 
-            return sidecar.main(rest)
+            return proxy.main(role, rest)
         case ["istio-iptables", *rest]:
             from weft.processes import istio_iptables
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from weft.inject import node
 from weft.inject.bootstrap import ProxyPorts
+
+Role = Literal["sidecar", "router"]
+"""What a proxy is: beside one application, or a gateway."""
 
 _MOST_WORKERS = 2
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -53,13 +56,16 @@ class Drain:
 class Settings:
     """Everything one agent needs to know.
 
-    `probers` are the application's own probes by the path they are asked for; `scrape` is where its metrics are.
+    `probers` are the application's own probes by the path they are asked for; `scrape` is where its metrics are;
+    `dns` says that the pod's queries come to us.
     """
 
     node: node.Node
     istiod: str
     cluster_id: str = "Kubernetes"
     address: str = "127.0.0.1"
+    namespace: str = "default"
+    domain: str = "cluster.local"
     paths: Paths = field(default_factory=Paths)
     ports: ProxyPorts = field(default_factory=ProxyPorts)
     concurrency: int = _MOST_WORKERS
@@ -70,11 +76,18 @@ class Settings:
     probers: Mapping[str, Any] = field(default_factory=dict)
     scrape: Mapping[str, str] = field(default_factory=dict)
     certificate_lifetime: timedelta = timedelta(days=1)
+    dns: bool = False
     ignored: tuple[str, ...] = ()
+    role: Role = "sidecar"
 
 
 def read(
-    argv: Sequence[str], environment: Mapping[str, str], *, version: str, paths: Paths | None = None
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    version: str,
+    paths: Paths | None = None,
+    role: Role = "sidecar",
 ) -> Settings:
     """The settings of an agent started with `argv` in `environment`."""
     paths = paths or Paths()
@@ -87,6 +100,7 @@ def read(
             _downward(paths.pod / "labels"),
             _downward(paths.pod / "annotations"),
             version=version,
+            role=role,
         )
     except KeyError as error:
         raise SettingsError(f"{error.args[0]} is not set: this program runs in a pod that was injected") from error
@@ -95,6 +109,8 @@ def read(
         istiod=environment.get("CA_ADDR") or "istiod.istio-system.svc:15012",
         cluster_id=environment.get("ISTIO_META_CLUSTER_ID", "Kubernetes"),
         address=environment["INSTANCE_IP"],
+        namespace=environment["POD_NAMESPACE"],
+        domain=domain,
         paths=paths,
         ports=ProxyPorts(status=int(config.get("statusPort") or 15020)),
         concurrency=_concurrency(config.get("concurrency"), environment.get("ISTIO_CPU_LIMIT", "")),
@@ -108,7 +124,9 @@ def read(
         ),
         probers=_json(environment, "ISTIO_KUBE_APP_PROBERS"),
         scrape=_json(environment, "ISTIO_PROMETHEUS_ANNOTATIONS"),
+        dns=environment.get("ISTIO_META_DNS_CAPTURE", "").lower() == "true",
         ignored=ignored,
+        role=role,
     )
 
 

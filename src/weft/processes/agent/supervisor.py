@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import time
+from dataclasses import dataclass
 
 from weft.adapters import http, parking
 from weft.adapters.envoy_process import Command, Envoy
@@ -12,8 +13,19 @@ from weft.processes.agent.settings import Drain
 
 _log = logging.getLogger("weft.agent.envoy")
 
-CAPTURED = (15001, 15006)
-"""The ports that the pod's traffic is redirected to."""
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What a proxy owes its clients: the ports it never leaves, and how they are told to go."""
+
+    held: tuple[int, ...] = ()
+    # graceful: connections are asked to close as they are used; skip_exit: listeners stay open all the while
+    drain: str = "/drain_listeners?graceful&skip_exit"
+
+
+# the pod's traffic is redirected to these ports; its own calls go on while its clients are sent away
+SIDECAR = Duty((15001, 15006), "/drain_listeners?inboundonly&graceful&skip_exit")
+GATEWAY = Duty()
 
 _STABLE_SECONDS = 10.0
 _LONGEST_PARKING_SECONDS = 10.0
@@ -23,8 +35,6 @@ _LONGEST_PAUSE = 2.0  # parked connections have to outlast it
 _STOP_SECONDS = 3.0
 _LONGEST_DRAIN_SECONDS = 3600.0
 _ACTIVE = re.compile(r"^listener\.(?!admin)(\S+)\.downstream_cx_active: (\d+)$", re.MULTILINE)
-# graceful: connections are asked to close as they are used; skip_exit: listeners stay open all the while
-_DRAIN = "/drain_listeners?inboundonly&graceful&skip_exit"
 
 
 class CannotStartError(RuntimeError):
@@ -38,11 +48,11 @@ class CannotStartError(RuntimeError):
 class Supervisor:
     """One Envoy at a time."""
 
-    def __init__(self, command: Command, ports: ProxyPorts, captured: tuple[int, ...] = CAPTURED) -> None:
+    def __init__(self, command: Command, ports: ProxyPorts, duty: Duty = SIDECAR) -> None:
         self._command = command
         self._admin = http.Target("127.0.0.1", ports.admin)
         self._own = tuple(f"0.0.0.0_{port}" for port in (ports.readiness, ports.metrics))
-        self._captured = captured
+        self._duty = duty
         self._parking: parking.Parking | None = None
         self._envoy: Envoy | None = None
         self._lived = False
@@ -78,7 +88,7 @@ class Supervisor:
     async def drain(self, drain: Drain) -> None:
         """Let the connections of clients end while new ones are still served."""
         try:
-            await http.fetch(self._admin, "POST", _DRAIN, timeout=2)
+            await http.fetch(self._admin, "POST", self._duty.drain, timeout=2)
         except http.HttpError as error:
             _log.warning("Envoy cannot be drained: %s", error)
             return
@@ -95,7 +105,7 @@ class Supervisor:
     def _park(self) -> None:
         # the application's connections wait in the kernel until the next Envoy listens
         if self._parking is None and self._lived and parking.kernel_migrates():
-            self._parking = parking.Parking(self._captured)
+            self._parking = parking.Parking(self._duty.held)
 
     def _unpark(self) -> None:
         if self._parking:
@@ -110,8 +120,8 @@ class Supervisor:
                 self._unpark()
             await asyncio.sleep(_POLL_SECONDS if self._parking else _STARTING_POLL_SECONDS)
         self._unpark()
-        while parking.kernel_migrates():
-            self._parking = parking.Parking(self._captured)
+        while self._duty.held and parking.kernel_migrates():
+            self._parking = parking.Parking(self._duty.held)
             await self._parking.taken()
             # Envoy is dying, or it listens anew and the kernel no longer knows its sockets from ours
             await asyncio.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""`weft agent proxy sidecar`: Envoy, with all it needs to live in a pod."""
+"""`weft agent proxy sidecar` and `… router`: Envoy, with all it needs to live in a pod."""
 
 import asyncio
 import json
@@ -8,25 +8,31 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from weft.adapters import envoy_process, grpc_server, http, sds_server
 from weft.adapters.istiod import Credentials, Istiod
 from weft.inject.bootstrap import Sockets, bootstrap
+from weft.processes.agent.file_secrets import FileSecrets
 from weft.processes.agent.identity import Identity
+from weft.processes.agent.name_feed import NameFeed
 from weft.processes.agent.relay import Relay
-from weft.processes.agent.settings import Settings, SettingsError, read
+from weft.processes.agent.settings import Role, Settings, SettingsError, read
 from weft.processes.agent.status import Status
-from weft.processes.agent.supervisor import CannotStartError, Supervisor
+from weft.processes.agent.supervisor import GATEWAY, SIDECAR, CannotStartError, Duty, Supervisor
+
+if TYPE_CHECKING:
+    from weft.processes.agent.dns import Dns
 
 _log = logging.getLogger("weft.agent")
 VERSION = "0.1.0"
 
 
-def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
+def main(role: Role, argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Run until told to end: 0 then; Envoy's exit code when it cannot start; 1 for settings that cannot work."""
     _log_to_stderr()
     try:
-        settings = read(argv, environment, version=VERSION)
+        settings = read(argv, environment, version=VERSION, role=role)
         logging.getLogger().setLevel(settings.agent_log_level)
         return asyncio.run(run(settings))
     except (SettingsError, envoy_process.EnvoyMissingError) as error:
@@ -35,7 +41,7 @@ def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> in
 
 
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
-    """Run the sidecar of one pod until `stop`, a signal or /quitquitquit; then drain. Returns an exit code."""
+    """Run the proxy of one pod until `stop`, a signal or /quitquitquit; then drain. Returns an exit code."""
     stop = stop or asyncio.Event()
     _on_signals(stop)
     if settings.ignored:
@@ -44,11 +50,21 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     istiod = Istiod(Credentials(settings.istiod, paths.token, paths.root, settings.cluster_id))
     secrets = sds_server.Secrets()
     identity = Identity(istiod, secrets, lifetime=settings.certificate_lifetime)
-    supervisor = Supervisor(_command(settings), settings.ports)
-    status = Status(settings, stop.set, lambda: _metrics(identity, supervisor))
-    server = await _serve_envoy(settings, secrets, istiod)
+    files = FileSecrets(secrets)
+    supervisor = Supervisor(_command(settings), settings.ports, _duty(settings))
+    dns = _dns(settings) if settings.dns else None
+    status = Status(
+        settings,
+        stop.set,
+        lambda: _metrics(identity, supervisor),
+        why_not=lambda: "" if dns is None or dns.is_ready else "the names of the mesh are not here yet",
+    )
+    server = await _serve_envoy(settings, secrets, Relay(istiod, NameFeed(dns.learn) if dns else None))
     listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
-    tasks = [asyncio.ensure_future(task) for task in (identity.run(), supervisor.run())]
+    work = [identity.run(), files.run(), supervisor.run()]
+    if dns:
+        work.append(dns.serve())
+    tasks = [asyncio.ensure_future(task) for task in work]
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -66,7 +82,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
 async def _end(
     tasks: Sequence[asyncio.Future[None]], status: Status, supervisor: Supervisor, settings: Settings
 ) -> int:
-    """What the sidecar ends with. A task that ended by itself failed: nothing in it returns."""
+    """What the proxy ends with. A task that ended by itself failed: nothing in it returns."""
     for task in tasks:
         if task.done():
             try:
@@ -78,6 +94,11 @@ async def _end(
     status.draining = True
     await supervisor.drain(settings.drain)
     return 0
+
+
+def _duty(settings: Settings) -> Duty:
+    """A sidecar's clients are those of its pod's ports; all that a gateway listens on is for clients."""
+    return GATEWAY if settings.role == "router" else SIDECAR
 
 
 def _command(settings: Settings) -> envoy_process.Command:
@@ -99,11 +120,17 @@ def _command(settings: Settings) -> envoy_process.Command:
     )
 
 
-async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, istiod: Istiod) -> grpc_server.Server:
+def _dns(settings: Settings) -> "Dns":
+    from weft.processes.agent.dns import Dns  # most pods do without it, and without the memory for its library
+
+    return Dns.of_pod(settings.namespace, settings.domain)
+
+
+async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, relay: Relay) -> grpc_server.Server:
     """Secrets and configuration on Unix sockets, each where Istio has it."""
     server = grpc_server.Server()
     sds_server.register(server, secrets)
-    Relay(istiod).register(server)
+    relay.register(server)
     for socket in (settings.paths.sds, settings.paths.xds):
         # what a former run of this container left behind
         socket.unlink(missing_ok=True)

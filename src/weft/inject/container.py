@@ -1,0 +1,76 @@
+"""The container `istio-proxy`, as far as sidecars and gateways share it."""
+
+from typing import Any, Literal
+
+from weft.inject import volumes
+from weft.inject.annotations import Overrides, Readiness
+from weft.inject.policy import SIDECAR
+from weft.inject.settings import InjectSettings, Resources
+
+PROXY_USER = 1337
+METRICS_PORT = 15090
+READINESS_PORT = 15021
+
+
+def proxy(
+    role: Literal["sidecar", "router"],
+    env: list[dict[str, Any]],
+    credentials: list[dict[str, Any]],
+    overrides: Overrides,
+    settings: InjectSettings,
+) -> dict[str, Any]:
+    """The container; `credentials` are its mounts of the service account's token, where it needs one."""
+    return {
+        "args": [
+            "proxy",
+            role,
+            "--domain",
+            f"$(POD_NAMESPACE).svc.{settings.cluster_domain}",
+            f"--proxyLogLevel={overrides.log_level}",
+            f"--proxyComponentLogLevel={overrides.component_log_level}",
+            f"--log_output_level={overrides.agent_log_level}",
+        ],
+        "env": env,
+        "image": overrides.image,
+        "imagePullPolicy": "IfNotPresent",
+        "name": SIDECAR,
+        "ports": [{"containerPort": METRICS_PORT, "name": "http-envoy-prom", "protocol": "TCP"}],
+        "readinessProbe": _readiness(overrides.readiness),
+        "resources": resources(overrides.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "readOnlyRootFilesystem": True,
+            "runAsGroup": PROXY_USER,
+            "runAsNonRoot": True,
+            "runAsUser": PROXY_USER,
+        },
+        **termination(),
+        "volumeMounts": [*volumes.mounts(), *credentials],
+    }
+
+
+def resources(wanted: Resources) -> dict[str, Any]:
+    """Requests and limits as Kubernetes has them."""
+    written = {
+        "limits": {"cpu": wanted.cpu_limit, "memory": wanted.memory_limit},
+        "requests": {"cpu": wanted.cpu, "memory": wanted.memory},
+    }
+    return {kind: {name: amount for name, amount in values.items() if amount} for kind, values in written.items()}
+
+
+def termination() -> dict[str, str]:
+    """Kubernetes' own defaults, written out so that an injected pod reads the same before and after defaulting."""
+    return {"terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}
+
+
+def _readiness(timing: Readiness) -> dict[str, Any]:
+    return {
+        "failureThreshold": timing.failures,
+        "httpGet": {"path": "/healthz/ready", "port": READINESS_PORT, "scheme": "HTTP"},
+        "initialDelaySeconds": timing.initial_delay,
+        "periodSeconds": timing.period,
+        "successThreshold": 1,
+        "timeoutSeconds": 3,
+    }

@@ -1,0 +1,20 @@
+"""The annotation that says what injection added, for tools that take it out again."""
+
+import json
+from collections.abc import Sequence
+
+from weft.inject import volumes
+from weft.inject.policy import SIDECAR
+from weft.inject.settings import InjectSettings
+
+
+def status(settings: InjectSettings, *, init: Sequence[str]) -> str:
+    """The value of `sidecar.istio.io/status`; `init` names the init containers that were added."""
+    added = {
+        "initContainers": list(init) or None,
+        "containers": [SIDECAR],
+        "volumes": [volume["name"] for volume in volumes.volumes()],
+        "imagePullSecrets": None,
+        "revision": settings.revision,
+    }
+    return json.dumps(added, separators=(",", ":"))

@@ -1,0 +1,89 @@
+"""Certificates that lie in files of the pod, served to Envoy under Istio's names and anew when the files change.
+
+`file-cert:CERT~KEY` is a certificate chain with its key, `file-root:CA` what to verify others with.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from weft.adapters import sds_server
+from weft.pki import credentials
+from weft.pki.credentials import CredentialError
+
+CERTIFICATE, ROOT = "file-cert:", "file-root:"
+
+_log = logging.getLogger("weft.agent.files")
+_LOOK_SECONDS = 1.0  # mounted Secrets change once a minute at most; a look costs some microseconds
+
+
+class FileSecrets:
+    """Keeps what Envoy asks for by the names of files as the files are."""
+
+    def __init__(self, secrets: sds_server.Secrets) -> None:
+        self._secrets = secrets
+        self._seen: dict[str, tuple[bytes, ...]] = {}
+        self._troubles: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Look at the files that are asked for, without end."""
+        while True:
+            asked = self._secrets.asked
+            names = [name for name in sorted(self._secrets.names) if name.startswith((CERTIFICATE, ROOT))]
+            bodies = {name: body for name in names if (body := self._look(name))}
+            if bodies:
+                self._secrets.publish(bodies)
+            if names:
+                await _either(asked, _LOOK_SECONDS)
+            else:
+                await asked.wait()
+
+    def _look(self, name: str) -> bytes | None:
+        """The secret, where its files are new. What Envoy has is kept while they are missing or do not fit."""
+        try:
+            contents = tuple(path.read_bytes() for path in _paths(name))
+            if self._seen.get(name) == contents:
+                return None
+            body = _secret(name, [content.decode("ascii", "replace") for content in contents])
+        except OSError as error:
+            self._say(name, f"{error.filename}: {error.strerror}")
+            return None
+        except CredentialError as error:
+            self._say(name, str(error))
+            return None
+        self._troubles.pop(name, None)
+        self._seen[name] = contents
+        _log.info("%s is read", name)
+        return body
+
+    def _say(self, name: str, trouble: str) -> None:
+        """Log a trouble once, however long it lasts."""
+        if self._troubles.get(name) != trouble:
+            self._troubles[name] = trouble
+            _log.error("%s cannot be served: %s. Check the volume that it is mounted from", name, trouble)
+
+
+def _paths(name: str) -> Iterable[Path]:
+    return [Path(part) for part in name.partition(":")[2].split("~")]
+
+
+def _secret(name: str, texts: list[str]) -> bytes:
+    match name.partition(":")[0], texts:
+        case "file-cert", [chain, key]:
+            pair = credentials.pair(chain, key)
+            return sds_server.certificate(name, pair.chain, pair.key)
+        case "file-root", [roots]:
+            return sds_server.roots(name, credentials.roots(roots))
+        case "file-root", [roots, crl]:
+            return sds_server.roots(name, credentials.roots(roots), credentials.crl(crl))
+        case _:
+            raise CredentialError(f"the name is neither {CERTIFICATE}CERT~KEY nor {ROOT}CA")
+
+
+async def _either(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
