@@ -13,7 +13,7 @@ from weft.model.routing import HostRoutes, HttpRoute, MatchKind, RequestMatch
 from weft.model.routing_rule import RoutingRule
 from weft.model.server_tls import ServerMode
 from weft.model.stream_resolution import destinations, matches
-from weft.model.streams import Atom, StreamMatch, StreamRoute, left_of
+from weft.model.streams import StreamMatch, StreamRoute, disjoint
 from weft.model.view import ServiceView
 
 
@@ -190,13 +190,11 @@ def _asked(placed: Placed, services: tuple[ServiceView, ...]) -> Iterator[Chain]
 
 def distinct(chains: Iterable[Chain]) -> Iterator[Chain]:
     """The chains, each left with what no earlier one matches."""
-    taken: set[Atom] = set()
-    for chain in chains:
-        if isinstance(chain.handler, Asked):
-            yield chain
-            continue
-        for match in left_of(chain.match, taken):
-            handler = (
-                replace(chain.handler, match=match) if isinstance(chain.handler, StreamRoute) else chain.handler
-            )
-            yield replace(chain, match=match, handler=handler)
+    listed = list(chains)
+    yield from (chain for chain in listed if isinstance(chain.handler, Asked))
+    matched = [chain for chain in listed if not isinstance(chain.handler, Asked)]
+    for index, match in disjoint([chain.match for chain in matched]):
+        chain, handler = matched[index], matched[index].handler
+        if isinstance(handler, StreamRoute):
+            handler = replace(handler, match=match)
+        yield replace(chain, match=match, handler=handler)
