@@ -11,6 +11,8 @@ from weft.model.routing import Retries
 from weft.model.traffic import ConnectionPool, OutlierDetection
 
 NO_LIMITS: Final = ConnectionPool()
+_SILENCE: Final = timedelta(seconds=5)
+_HTTP_SILENCE: Final = timedelta(minutes=1)
 
 
 class OutboundPolicy(StrEnum):
@@ -145,6 +147,16 @@ class MeshConfig:
     discovery: tuple[Selector, ...] = ()
     ingress: IngressSettings = IngressSettings()
     default_config: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def silence(self) -> timedelta:
+        """How long a client may be silent on a port that may speak anything."""
+        return _SILENCE if self.detection_timeout is None else self.detection_timeout
+
+    @property
+    def http_silence(self) -> timedelta:
+        """The same on ports of HTTP services, where a silent client more likely connects ahead of its requests."""
+        return _HTTP_SILENCE if self.detection_timeout is None else self.detection_timeout
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a namespace with these labels is one that the mesh looks at."""
