@@ -182,27 +182,31 @@ def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
 
 def simulated(request: Request, seen: View) -> simulate.Outcome:
     """What becomes of the request by the resources that Envoy gets."""
-    return simulate.simulate(_asked(request, seen), Generator().resources(seen))
+    return simulate.simulate(asked(request, seen), Generator().resources(seen))
 
 
 def route(request: Request, seen: View) -> dict[str, Any]:
     """The route that takes the request, as Envoy's JSON."""
-    asked, resources = _asked(request, seen), Generator().resources(seen)
-    found = simulate.simulate(asked, resources)
+    wanted, resources = asked(request, seen), Generator().resources(seen)
+    found = simulate.simulate(wanted, resources)
     table = route_pb2.RouteConfiguration.FromString(resources[ROUTE][found.table].body)
     host = next(each for each in table.virtual_hosts if each.name == found.virtual_host)
-    taken = next(each for each in host.routes if matches(each.match, asked))
+    taken = next(each for each in host.routes if matches(each.match, wanted))
     return json_format.MessageToDict(taken)
 
 
-def _asked(request: Request, seen: View) -> simulate.Request:
+def asked(request: Request, seen: View) -> simulate.Request:
+    """The request as the simulator takes it."""
     host = fqdn(request.address, seen.proxy.namespace)
     service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
         address=service.addresses[0],
         port=request.port,
-        host=dict(request.headers).get("host", request.address),
+        # clients leave out the port only if it is the scheme's own
+        host=dict(request.headers).get(
+            "host", request.address if request.port == 80 else f"{request.address}:{request.port}"
+        ),
         path=f"{request.path}?{query}" if query else request.path,
         method=request.method,
         headers=request.headers,
@@ -216,14 +220,14 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     aborted = outcome.abort.percent if outcome.abort else 0.0
     found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        key = _cluster(each.cluster)
+        key = cluster_key(each.cluster)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
     return _rounded(found)
 
 
 def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     """An outcome's mirrors as cases write them."""
-    return _rounded({_cluster(each.cluster): each.percent for each in outcome.mirrors})
+    return _rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
 
 
 def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
@@ -238,7 +242,8 @@ def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, st
     return headers
 
 
-def _cluster(name: str) -> str:
+def cluster_key(name: str) -> str:
+    """A cluster as cases write it; 503 for the one that has no endpoint."""
     _, _, rest = name.partition("outbound|")
     if not rest:
         return "503"
