@@ -75,6 +75,7 @@ VALIDATINGWEBHOOKS = Kind(
     namespaced=False,
 )
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
+SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
