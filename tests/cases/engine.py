@@ -12,7 +12,13 @@ A case is a file with
   that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
+- `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
+  as Envoy's JSON has it, null for one that must not be there;
+- `filters`: by the name of a listener, the names of its HTTP filters in their order;
 - `problems`: codes with the fields they name, all of them and no others.
+
+Where EnvoyFilters change the way of requests, `patched: true` says that the model alone cannot answer; a request
+that meets something which the simulator does not understand names it in `simulator`.
 
 Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
 (`in_envoy`).
@@ -61,6 +67,7 @@ class Request:
     answer: dict[str, Any] = field(default_factory=dict)
     mirrors: tuple[tuple[str, float], ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
+    simulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,9 @@ class Case:
     policies: dict[str, dict[str, list[str]]]
     clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    patched: bool = False
 
 
 def files() -> list[Path]:
@@ -91,11 +101,22 @@ def load(path: Path) -> Case:
         namespace=client.get("namespace", "default"),
         address="10.244.0.99",
         labels=tuple(sorted(client.get("labels", {}).items())),
+        metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
     requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
     clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
     seen = view(snapshot, proxy)
-    return Case(snapshot, seen, requests, body.get("policies", {}), clusters, body.get("problems"))
+    return Case(
+        snapshot=snapshot,
+        view=seen,
+        requests=requests,
+        policies=body.get("policies", {}),
+        clusters=clusters,
+        problems=body.get("problems"),
+        resources=body.get("resources", {}),
+        filters=body.get("filters", {}),
+        patched=body.get("patched", False),
+    )
 
 
 def _request(body: dict[str, Any], namespace: str) -> Request:
@@ -116,6 +137,7 @@ def _request(body: dict[str, Any], namespace: str) -> Request:
         answer=body.get("answer", {}),
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
         route=body.get("route", {}),
+        simulator=body.get("simulator", ""),
     )
 
 

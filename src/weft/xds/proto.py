@@ -8,6 +8,7 @@ from typing import Any
 
 address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
 base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
+bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
 cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")

@@ -68,7 +68,7 @@ async def run(settings: Settings) -> None:
             metrics=metrics,
             monotonic=time.monotonic,
         )
-        watching = Watching(kube, store, discovery.changed)
+        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
         problems = ProblemLog(lambda: store.snapshot().problems)
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
@@ -164,7 +164,7 @@ def _described(problem: Problem) -> dict[str, Any]:
 
 async def _mesh_config(kube: Kube, namespace: str) -> dict[str, Any]:
     try:
-        return await kube.get(CONFIGMAPS, "istio", namespace)
+        return await kube.get(CONFIGMAPS, config.MESH_CONFIG_MAP, namespace)
     except ApiError as error:
         if error.code == 404:
             return {}
