@@ -15,7 +15,13 @@ A case is a file with
 - `spread`: by destination, the share of its requests in percent by endpoint, named by its address;
 - `secured`: by destination, the TLS towards its endpoints: `sni`, `certificate` and `roots` (the secrets), `names`
   (of which the certificate must be for one); null for plaintext;
+- `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
+  as Envoy's JSON has it, null for one that must not be there;
+- `filters`: by the name of a listener, the names of its HTTP filters in their order;
 - `problems`: codes with the fields they name, all of them and no others.
+
+Where EnvoyFilters change the way of requests, `patched: true` says that the model alone cannot answer; a request
+that meets something which the simulator does not understand names it in `simulator`.
 
 Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
 (`in_envoy`).
@@ -64,6 +70,7 @@ class Request:
     answer: dict[str, Any] = field(default_factory=dict)
     mirrors: tuple[tuple[str, float], ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
+    simulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,11 @@ class Case:
     policies: dict[str, dict[str, list[str]]]
     clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
-    spread: dict[str, dict[str, float]]
-    secured: dict[str, dict[str, Any] | None]
+    spread: dict[str, dict[str, float]] = field(default_factory=dict)
+    secured: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    patched: bool = False
 
 
 def files() -> list[Path]:
@@ -99,6 +109,7 @@ def load(path: Path) -> Case:
         kind=ProxyKind(client.get("kind", "sidecar")),
         locality=client.get("locality", ""),
         node=client.get("node", ""),
+        metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
     requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
 
@@ -115,6 +126,9 @@ def load(path: Path) -> Case:
         problems=body.get("problems"),
         spread=by_destination("spread"),
         secured=by_destination("secured"),
+        resources=body.get("resources", {}),
+        filters=body.get("filters", {}),
+        patched=body.get("patched", False),
     )
 
 
@@ -136,6 +150,7 @@ def _request(body: dict[str, Any], namespace: str) -> Request:
         answer=body.get("answer", {}),
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
         route=body.get("route", {}),
+        simulator=body.get("simulator", ""),
     )
 
 
@@ -202,27 +217,31 @@ def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
 
 def simulated(request: Request, seen: View) -> simulate.Outcome:
     """What becomes of the request by the resources that Envoy gets."""
-    return simulate.simulate(_asked(request, seen), Generator().resources(seen))
+    return simulate.simulate(asked(request, seen), Generator().resources(seen))
 
 
 def route(request: Request, seen: View) -> dict[str, Any]:
     """The route that takes the request, as Envoy's JSON."""
-    asked, resources = _asked(request, seen), Generator().resources(seen)
-    found = simulate.simulate(asked, resources)
+    wanted, resources = asked(request, seen), Generator().resources(seen)
+    found = simulate.simulate(wanted, resources)
     table = route_pb2.RouteConfiguration.FromString(resources[ROUTE][found.table].body)
     host = next(each for each in table.virtual_hosts if each.name == found.virtual_host)
-    taken = next(each for each in host.routes if matches(each.match, asked))
+    taken = next(each for each in host.routes if matches(each.match, wanted))
     return json_format.MessageToDict(taken)
 
 
-def _asked(request: Request, seen: View) -> simulate.Request:
+def asked(request: Request, seen: View) -> simulate.Request:
+    """The request as the simulator takes it."""
     host = fqdn(request.address, seen.proxy.namespace)
     service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
         address=service.addresses[0],
         port=request.port,
-        host=dict(request.headers).get("host", request.address),
+        # clients leave out the port only if it is the scheme's own
+        host=dict(request.headers).get(
+            "host", request.address if request.port == 80 else f"{request.address}:{request.port}"
+        ),
         path=f"{request.path}?{query}" if query else request.path,
         method=request.method,
         headers=request.headers,
@@ -236,14 +255,14 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     aborted = outcome.abort.percent if outcome.abort else 0.0
     found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        key = _cluster(each.cluster)
+        key = cluster_key(each.cluster)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
     return _rounded(found)
 
 
 def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     """An outcome's mirrors as cases write them."""
-    return _rounded({_cluster(each.cluster): each.percent for each in outcome.mirrors})
+    return _rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
 
 
 def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
@@ -258,7 +277,8 @@ def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, st
     return headers
 
 
-def _cluster(name: str) -> str:
+def cluster_key(name: str) -> str:
+    """A cluster as cases write it; 503 for the one that has no endpoint."""
     _, _, rest = name.partition("outbound|")
     if not rest:
         return "503"

@@ -84,6 +84,7 @@ class SliceEndpoint(Partial, frozen=True):
     conditions: Conditions = Conditions()
     target_ref: TargetRef | None = None
     node_name: str | None = None
+    hostname: str | None = None
 
 
 class SlicePort(Partial, frozen=True):
@@ -127,11 +128,19 @@ class PodSpec(Partial, frozen=True):
     init_containers: tuple[Container, ...] | None = None
 
 
+class PodCondition(Partial, frozen=True):
+    """One condition of a Pod."""
+
+    type: str = ""
+    status: str = ""
+
+
 class PodStatus(Partial, frozen=True):
-    """A Pod's address."""
+    """A Pod's address and state."""
 
     pod_ip: str = msgspec.field(default="", name="podIP")
     phase: str = ""
+    conditions: tuple[PodCondition, ...] | None = None
 
 
 class Pod(Partial, frozen=True):

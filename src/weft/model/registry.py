@@ -5,50 +5,43 @@ very same object, so that everything built on it can be kept.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
 
 from weft.api import kubernetes as api
+from weft.api.service_entry import ServiceEntry
+from weft.api.workload_entry import WorkloadEntry
+from weft.base.names import service_host
+from weft.model.entry_services import EntryServices
 from weft.model.kubernetes import (
     SERVICE_NAME,
     Listing,
     Places,
     Workload,
     endpoints,
+    is_pod_ready,
     listing,
     nearness,
     pods_of,
     workload,
 )
 from weft.model.locality import Nearness, locality, node_locality
-from weft.model.services import Endpoint, Service
+from weft.model.registered import Key, Registered
+from weft.model.service_entries import entry_rule
+from weft.model.services import Endpoint
+from weft.model.tables import put, relate
+from weft.model.workload_entries import EntryWorkload, entry_workload
 
-Key = tuple[str, str]
-"""Namespace and name."""
-T = TypeVar("T")
-K = TypeVar("K", Key, str)
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A service with its endpoints, one tuple for each port in order."""
-
-    listing: Listing
-    endpoints: tuple[tuple[Endpoint, ...], ...]
-
-    @property
-    def service(self) -> Service:
-        """The service itself."""
-        return self.listing.service
+__all__ = ["Key", "Registered", "Registry"]
 
 
 class Registry:
-    """Services, EndpointSlices and Pods, joined."""
+    """Services, EndpointSlices and Pods, ServiceEntries and WorkloadEntries, joined."""
 
     def __init__(self, domain: str, trust_domain: str) -> None:
         self._domain = domain
         self._trust_domain = trust_domain
         self._listings: dict[Key, Listing] = {}
+        self._listings_in: dict[str, set[Key]] = {}
         self._slices: dict[Key, api.EndpointSlice] = {}
         self._slices_of: dict[Key, set[Key]] = {}
         self._users_of: dict[Key, set[Key]] = {}
@@ -56,22 +49,27 @@ class Registry:
         self._services: dict[Key, api.Service] = {}
         self._nodes: dict[str, str] = {}
         self._nearness: dict[str, Nearness] = {}
-        self._registered: dict[Key, Registered] = {}
+        self._entries = EntryServices()
+        self._sources: dict[Key, ServiceEntry] = {}
+        self._kubernetes: dict[str, Registered] = {}
+        self._registered: dict[str, Registered] = {}
         self._dirty: set[Key] = set()
         self._published: Mapping[str, Registered] = {}
         self._published_workloads: Mapping[Key, Workload] = {}
         self._workloads_changed = False
+        self._entries_changed = False
+        self._published_entries: tuple[ServiceEntry, ...] = ()
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
-        _put(self._services, key, source)
+        put(self._services, key, source)
         self._list(key)
 
     def put_namespace(self, key: Key, source: api.Namespace | None) -> None:
         """Take in a Namespace, or its deletion (None), for what its Services prefer."""
         name = key[1]
         wanted = Nearness.ANY if source is None else nearness(source.metadata.annotations, "", Nearness.ANY)
-        if _put(self._nearness, name, wanted if wanted is not Nearness.ANY else None):
+        if put(self._nearness, name, wanted if wanted is not Nearness.ANY else None):
             for service in [each for each in self._services if each[0] == name]:
                 self._list(service)
 
@@ -79,10 +77,11 @@ class Registry:
         """Take in a Node, or its deletion (None), for where it is."""
         name = key[1]
         place = "" if source is None else node_locality(source.metadata.labels or {})
-        if not _put(self._nodes, name, place or None):
+        if not put(self._nodes, name, place or None):
             return
         for pod, found in [each for each in self._workloads.items() if each[1].node == name]:
-            self._put_workload(pod, replace(found, locality=locality(dict(found.labels), place)))
+            moved = replace(found, locality=locality(dict(found.labels), place))
+            self._put_workload(pod, moved, ready=self._entries.is_ready(pod))
         for slice_key, each in self._slices.items():
             if any(endpoint.node_name == name for endpoint in each.endpoints or ()):
                 self._dirty.add(_service_of(slice_key, each))
@@ -90,7 +89,7 @@ class Registry:
     def put_slice(self, key: Key, source: api.EndpointSlice | None) -> None:
         """Take in an EndpointSlice, or its deletion (None)."""
         old = self._slices.get(key)
-        if not _put(self._slices, key, source):
+        if not put(self._slices, key, source):
             return
         for each, link in ((old, False), (source, True)):
             if each is not None:
@@ -99,17 +98,30 @@ class Registry:
     def put_pod(self, key: Key, source: api.Pod | None) -> None:
         """Take in a Pod, or its deletion (None)."""
         if source is None:
-            self._put_workload(key, None)
+            self._put_workload(key, None, ready=False)
         else:
             node = self._nodes.get(source.spec.node_name, "")
-            self._put_workload(key, workload(source, self._trust_domain, node))
+            self._put_workload(key, workload(source, self._trust_domain, node), ready=is_pod_ready(source))
 
-    def _put_workload(self, key: Key, new: Workload | None) -> None:
-        if not _put(self._workloads, key, new):
+    def _put_workload(self, key: Key, pod: Workload | None, *, ready: bool) -> None:
+        for each in self._entries.put_pod(key, pod, ready=ready):
+            self._touch_selectors(each)
+        if not put(self._workloads, key, pod):
             return
         self._workloads_changed = True
         for slice_key in self._users_of.get(key, ()):
             self._dirty.add(_service_of(slice_key, self._slices[slice_key]))
+
+    def put_service_entry(self, key: Key, source: ServiceEntry | None) -> None:
+        """Take in a ServiceEntry, or its deletion (None)."""
+        self._entries_changed |= put(self._sources, key, source)
+        self._entries.put_rule(key, None if source is None else entry_rule(source, self._trust_domain))
+
+    def put_workload_entry(self, key: Key, source: WorkloadEntry | None) -> None:
+        """Take in a WorkloadEntry, or its deletion (None)."""
+        new = None if source is None else entry_workload(source, self._trust_domain)
+        for each in self._entries.put_workload(key, new):
+            self._touch_selectors(each)
 
     def knows(self, kind: str, key: Key) -> bool:
         """Whether a Service, EndpointSlice or Pod of this name has been taken in."""
@@ -117,19 +129,32 @@ class Registry:
             "Service": self._listings,
             "EndpointSlice": self._slices,
             "Pod": self._workloads,
+            "ServiceEntry": self._sources,
+            "WorkloadEntry": self._entries.workloads,
         }
         return key in tables.get(kind, {})
 
     def services(self) -> Mapping[str, Registered]:
         """All services by hostname, sorted; the same mapping as before if none has changed."""
-        changed = False
+        hosts = {service_host(name, namespace, self._domain) for namespace, name in self._dirty}
         for key in self._dirty:
-            changed |= _put(self._registered, key, self._join(key))
+            put(self._kubernetes, service_host(key[1], key[0], self._domain), self._join(key))
         self._dirty.clear()
+        hosts |= self._entries.dirty
+        self._entries.dirty.clear()
+        changed = False
+        for host in hosts:
+            changed |= put(self._registered, host, self._of_host(host))
         if changed:
-            ordered = sorted(self._registered.values(), key=lambda each: each.service.hostname)
-            self._published = {each.service.hostname: each for each in ordered}
+            self._published = dict(sorted(self._registered.items()))
         return self._published
+
+    def entries(self) -> tuple[ServiceEntry, ...]:
+        """All ServiceEntries; the same tuple as before if none has changed."""
+        if self._entries_changed:
+            self._published_entries = tuple(self._sources.values())
+            self._entries_changed = False
+        return self._published_entries
 
     def workloads(self) -> Mapping[Key, Workload]:
         """All pods; the same mapping as before if none has changed."""
@@ -141,43 +166,60 @@ class Registry:
     def _list(self, key: Key) -> None:
         source = self._services.get(key)
         prefers = self._nearness.get(key[0], Nearness.ANY)
-        if _put(self._listings, key, None if source is None else listing(source, self._domain, prefers)):
+        if put(self._listings, key, None if source is None else listing(source, self._domain, prefers)):
             self._dirty.add(key)
+            relate(self._listings_in, key[0], key, link=source is not None)
 
     def _join(self, key: Key) -> Registered | None:
         listed = self._listings.get(key)
         if listed is None:
             return None
         slices = [self._slices[each] for each in sorted(self._slices_of.get(key, ()))]
-        return Registered(listed, endpoints(listed, slices, Places(self._workloads, self._nodes)))
+        made = endpoints(listed, slices, Places(self._workloads, self._nodes))
+        selected = self._entries.selected(key[0], listed.selector) if listed.selector else ()
+        return Registered(listed, _with_entries(listed, made, selected))
+
+    def _of_host(self, host: str) -> Registered | None:
+        own, entries = self._kubernetes.get(host), self._entries.of(host)
+        if own is not None and entries:
+            return replace(own, others=entries, left_out=self._entries.hides(host))
+        if own is None and entries:
+            return replace(entries[0], others=entries[1:]) if entries[1:] else entries[0]
+        return own
+
+    def _touch_selectors(self, entry: EntryWorkload) -> None:
+        """Mark the Services whose selectors fit a WorkloadEntry."""
+        labels = set(entry.labels)
+        for key in self._listings_in.get(entry.namespace, ()):
+            selector = self._listings[key].selector
+            if selector and set(selector) <= labels:
+                self._dirty.add(key)
 
     def _link(self, key: Key, source: api.EndpointSlice, *, link: bool) -> None:
         service = _service_of(key, source)
         self._dirty.add(service)
-        _relate(self._slices_of, service, key, link=link)
+        relate(self._slices_of, service, key, link=link)
         for pod in pods_of((source,)):
-            _relate(self._users_of, pod, key, link=link)
+            relate(self._users_of, pod, key, link=link)
 
 
-def _put(table: dict[K, T], key: K, value: T | None) -> bool:
-    """Set or drop a value; whether that changed anything."""
-    old = table.get(key)
-    if old == value:
-        return False
-    if value is None:
-        del table[key]
-    else:
-        table[key] = value
-    return True
+def _with_entries(
+    listed: Listing, found: tuple[tuple[Endpoint, ...], ...], entries: tuple[EntryWorkload, ...]
+) -> tuple[tuple[Endpoint, ...], ...]:
+    """The endpoints of each port with those of the WorkloadEntries that the Service selects.
 
-
-def _relate(table: dict[Key, set[Key]], one: Key, other: Key, *, link: bool) -> None:
-    if link:
-        table.setdefault(one, set()).add(other)
-        return
-    table.get(one, set()).discard(other)
-    if not table.get(one):
-        table.pop(one, None)
+    An entry's port is the one that it gives under the name of the Service's port, or of its target port; a numeric
+    target needs none.
+    """
+    if not entries:
+        return found
+    joined = []
+    for port, target, known in zip(listed.service.ports, listed.targets, found, strict=True):
+        names = (port.name, *((target,) if isinstance(target, str) else ()))
+        fallback = target if isinstance(target, int) else 0
+        more = [each.endpoint(number) for each in entries if (number := each.port(*names) or fallback)]
+        joined.append(tuple(sorted((*known, *more), key=lambda each: (each.address, each.port))))
+    return tuple(joined)
 
 
 def _service_of(key: Key, source: api.EndpointSlice) -> Key:

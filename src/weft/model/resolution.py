@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from weft.api import codes
+from weft.api.virtual_service_checks import MESH
 from weft.base.names import nearest
-from weft.model.clients import Client, is_visible
+from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
+from weft.model.envoy_filters import EnvoyFilters
+from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
@@ -38,11 +41,14 @@ class Directory:
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
     destination_rules: DestinationRules
+    envoy_filters: EnvoyFilters
+    gateways: Gateways
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""
         found = self.services.get(hostname)
-        return found.service if found and is_visible(found.listing.export_to, namespace) else None
+        seen = found.seen_from(namespace) if found else None
+        return seen.service if seen else None
 
     def traffic_rules(self, service: Service, client: Client) -> tuple[TrafficRule, ...]:
         """The DestinationRules in force for a service."""
@@ -81,19 +87,26 @@ def host_routes(
     """
     speaks_http = port.protocol.is_http or port.protocol is Protocol.AUTO
     if rule is not None and speaks_http:
-        routes = tuple(
-            replace(
-                each.route,
-                matches=matches,
-                destinations=destinations(each, port.number, client, directory),
-                mirrors=mirrors(each, port.number, client, directory),
-            )
-            for each in rule.routes
-            if (matches := each.matches(client, port.number)) is not None
-        )
+        routes = http_routes(rule, port.number, client, directory)
         if routes:
             return HostRoutes(routes, rule.full_name)
     return default_routes(service, port)
+
+
+def http_routes(
+    rule: RoutingRule, port: int, client: Client, directory: Directory, gateway: str = MESH
+) -> tuple[HttpRoute, ...]:
+    """The routes of a rule that requests of this client to this port, by this gateway, can take."""
+    return tuple(
+        replace(
+            each.route,
+            matches=matches,
+            destinations=destinations(each, port, client, directory),
+            mirrors=mirrors(each, port, client, directory),
+        )
+        for each in rule.routes
+        if (matches := each.matches(client, port, gateway)) is not None
+    )
 
 
 def default_routes(service: Service, port: ServicePort) -> HostRoutes:
@@ -166,11 +179,8 @@ def _no_host(target: Target, client: Client, directory: Directory) -> Missing:
 
 def host_hint(written: str, client: Client, directory: Directory) -> str:
     """The way out when a host is not found: the name that was probably meant, or what to create."""
-    visible = [
-        each.service
-        for each in directory.services.values()
-        if is_visible(each.listing.export_to, client.namespace)
-    ]
+    seen = (each.seen_from(client.namespace) for each in directory.services.values())
+    visible = [each.service for each in seen if each is not None]
     if "." in written:
         # web.shop is a full name to Istio, although DNS knows the service by it
         meant = next((each.hostname for each in visible if each.hostname.startswith(f"{written}.svc.")), "")

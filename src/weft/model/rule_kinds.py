@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.envoy_filters import EnvoyFilters, filter_rule
+from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
@@ -26,4 +28,8 @@ class RuleKind:
 RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "VirtualService": RuleKind("virtual_services", routing_rule, lambda rules, _: VirtualServices(rules)),
     "DestinationRule": RuleKind("destination_rules", traffic_rule, DestinationRules),
+    "EnvoyFilter": RuleKind(
+        "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
+    ),
+    "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

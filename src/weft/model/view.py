@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.patches import Patch
+from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Labels, Proxy, Service
 from weft.model.streams import StreamRoute
@@ -39,11 +41,14 @@ class ServiceView:
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
-    `client` are those of the proxy's labels that tell it from others of its namespace.
+    `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
+    changes of EnvoyFilters, in their order. `client` are those of its labels that set it apart.
     """
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
+    router: Router | None = None
+    patches: tuple[Patch, ...] = ()
     client: Labels = ()

@@ -70,7 +70,7 @@ def socket(config: Origination) -> Any:
 def _certificate(settings: ClientTls) -> Any:
     if settings.credential:
         return streamed(f"kubernetes://{settings.credential}")
-    return tls.secret(f"file-cert:{settings.certificate}~{settings.key}")
+    return tls.by_agent(f"file-cert:{settings.certificate}~{settings.key}")
 
 
 def _validation(config: Origination) -> Any:
@@ -83,7 +83,7 @@ def _validation(config: Origination) -> Any:
     if settings.credential:
         roots = streamed(f"kubernetes://{settings.credential}-cacert")
     else:
-        roots = tls.secret(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
+        roots = tls.by_agent(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
     return _Validation(default_validation_context=context, validation_context_sds_secret_config=roots)
 
 

@@ -48,6 +48,7 @@ class OutboundCluster:
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
     `credentials`: this client may ask for the Secret that its policy names. `weighted`: its localities have
     weights. `zones`: Envoy is to keep traffic in the client's zone.
+    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
     """
 
     hostname: str
@@ -66,15 +67,22 @@ class OutboundCluster:
     credentials: bool = False
     weighted: bool = False
     zones: ZoneAwareLb | None = None
+    passed_on: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """`outbound|80|v1|HOST`, or `outbound_.80_.v1_.HOST` for what is passed on."""
+        spell = names.sni if self.passed_on else names.outbound_cluster
+        return spell(self.hostname, self.port, self.subset)
 
     @property
     def origination(self) -> Origination | None:
         """TLS of the host's own, if the policy asks for it and this client can have what it takes."""
         settings = self.policy.tls
-        if not settings.mode.originates or (settings.credential and not self.credentials):
+        if self.passed_on or not settings.mode.originates or (settings.credential and not self.credentials):
             return None
         http = self.protocol.is_http or self.protocol is Protocol.AUTO
-        http2 = protocols.always_http2(self.protocol) or self.policy.pool.upgrade_to_http2
+        http2 = protocols.always_http2(self.protocol) or bool(self.policy.pool.upgrade_to_http2)
         one = "" if "*" in self.hostname else self.dns_name or self.hostname
         return Origination(settings, one, http, http2 and not self.policy.pool.use_client_protocol)
 
@@ -89,7 +97,7 @@ class InboundCluster:
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
     """The cluster `outbound|PORT|SUBSET|HOSTNAME`."""
-    name = names.outbound_cluster(config.hostname, config.port, config.subset)
+    name = config.cluster
     cluster = _base(name, config.policy)
     cluster_policies.apply(cluster, config.policy)
     _localities(cluster, config)
@@ -100,7 +108,8 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
         protocols.http_options(config.protocol, config.policy, config.origination)
     )
     _discover(cluster, config)
-    _secure(cluster, config)
+    if not config.passed_on:
+        _secure(cluster, config)
     if config.policy.proxy_protocol:
         _announce(cluster, config.policy.proxy_protocol)
     return encode.resource(CLUSTER, name, cluster)

@@ -17,8 +17,6 @@ from weft.xds.streams import Stream
 
 DETECTION_TIMEOUT = timedelta(seconds=5)
 """How long a connection may stay silent before it is taken for one in which the server speaks first."""
-HTTP_DETECTION_TIMEOUT = timedelta(minutes=1)
-"""The same on ports of HTTP services, where a silent client more likely connects ahead of its requests."""
 
 PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector finds in plaintext."""
@@ -117,12 +115,14 @@ def _streams(config: OutboundListener) -> Iterator[tuple[Stream, str]]:
 
 
 def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
-    """The chain of requests; and one for each block of addresses by which connections are told apart first."""
+    """The chain of requests; and one for the blocks of addresses by which connections are told apart first."""
     if not config.table:
         return
-    sniffed = (each.route.match.destinations for each in config.streams if each.sniffed)
-    for number, destinations in enumerate(dict.fromkeys(((), *sniffed))):
-        chain = f"outbound_{name}" + (f"_{number}" if number else "")
+    blocks = dict.fromkeys(
+        block for each in config.streams if each.sniffed for block in each.route.match.destinations
+    )
+    for destinations in ((), tuple(blocks)) if blocks else ((),):
+        chain = f"outbound_{name}" + ("_blocks" if destinations else "")
         match = streams.chain_match(StreamMatch(destinations=destinations))
         match.transport_protocol = "raw_buffer"
         match.application_protocols.extend(PLAIN_HTTP)

@@ -32,7 +32,28 @@ def sni(hostname: str, port: int, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset}_.{hostname}"
 
 
+def secret(name: str) -> str:
+    """A Secret in the namespace of the proxy's pod, as istiod gives it: `kubernetes://NAME`."""
+    return name if "://" in name else f"kubernetes://{name}"
+
+
+def file_certificate(path: str, key: str) -> str:
+    """A certificate in files of the pod, as the agent gives it: `file-cert:CHAIN~KEY`."""
+    return f"file-cert:{path}~{key}"
+
+
+def file_roots(path: str) -> str:
+    """Roots in a file of the pod, as the agent gives them: `file-root:PATH`."""
+    return f"file-root:{path}"
+
+
 def config_path(rule: str, kind: str) -> str:
     """Where a rule lives in the Kubernetes API. `rule` is `name.namespace`, `kind` such as `virtual-service`."""
     name, _, namespace = rule.rpartition(".")  # a namespace holds no dot, a name may
     return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}"
+
+
+def port_of(name: str) -> int:
+    """The port in the name of a cluster, or of an inbound route table; 0 where it has none."""
+    parts = name.split("|")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0

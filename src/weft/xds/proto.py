@@ -8,6 +8,7 @@ from typing import Any
 
 address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
 base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
+bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
 client_side_weighted_round_robin_pb2: Any = import_module(
     "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.client_side_weighted_round_robin_pb2"
@@ -17,6 +18,13 @@ common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
 config_source_pb2: Any = import_module("envoy.config.core.v3.config_source_pb2")
 cors_pb2: Any = import_module("envoy.extensions.filters.http.cors.v3.cors_pb2")
+dns_cache_pb2: Any = import_module("envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2")
+dynamic_forward_proxy_cluster_pb2: Any = import_module(
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2"
+)
+dynamic_forward_proxy_filter_pb2: Any = import_module(
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2"
+)
 early_header_mutation_pb2: Any = import_module(
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2"
 )
@@ -24,6 +32,7 @@ endpoint_components_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_
 endpoint_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_pb2")
 extension_pb2: Any = import_module("envoy.config.core.v3.extension_pb2")
 fault_pb2: Any = import_module("envoy.extensions.filters.http.fault.v3.fault_pb2")
+grpc_web_pb2: Any = import_module("envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2")
 grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
 header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
 hash_policy_pb2: Any = import_module("envoy.type.v3.hash_policy_pb2")
@@ -53,6 +62,9 @@ route_pb2: Any = import_module("envoy.config.route.v3.route_pb2")
 router_pb2: Any = import_module("envoy.extensions.filters.http.router.v3.router_pb2")
 secret_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.secret_pb2")
 set_filter_state_pb2: Any = import_module("envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2")
+sni_dynamic_forward_proxy_pb2: Any = import_module(
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2"
+)
 string_pb2: Any = import_module("envoy.type.matcher.v3.string_pb2")
 substitution_format_string_pb2: Any = import_module("envoy.config.core.v3.substitution_format_string_pb2")
 tcp_proxy_pb2: Any = import_module("envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2")

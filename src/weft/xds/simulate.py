@@ -21,6 +21,7 @@ from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
 from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
 from weft.xds.simulate_match import Request, matches, virtual_host
+from weft.xds.simulate_path import path_seen
 from weft.xds.understood import NotUnderstoodError, require
 
 __all__ = [
@@ -120,7 +121,10 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             return Outcome(listener.name, rule=rule, shares=shares, tunnel=_tunnel(proxy))
         if each.name == HTTP_FILTER:
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            return _routed(listener.name, manager.rds.route_config_name, request, resources)
+            path = path_seen(manager, request.path)
+            if path is None:
+                return Outcome(listener.name, manager.rds.route_config_name, status=400)
+            return _routed(listener.name, manager.rds.route_config_name, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 

@@ -56,7 +56,7 @@ def plaintext() -> Any:
 
 
 def socket(context: Any) -> Any:
-    """The transport socket of a TLS context."""
+    """The transport socket of a DownstreamTlsContext or an UpstreamTlsContext."""
     return base_pb2.TransportSocket(name=_TLS_SOCKET, typed_config=encode.packed(context))
 
 
@@ -74,18 +74,18 @@ def _san(*, exact: str = "", prefix: str = "") -> Any:
 def _common(names: list[Any], alpn: tuple[str, ...]) -> Any:
     combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names),
-        validation_context_sds_secret_config=secret(TRUST_ROOTS),
+        validation_context_sds_secret_config=by_agent(TRUST_ROOTS),
     )
     return tls_pb2.CommonTlsContext(
         tls_params=versions(),
         alpn_protocols=alpn,
-        tls_certificate_sds_secret_configs=[secret(WORKLOAD_CERTIFICATE)],
+        tls_certificate_sds_secret_configs=[by_agent(WORKLOAD_CERTIFICATE)],
         combined_validation_context=combined,
     )
 
 
-def secret(name: str) -> Any:
-    """A secret that the agent hands out."""
+def by_agent(name: str) -> Any:
+    """A secret that the agent beside the proxy hands out."""
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER)
     )

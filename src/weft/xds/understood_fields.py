@@ -18,14 +18,15 @@ envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
 application_protocols source_prefix_ranges
+envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
 {_LISTENER}.tls_inspector.v3.TlsInspector:
 
-{_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path stream_idle_timeout \
-upgrade_configs use_remote_address early_header_mutation_extensions forward_client_cert_details \
-set_current_client_cert_details server_header_transformation
+{_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
+stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
+forward_client_cert_details set_current_client_cert_details server_header_transformation
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
