@@ -19,6 +19,9 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.NAMESPACES,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
+    kinds.SERVICEENTRIES,
+    kinds.WORKLOADENTRIES,
+    kinds.WORKLOADGROUPS,
     kinds.ENVOYFILTERS,
 )
 
