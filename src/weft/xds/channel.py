@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds import protobuf
-from weft.xds.resource import ENDPOINT, Resource, changed_names
+from weft.xds.resource import ENDPOINT, EXTENSION, Resource, changed_names
 
 _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
@@ -241,10 +241,15 @@ class Channel:
 
     def _may_be_dropped(self, name: str) -> bool:
         """Whether the proxy is to be told that there is no such resource."""
-        if name in self.names:
+        if name not in self.names:
+            return name in self._believed
+        if self.type_url == ENDPOINT:
             # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
-            return self.type_url != ENDPOINT and self._believed.get(name) != _ABSENT
-        return name in self._believed
+            return False
+        if self.type_url == EXTENSION:
+            # the same for a filter's configuration: without it, connections that drain would answer with errors
+            return name not in self._believed
+        return self._believed.get(name) != _ABSENT
 
     def _doubt(self, names: Iterable[str]) -> None:
         self._cached = None
