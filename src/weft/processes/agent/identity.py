@@ -87,10 +87,8 @@ class Identity:
             dict.fromkeys(pem.certificate(c) for c in pem.load_certificates(filed + "\n" + held.roots))
         )
         self._secrets.publish(
-            {
-                WORKLOAD: sds_server.certificate(WORKLOAD, held.chain, held.key),
-                ROOTS: sds_server.roots(ROOTS, trusted),
-            }
+            secrets.certificate(WORKLOAD, held.chain, held.key),
+            secrets.roots(ROOTS, trusted),
         )
 
     async def _until_due(self, held: Held) -> None:
