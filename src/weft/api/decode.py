@@ -1,5 +1,6 @@
 """From a JSON object to a resource, or to the problems in the way. Bad input raises nothing."""
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -26,9 +27,9 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
 def decode(shape: type[T], obj: Mapping[str, Any]) -> T | tuple[Problem, ...]:
     """Read one object. What is wrong comes back as problems of severity Error, each with its field and a way out.
 
-    A rule's `status` is the server's business and is skipped.
+    Of a `status`, the server's business, only what the shape names is read; nonsense there is skipped.
     """
-    body = {key: value for key, value in obj.items() if key != "status"} if issubclass(shape, Shape) else obj
+    body = _readable(shape, obj) if issubclass(shape, Shape) else obj
     report = Report(place(shape.__name__, obj))
     try:
         value = msgspec.convert(body, shape)
@@ -63,6 +64,16 @@ def _checked(value: Resource) -> Iterator[Problem]:
         yield report.error("apiVersion", f'"{value.api_version}" is not a version of {name}.', hint)
     yield from kind.check(value, report)
     yield from _without_effect(getattr(value, "spec", None), "spec", report)
+
+
+def _readable(shape: type[Shape], obj: Mapping[str, Any]) -> dict[str, Any]:
+    body = dict(obj)
+    status = body.pop("status", None)
+    known = next((each.type for each in msgspec.structs.fields(shape) if each.name == "status"), None)
+    if status is not None and known is not None:
+        with contextlib.suppress(msgspec.ValidationError):
+            body["status"] = msgspec.convert(status, known)
+    return body
 
 
 def _misfits(shape: type[Any], body: Mapping[str, Any], report: Report) -> tuple[Problem, ...]:

@@ -126,11 +126,19 @@ class PodSpec(Partial, frozen=True):
     init_containers: tuple[Container, ...] | None = None
 
 
+class PodCondition(Partial, frozen=True):
+    """One condition of a Pod."""
+
+    type: str = ""
+    status: str = ""
+
+
 class PodStatus(Partial, frozen=True):
-    """A Pod's address."""
+    """A Pod's address and state."""
 
     pod_ip: str = msgspec.field(default="", name="podIP")
     phase: str = ""
+    conditions: tuple[PodCondition, ...] | None = None
 
 
 class Pod(Partial, frozen=True):

@@ -4,11 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from weft.api import destination_rule_checks, virtual_service_checks
+from weft.api import (
+    destination_rule_checks,
+    service_entry_checks,
+    virtual_service_checks,
+    workload_entry_checks,
+    workload_group_checks,
+)
 from weft.api.destination_rule import DestinationRule
 from weft.api.report import Report
+from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
 from weft.api.virtual_service import VirtualService
+from weft.api.workload_entry import WorkloadEntry
+from weft.api.workload_group import WorkloadGroup
 from weft.base.problem import Problem
 
 NETWORKING: Final = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
@@ -28,6 +37,9 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(ServiceEntry, service_entry_checks.check),
+        Kind(WorkloadEntry, workload_entry_checks.check),
+        Kind(WorkloadGroup, workload_group_checks.check),
     )
 }
 """By the name that objects have under `kind`."""

@@ -11,7 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from weft.api.destination_rule import DestinationRuleSpec
+from weft.api.service_entry import ServiceEntrySpec
 from weft.api.virtual_service import VirtualServiceSpec
+from weft.api.workload_entry import WorkloadEntrySpec
+from weft.api.workload_group import WorkloadGroupSpec
 from weft.install.schema import structural
 
 Column = tuple[str, str]
@@ -87,6 +90,7 @@ DEFINITIONS: Final = (
         "A service that the cluster itself does not know.",
         ("se",),
         (("Hosts", ".spec.hosts"), ("Location", ".spec.location"), ("Resolution", ".spec.resolution"), _AGE),
+        ServiceEntrySpec,
     ),
     Definition(
         "Sidecar", "sidecars", "networking.istio.io", _NETWORKING,
@@ -110,12 +114,12 @@ DEFINITIONS: Final = (
     Definition(
         "WorkloadEntry", "workloadentries", "networking.istio.io", _NETWORKING,
         "A workload outside the cluster, such as a virtual machine.",
-        ("we",), (_AGE, ("Address", ".spec.address")),
+        ("we",), (_AGE, ("Address", ".spec.address")), WorkloadEntrySpec,
     ),
     Definition(
         "WorkloadGroup", "workloadgroups", "networking.istio.io", _NETWORKING,
         "A template for workloads outside the cluster.",
-        ("wg",), (_AGE,),
+        ("wg",), (_AGE,), WorkloadGroupSpec,
     ),
 )  # fmt: skip
 """All kinds, by name."""

@@ -9,7 +9,7 @@ from weft.base.problem import At, Problem
 from weft.model import delegates
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
-from weft.model.registry import Registered
+from weft.model.registered import LeftOut, Registered
 from weft.model.resolution import Directory, Missing, host_hint, resolve
 from weft.model.routing_rule import RoutingRule
 
@@ -26,7 +26,16 @@ def problems(directory: Directory) -> tuple[Problem, ...]:
         found += routing_problems(rule, directory)
     for each in directory.destination_rules.rules:
         found += traffic_problems(each, directory)
+    for shared in directory.services.values():
+        found += (entry_problem(left) for each in shared.all for left in each.left_out)
     return ordered(found)
+
+
+def entry_problem(left: LeftOut) -> Problem:
+    """A ServiceEntry without effect for one of its hosts."""
+    report = Report(At(kind="ServiceEntry", namespace=left.namespace, name=left.name))
+    message = f"has no effect: {left.reason}."
+    return report.warning(left.field, message, "Take one of them out.", codes.SHADOWED)
 
 
 def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, ...]:

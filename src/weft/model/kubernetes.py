@@ -15,7 +15,7 @@ EXPORT_TO: Final = "networking.istio.io/exportTo"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 _POD_TEMPLATE_HASH: Final = "pod-template-hash"
 
-_PROTOCOLS: Final = {
+PROTOCOLS: Final = {
     "http": Protocol.HTTP,
     "http2": Protocol.HTTP2,
     "grpc": Protocol.GRPC,
@@ -33,7 +33,7 @@ _PROTOCOLS: Final = {
     "kubernetes.io/wss": Protocol.HTTPS,
 }
 # the server speaks first there (SMTP, DNS, MySQL, MongoDB): waiting for the client's bytes would stall it
-_SERVER_FIRST: Final = frozenset({25, 53, 3306, 27017})
+SERVER_FIRST: Final = frozenset({25, 53, 3306, 27017})
 _CRONJOB_RUN: Final = re.compile(r"-\d{8,10}$")
 
 
@@ -97,10 +97,10 @@ def protocol(port: api.ServicePort) -> Protocol:
         return Protocol.UDP
     name = (port.app_protocol or port.name).lower()
     prefixes = (name, "grpc-web" if name.startswith("grpc-web") else "", name.partition("-")[0])
-    found = next((_PROTOCOLS[each] for each in prefixes if each in _PROTOCOLS), None)
+    found = next((PROTOCOLS[each] for each in prefixes if each in PROTOCOLS), None)
     if found is not None:
         return found
-    return Protocol.TCP if port.port in _SERVER_FIRST else Protocol.AUTO
+    return Protocol.TCP if port.port in SERVER_FIRST else Protocol.AUTO
 
 
 def workload(pod: api.Pod, trust_domain: str) -> Workload:
@@ -122,6 +122,12 @@ def workload(pod: api.Pod, trust_domain: str) -> Workload:
         address=pod.status.pod_ip,
         ports=tuple(ports),
     )
+
+
+def is_pod_ready(pod: api.Pod) -> bool:
+    """Whether new requests may go to a pod that no slice tells of."""
+    told = any(each.type == "Ready" and each.status == "True" for each in pod.status.conditions or ())
+    return told and not pod.metadata.deletion_timestamp
 
 
 def endpoints(

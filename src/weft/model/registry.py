@@ -5,58 +5,66 @@ very same object, so that everything built on it can be kept.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import replace
 
 from weft.api import kubernetes as api
-from weft.model.kubernetes import SERVICE_NAME, Listing, Workload, endpoints, listing, pods_of, workload
-from weft.model.services import Endpoint, Service
+from weft.api.service_entry import ServiceEntry
+from weft.api.workload_entry import WorkloadEntry
+from weft.base.names import service_host
+from weft.model.entry_services import EntryServices
+from weft.model.kubernetes import (
+    SERVICE_NAME,
+    Listing,
+    Workload,
+    endpoints,
+    is_pod_ready,
+    listing,
+    pods_of,
+    workload,
+)
+from weft.model.registered import Key, Registered
+from weft.model.service_entries import entry_rule
+from weft.model.services import Endpoint
+from weft.model.tables import put, relate
+from weft.model.workload_entries import EntryWorkload, entry_workload
 
-T = TypeVar("T")
-Key = tuple[str, str]
-"""Namespace and name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A service with its endpoints, one tuple for each port in order."""
-
-    listing: Listing
-    endpoints: tuple[tuple[Endpoint, ...], ...]
-
-    @property
-    def service(self) -> Service:
-        """The service itself."""
-        return self.listing.service
+__all__ = ["Key", "Registered", "Registry"]
 
 
 class Registry:
-    """Services, EndpointSlices and Pods, joined."""
+    """Services, EndpointSlices and Pods, ServiceEntries and WorkloadEntries, joined."""
 
     def __init__(self, domain: str, trust_domain: str) -> None:
         self._domain = domain
         self._trust_domain = trust_domain
         self._listings: dict[Key, Listing] = {}
+        self._listings_in: dict[str, set[Key]] = {}
         self._slices: dict[Key, api.EndpointSlice] = {}
         self._slices_of: dict[Key, set[Key]] = {}
         self._users_of: dict[Key, set[Key]] = {}
         self._workloads: dict[Key, Workload] = {}
-        self._registered: dict[Key, Registered] = {}
+        self._entries = EntryServices()
+        self._sources: dict[Key, ServiceEntry] = {}
+        self._kubernetes: dict[str, Registered] = {}
+        self._registered: dict[str, Registered] = {}
         self._dirty: set[Key] = set()
         self._published: Mapping[str, Registered] = {}
         self._published_workloads: Mapping[Key, Workload] = {}
         self._workloads_changed = False
+        self._entries_changed = False
+        self._published_entries: tuple[ServiceEntry, ...] = ()
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
         new = None if source is None else listing(source, self._domain)
-        if _put(self._listings, key, new):
+        if put(self._listings, key, new):
             self._dirty.add(key)
+            relate(self._listings_in, key[0], key, link=new is not None)
 
     def put_slice(self, key: Key, source: api.EndpointSlice | None) -> None:
         """Take in an EndpointSlice, or its deletion (None)."""
         old = self._slices.get(key)
-        if not _put(self._slices, key, source):
+        if not put(self._slices, key, source):
             return
         for each, link in ((old, False), (source, True)):
             if each is not None:
@@ -64,11 +72,25 @@ class Registry:
 
     def put_pod(self, key: Key, source: api.Pod | None) -> None:
         """Take in a Pod, or its deletion (None)."""
-        if not _put(self._workloads, key, None if source is None else workload(source, self._trust_domain)):
+        pod = None if source is None else workload(source, self._trust_domain)
+        for each in self._entries.put_pod(key, pod, ready=source is not None and is_pod_ready(source)):
+            self._touch_selectors(each)
+        if not put(self._workloads, key, pod):
             return
         self._workloads_changed = True
         for slice_key in self._users_of.get(key, ()):
             self._dirty.add(_service_of(slice_key, self._slices[slice_key]))
+
+    def put_service_entry(self, key: Key, source: ServiceEntry | None) -> None:
+        """Take in a ServiceEntry, or its deletion (None)."""
+        self._entries_changed |= put(self._sources, key, source)
+        self._entries.put_rule(key, None if source is None else entry_rule(source, self._trust_domain))
+
+    def put_workload_entry(self, key: Key, source: WorkloadEntry | None) -> None:
+        """Take in a WorkloadEntry, or its deletion (None)."""
+        new = None if source is None else entry_workload(source, self._trust_domain)
+        for each in self._entries.put_workload(key, new):
+            self._touch_selectors(each)
 
     def knows(self, kind: str, key: Key) -> bool:
         """Whether a Service, EndpointSlice or Pod of this name has been taken in."""
@@ -76,19 +98,32 @@ class Registry:
             "Service": self._listings,
             "EndpointSlice": self._slices,
             "Pod": self._workloads,
+            "ServiceEntry": self._sources,
+            "WorkloadEntry": self._entries.workloads,
         }
         return key in tables.get(kind, {})
 
     def services(self) -> Mapping[str, Registered]:
         """All services by hostname, sorted; the same mapping as before if none has changed."""
-        changed = False
+        hosts = {service_host(name, namespace, self._domain) for namespace, name in self._dirty}
         for key in self._dirty:
-            changed |= _put(self._registered, key, self._join(key))
+            put(self._kubernetes, service_host(key[1], key[0], self._domain), self._join(key))
         self._dirty.clear()
+        hosts |= self._entries.dirty
+        self._entries.dirty.clear()
+        changed = False
+        for host in hosts:
+            changed |= put(self._registered, host, self._of_host(host))
         if changed:
-            ordered = sorted(self._registered.values(), key=lambda each: each.service.hostname)
-            self._published = {each.service.hostname: each for each in ordered}
+            self._published = dict(sorted(self._registered.items()))
         return self._published
+
+    def entries(self) -> tuple[ServiceEntry, ...]:
+        """All ServiceEntries; the same tuple as before if none has changed."""
+        if self._entries_changed:
+            self._published_entries = tuple(self._sources.values())
+            self._entries_changed = False
+        return self._published_entries
 
     def workloads(self) -> Mapping[Key, Workload]:
         """All pods; the same mapping as before if none has changed."""
@@ -103,35 +138,50 @@ class Registry:
             return None
         slices = [self._slices[each] for each in sorted(self._slices_of.get(key, ()))]
         made = endpoints(listed, slices, lambda namespace, name: self._workloads.get((namespace, name)))
-        return Registered(listed, made)
+        selected = self._entries.selected(key[0], listed.selector) if listed.selector else ()
+        return Registered(listed, _with_entries(listed, made, selected))
+
+    def _of_host(self, host: str) -> Registered | None:
+        own, entries = self._kubernetes.get(host), self._entries.of(host)
+        if own is not None and entries:
+            return replace(own, others=entries, left_out=self._entries.hides(host))
+        if own is None and entries:
+            return replace(entries[0], others=entries[1:]) if entries[1:] else entries[0]
+        return own
+
+    def _touch_selectors(self, entry: EntryWorkload) -> None:
+        """Mark the Services whose selectors fit a WorkloadEntry."""
+        labels = set(entry.labels)
+        for key in self._listings_in.get(entry.namespace, ()):
+            selector = self._listings[key].selector
+            if selector and set(selector) <= labels:
+                self._dirty.add(key)
 
     def _link(self, key: Key, source: api.EndpointSlice, *, link: bool) -> None:
         service = _service_of(key, source)
         self._dirty.add(service)
-        _relate(self._slices_of, service, key, link=link)
+        relate(self._slices_of, service, key, link=link)
         for pod in pods_of((source,)):
-            _relate(self._users_of, pod, key, link=link)
+            relate(self._users_of, pod, key, link=link)
 
 
-def _put(table: dict[Key, T], key: Key, value: T | None) -> bool:
-    """Set or drop a value; whether that changed anything."""
-    old = table.get(key)
-    if old == value:
-        return False
-    if value is None:
-        del table[key]
-    else:
-        table[key] = value
-    return True
+def _with_entries(
+    listed: Listing, found: tuple[tuple[Endpoint, ...], ...], entries: tuple[EntryWorkload, ...]
+) -> tuple[tuple[Endpoint, ...], ...]:
+    """The endpoints of each port with those of the WorkloadEntries that the Service selects.
 
-
-def _relate(table: dict[Key, set[Key]], one: Key, other: Key, *, link: bool) -> None:
-    if link:
-        table.setdefault(one, set()).add(other)
-        return
-    table.get(one, set()).discard(other)
-    if not table.get(one):
-        table.pop(one, None)
+    An entry's port is the one that it gives under the name of the Service's port, or of its target port; a numeric
+    target needs none.
+    """
+    if not entries:
+        return found
+    joined = []
+    for port, target, known in zip(listed.service.ports, listed.targets, found, strict=True):
+        names = (port.name, *((target,) if isinstance(target, str) else ()))
+        fallback = target if isinstance(target, int) else 0
+        more = [each.endpoint(number) for each in entries if (number := each.port(*names) or fallback)]
+        joined.append(tuple(sorted((*known, *more), key=lambda each: (each.address, each.port))))
+    return tuple(joined)
 
 
 def _service_of(key: Key, source: api.EndpointSlice) -> Key:

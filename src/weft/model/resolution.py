@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from weft.api import codes
 from weft.base.names import nearest
-from weft.model.clients import Client, is_visible
+from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
@@ -42,7 +42,8 @@ class Directory:
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""
         found = self.services.get(hostname)
-        return found.service if found and is_visible(found.listing.export_to, namespace) else None
+        seen = found.seen_from(namespace) if found else None
+        return seen.service if seen else None
 
     def traffic_rules(self, service: Service, client: Client) -> tuple[TrafficRule, ...]:
         """The DestinationRules in force for a service."""
@@ -159,11 +160,8 @@ def _no_host(target: Target, client: Client, directory: Directory) -> Missing:
 
 def host_hint(written: str, client: Client, directory: Directory) -> str:
     """The way out when a host is not found: the name that was probably meant, or what to create."""
-    visible = [
-        each.service
-        for each in directory.services.values()
-        if is_visible(each.listing.export_to, client.namespace)
-    ]
+    seen = (each.seen_from(client.namespace) for each in directory.services.values())
+    visible = [each.service for each in seen if each is not None]
     if "." in written:
         # web.shop is a full name to Istio, although DNS knows the service by it
         meant = next((each.hostname for each in visible if each.hostname.startswith(f"{written}.svc.")), "")

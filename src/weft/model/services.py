@@ -27,18 +27,32 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
-    """One port of a service. `number` is what clients dial."""
+    """One port of a service. `number` is what clients dial; `target`, if not 0, what is dialled in its place."""
 
     name: str
     number: int
     protocol: Protocol
+    target: int = 0
+
+
+class Resolution(StrEnum):
+    """How the endpoints of a service are found: known, as dialled, or by the DNS."""
+
+    STATIC = "STATIC"
+    NONE = "NONE"
+    DNS = "DNS"
+    DNS_ROUND_ROBIN = "DNS_ROUND_ROBIN"
+    DYNAMIC_DNS = "DYNAMIC_DNS"
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service of the registry. A headless service has no addresses.
 
-    `hostname` is the full name (`nginx.sidecar.svc.cluster.local`); `addresses` are cluster IPs.
+    `hostname` is the full name (`nginx.sidecar.svc.cluster.local`), for ServiceEntries perhaps `*.example.com`.
+    `addresses` are cluster IPs; of a ServiceEntry those that it names, ranges (CIDR) among them. Those that were
+    `allocated` to a host without any are dialled only by clients whose proxy answers their DNS queries.
+    `external`: outside the mesh. `subject_alt_names`: if any, the server's certificate must carry one of them.
     """
 
     hostname: str
@@ -48,6 +62,11 @@ class Service:
     ports: tuple[ServicePort, ...]
     headless: bool = False
     external_name: str = ""
+    resolution: Resolution = Resolution.STATIC
+    external: bool = False
+    allocated: tuple[str, ...] = ()
+    subject_alt_names: tuple[str, ...] = ()
+    kubernetes: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,10 @@ class Store:
                 self._registry.put_slice(key, value)
             case "Pod":
                 self._registry.put_pod(key, value)
+            case "ServiceEntry":
+                self._registry.put_service_entry(key, value)
+            case "WorkloadEntry":
+                self._registry.put_workload_entry(key, value)
             case _ if kind in RULE_KINDS:
                 rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
                 self._put_rule(kind, key, rule)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.base.names import host_matches, hosts_overlap
-from weft.model.clients import Client, is_visible
+from weft.model.clients import Client
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
 from weft.model.routing_rule import RoutingRule
@@ -83,16 +83,16 @@ class ViewMemo:
         """The services that live in a namespace, sorted by hostname."""
         if self._grouped[0] is not directory:
             groups: dict[str, list[Registered]] = {}
-            for each in directory.services.values():
+            for each in (one for shared in directory.services.values() for one in shared.all):
                 groups.setdefault(each.service.namespace, []).append(each)
             self._grouped = (directory, {name: tuple(group) for name, group in groups.items()})
         return self._grouped[1].get(namespace, ())
 
     def _first(self, directory: Directory, client: Client) -> dict[str, _Entry]:
         return {
-            hostname: self._entry(directory, each, client)
+            hostname: self._entry(directory, seen, client)
             for hostname, each in directory.services.items()
-            if is_visible(each.listing.export_to, client.namespace)
+            if (seen := each.seen_from(client.namespace)) is not None
         }
 
     def _next(self, directory: Directory, client: Client, last: _Listed) -> dict[str, _Entry]:
@@ -103,8 +103,8 @@ class ViewMemo:
             if hostname not in touched and (kept is None or touched.isdisjoint(kept.targets)):
                 if kept is not None:
                     entries[hostname] = kept
-            elif is_visible(each.listing.export_to, client.namespace):
-                entries[hostname] = self._entry(directory, each, client)
+            elif (seen := each.seen_from(client.namespace)) is not None:
+                entries[hostname] = self._entry(directory, seen, client)
         return entries
 
     def _changes(self, old: Directory, new: Directory) -> frozenset[str]:
