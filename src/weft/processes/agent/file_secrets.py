@@ -23,18 +23,18 @@ _LOOK_SECONDS = 1.0  # mounted Secrets change once a minute at most; a look cost
 class FileSecrets:
     """Keeps what Envoy asks for by the names of files as the files are."""
 
-    def __init__(self, secrets: sds_server.Secrets) -> None:
-        self._secrets = secrets
+    def __init__(self, served: sds_server.Secrets) -> None:
+        self._served = served
         self._seen: dict[str, tuple[bytes, ...]] = {}
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look at the files that are asked for, without end."""
         while True:
-            asked = self._secrets.asked
-            names = [name for name in sorted(self._secrets.names) if name.startswith((CERTIFICATE, ROOT))]
+            asked = self._served.asked
+            names = [name for name in sorted(self._served.names) if name.startswith((CERTIFICATE, ROOT))]
             if new := [secret for name in names if (secret := self._look(name))]:
-                self._secrets.publish(*new)
+                self._served.publish(*new)
             if names:
                 await _either(asked, _LOOK_SECONDS)
             else:

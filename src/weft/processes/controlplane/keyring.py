@@ -1,8 +1,8 @@
 """Kubernetes Secrets for gateways: looked for when a gateway asks, and given to none that may not read them.
 
 A gateway names what it wants over its configuration stream: `kubernetes://NAME` is a certificate with its key,
-`kubernetes://NAME-cacert` what clients are verified with. Only Secrets of its own namespace come into question, and
-only where its service account may get them. No other Secret is ever read.
+`kubernetes://NAME-cacert` what clients are verified with. Only Secrets of its own namespace come into question,
+and only where its service account may get them. No other Secret is ever read.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ _ABSENT: Mapping[str, str] = {}
 
 
 class Keyring:
-    """What gateways are served of the Secrets of their namespaces. `changed` is called when there is other trouble."""
+    """What gateways are served of their namespaces' Secrets. `changed` is called when there is other trouble."""
 
     def __init__(self, kube: Kube, changed: Callable[[], None]) -> None:
         self._kube, self._changed = kube, changed
@@ -169,18 +169,21 @@ class Keyring:
         places = _places(connection, name)
         if not places:
             return _why_never(connection, name)
+        reason = ""
         for place in places:
-            right = self._rights[_Right(_account(connection), place)].value
-            if right is None:
+            allowed = self._rights[_Right(_account(connection), place)].value
+            if allowed is None:
                 return None
-            if not right:
-                return f"its service account {_account(connection)} may not get the Secret {_shown(place)}"
+            if not allowed:
+                reason = f"its service account {_account(connection)} may not get the Secret {_shown(place)}"
+                continue
             data = self._watches[place].value if place in self._watches else None
             if data is None:
                 return None
             if data is not _ABSENT:
                 return self._read(place, name, data)
-        return f"there is no Secret {_shown(places[-1])}"
+            reason = f"there is no Secret {_shown(place)}"
+        return reason
 
     def _read(self, place: _Place, name: str, data: Mapping[str, str]) -> Resource | str:
         before = self._made.get((place, name))
