@@ -5,6 +5,7 @@ says which it was asked at, and what it saw.
 """
 
 import json
+import socket
 import subprocess
 import threading
 from collections import Counter
@@ -68,6 +69,14 @@ class _Server(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 65536
     place: Place
+
+    def handle(self) -> None:
+        first = self.connection.recv(1, socket.MSG_PEEK)
+        if first.isupper():
+            super().handle()
+        elif first:
+            # no HTTP: just say which server this is
+            self.wfile.write(f"{self.connection.getsockname()[0]}\n".encode())
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("content-length", "0")))

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from weft.adapters import resolv_conf
+from weft.adapters.dns import messages as dns_messages
 from weft.cluster import schedule
 from weft.cluster.apiserver import (
     decoding,
@@ -28,7 +30,8 @@ from weft.cluster.apiserver.rest import bodies, deadlines
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
-from weft.cluster.network import dns_messages
+from weft.processes.agent.name_feed import NameFeed
+from weft.xds import name_table
 
 CORPUS = Path(__file__).with_name("corpus")
 SCHEMAS = Schemas.bundled()
@@ -167,6 +170,10 @@ DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "page-token": (page_token, (StatusError,)),
     "deadline": (deadline, (StatusError,)),
     "dns": (dns_messages.parse, ()),
+    "resolv-conf": (lambda data: resolv_conf.parse(data.decode(errors="replace")), ()),
+    "name-table": (name_table.decode, (name_table.NameTableError,)),
+    "names-or-envoys": (NameFeed.is_about_names, ()),
+    "names-response": (NameFeed(lambda infos: None).take, ()),
 }
 CASES = [(folder.name, file) for folder in sorted(CORPUS.iterdir()) for file in sorted(folder.iterdir())]
 

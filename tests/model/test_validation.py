@@ -80,8 +80,8 @@ def test_a_rule_for_an_unknown_host_is_a_warning() -> None:
 
 
 def test_kinds_without_effect_are_stored_with_a_warning() -> None:
-    response = ask({"kind": "Gateway", "metadata": {"name": "edge"}}, CLUSTER)
-    assert response == {"uid": "7", "allowed": True, "warnings": ["Gateway is stored, but not acted on yet."]}
+    response = ask({"kind": "WasmPlugin", "metadata": {"name": "edge"}}, CLUSTER)
+    assert response == {"uid": "7", "allowed": True, "warnings": ["WasmPlugin is stored, but not acted on yet."]}
 
 
 def test_deletions_and_strangers_pass() -> None:

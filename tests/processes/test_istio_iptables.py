@@ -38,9 +38,9 @@ def istio_iptables(namespace: str, *argv: str) -> subprocess.CompletedProcess[st
     return run(namespace, sys.executable, "-m", "weft", "agent", "istio-iptables", *argv)
 
 
-def saved(namespace: str, variant: str) -> str:
-    """The nat table, without comments and counters."""
-    text = run(namespace, f"iptables-{variant}-save", "-t", "nat").stdout
+def saved(namespace: str, variant: str, table: str = "nat") -> str:
+    """A table, without comments and counters."""
+    text = run(namespace, f"iptables-{variant}-save", "-t", table).stdout
     lines = (line.partition(" [")[0] if line.startswith(":") else line for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if not line.startswith("#"))
 
@@ -87,6 +87,44 @@ def test_cleanup_leaves_nothing_of_ours(namespace: str, variant: str) -> None:
     assert "ISTIO" not in saved(namespace, variant)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_capture_of_dns_is_applied_once_and_taken_back_with_its_table(namespace: str, variant: str) -> None:
+    flags = ["--force-iptables-binary", variant]
+    for _ in range(2):
+        done = istio_iptables(namespace, *INJECTED, "--redirect-dns", "--capture-all-dns", *flags)
+        assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stderr
+    assert [line for line in saved(namespace, variant, "raw").splitlines() if line.startswith("-A")] == [
+        "-A PREROUTING -j ISTIO_INBOUND",
+        "-A OUTPUT -j ISTIO_OUTPUT_DNS",
+        "-A ISTIO_INBOUND -p udp -m udp --sport 53 -j CT --zone 1",
+        "-A ISTIO_OUTPUT_DNS -p udp -m udp --dport 53 -m owner --uid-owner 1337 -j CT --zone 1",
+        "-A ISTIO_OUTPUT_DNS -p udp -m udp --sport 15053 -m owner --uid-owner 1337 -j CT --zone 2",
+        "-A ISTIO_OUTPUT_DNS -p udp -m udp --dport 53 -m owner --gid-owner 1337 -j CT --zone 1",
+        "-A ISTIO_OUTPUT_DNS -p udp -m udp --sport 15053 -m owner --gid-owner 1337 -j CT --zone 2",
+        "-A ISTIO_OUTPUT_DNS -p udp -m udp --dport 53 -j CT --zone 2",
+    ]
+    assert "-A ISTIO_OUTPUT -j ISTIO_OUTPUT_DNS\n" in saved(namespace, variant)
+
+    assert istio_iptables(namespace, *INJECTED, *flags).returncode == 0
+    assert "ISTIO" not in saved(namespace, variant, "raw")
+    assert saved(namespace, variant) == WALKTHROUGH
+
+
+def test_dns_is_captured_where_the_pods_metadata_says_so(namespace: str) -> None:
+    said = run(
+        namespace,
+        *("env", "ISTIO_META_DNS_CAPTURE=true", sys.executable, "-m", "weft", "agent", "istio-iptables"),
+        *(*INJECTED, "--dry-run"),
+    )
+    servers = [
+        line.split()[1] for line in Path("/etc/resolv.conf").read_text().splitlines() if "nameserver" in line
+    ]
+    assert said.returncode == 0, said.stderr
+    expected = f"-A ISTIO_OUTPUT_DNS -d {servers[0]}/32 -p udp -m udp --dport 53 -j REDIRECT --to-ports 15053\n"
+    assert expected in said.stdout
+
+
 def test_the_variant_that_a_namespace_already_uses_is_used_again(namespace: str) -> None:
     assert istio_iptables(namespace, *INJECTED, "--force-iptables-binary", "legacy").returncode == 0
     done = istio_iptables(namespace, *INJECTED)
@@ -101,9 +139,9 @@ def test_a_dry_run_explains_and_changes_nothing(namespace: str) -> None:
 
 
 def test_a_flag_that_is_not_supported_fails_with_its_name(namespace: str) -> None:
-    done = istio_iptables(namespace, *INJECTED, "--redirect-dns")
+    done = istio_iptables(namespace, *INJECTED, "--drop-invalid")
     assert done.returncode == 1
-    assert done.stderr == "istio-iptables: --redirect-dns: this flag is not supported; leave it out\n"
+    assert done.stderr == "istio-iptables: --drop-invalid: this flag is not supported; leave it out\n"
     assert "ISTIO" not in saved(namespace, "nft")
 
 

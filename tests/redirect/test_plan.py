@@ -1,12 +1,13 @@
 """What a plan does to packets, by the interpreter, for any parameters."""
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.redirect.capture import EVERYTHING, Capture
+from weft.redirect.capture import EVERYTHING, Capture, Resolvers
 from weft.redirect.decide import Captured, Packet, Untouched, inbound, outbound
 from weft.redirect.plan import plan
 
@@ -77,6 +78,47 @@ def test_udp_is_never_captured(capture: Capture, address: IPv4Address, port: int
     packet = Packet(POD, address, port, tcp=False, uid=uid, gid=uid)
     assert isinstance(inbound(packet, plan(capture)), Untouched)
     assert isinstance(outbound(packet, plan(capture)), Untouched)
+
+
+RESOLVER = IPv4Address("10.96.0.10")
+transports = st.sampled_from(["tcp", "udp"])
+resolvers = st.just(EVERYTHING) | st.just((RESOLVER,)) | st.just((IPv4Address("127.0.0.53"), RESOLVER))
+
+
+@given(captures, resolvers, users, transports)
+def test_an_applications_query_goes_to_the_proxy_unless_its_port_is_excluded(
+    capture: Capture, asked: Resolvers, uid: int, transport: str
+) -> None:
+    rules = plan(replace(capture, resolvers=asked))
+    decision = outbound(Packet(POD, RESOLVER, 53, tcp=transport == "tcp", uid=uid, gid=uid), rules)
+    if transport == "tcp" and 53 in capture.excluded_outbound_ports:
+        assert isinstance(decision, Untouched)
+    else:
+        assert isinstance(decision, Captured)
+        assert decision.port == 15053
+
+
+@given(captures, resolvers, transports)
+def test_the_proxys_own_queries_reach_the_resolver(capture: Capture, asked: Resolvers, transport: str) -> None:
+    rules = plan(replace(capture, resolvers=asked))
+    packet = Packet(POD, RESOLVER, 53, tcp=transport == "tcp", uid=1337, gid=1337)
+    assert isinstance(outbound(packet, rules), Untouched)
+
+
+def test_a_resolver_on_loopback_is_asked_of_the_proxy_too() -> None:
+    local = IPv4Address("127.0.0.53")
+    rules = plan(replace(INJECTED, resolvers=(local,)))
+    for tcp in (True, False):
+        decision = outbound(Packet(LOCALHOST, local, 53, "lo", tcp=tcp, uid=0, gid=0), rules)
+        assert isinstance(decision, Captured)
+        assert decision.port == 15053
+
+
+def test_queries_to_other_resolvers_and_other_udp_stay_untouched() -> None:
+    rules = plan(replace(INJECTED, resolvers=(RESOLVER,)))
+    elsewhere = IPv4Address("9.9.9.9")
+    assert isinstance(outbound(Packet(POD, elsewhere, 53, tcp=False, uid=0, gid=0), rules), Untouched)
+    assert isinstance(outbound(Packet(POD, RESOLVER, 123, tcp=False, uid=0, gid=0), rules), Untouched)
 
 
 @given(captures, addresses, ports, users)

@@ -3,7 +3,7 @@ from weft.redirect.capture import Capture
 from weft.redirect.plan import plan
 
 PLAN = plan(Capture(excluded_inbound_ports=(15090, 15021, 15020)))
-SAVED = "*nat\n:PREROUTING ACCEPT [5:300]\n" + "\n".join(render.lines(PLAN)) + "\nCOMMIT\n"
+SAVED = "*nat\n:PREROUTING ACCEPT [5:300]\n:ISTIO_INBOUND - [0:0]\n" + "\n".join(render.lines(PLAN)) + "\nCOMMIT\n"
 
 
 def test_what_is_there_already_needs_no_transaction() -> None:
@@ -18,16 +18,17 @@ def test_an_empty_table_gets_every_chain_and_rule() -> None:
 
 
 def test_a_drifted_table_is_rebuilt_and_the_rules_of_others_stay() -> None:
-    drifted = SAVED.replace("-A ISTIO_OUTPUT -j ISTIO_REDIRECT\n", "") + "-A PREROUTING -p tcp -j KUBE-SERVICES\n"
+    drifted = SAVED.replace("-A ISTIO_OUTPUT -j ISTIO_REDIRECT\n", "").replace(
+        "COMMIT\n", "-A PREROUTING -p tcp -j KUBE-SERVICES\nCOMMIT\n"
+    )
     text = render.transaction(PLAN, drifted)
     assert "-D PREROUTING -p tcp -j ISTIO_INBOUND\n" in text
     assert "KUBE-SERVICES" not in text
 
 
 def test_a_removal_takes_chains_and_jumps_and_nothing_else() -> None:
-    saved = (
-        ":ISTIO_INBOUND - [0:0]\n-A PREROUTING -p tcp -j ISTIO_INBOUND\n-A PREROUTING -p tcp -j KUBE-SERVICES\n"
-    )
+    rules = "-A PREROUTING -p tcp -j ISTIO_INBOUND\n-A PREROUTING -p tcp -j KUBE-SERVICES\n"
+    saved = f"*nat\n:ISTIO_INBOUND - [0:0]\n{rules}"
     assert render.removal(PLAN, saved).splitlines() == [
         "*nat",
         ":ISTIO_INBOUND - [0:0]",

@@ -1,4 +1,4 @@
-"""The kernel's nat table, by the machine's own iptables programs, in the network namespace of this process."""
+"""The kernel's tables, by the machine's own iptables programs, in the network namespace of this process."""
 
 import shutil
 import subprocess
@@ -20,8 +20,12 @@ class Iptables:
     restore_program: str
 
     def save(self) -> str:
-        """The nat table as text."""
-        return _run([self.save_program, "-t", "nat"], "")
+        """The tables that there are, as text."""
+        return _run([self.save_program], "")
+
+    def probe(self) -> None:
+        """IptablesError where this variant has no nat table here."""
+        _run([self.save_program, "-t", "nat"], "")
 
     def restore(self, text: str) -> None:
         """Apply `text` as one transaction: all of it or, with IptablesError, nothing. Nothing else is flushed."""
@@ -50,7 +54,7 @@ def find(binary: str = "") -> Iptables:
             continue
         found = Iptables(save, restore)
         try:
-            found.save()
+            found.probe()
         except IptablesError as error:
             complaints.append(str(error))
             continue

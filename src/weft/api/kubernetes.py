@@ -83,6 +83,7 @@ class SliceEndpoint(Partial, frozen=True):
     conditions: Conditions = Conditions()
     target_ref: TargetRef | None = None
     node_name: str | None = None
+    hostname: str | None = None
 
 
 class SlicePort(Partial, frozen=True):

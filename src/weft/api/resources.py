@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from weft.api import (
     destination_rule_checks,
+    gateway_checks,
     service_entry_checks,
     virtual_service_checks,
     workload_entry_checks,
     workload_group_checks,
 )
 from weft.api.destination_rule import DestinationRule
+from weft.api.gateway import Gateway
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
@@ -37,6 +39,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(Gateway, gateway_checks.check),
         Kind(ServiceEntry, service_entry_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),
         Kind(WorkloadGroup, workload_group_checks.check),

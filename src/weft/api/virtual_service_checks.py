@@ -1,6 +1,6 @@
 """What must hold of a VirtualService beyond its shape, and what works otherwise than it looks."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from weft.api import codes, http_route_checks, stream_route_checks
@@ -16,9 +16,10 @@ from weft.api.virtual_service import (
     TcpMatch,
     TlsMatch,
     VirtualService,
+    VirtualServiceSpec,
 )
 from weft.base.grpc_status import GRPC_STATUSES, grpc_status
-from weft.base.names import is_header_name, nearest
+from weft.base.names import host_fault, is_dns_label, is_header_name, nearest
 from weft.base.problem import Problem
 
 MESH: Final = "mesh"
@@ -67,16 +68,25 @@ def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
         if not closed and _takes_all(route):
             closed = field
     yield from stream_route_checks.check(spec, report)
-    yield from _stream_gateways("spec.tls", (each.match for each in spec.tls), report)
-    yield from _stream_gateways("spec.tcp", (each.match for each in spec.tcp), report)
+    yield from _match_gateways(spec, report)
 
 
-def _stream_gateways(
-    field: str, routes: Iterable[tuple[TlsMatch | TcpMatch, ...]], report: Report
-) -> Iterator[Problem]:
-    for index, matches in enumerate(routes):
-        for position, match in enumerate(matches):
-            yield from _gateways(match.gateways, f"{field}[{index}].match[{position}].gateways", report)
+def _match_gateways(spec: VirtualServiceSpec, report: Report) -> Iterator[Problem]:
+    """Check the gateways of matches: one that the rule is not bound to brings nothing."""
+    matches: dict[str, list[tuple[HttpMatch | TlsMatch | TcpMatch, ...]]] = {
+        "http": [each.match for each in spec.http],
+        "tls": [each.match for each in spec.tls],
+        "tcp": [each.match for each in spec.tcp],
+    }
+    for kind, routes in matches.items():
+        for index, route in enumerate(routes):
+            for position, match in enumerate(route):
+                field = f"spec.{kind}[{index}].match[{position}].gateways"
+                yield from _gateways(match.gateways, field, report)
+                for place, gateway in enumerate(match.gateways):
+                    if spec.hosts and gateway not in (spec.gateways or (MESH,)):
+                        message = f'"{gateway}" is not among spec.gateways, so nothing comes by it.'
+                        yield report.warning(f"{field}[{place}]", message, "Add it there, or take it out here.")
 
 
 def _hosts(rule: VirtualService, report: Report) -> Iterator[Problem]:
@@ -96,11 +106,14 @@ def _hosts(rule: VirtualService, report: Report) -> Iterator[Problem]:
 
 def _gateways(gateways: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:
     for index, gateway in enumerate(gateways):
-        if gateway == MESH:
-            continue
-        hint = f'Only "{MESH}", all sidecars, has an effect so far.'
-        message = f'gateway "{gateway}" is not acted on yet.'
-        yield report.warning(f"{field}[{index}]", message, hint, codes.NOT_ACTED_ON)
+        *namespace, name = gateway.split("/")
+        if len(namespace) > 1 or host_fault(name, wildcard=False) or not all(map(_is_place, namespace)):
+            hint = f'Write the name of a Gateway, "namespace/name", or "{MESH}" for all sidecars.'
+            yield report.error(f"{field}[{index}]", f'"{gateway}" cannot be a gateway.', hint)
+
+
+def _is_place(namespace: str) -> bool:
+    return namespace == "." or is_dns_label(namespace)
 
 
 def _takes_all(route: HttpRoute) -> bool:
@@ -151,7 +164,6 @@ def _match(match: HttpMatch, field: str, report: Report) -> Iterator[Problem]:
         yield from check_comparison(comparison, key_path(f"{field}.queryParams", name), report, presence=True)
     if match.stat_prefix == "":
         yield report.error(f"{field}.statPrefix", "is empty.", "Write a name, or take it out.")
-    yield from _gateways(match.gateways, f"{field}.gateways", report)
     yield from check_labels(match.source_labels, f"{field}.sourceLabels", report)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from weft.api.destination_rule import DestinationRuleSpec
+from weft.api.gateway import GatewaySpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.virtual_service import VirtualServiceSpec
 from weft.api.workload_entry import WorkloadEntrySpec
@@ -64,7 +65,7 @@ DEFINITIONS: Final = (
     Definition(
         "Gateway", "gateways", "networking.istio.io", _NETWORKING,
         "Ports and hosts that a gateway at the edge of the mesh serves.",
-        ("gw",),
+        ("gw",), spec=GatewaySpec,
     ),
     Definition(
         "IstioOperator", "istiooperators", "install.istio.io", ("v1alpha1",),

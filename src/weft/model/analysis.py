@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator
 
 from weft.api import codes
 from weft.api.report import Report
+from weft.api.virtual_service_checks import MESH
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
-from weft.model import delegates
+from weft.model import delegates, gateway_analysis
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
+from weft.model.gateway_analysis import Surroundings, server_ports
+from weft.model.kubernetes import Workload
 from weft.model.registered import LeftOut, Registered
 from weft.model.resolution import Directory, Missing, host_hint, resolve
 from weft.model.routing_rule import RoutingRule
@@ -19,9 +22,10 @@ def ordered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(sorted(dict.fromkeys(problems), key=lambda each: (each.at, each.code, each.message)))
 
 
-def problems(directory: Directory) -> tuple[Problem, ...]:
+def problems(directory: Directory, workloads: Iterable[Workload] = ()) -> tuple[Problem, ...]:
     """Everything wrong between objects."""
-    found: list[Problem] = []
+    surroundings = Surroundings(directory.gateways, workloads, directory.services.values())
+    found: list[Problem] = list(gateway_analysis.problems(surroundings))
     for rule in directory.virtual_services.rules:
         found += routing_problems(rule, directory)
     for each in directory.destination_rules.rules:
@@ -46,6 +50,7 @@ def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, 
         *_hosts(rule, client, directory, report),
         *_destinations(rule, client, directory, report),
         *_delegates(rule, directory, report),
+        *gateway_analysis.binding_problems(rule, directory.gateways, report),
     ]
     return ordered(found)
 
@@ -78,15 +83,19 @@ def _older_policy(rule: TrafficRule, directory: Directory) -> TrafficRule | None
 
 
 def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
+    if not rule.in_mesh:
+        return
     for index, (host, written) in enumerate(zip(rule.hosts, rule.written_hosts, strict=True)):
         field = f"spec.hosts[{index}]"
-        if not _services((host,), directory):
+        # one that gateways know as well may be there for those outside only
+        if rule.gateways == (MESH,) and not _services((host,), directory):
             message = f'host not found "{written}", so no request is routed by it.'
             yield report.warning(field, message, host_hint(written, client, directory), codes.NOT_FOUND)
         for other in directory.virtual_services.namesakes(host):
             if other.precedence >= rule.precedence:
                 break
-            if _overlap(other.export_to, rule.export_to):
+            # routes of connections are joined; only of those of requests one rule wins
+            if other.routes and rule.routes and _overlap(other.export_to, rule.export_to):
                 message = f'VirtualService {other.full_name} is older and already routes "{written}"; it wins.'
                 hint = "Merge the two, or let exportTo keep them apart."
                 yield report.error(field, message, hint, codes.CONFLICTING_HOSTS)
@@ -95,10 +104,12 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
 
 def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
     """Resolve each destination for every port that its requests may come in on."""
-    ports = {port.number for each in _services(rule.hosts, directory) for port in each.service.ports} or {0}
+    ports = server_ports(rule, directory.gateways)
+    if rule.in_mesh:
+        ports |= {port.number for each in _services(rule.hosts, directory) for port in each.service.ports}
     targets = (each for route in rule.routes for each in route.references)
     for target in (*targets, *(each for route in rule.streams for each in route.targets)):
-        for port in sorted(ports):
+        for port in sorted(ports or {0}):
             found = resolve(target, port, client, directory)
             if isinstance(found, Missing):
                 yield report.error(found.field, f"{found.reason}.", found.hint, found.code)

@@ -2,16 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from weft.api import codes
 from weft.api.report import Report
 from weft.base.problem import At, Problem
 from weft.model.clients import sorted_labels
+from weft.model.gateways import Gateway, Gateways
 from weft.model.services import Labels
-
-if TYPE_CHECKING:
-    from weft.model.gateways import Gateway, Gateways
 
 _HINT = "The rest of the gateway goes on; this server's clients are refused until the Secret is there."
 
@@ -34,14 +31,14 @@ class CredentialTrouble:
         return f"{self.name}: {self.reason}"
 
 
-def problems(gateways: "Gateways", troubles: Iterable[CredentialTrouble]) -> Iterator[Problem]:
+def problems(gateways: Gateways, troubles: Iterable[CredentialTrouble]) -> Iterator[Problem]:
     """What to mend, each told at the Gateways that ask for it."""
     for trouble in troubles:
         for gateway in gateways.selecting(trouble.labels):
             yield from _at(gateway, trouble)
 
 
-def _at(gateway: "Gateway", trouble: CredentialTrouble) -> Iterator[Problem]:
+def _at(gateway: Gateway, trouble: CredentialTrouble) -> Iterator[Problem]:
     report = Report(At(kind="Gateway", namespace=gateway.namespace, name=gateway.name))
     for server in gateway.servers:
         names = server.tls.secrets if server.tls is not None else ()

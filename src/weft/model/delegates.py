@@ -107,16 +107,24 @@ def _pairs(outer: tuple[Condition, ...], inner: tuple[Condition, ...]) -> Iterat
 def _and(one: Condition, other: Condition) -> Condition | None:
     """What holds where both do; None where that cannot be, or cannot be said to Envoy."""
     labels = dict(one.labels) | dict(other.labels)
+    gateways = tuple(
+        each for each in one.gateways or other.gateways if not other.gateways or each in other.gateways
+    )
     differ = (
         one.port and other.port and one.port != other.port,
         one.namespace and other.namespace and one.namespace != other.namespace,
         not set(one.labels) <= set(labels.items()),
+        one.gateways and other.gateways and not gateways,
     )
     request = _request(one.request, other.request)
     if any(differ) or request is None:
         return None
     return Condition(
-        request, one.port or other.port, tuple(sorted(labels.items())), one.namespace or other.namespace
+        request,
+        one.port or other.port,
+        tuple(sorted(labels.items())),
+        one.namespace or other.namespace,
+        gateways,
     )
 
 

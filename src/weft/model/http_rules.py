@@ -11,6 +11,7 @@ from weft.base.durations import parse_duration
 from weft.base.grpc_status import grpc_status
 from weft.base.names import full_host
 from weft.model.clients import Client, sorted_labels
+from weft.model.gateway_names import gateway_path
 from weft.model.routing import (
     UNCHANGED,
     Abort,
@@ -48,16 +49,24 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One entry of a route's `match`: what the request must be, and what its sender. `port` 0 means any."""
+    """One entry of a route's `match`: what the request must be, and what its sender. `port` 0 means any.
+
+    `gateways` are those by which the request may come, MESH for sidecars; none stands for all that the rule has.
+    """
 
     request: RequestMatch
     port: int = 0
     labels: Labels = ()
     namespace: str = ""
+    gateways: tuple[str, ...] = ()
 
-    def may_hold(self, client: Client, port: int) -> bool:
-        """Whether requests of this client to this port can match."""
-        return self.port in {0, port} and self.namespace in {"", client.namespace} and client.has(self.labels)
+    def may_hold(self, client: Client, port: int, gateway: str = MESH) -> bool:
+        """Whether requests of this client to this port of `gateway` can match."""
+        if self.port not in {0, port} or (self.gateways and gateway not in self.gateways):
+            return False
+        # a gateway that is named has no senders of its own to ask about (Istio, HTTPMatchRequest.gateways)
+        named = gateway != MESH and bool(self.gateways)
+        return named or (self.namespace in {"", client.namespace} and client.has(self.labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +85,11 @@ class RouteRule:
     mirrors: tuple[tuple[Target, float], ...] = ()
     delegate: str = ""
 
-    def matches(self, client: Client, port: int) -> tuple[RequestMatch, ...] | None:
+    def matches(self, client: Client, port: int, gateway: str = MESH) -> tuple[RequestMatch, ...] | None:
         """The conditions on requests of this client, () for all of them; None if none can fit."""
         if self.conditions is None:
             return ()
-        return tuple(each.request for each in self.conditions if each.may_hold(client, port)) or None
+        return tuple(each.request for each in self.conditions if each.may_hold(client, port, gateway)) or None
 
     @property
     def references(self) -> Iterator[Target]:
@@ -92,7 +101,7 @@ class RouteRule:
 def route_rule(route: api.HttpRoute, index: int, namespace: str, domain: str) -> RouteRule:
     """Translate `spec.http[index]` of a VirtualService in `namespace` that has passed its checks."""
     field = f"spec.http[{index}]"
-    conditions = [_condition(match) for match in route.match if not match.gateways or MESH in match.gateways]
+    conditions = [_condition(match, namespace) for match in route.match]
     return RouteRule(
         field=field,
         conditions=tuple(each for each in conditions if each is not None) if route.match else None,
@@ -158,7 +167,7 @@ def _target(
     )
 
 
-def _condition(match: api.HttpMatch) -> Condition | None:
+def _condition(match: api.HttpMatch, namespace: str) -> Condition | None:
     """Translate a match; None if it can never hold: tokens' claims (`@request.auth…`) exist at gateways only."""
     if any(name.startswith("@") for name in (*match.headers, *match.without_headers)):
         return None
@@ -173,7 +182,10 @@ def _condition(match: api.HttpMatch) -> Condition | None:
         without_headers=_compared(match.without_headers),
         query=tuple((name, _comparison(each)) for name, each in sorted(match.query_params.items())),
     )
-    return Condition(request, match.port or 0, sorted_labels(match.source_labels), match.source_namespace)
+    gateways = tuple(gateway_path(each, namespace) for each in match.gateways)
+    return Condition(
+        request, match.port or 0, sorted_labels(match.source_labels), match.source_namespace, gateways
+    )
 
 
 def _compared(headers: Mapping[str, api.StringMatch]) -> tuple[tuple[str, StringMatch], ...]:

@@ -192,7 +192,9 @@ def _endpoint(
     found = pod(target.namespace or namespace, target.name) if target and target.kind == "Pod" else None
     node = source.node_name or ""
     if found is None:
-        return Endpoint(address, port, healthy=healthy, namespace=namespace, node=node)
+        return Endpoint(
+            address, port, healthy=healthy, namespace=namespace, node=node, hostname=source.hostname or ""
+        )
     return Endpoint(
         address=address,
         port=port,
@@ -203,6 +205,7 @@ def _endpoint(
         workload=found.name,
         namespace=found.namespace,
         node=node or found.node,
+        hostname=source.hostname or "",
     )
 
 

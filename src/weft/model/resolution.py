@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from weft.api import codes
+from weft.api.virtual_service_checks import MESH
 from weft.base.names import nearest
 from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
+from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
@@ -38,6 +40,7 @@ class Directory:
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
     destination_rules: DestinationRules
+    gateways: Gateways
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""
@@ -75,19 +78,26 @@ def host_routes(
     """
     speaks_http = port.protocol.is_http or port.protocol is Protocol.AUTO
     if rule is not None and speaks_http:
-        routes = tuple(
-            replace(
-                each.route,
-                matches=matches,
-                destinations=destinations(each, port.number, client, directory),
-                mirrors=mirrors(each, port.number, client, directory),
-            )
-            for each in rule.routes
-            if (matches := each.matches(client, port.number)) is not None
-        )
+        routes = http_routes(rule, port.number, client, directory)
         if routes:
             return HostRoutes(routes, rule.full_name)
     return default_routes(service, port)
+
+
+def http_routes(
+    rule: RoutingRule, port: int, client: Client, directory: Directory, gateway: str = MESH
+) -> tuple[HttpRoute, ...]:
+    """The routes of a rule that requests of this client to this port, by this gateway, can take."""
+    return tuple(
+        replace(
+            each.route,
+            matches=matches,
+            destinations=destinations(each, port, client, directory),
+            mirrors=mirrors(each, port, client, directory),
+        )
+        for each in rule.routes
+        if (matches := each.matches(client, port, gateway)) is not None
+    )
 
 
 def default_routes(service: Service, port: ServicePort) -> HostRoutes:

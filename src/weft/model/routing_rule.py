@@ -6,6 +6,7 @@ from weft.api import virtual_service as api
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import full_host
 from weft.model.clients import exported_to
+from weft.model.gateway_names import gateway_path
 from weft.model.http_rules import RouteRule, route_rule
 from weft.model.rule import Rule
 from weft.model.stream_rules import NO_STREAMS, StreamRules, stream_rules
@@ -15,7 +16,8 @@ from weft.model.stream_rules import NO_STREAMS, StreamRules, stream_rules
 class RoutingRule(Rule):
     """A VirtualService with full host names.
 
-    `label_keys` are the labels that it asks of clients, `targets` the hosts that its routes lead to.
+    `gateways` are where it holds, by `namespace/name`, MESH for sidecars. `label_keys` are the labels that it asks
+    of clients, `targets` the hosts that its routes lead to.
     Without `hosts` it is a delegate: its routes hold where another rule leaves some of its own to it.
     """
 
@@ -26,6 +28,7 @@ class RoutingRule(Rule):
     routes: tuple[RouteRule, ...]
     label_keys: frozenset[str]
     targets: frozenset[str]
+    gateways: tuple[str, ...] = (MESH,)
     streams: StreamRules = NO_STREAMS
 
     @property
@@ -48,6 +51,7 @@ def routing_rule(source: api.VirtualService, domain: str) -> RoutingRule:
         written_hosts=spec.hosts,
         export_to=exported_to(spec.export_to, meta.namespace),
         in_mesh=not spec.gateways or MESH in spec.gateways,
+        gateways=tuple(gateway_path(each, meta.namespace) for each in spec.gateways) or (MESH,),
         routes=routes,
         label_keys=frozenset((*keys, *streams.label_keys)),
         targets=frozenset(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
@@ -28,4 +29,5 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "DestinationRule": RuleKind(
         "destination_rules", traffic_rule, lambda rules, mesh: DestinationRules(rules, mesh.root_namespace)
     ),
+    "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

@@ -74,7 +74,8 @@ class Endpoint:
     """One workload behind a service port. `port` is the port of the pod.
 
     `identity` is its SPIFFE ID; `mutual_tls` says that a sidecar there takes mTLS. `locality` is
-    `region/zone/subzone`, shorter where less is known; `weight` is its share among its like.
+    `region/zone/subzone`, shorter where less is known; `weight` is its share among its like. `hostname` is that of
+    its pod, where the pod has a name below its headless service.
     """
 
     address: str
@@ -89,6 +90,7 @@ class Endpoint:
     locality: str = ""
     weight: int = 1
     network: str = ""
+    hostname: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,4 +31,6 @@ class Snapshot:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that users can mend, in stable order. Worked out anew at each call."""
-        return analysis.ordered((*self.reported, *analysis.problems(self.directory)))
+        return analysis.ordered(
+            (*self.reported, *analysis.problems(self.directory, tuple(self.workloads.values())))
+        )

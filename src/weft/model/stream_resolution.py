@@ -14,7 +14,7 @@ from weft.model.routing import Destination, Unresolved
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
 from weft.model.stream_rules import StreamRule
-from weft.model.streams import EVERY, Atom, StreamMatch, StreamRoute, left_of
+from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 
 
 def stream_routes(
@@ -36,7 +36,11 @@ def stream_routes(
     ]
     if found and not tls:
         found.append(StreamRoute(EVERY, (Destination(service.hostname, port.number, "", 100),)))
-    return tuple(distinct(found))
+    told_apart = disjoint([each.match for each in found])
+    return tuple(
+        found[index] if match is found[index].match else replace(found[index], match=match)
+        for index, match in told_apart
+    )
 
 
 def matches(rule: StreamRule, client: Client, port: int, gateway: str = MESH) -> Iterator[StreamMatch]:
@@ -54,11 +58,3 @@ def destinations(
     return tuple(
         each if isinstance(each, Destination) else Unresolved(each.reason, weight) for weight, each in found
     )
-
-
-def distinct(routes: Iterable[StreamRoute]) -> Iterator[StreamRoute]:
-    """The routes, each left with what no earlier one matches."""
-    taken: set[Atom] = set()
-    for route in routes:
-        for match in left_of(route.match, taken):
-            yield route if match is route.match else replace(route, match=match)

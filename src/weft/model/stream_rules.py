@@ -8,6 +8,7 @@ from weft.api import virtual_service as api
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import full_host
 from weft.model.clients import Client, sorted_labels
+from weft.model.gateway_names import gateway_path
 from weft.model.http_rules import Target
 from weft.model.services import Labels
 from weft.model.streams import EVERY, StreamMatch
@@ -17,7 +18,7 @@ from weft.model.streams import EVERY, StreamMatch
 class StreamCondition:
     """One entry of a route's `match`: what Envoy tests, and what is known beforehand. `port` 0 means any.
 
-    `gateways` are the names as written, none for those of the whole rule.
+    `gateways` are as in `RoutingRule`, none for those of the whole rule.
     """
 
     match: StreamMatch
@@ -88,7 +89,7 @@ def _tls(route: api.TlsRoute, field: str, namespace: str, domain: str) -> Stream
             match.port or 0,
             sorted_labels(match.source_labels),
             match.source_namespace,
-            match.gateways,
+            tuple(gateway_path(each, namespace) for each in match.gateways),
         )
         for match in route.match
     )
@@ -105,7 +106,7 @@ def _tcp(route: api.TcpRoute, field: str, namespace: str, domain: str) -> Stream
             match.port or 0,
             sorted_labels(match.source_labels),
             match.source_namespace,
-            match.gateways,
+            tuple(gateway_path(each, namespace) for each in match.gateways),
         )
         for match in route.match
     )

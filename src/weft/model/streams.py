@@ -1,6 +1,8 @@
 """Routes of connections as they apply to one host and port, after VirtualServices are resolved."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
 from weft.model.routing import Destination, Unresolved
@@ -22,22 +24,54 @@ class StreamMatch:
 EVERY = StreamMatch()
 """Every connection."""
 
-Atom = tuple[str, str, str]
-"""A match of one server name, one block dialled and one of clients; empty for any."""
 
+def disjoint(matches: Sequence[StreamMatch]) -> Iterator[tuple[int, StreamMatch]]:
+    """The matches as Envoy can take them, each with its index among those given, of which earlier ones win.
 
-def left_of(match: StreamMatch, taken: set[Atom]) -> tuple[StreamMatch, ...]:
-    """What of a match is not taken yet, which is taken by that: Envoy refuses two chains with one match.
-
-    A match that keeps all its names and blocks stays as it is; else what is left is given one by one.
+    Envoy refuses two chains with one match, so each is left with what no earlier one has. And Envoy looks at the
+    dialled address first and never goes back: once a block is named, whatever else holds for addresses in it must
+    name it too, or it would not be found there.
     """
-    parts = (match.server_names or ("",), match.destinations or ("",), match.sources or ("",))
-    atoms = list(product(*parts))
-    free = [each for each in atoms if each not in taken]
-    taken.update(free)
-    if len(free) == len(atoms):
-        return (match,)
-    return tuple(StreamMatch(*((part,) if part else () for part in atom)) for atom in free)
+    taken: set[tuple[str, str, str]] = set()
+    for index, match in (*enumerate(matches), *_within_named_blocks(matches)):
+        parts = (match.server_names or ("",), match.destinations or ("",), match.sources or ("",))
+        atoms = list(product(*parts))
+        free = [each for each in atoms if each not in taken]
+        taken.update(free)
+        if len(free) == len(atoms):
+            yield index, match
+        else:
+            for atom in free:
+                yield index, StreamMatch(*((part,) if part else () for part in atom))
+
+
+def _within_named_blocks(matches: Sequence[StreamMatch]) -> Iterator[tuple[int, StreamMatch]]:
+    """Matches of wider blocks, or of any address, for each block that some match names; the closest first."""
+    blocks = dict.fromkeys(block for match in matches for block in match.destinations)
+    found: list[tuple[int, int, StreamMatch]] = []
+    for block in blocks:
+        for index, match in enumerate(matches):
+            # what no chain takes is left to the default one, which is that of every connection
+            if match == EVERY or block in match.destinations:
+                continue
+            around = _prefix_around(block, match.destinations)
+            if around is not None:
+                found.append((-around, index, replace(match, destinations=(block,))))
+    for _, index, match in sorted(found, key=lambda each: each[:2]):
+        yield index, match
+
+
+def _prefix_around(block: str, blocks: tuple[str, ...]) -> int | None:
+    """The length of the longest of `blocks` that holds `block`; 0 where any address will do."""
+    if not blocks:
+        return 0
+    inner = ip_network(block)
+    wider = (ip_network(each) for each in blocks)
+    return max((each.prefixlen for each in wider if _holds(each, inner)), default=None)
+
+
+def _holds(outer: IPv4Network | IPv6Network, inner: IPv4Network | IPv6Network) -> bool:
+    return outer.version == inner.version and outer.prefixlen <= inner.prefixlen and inner[0] in outer
 
 
 @dataclass(frozen=True, slots=True)

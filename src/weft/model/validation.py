@@ -10,12 +10,15 @@ from typing import Any, Final
 
 from weft.api.decode import check, decode
 from weft.api.destination_rule import DestinationRule
+from weft.api.gateway import Gateway
 from weft.api.resources import RESOURCES
 from weft.api.shape import Resource
 from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
 from weft.model import analysis
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.gateway_analysis import Surroundings, gateway_problems
+from weft.model.gateways import Gateways, gateway
 from weft.model.routing_rule import routing_rule
 from weft.model.snapshot import Snapshot
 from weft.model.virtual_services import VirtualServices
@@ -65,8 +68,6 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
         case VirtualService():
             rule = routing_rule(source, domain)
             others = (each for each in directory.virtual_services.rules if each.full_name != rule.full_name)
-            if not rule.in_mesh:
-                return ()
             with_rule = replace(directory, virtual_services=VirtualServices((*others, rule)))
             return analysis.routing_problems(rule, with_rule)
         case DestinationRule():
@@ -75,6 +76,13 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             rest = (each for each in rules.rules if each.full_name != policy.full_name)
             with_policy = DestinationRules((*rest, policy), rules.root_namespace)
             return analysis.traffic_problems(policy, replace(directory, destination_rules=with_policy))
+        case Gateway():
+            made = gateway(source, domain)
+            known = (each for each in directory.gateways.rules if each.path != made.path)
+            around = Surroundings(
+                Gateways((*known, made)), tuple(snapshot.workloads.values()), directory.services.values()
+            )
+            return tuple(gateway_problems(made, around))
         case _:
             return ()
 

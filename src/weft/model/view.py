@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
 from weft.model.streams import StreamRoute
@@ -33,9 +34,13 @@ class ServiceView:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services."""
+    """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
+
+    `router` is for proxies at the edge of the mesh: what they do with connections that come in.
+    """
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
+    router: Router | None = None

@@ -12,6 +12,7 @@ from weft.base.names import host_matches, hosts_overlap
 from weft.model.clients import Client
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
+from weft.model.router_memo import RouterMemo
 from weft.model.routing_rule import RoutingRule
 from weft.model.stream_resolution import stream_routes
 from weft.model.view import PortView, ServiceView
@@ -59,6 +60,7 @@ class ViewMemo:
     """Remembers service views by host and client, across snapshots."""
 
     def __init__(self) -> None:
+        self.routers = RouterMemo()
         self._views: dict[tuple[str, Client], tuple[tuple[Any, ...], ServiceView]] = {}
         self._listed: dict[Client, _Listed] = {}
         self._touched: tuple[Directory, Directory, frozenset[str]] | None = None

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from weft.model.clients import Client
 from weft.model.kubernetes import Workload
-from weft.model.registry import Registered
-from weft.model.services import InboundPort, Proxy
+from weft.model.registered import Registered
+from weft.model.router_view import Edge
+from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.view import View
 
@@ -19,6 +20,11 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     """
     client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
     services = snapshot.memo.services(snapshot.directory, client)
+    if proxy.kind is ProxyKind.ROUTER:
+        gateways = snapshot.directory.gateways.selecting(proxy.labels)
+        edge = Edge(client, gateways, port_targets(snapshot, proxy))
+        router = snapshot.memo.routers(edge, snapshot.directory, services)
+        return View(proxy, services, snapshot.domain, snapshot.mesh, router)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
     return View(known, services, snapshot.domain, snapshot.mesh)
 
@@ -36,18 +42,30 @@ def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
 
     A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints.
     """
+    found: dict[int, InboundPort] = {}
+    for port in _led_to(snapshot, proxy):
+        found.setdefault(port.number, port)
+    return tuple(found[number] for number in sorted(found))
+
+
+def port_targets(snapshot: Snapshot, proxy: Proxy) -> tuple[tuple[int, int], ...]:
+    """The ports of the services that lead to a proxy's pod, each with the pod's port behind it, sorted."""
+    found: dict[int, int] = {}
+    for port in _led_to(snapshot, proxy):
+        found.setdefault(port.service_port, port.number)
+    return tuple(sorted(found.items()))
+
+
+def _led_to(snapshot: Snapshot, proxy: Proxy) -> Iterator[InboundPort]:
     workload = snapshot.workloads.get((proxy.namespace, proxy.name))
     labels = set(proxy.labels if workload is None else workload.labels)
-    found: dict[int, InboundPort] = {}
     for registered in snapshot.memo.of_namespace(snapshot.directory, proxy.namespace):
         listing = registered.listing
         if listing.selector:
             ports = _selected(registered, workload) if set(listing.selector) <= labels else ()
         else:
             ports = _listed(registered, proxy.address)
-        for port in ports:
-            found.setdefault(port.number, port)
-    return tuple(found[number] for number in sorted(found))
+        yield from ports
 
 
 def _selected(registered: Registered, workload: Workload | None) -> Iterator[InboundPort]:

@@ -1,4 +1,7 @@
-"""The VirtualServices that sidecars obey, found by host. What they refer to is looked up in `resolution`."""
+"""The VirtualServices: found by host for sidecars, by Gateway for gateways.
+
+What they refer to is looked up in `resolution`.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,15 +15,20 @@ class VirtualServices:
     """Rules by the hosts that they name, delegates in their places. Not changed once made.
 
     `rules` are the rules as they were written, in order of precedence; `by_name` finds them by `name.namespace`;
-    `merged` are those in force, with the routes of their delegates.
+    `merged` are those in force for sidecars, with the routes of their delegates.
     """
 
     def __init__(self, rules: Iterable[RoutingRule]) -> None:
-        self.rules = tuple(sorted((rule for rule in rules if rule.in_mesh), key=lambda rule: rule.precedence))
+        self.rules = tuple(sorted(rules, key=lambda rule: rule.precedence))
         self.by_name = {rule.full_name: rule for rule in self.rules}
+        self._bound: dict[str, list[RoutingRule]] = {}
         self._exact: dict[str, list[RoutingRule]] = {}
         wild: dict[str, list[RoutingRule]] = {}
-        self.merged = tuple(with_delegates(rule, self.by_name) for rule in self.rules if rule.hosts)
+        with_hosts = [with_delegates(rule, self.by_name) for rule in self.rules if rule.hosts]
+        self.merged = tuple(rule for rule in with_hosts if rule.in_mesh)
+        for rule in with_hosts:
+            for gateway in rule.gateways:
+                self._bound.setdefault(gateway, []).append(rule)
         for rule in self.merged:
             for host in rule.hosts:
                 (wild if host.startswith("*") else self._exact).setdefault(host, []).append(rule)
@@ -52,6 +60,10 @@ class VirtualServices:
             named = (rule for rule in self.candidates(hostname) if rule.streams)
         found = {id(rule): rule for rule in named if is_visible(rule.export_to, namespace)}
         return tuple(sorted(found.values(), key=lambda rule: rule.precedence))
+
+    def bound(self, gateway: str, namespace: str) -> tuple[RoutingRule, ...]:
+        """The rules bound to a Gateway (`namespace/name`), as a namespace sees them, the oldest first."""
+        return tuple(rule for rule in self._bound.get(gateway, ()) if is_visible(rule.export_to, namespace))
 
     def namesakes(self, host: str) -> tuple[RoutingRule, ...]:
         """The rules that name exactly this host or this wildcard, in order of precedence."""

@@ -1,20 +1,22 @@
 """`istio-iptables`: set up the capture of a pod's traffic, in the network namespace it runs in."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from weft.adapters import iptables
+from weft.adapters import iptables, resolv_conf
 from weft.redirect import flags, render
 from weft.redirect.plan import plan
+from weft.redirect.rules import Plan
 
 _IPV6_ADDRESSES = Path("/proc/net/if_inet6")
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> int:
     """Apply what Istio's flags say. 0 when the rules are in place, 1 with one line on stderr when not."""
     try:
-        _run(flags.parse(argv))
+        _run(flags.parse(argv, environment, resolv_conf.read().nameservers))
     except (flags.FlagError, iptables.IptablesError) as error:
         sys.stderr.write(f"istio-iptables: {error}\n")
         return 1
@@ -38,17 +40,16 @@ def _run(command: flags.Command) -> None:
         sys.stderr.write("istio-iptables: nothing to do, the rules are as they should be\n")
         return
     tables.restore(change)
-    _verify(tables, command, render.lines(wanted))
+    _verify(tables, command, wanted)
 
 
-def _verify(tables: iptables.Iptables, command: flags.Command, wanted: Sequence[str]) -> None:
-    present = set(tables.save().splitlines())
+def _verify(tables: iptables.Iptables, command: flags.Command, wanted: Plan) -> None:
     if command.cleanup:
         return
-    missing = [line for line in wanted if line not in present]
+    missing = render.missing(wanted, tables.save())
     if missing:
         raise iptables.IptablesError(f"the kernel did not take: {missing[0]}")
-    sys.stderr.write(f"istio-iptables: {len(wanted)} rules in place ({tables.restore_program})\n")
+    sys.stderr.write(f"istio-iptables: {len(wanted.rules)} rules in place ({tables.restore_program})\n")
 
 
 def _global_ipv6() -> str:

@@ -19,6 +19,10 @@ from weft.redirect.rules import (
     Source,
     Tcp,
     ToPort,
+    ToPorts,
+    UdpFrom,
+    UdpTo,
+    Zone,
 )
 
 
@@ -34,6 +38,8 @@ class Packet:
     port: int
     interface: str = "eth0"
     tcp: bool = True
+    """Whether it is TCP; else it is UDP, from `source_port`."""
+    source_port: int = 40000
     uid: int | None = None
     gid: int | None = None
 
@@ -75,9 +81,13 @@ def _walk(packet: Packet, plan: Plan, chain: Chain, reasons: tuple[str, ...]) ->
         match rule.verdict:
             case Redirect(port):
                 return Captured(port, so_far)
+            case Return() if chain is Chain.ISTIO_OUTPUT_DNS:
+                return None
             case Return():
                 # both own chains are the last rule of their hook: to return is to be let alone
                 return Untouched(rule.reason)
+            case Zone():
+                continue  # which connection a packet belongs to, not where it goes
             case Jump(target):
                 decision = _walk(packet, plan, target, so_far)
                 if decision is not None:
@@ -91,19 +101,29 @@ def _applies(rule: Rule, packet: Packet) -> bool:
 
 def _matches(match: Match, packet: Packet) -> bool:
     match match:
-        case Tcp():
-            return packet.tcp
-        case ToPort(port, negated):
-            return packet.tcp and (packet.port == port) != negated
+        case Tcp() | ToPort() | ToPorts() | UdpTo() | UdpFrom():
+            return _carries(match, packet)
         case Source(network):
             return packet.source in network
         case Destination(network, negated):
             return (packet.destination in network) != negated
-        case Enters(interface):
-            return packet.interface == interface
-        case Leaves(interface):
+        case Enters(interface) | Leaves(interface):
             return packet.interface == interface
         case ByUser(uid, negated):
             return packet.uid is not None and (packet.uid == uid) != negated
         case ByGroup(gid, negated):
             return packet.gid is not None and (packet.gid == gid) != negated
+
+
+def _carries(match: Tcp | ToPort | ToPorts | UdpTo | UdpFrom, packet: Packet) -> bool:
+    match match:
+        case Tcp():
+            return packet.tcp
+        case ToPort(port, negated):
+            return packet.tcp and (packet.port == port) != negated
+        case ToPorts(none_of):
+            return packet.tcp and packet.port not in none_of
+        case UdpTo(port):
+            return not packet.tcp and packet.port == port
+        case UdpFrom(port):
+            return not packet.tcp and packet.source_port == port

@@ -1,12 +1,12 @@
 """The command line of `istio-iptables`, with Istio's flags."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import NoReturn, TypeVar
 
-from weft.redirect.capture import EVERYTHING, Capture, Networks, Ports
+from weft.redirect.capture import EVERYTHING, Capture, Networks, Ports, Resolvers
 
 T = TypeVar("T")
 
@@ -33,8 +33,13 @@ class _Parser(argparse.ArgumentParser):
         raise FlagError(message)
 
 
-def parse(argv: Sequence[str]) -> Command:
-    """The command that `argv` asks for. FlagError for a flag that is unknown, malformed or not supported."""
+def parse(
+    argv: Sequence[str], environment: Mapping[str, str] | None = None, resolvers: Sequence[IPv4Address] = ()
+) -> Command:
+    """The command that `argv` asks for. FlagError for a flag that is unknown, malformed or not supported.
+
+    `environment` stands in for flags that are not given, by Istio's variables; `resolvers` are the pod's own.
+    """
     found, unknown = _parser().parse_known_args(argv)
     if unknown:
         raise FlagError(f"{' '.join(unknown)}: this flag is not supported; leave it out")
@@ -55,8 +60,21 @@ def parse(argv: Sequence[str]) -> Command:
         excluded_outbound_ports=found.excluded_outbound,
         excluded_interfaces=found.excluded_interfaces,
         virtual_interfaces=found.virtual_interfaces,
+        resolvers=_resolvers(found, environment or {}, tuple(resolvers)),
     )
     return Command(capture, cleanup=found.cleanup, dry_run=found.dry_run, binary=found.binary)
+
+
+def _resolvers(
+    found: argparse.Namespace, environment: Mapping[str, str], own: tuple[IPv4Address, ...]
+) -> Resolvers:
+    if not (found.redirect_dns or environment.get("ISTIO_META_DNS_CAPTURE") == "true"):
+        return ()
+    if found.capture_all_dns:
+        return EVERYTHING
+    if not own:
+        raise FlagError("--redirect-dns: /etc/resolv.conf names no IPv4 nameserver; use --capture-all-dns")
+    return own
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     add("-x", "--istio-service-exclude-cidr", dest="excluded_networks", type=_each(_network), default=())
     add("-c", "--istio-exclude-interfaces", dest="excluded_interfaces", type=_each(str), default=())
     add("-k", "--kube-virt-interfaces", dest="virtual_interfaces", type=_each(str), default=())
+    add("--redirect-dns", dest="redirect_dns", action="store_true")
+    add("--capture-all-dns", dest="capture_all_dns", action="store_true")
     add("-n", "--dry-run", dest="dry_run", action="store_true")
     add("--cleanup-only", dest="cleanup", action="store_true")
     add("--force-iptables-binary", dest="binary", choices=("nft", "legacy", ""), default="")

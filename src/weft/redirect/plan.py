@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from ipaddress import IPv4Network
 
+from weft.redirect import dns
 from weft.redirect.capture import EVERYTHING, Capture
 from weft.redirect.rules import (
     ByGroup,
@@ -20,6 +21,7 @@ from weft.redirect.rules import (
     Source,
     Tcp,
     ToPort,
+    ToPorts,
 )
 
 LOCALHOST = IPv4Network("127.0.0.1/32")
@@ -31,7 +33,7 @@ LOOPBACK = "lo"
 
 def plan(capture: Capture) -> Plan:
     """The rules that capture what `capture` says, each with its reason."""
-    rules = [*_hooks(capture), *_inbound(capture), *_redirects(capture), *_outbound(capture)]
+    rules = [*_hooks(capture), *_inbound(capture), *_redirects(capture), *_outbound(capture), *dns.rules(capture)]
     order = list(Chain)
     return Plan(tuple(sorted(rules, key=lambda rule: order.index(rule.chain))))
 
@@ -45,7 +47,9 @@ def _hooks(capture: Capture) -> Iterator[Rule]:
         yield Rule(Chain.OUTPUT, (Leaves(interface),), Return(), reason)
     if capture.inbound_ports:
         yield Rule(Chain.PREROUTING, (Tcp(),), Jump(Chain.ISTIO_INBOUND), "what comes in may be captured")
-    yield Rule(Chain.OUTPUT, (Tcp(),), Jump(Chain.ISTIO_OUTPUT), "what goes out may be captured")
+    # queries are UDP too
+    matches: tuple[Match, ...] = () if capture.resolvers else (Tcp(),)
+    yield Rule(Chain.OUTPUT, matches, Jump(Chain.ISTIO_OUTPUT), "what goes out may be captured")
 
 
 def _virtual_interface(capture: Capture, interface: str) -> Iterator[Rule]:
@@ -88,6 +92,8 @@ def _outbound(capture: Capture) -> Iterator[Rule]:
         yield from _proxy(capture, ByUser(uid), ByUser(uid, negated=True))
     for gid in capture.proxy_gids:
         yield from _proxy(capture, ByGroup(gid), ByGroup(gid, negated=True))
+    if capture.resolvers:
+        yield Rule(chain, (), Jump(Chain.ISTIO_OUTPUT_DNS), "names may be asked of the proxy")
     yield Rule(chain, (Destination(LOCALHOST),), Return(), "localhost stays local")
     for network in capture.excluded_outbound_networks:
         yield Rule(chain, (Destination(network),), Return(), f"outbound range {network} is excluded")
@@ -103,17 +109,16 @@ def _outbound(capture: Capture) -> Iterator[Rule]:
 
 def _proxy(capture: Capture, proxy: Match, others: Match) -> Iterator[Rule]:
     chain = Chain.ISTIO_OUTPUT
-    to_self: tuple[Match, ...] = (
-        Destination(LOCALHOST, negated=True),
-        Leaves(LOOPBACK),
-        ToPort(capture.tunnel_port, negated=True),
-        proxy,
-    )
+    # a resolver on loopback is asked of the proxy like any other
+    asked = bool(capture.resolvers)
+    foreign = ToPorts((dns.PORT, capture.tunnel_port)) if asked else ToPort(capture.tunnel_port, negated=True)
+    to_self: tuple[Match, ...] = (Destination(LOCALHOST, negated=True), Leaves(LOOPBACK), foreign, proxy)
     yield Rule(chain, to_self, Jump(Chain.ISTIO_IN_REDIRECT), "the application calls itself by its service")
     # where loopback itself is among the captured ranges, an application's calls to it must go on (istio-iptables)
     if not _captures_loopback(capture):
         reason = "the application calls itself by its own address"
-        yield Rule(chain, (Leaves(LOOPBACK), others), Return(), reason)
+        not_dns = (ToPort(dns.PORT, negated=True),) if asked else ()
+        yield Rule(chain, (Leaves(LOOPBACK), *not_dns, others), Return(), reason)
     yield Rule(chain, (proxy,), Return(), "the proxy's own connections would loop")
 
 

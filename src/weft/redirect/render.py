@@ -1,9 +1,9 @@
 """A plan as iptables text, spelled exactly as iptables-save spells it, so that texts can be compared."""
 
 from weft.redirect.rules import (
-    OWN_CHAINS,
     ByGroup,
     ByUser,
+    Chain,
     Destination,
     Enters,
     Jump,
@@ -14,17 +14,31 @@ from weft.redirect.rules import (
     Return,
     Rule,
     Source,
+    Table,
     Tcp,
     ToPort,
+    ToPorts,
+    UdpFrom,
+    UdpTo,
     Verdict,
+    Zone,
 )
 
 _OWN_PREFIX = "ISTIO_"
+# every plan has them, though a rule may be in none
+_CHAINS = tuple(chain for chain in Chain if not chain.is_hook and chain is not Chain.ISTIO_OUTPUT_DNS)
 
 
-def lines(plan: Plan) -> tuple[str, ...]:
-    """The plan's rules, one `-A CHAIN …` line each."""
-    return tuple(_line(rule) for rule in plan.rules)
+def lines(plan: Plan, table: Table = Table.NAT) -> tuple[str, ...]:
+    """The plan's rules in one table, one `-A CHAIN …` line each."""
+    return tuple(_line(rule) for rule in plan.rules if rule.chain.table is table)
+
+
+def missing(plan: Plan, saved: str) -> tuple[str, ...]:
+    """The rules of the plan that are not in `saved`."""
+    return tuple(
+        line for table in Table for line in lines(plan, table) if line not in _section(saved, table).splitlines()
+    )
 
 
 def explanation(plan: Plan) -> str:
@@ -33,29 +47,55 @@ def explanation(plan: Plan) -> str:
 
 
 def transaction(plan: Plan, saved: str) -> str:
-    """What `iptables-restore --noflush` must be fed so that the nat table holds the plan; "" if it does.
+    """What `iptables-restore --noflush` must be fed so that the tables hold the plan; "" if they do.
 
-    `saved` is what `iptables-save -t nat` says now. Rules of others are left alone.
+    `saved` is what `iptables-save` says now. Rules of others are left alone.
     """
-    wanted = lines(plan)
-    present = tuple(line for line in _rules(saved) if _is_ours(line, wanted))
-    if present == wanted:
-        return ""
-    # naming a chain of one's own creates or empties it (iptables-restore(8), --noflush)
-    chains = [f":{chain} - [0:0]" for chain in OWN_CHAINS]
-    stale = [_deletion(line) for line in present if _in_hook(line)]
-    return "\n".join(["*nat", *chains, *stale, *wanted, "COMMIT", ""])
+    return "".join(_transaction(plan, table, _section(saved, table)) for table in Table)
 
 
 def removal(plan: Plan, saved: str) -> str:
     """What takes the plan's rules and chains away again; "" if there are none."""
-    present = [line for line in _rules(saved) if _is_ours(line, lines(plan))]
-    chains = [chain for chain in OWN_CHAINS if f":{chain} " in saved]
+    return "".join(_removal(lines(plan, table), table, _section(saved, table)) for table in Table)
+
+
+def _transaction(plan: Plan, table: Table, saved: str) -> str:
+    wanted = lines(plan, table)
+    if not wanted:
+        return _removal(wanted, table, saved)
+    used = {str(rule.chain) for rule in plan.rules if not rule.chain.is_hook and rule.chain.table is table}
+    if table is Table.NAT:
+        used |= {str(chain) for chain in _CHAINS if chain.table is table}
+    present = tuple(line for line in _rules(saved) if _is_ours(line, wanted))
+    unused = _own_chains(saved, table, but=used)
+    if present == wanted and not unused:
+        return ""
+    # naming a chain of one's own creates or empties it (iptables-restore(8), --noflush)
+    chains = [f":{chain} - [0:0]" for chain in (*sorted(used), *unused)]
+    stale = [_deletion(line) for line in present if _in_hook(line)]
+    gone = [f"-X {chain}" for chain in unused]
+    return "\n".join([f"*{table}", *chains, *stale, *wanted, *gone, "COMMIT", ""])
+
+
+def _removal(wanted: tuple[str, ...], table: Table, saved: str) -> str:
+    present = [line for line in _rules(saved) if _is_ours(line, wanted)]
+    chains = _own_chains(saved, table, but=set())
     if not present and not chains:
         return ""
     stale = [_deletion(line) for line in present if _in_hook(line)]
     emptied = [f":{chain} - [0:0]" for chain in chains]
-    return "\n".join(["*nat", *emptied, *stale, *(f"-X {chain}" for chain in chains), "COMMIT", ""])
+    return "\n".join([f"*{table}", *emptied, *stale, *(f"-X {chain}" for chain in chains), "COMMIT", ""])
+
+
+def _section(saved: str, table: Table) -> str:
+    """The part of iptables-save's text that is about one table."""
+    _, _, rest = f"\n{saved}".partition(f"\n*{table}\n")
+    return rest.partition("\nCOMMIT")[0]
+
+
+def _own_chains(saved: str, table: Table, *, but: set[str]) -> list[str]:
+    names = (str(chain) for chain in Chain if chain.table is table and not chain.is_hook)
+    return [name for name in names if f":{name} " in saved and name not in but]
 
 
 def _rules(saved: str) -> list[str]:
@@ -77,7 +117,7 @@ def _deletion(line: str) -> str:
 def _line(rule: Rule) -> str:
     ordered = sorted(rule.matches, key=_position)
     parts = [f"-A {rule.chain}", *(_match(match) for match in ordered), _verdict(rule.verdict)]
-    return " ".join(parts)
+    return " ".join(part for part in parts if part)
 
 
 def _position(match: Match) -> int:
@@ -91,7 +131,7 @@ def _position(match: Match) -> int:
             return 2
         case Leaves():
             return 3
-        case Tcp() | ToPort():
+        case Tcp() | ToPort() | ToPorts() | UdpTo() | UdpFrom():
             return 4
         case ByUser() | ByGroup():
             return 5
@@ -107,14 +147,26 @@ def _match(match: Match) -> str:
             return f"-i {interface}"
         case Leaves(interface):
             return f"-o {interface}"
-        case Tcp():
-            return "-p tcp"
-        case ToPort(port, negated):
-            return f"-p tcp -m tcp {_bang(negated)}--dport {port}"
+        case Tcp() | ToPort() | ToPorts() | UdpTo() | UdpFrom():
+            return _transport(match)
         case ByUser(uid, negated):
             return f"-m owner {_bang(negated)}--uid-owner {uid}"
         case ByGroup(gid, negated):
             return f"-m owner {_bang(negated)}--gid-owner {gid}"
+
+
+def _transport(match: Tcp | ToPort | ToPorts | UdpTo | UdpFrom) -> str:
+    match match:
+        case Tcp():
+            return "-p tcp"
+        case ToPort(port, negated):
+            return f"-p tcp -m tcp {_bang(negated)}--dport {port}"
+        case ToPorts(none_of):
+            return f"-p tcp -m multiport ! --dports {','.join(map(str, none_of))}"
+        case UdpTo(port):
+            return f"-p udp -m udp --dport {port}"
+        case UdpFrom(port):
+            return f"-p udp -m udp --sport {port}"
 
 
 def _bang(negated: bool) -> str:  # noqa: FBT001 -- the one thing this function is about
@@ -129,3 +181,5 @@ def _verdict(verdict: Verdict) -> str:
             return "-j RETURN"
         case Redirect(port):
             return f"-j REDIRECT --to-ports {port}"
+        case Zone(number):
+            return f"-j CT --zone {number}"

@@ -1,27 +1,44 @@
-"""The vocabulary of a plan: matches, verdicts, rules. All rules belong to the nat table."""
+"""The vocabulary of a plan: tables, chains, matches, verdicts, rules."""
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from ipaddress import IPv4Network
 
 
-class Chain(StrEnum):
-    """The chains a plan touches: two of the kernel's, and Istio's own in the order that iptables-save prints."""
+class Table(StrEnum):
+    """The kernel's tables that a plan touches: nat redirects; raw comes before it and keeps connections apart."""
 
-    PREROUTING = "PREROUTING"
-    OUTPUT = "OUTPUT"
-    ISTIO_INBOUND = "ISTIO_INBOUND"
-    ISTIO_IN_REDIRECT = "ISTIO_IN_REDIRECT"
-    ISTIO_OUTPUT = "ISTIO_OUTPUT"
-    ISTIO_REDIRECT = "ISTIO_REDIRECT"
+    NAT = "nat"
+    RAW = "raw"
+
+
+class Chain(Enum):
+    """The chains a plan touches: the kernel's, and Istio's own in the order that iptables-save prints."""
+
+    PREROUTING = (Table.NAT, "PREROUTING")
+    OUTPUT = (Table.NAT, "OUTPUT")
+    ISTIO_INBOUND = (Table.NAT, "ISTIO_INBOUND")
+    ISTIO_IN_REDIRECT = (Table.NAT, "ISTIO_IN_REDIRECT")
+    ISTIO_OUTPUT = (Table.NAT, "ISTIO_OUTPUT")
+    ISTIO_OUTPUT_DNS = (Table.NAT, "ISTIO_OUTPUT_DNS")
+    ISTIO_REDIRECT = (Table.NAT, "ISTIO_REDIRECT")
+    RAW_PREROUTING = (Table.RAW, "PREROUTING")
+    RAW_OUTPUT = (Table.RAW, "OUTPUT")
+    RAW_ISTIO_INBOUND = (Table.RAW, "ISTIO_INBOUND")
+    RAW_ISTIO_OUTPUT_DNS = (Table.RAW, "ISTIO_OUTPUT_DNS")
+
+    def __str__(self) -> str:
+        return self.value[1]
+
+    @property
+    def table(self) -> Table:
+        """The table that this chain is in."""
+        return self.value[0]
 
     @property
     def is_hook(self) -> bool:
         """Whether the kernel calls this chain itself; other programs have rules there too."""
-        return self in {Chain.PREROUTING, Chain.OUTPUT}
-
-
-OWN_CHAINS = tuple(chain for chain in Chain if not chain.is_hook)
+        return str(self) in {"PREROUTING", "OUTPUT"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +52,27 @@ class ToPort:
 
     port: int
     negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToPorts:
+    """The packet is TCP and its destination port is none of these."""
+
+    none_of: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UdpTo:
+    """The packet is UDP and goes to this port."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpFrom:
+    """The packet is UDP and comes from this port."""
+
+    port: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +120,7 @@ class ByGroup:
     negated: bool = False
 
 
-Match = Tcp | ToPort | Source | Destination | Enters | Leaves | ByUser | ByGroup
+Match = Tcp | ToPort | ToPorts | UdpTo | UdpFrom | Source | Destination | Enters | Leaves | ByUser | ByGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +142,14 @@ class Redirect:
     port: int
 
 
-Verdict = Jump | Return | Redirect
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Track the connection in this conntrack zone, apart from connections with the same addresses elsewhere."""
+
+    number: int
+
+
+Verdict = Jump | Return | Redirect | Zone
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class OutboundCluster:
 
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
+    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
     """
 
     hostname: str
@@ -58,6 +59,13 @@ class OutboundCluster:
     trust_domain: str
     all_mutual: bool = False
     dns_name: str = ""
+    passed_on: bool = False
+
+    @property
+    def cluster(self) -> str:
+        """`outbound|80|v1|HOST`, or `outbound_.80_.v1_.HOST` for what is passed on."""
+        spell = names.sni if self.passed_on else names.outbound_cluster
+        return spell(self.hostname, self.port, self.subset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class InboundCluster:
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
     """The cluster `outbound|PORT|SUBSET|HOSTNAME`."""
-    name = names.outbound_cluster(config.hostname, config.port, config.subset)
+    name = config.cluster
     cluster = _base(name, config.policy)
     cluster_policies.apply(cluster, config.policy)
     cluster.metadata.CopyFrom(_metadata(config))
@@ -80,7 +88,8 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
         protocols.http_options(config.protocol, config.policy)
     )
     _discover(cluster, config)
-    _secure(cluster, config)
+    if not config.passed_on:
+        _secure(cluster, config)
     if config.policy.proxy_protocol:
         _announce(cluster, config.policy.proxy_protocol)
     return encode.resource(CLUSTER, name, cluster)

@@ -9,9 +9,11 @@ from weft.model.view import ServiceView, View
 from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams
 from weft.xds.clusters import InboundCluster, OutboundCluster
 from weft.xds.endpoints import Assignment
+from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
+from weft.xds.name_table import NameTables
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
@@ -102,16 +104,22 @@ class Generator:
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
         self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
 
+        self._edge = EdgeGenerator(self._clusters, self._assignments)
+
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
+        if view.router is not None:
+            return self._edge.resources(view, view.router)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        return self._proxies((scope, own), (shared, own))
+        found = self._proxies((scope, own), (shared, own))
+        return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
         shared, own = value

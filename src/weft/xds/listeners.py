@@ -117,12 +117,14 @@ def _streams(config: OutboundListener) -> Iterator[tuple[Stream, str]]:
 
 
 def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
-    """The chain of requests; and one for each block of addresses by which connections are told apart first."""
+    """The chain of requests; and one for the blocks of addresses by which connections are told apart first."""
     if not config.table:
         return
-    sniffed = (each.route.match.destinations for each in config.streams if each.sniffed)
-    for number, destinations in enumerate(dict.fromkeys(((), *sniffed))):
-        chain = f"outbound_{name}" + (f"_{number}" if number else "")
+    blocks = dict.fromkeys(
+        block for each in config.streams if each.sniffed for block in each.route.match.destinations
+    )
+    for destinations in ((), tuple(blocks)) if blocks else ((),):
+        chain = f"outbound_{name}" + ("_blocks" if destinations else "")
         match = streams.chain_match(StreamMatch(destinations=destinations))
         match.transport_protocol = "raw_buffer"
         match.application_protocols.extend(PLAIN_HTTP)

@@ -44,11 +44,24 @@ _ALPN_OFFER = (
 def outbound_http(stat_prefix: str, route_name: str) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`."""
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
-    limits = _http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
-    cross_origin = _http_filter(CORS_FILTER, cors_pb2.Cors())
+    limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
+    cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
+    return _filter(HTTP_FILTER, manager)
+
+
+def edge_manager(stat_prefix: str, route_name: str, before: tuple[Any, ...] = ()) -> Any:
+    """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
+    cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
+    manager = _manager(stat_prefix, [*before, cross_origin, _fault(), _alpn(), _router()])
+    manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
+    return manager
+
+
+def of_requests(manager: Any) -> Any:
+    """The network filter of a HttpConnectionManager."""
     return _filter(HTTP_FILTER, manager)
 
 
@@ -145,16 +158,17 @@ def _manager(stat_prefix: str, filters: list[Any]) -> Any:
     )
 
 
-def _http_filter(name: str, message: Any) -> Any:
+def http_filter(name: str, message: Any) -> Any:
+    """An HTTP filter with its settings."""
     return http_connection_manager_pb2.HttpFilter(name=name, typed_config=encode.packed(message))
 
 
 def _fault() -> Any:
-    return _http_filter(FAULT_FILTER, fault_pb2.HTTPFault())
+    return http_filter(FAULT_FILTER, fault_pb2.HTTPFault())
 
 
 def _router() -> Any:
-    return _http_filter("envoy.filters.http.router", router_pb2.Router())
+    return http_filter("envoy.filters.http.router", router_pb2.Router())
 
 
 def _alpn() -> Any:
@@ -168,6 +182,6 @@ def _alpn() -> Any:
         shared_with_upstream=value_pb2.FilterStateValue.ONCE,
         skip_if_empty=True,
     )
-    return _http_filter(
+    return http_filter(
         "envoy.filters.http.set_filter_state", set_filter_state_pb2.Config(on_request_headers=[value])
     )

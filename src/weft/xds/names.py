@@ -32,6 +32,21 @@ def sni(hostname: str, port: int, subset: str = "") -> str:
     return f"outbound_.{port}_.{subset}_.{hostname}"
 
 
+def secret(name: str) -> str:
+    """A Secret in the namespace of the proxy's pod, as istiod gives it: `kubernetes://NAME`."""
+    return name if "://" in name else f"kubernetes://{name}"
+
+
+def file_certificate(path: str, key: str) -> str:
+    """A certificate in files of the pod, as the agent gives it: `file-cert:CHAIN~KEY`."""
+    return f"file-cert:{path}~{key}"
+
+
+def file_roots(path: str) -> str:
+    """Roots in a file of the pod, as the agent gives them: `file-root:PATH`."""
+    return f"file-root:{path}"
+
+
 def config_path(rule: str, kind: str) -> str:
     """Where a rule lives in the Kubernetes API. `rule` is `name.namespace`, `kind` such as `virtual-service`."""
     name, _, namespace = rule.rpartition(".")  # a namespace holds no dot, a name may

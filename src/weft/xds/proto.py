@@ -21,6 +21,7 @@ endpoint_components_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_
 endpoint_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_pb2")
 extension_pb2: Any = import_module("envoy.config.core.v3.extension_pb2")
 fault_pb2: Any = import_module("envoy.extensions.filters.http.fault.v3.fault_pb2")
+grpc_web_pb2: Any = import_module("envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2")
 grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
 header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
 hash_policy_pb2: Any = import_module("envoy.type.v3.hash_policy_pb2")

@@ -8,6 +8,7 @@ ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105, a type's name
+NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Which cluster takes a request: virtual hosts and their routes (RDS)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -73,10 +73,15 @@ def virtual_host(host: VirtualHost) -> bytes:
     """The serialized VirtualHost."""
     authority = f"{host.hostname}:{host.port}"
     message = _ROUTE.VirtualHost(name=authority, domains=host.domains, include_request_attempt_count=True)
-    for route in host.routes.routes:
-        for match in route.matches or (RequestMatch(),):
-            message.routes.append(_route(route, match, authority, host.routes.rule))
+    message.routes.extend(messages(host.routes, authority))
     return bytes(message.SerializeToString(deterministic=True))
+
+
+def messages(routes: HostRoutes, authority: str) -> Iterator[Any]:
+    """The Route messages, one for each match of each route, of the virtual host `authority`."""
+    for route in routes.routes:
+        for match in route.matches or (RequestMatch(),):
+            yield _route(route, match, authority, routes.rule)
 
 
 def _route(route: HttpRoute, match: RequestMatch, authority: str, rule: str) -> Any:

@@ -1,20 +1,23 @@
 """The clusters of one service port as its clients reach it: the whole service, then its subsets."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from weft.model.mesh_config import MeshConfig
 from weft.model.services import Labels, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
-from weft.xds import names
 from weft.xds.clusters import Discovery, OutboundCluster
 from weft.xds.endpoints import Assignment
 
 
 def clusters(
-    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig
+    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig, *, at_edge: bool = False
 ) -> Iterable[tuple[OutboundCluster, Assignment | None]]:
-    """Each cluster with its endpoints; None where it finds them by itself."""
+    """Each cluster with its endpoints; None where it finds them by itself.
+
+    `at_edge`: for gateways, whose clients have dialled the gateway and no endpoint.
+    """
     service, traffic = view.service, view.traffic
     policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
     policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
@@ -22,6 +25,10 @@ def clusters(
     identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
     for subset, labels, policy in policies:
         discovery = _discovery(view, subset, policy)
+        if at_edge and discovery is Discovery.DIALLED:
+            discovery = Discovery.EDS
+            if policy.load_balancer is LoadBalancer.PASSTHROUGH:
+                policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST)  # noqa: PLW2901, a narrower one
         cluster = OutboundCluster(
             hostname=service.hostname,
             name=service.name,
@@ -42,8 +49,9 @@ def clusters(
 
 
 def _assignment(cluster: OutboundCluster, labels: Labels, port_view: PortView) -> Assignment:
-    name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
-    return Assignment(name, tuple(each for each in port_view.endpoints if set(labels) <= set(each.labels)))
+    return Assignment(
+        cluster.cluster, tuple(each for each in port_view.endpoints if set(labels) <= set(each.labels))
+    )
 
 
 def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:

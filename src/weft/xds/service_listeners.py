@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing import Destination
 from weft.model.services import Protocol, Service, ServicePort
-from weft.model.streams import EVERY, Atom, StreamMatch, StreamRoute, left_of
+from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
@@ -43,21 +43,24 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
     # nothing but the server's name tells such a service from others
     named = port.protocol in {Protocol.TLS, Protocol.HTTPS} and service.hostname != "*"
     default = StreamMatch((service.hostname.lower(),) if named else (), blocks)
-    routes = (
+    routes = [
         replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
-        for each in port_view.streams or (_to_itself(service, port, default),)
-    )
+        for each in port_view.streams
+    ]
+    if named or not routes:
+        # what a rule leaves of a wildcard is still known to the mesh
+        routes.append(_to_itself(service, port, default))
     return SharedPart(port.number, requests, _streams(view, port, routes))
 
 
 def shared_listener(port: int, parts: Sequence[SharedPart], mesh: MeshConfig) -> OutboundListener:
     """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
-    taken: set[Atom] = set()
+    given = [each for part in parts for each in part.streams]
     streams = tuple(
         each if match is each.route.match else replace(each, route=replace(each.route, match=match))
-        for part in parts
-        for each in part.streams
-        for match in left_of(each.route.match, taken)
+        for each, match in (
+            (given[index], match) for index, match in disjoint([each.route.match for each in given])
+        )
     )
     return OutboundListener(
         address=ANYWHERE,

@@ -2,22 +2,27 @@
 
 The stream compares what the proxy is to have with what it is believed to have, and sends the difference: one
 response in flight per type, what changed meanwhile merged into the next. Additions go clusters → endpoints →
-listeners → routes and removals the other way, so that nothing ever points at something missing.
+listeners → routes → names and removals the other way, so that nothing ever points at something missing.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds.channel import Acked, Channel, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource, Resources
 
 ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The order in which types are offered; others follow, in the order in which they were asked for."""
 
-_ADD_AFTER = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER, LISTENER)}
+_ADD_AFTER = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER, LISTENER), NAME_TABLE: (CLUSTER, LISTENER, ROUTE)}
 """The types whose additions must be confirmed before additions of this one go out."""
 
-_REMOVE_AFTER = {CLUSTER: (LISTENER, ROUTE), ENDPOINT: (CLUSTER,), ROUTE: (LISTENER,)}
+_REMOVE_AFTER = {
+    CLUSTER: (LISTENER, ROUTE),
+    ENDPOINT: (CLUSTER,),
+    ROUTE: (LISTENER,),
+    LISTENER: (NAME_TABLE,),
+}
 """The types that must be wholly confirmed before removals of this one go out."""
 
 

@@ -33,13 +33,13 @@ def mutual_upstream(server_name: str, identities: tuple[str, ...], any_below: st
     The server must be one of `identities` (SPIFFE IDs); where none is known, one that begins with `any_below`.
     """
     names = [_san(exact=identity) for identity in identities] or [_san(prefix=any_below)]
-    return _socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
+    return socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
 
 
 def mutual_downstream(trust_domain: str, alpn: tuple[str, ...]) -> Any:
     """The server's side: clients must show a certificate of the trust domain."""
     names = [_san(prefix=f"spiffe://{trust_domain}/")]
-    return _socket(
+    return socket(
         tls_pb2.DownstreamTlsContext(
             require_client_certificate=wrappers_pb2.BoolValue(value=True),
             disable_stateless_session_resumption=True,
@@ -50,7 +50,7 @@ def mutual_downstream(trust_domain: str, alpn: tuple[str, ...]) -> Any:
 
 def simple_upstream(server_name: str) -> Any:
     """TLS without a client certificate. The server's certificate is not verified: no roots are named for it."""
-    return _socket(
+    return socket(
         tls_pb2.UpstreamTlsContext(
             sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=_versions())
         )
@@ -64,7 +64,8 @@ def plaintext() -> Any:
     )
 
 
-def _socket(context: Any) -> Any:
+def socket(context: Any) -> Any:
+    """The transport socket of a DownstreamTlsContext or an UpstreamTlsContext."""
     return base_pb2.TransportSocket(name=_TLS_SOCKET, typed_config=encode.packed(context))
 
 
@@ -81,17 +82,18 @@ def _san(*, exact: str = "", prefix: str = "") -> Any:
 def _common(names: list[Any], alpn: tuple[str, ...]) -> Any:
     combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names),
-        validation_context_sds_secret_config=_secret(TRUST_ROOTS),
+        validation_context_sds_secret_config=by_agent(TRUST_ROOTS),
     )
     return tls_pb2.CommonTlsContext(
         tls_params=_versions(),
         alpn_protocols=alpn,
-        tls_certificate_sds_secret_configs=[_secret(WORKLOAD_CERTIFICATE)],
+        tls_certificate_sds_secret_configs=[by_agent(WORKLOAD_CERTIFICATE)],
         combined_validation_context=combined,
     )
 
 
-def _secret(name: str) -> Any:
+def by_agent(name: str) -> Any:
+    """A secret that the agent beside the proxy hands out."""
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER)
     )

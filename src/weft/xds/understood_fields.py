@@ -18,6 +18,7 @@ envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
 application_protocols source_prefix_ranges
+envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from tests.cluster.network.conftest import Lan
 from tests.support.ports import free_port
 
-from weft.cluster.network import dns, dns_messages
+from weft.adapters.dns import messages, server
+from weft.adapters.dns.answers import A, Absent, Cname, Elsewhere, Found, Ptr, Srv
+from weft.cluster.network import dns
 from weft.cluster.network.directory import Directory, picture
-from weft.cluster.network.dns_zone import A, Absent, Cname, Elsewhere, Found, Ptr, Srv, Zone
+from weft.cluster.network.dns_zone import Zone
 from weft.cluster.network.objects import Service, Slice
 
 
@@ -149,7 +151,7 @@ def directory() -> Directory:
 @contextlib.asynccontextmanager
 async def serving(resolver: dns.Resolver) -> AsyncIterator[int]:
     port = free_port()
-    task = asyncio.create_task(dns.serve(resolver, "127.0.0.1", port))
+    task = asyncio.create_task(server.serve(resolver.resolve, "127.0.0.1", port))
     for _ in range(100):
         with contextlib.suppress(OSError):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -183,44 +185,44 @@ async def ask_tcp(port: int, data: bytes) -> bytes:
 
 async def test_a_service_is_found_by_udp_and_by_tcp() -> None:
     async with serving(dns.Resolver(directory())) as port:
-        question = dns_messages.ask(NGINX, "A")
-        assert dns_messages.outcome(await ask_udp(port, question)) == ("NOERROR", ("10.96.0.7",))
-        assert dns_messages.outcome(await ask_tcp(port, question)) == ("NOERROR", ("10.96.0.7",))
+        question = messages.ask(NGINX, "A")
+        assert messages.outcome(await ask_udp(port, question)) == ("NOERROR", ("10.96.0.7",))
+        assert messages.outcome(await ask_tcp(port, question)) == ("NOERROR", ("10.96.0.7",))
 
 
 async def test_an_existing_name_without_such_records_is_no_error_and_an_unknown_one_is_nxdomain() -> None:
     async with serving(dns.Resolver(directory())) as port:
-        assert dns_messages.outcome(await ask_udp(port, dns_messages.ask(NGINX, "AAAA"))) == ("NOERROR", ())
-        absent = dns_messages.ask("nobody.sidecar.svc.cluster.local", "A")
-        assert dns_messages.outcome(await ask_udp(port, absent)) == ("NXDOMAIN", ())
+        assert messages.outcome(await ask_udp(port, messages.ask(NGINX, "AAAA"))) == ("NOERROR", ())
+        absent = messages.ask("nobody.sidecar.svc.cluster.local", "A")
+        assert messages.outcome(await ask_udp(port, absent)) == ("NXDOMAIN", ())
 
 
 async def test_names_outside_are_refused_at_once_where_nobody_can_be_asked() -> None:
     async with serving(dns.Resolver(directory())) as port:
         started = asyncio.get_running_loop().time()
-        reply = await ask_udp(port, dns_messages.ask("example.org", "A"))
-        assert dns_messages.outcome(reply) == ("REFUSED", ())
+        reply = await ask_udp(port, messages.ask("example.org", "A"))
+        assert messages.outcome(reply) == ("REFUSED", ())
         assert asyncio.get_running_loop().time() - started < 1
 
 
 async def test_a_single_word_that_is_no_name_is_nxdomain_so_that_programs_ask_no_more() -> None:
     async with serving(dns.Resolver(directory())) as port:
-        assert dns_messages.outcome(await ask_udp(port, dns_messages.ask("nobody", "A"))) == ("NXDOMAIN", ())
+        assert messages.outcome(await ask_udp(port, messages.ask("nobody", "A"))) == ("NXDOMAIN", ())
 
 
 async def test_an_answer_too_large_for_a_datagram_says_so_and_is_whole_by_tcp() -> None:
     async with serving(dns.Resolver(directory())) as port:
-        question = dns_messages.ask("many.sidecar.svc.cluster.local", "A")
+        question = messages.ask("many.sidecar.svc.cluster.local", "A")
         by_udp = await ask_udp(port, question)
         assert by_udp[2] & 0x02, "the truncation bit (RFC 1035, 4.1.1)"
-        assert len(by_udp) <= dns_messages.PLAIN_UDP
-        _, answers = dns_messages.outcome(await ask_tcp(port, question))
+        assert len(by_udp) <= messages.PLAIN_UDP
+        _, answers = messages.outcome(await ask_tcp(port, question))
         assert len(answers) == 100
 
 
 async def test_before_the_services_are_known_clients_are_told_to_ask_again() -> None:
     async with serving(dns.Resolver(Directory())) as port:
-        assert dns_messages.outcome(await ask_udp(port, dns_messages.ask(NGINX, "A"))) == ("SERVFAIL", ())
+        assert messages.outcome(await ask_udp(port, messages.ask(NGINX, "A"))) == ("SERVFAIL", ())
 
 
 async def test_other_names_are_asked_of_an_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,8 +233,8 @@ async def test_other_names_are_asked_of_an_upstream(monkeypatch: pytest.MonkeyPa
         # the upstream knows `nginx.sidecar.svc.example.org`; only its port is not 53 here
         monkeypatch.setattr(dns, "PORT", upstream)
         async with serving(dns.Resolver(outside, ["127.0.0.1"])) as port:
-            reply = await ask_udp(port, dns_messages.ask("nginx.sidecar.svc.example.org", "A"))
-            assert dns_messages.outcome(reply) == ("NOERROR", ("10.96.0.7",))
+            reply = await ask_udp(port, messages.ask("nginx.sidecar.svc.example.org", "A"))
+            assert messages.outcome(reply) == ("NOERROR", ("10.96.0.7",))
 
 
 async def test_an_upstream_is_asked_from_the_machines_network_by_udp_and_tcp(
@@ -248,9 +250,9 @@ async def test_an_upstream_is_asked_from_the_machines_network_by_udp_and_tcp(
         for place, answer in (("/proc/self/ns/net", ("NOERROR", ("10.96.0.7",))), (node, ("SERVFAIL", ()))):
             resolver = dns.Resolver(outside, ["127.0.0.1"], place=partial(str, place))
             for protocol in ("udp", "tcp"):
-                reply = await resolver.resolve(dns_messages.ask(name, "A"), protocol)
+                reply = await resolver.resolve(messages.ask(name, "A"), protocol)
                 assert reply
-                assert dns_messages.outcome(reply) == answer, (place, protocol)
+                assert messages.outcome(reply) == answer, (place, protocol)
 
 
 async def test_an_external_name_is_followed_to_the_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,12 +264,12 @@ async def test_an_external_name_is_followed_to_the_upstream(monkeypatch: pytest.
     async with serving(dns.Resolver(directory(), domain="example.org")) as upstream:
         monkeypatch.setattr(dns, "PORT", upstream)
         async with serving(dns.Resolver(inside, ["127.0.0.1"])) as port:
-            reply = await ask_udp(port, dns_messages.ask("out.sidecar.svc.cluster.local", "A"))
-            assert dns_messages.outcome(reply) == ("NOERROR", ("nginx.sidecar.svc.example.org.", "10.96.0.7"))
+            reply = await ask_udp(port, messages.ask("out.sidecar.svc.cluster.local", "A"))
+            assert messages.outcome(reply) == ("NOERROR", ("nginx.sidecar.svc.example.org.", "10.96.0.7"))
 
 
 async def test_malformed_packets_do_not_stop_it() -> None:
-    good = dns_messages.ask(NGINX, "A")
+    good = messages.ask(NGINX, "A")
     async with serving(dns.Resolver(directory())) as port:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
             for size in (0, 1, 11, 12, 13, 40):
@@ -276,23 +278,23 @@ async def test_malformed_packets_do_not_stop_it() -> None:
                 sending.sendto(good[:cut], ("127.0.0.1", port))
             # a name that points at itself
             sending.sendto(good[:12] + b"\xc0\x0c\x00\x01\x00\x01", ("127.0.0.1", port))
-        assert dns_messages.outcome(await ask_udp(port, good)) == ("NOERROR", ("10.96.0.7",))
+        assert messages.outcome(await ask_udp(port, good)) == ("NOERROR", ("10.96.0.7",))
 
 
 @settings(max_examples=300, deadline=None)
 @given(data=st.binary(max_size=80), head=st.booleans())
 def test_whatever_comes_is_parsed_answered_or_ignored(data: bytes, head: bool) -> None:  # noqa: FBT001 -- hypothesis
-    message = dns_messages.ask(NGINX, "A")[:12] + data if head else data
-    match dns_messages.parse(message):
-        case dns_messages.Query() as query:
-            assert dns_messages.respond(query, ZONE.answer(query.name, query.kind), domain="cluster.local")
+    message = messages.ask(NGINX, "A")[:12] + data if head else data
+    match messages.parse(message):
+        case messages.Query() as query:
+            assert messages.respond(query, ZONE.answer(query.name, query.kind), domain="cluster.local")
         case bytes() as reply:
             assert len(reply) >= 12
 
 
 async def test_the_counters_are_shown_by_coredns_names() -> None:
     resolver = dns.Resolver(directory())
-    await resolver.resolve(dns_messages.ask(NGINX, "A"), "udp")
+    await resolver.resolve(messages.ask(NGINX, "A"), "udp")
 
     text = dns.exposition(resolver)
 

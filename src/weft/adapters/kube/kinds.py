@@ -79,6 +79,13 @@ VALIDATINGWEBHOOKS = Kind(
 )
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
+SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
+WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
+WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
+SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
+PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
+ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
 CERTIFICATESIGNINGREQUESTS = Kind(
     "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False
@@ -87,6 +94,8 @@ CERTIFICATESIGNINGREQUESTS = Kind(
 _BY_KIND = {
     (value.api_version, value.kind): value for value in list(globals().values()) if isinstance(value, Kind)
 }
+ISTIO = {kind.kind: kind for kind in _BY_KIND.values() if kind.group.endswith(".istio.io")}
+"""Istio's kinds, by name."""
 
 
 def kind_of(obj: dict[str, object]) -> Kind:

@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 
 from weft.adapters import clock, files, processes
+from weft.adapters.dns import messages as dns_messages
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
@@ -19,7 +20,6 @@ from weft.adapters.processes import Memory
 from weft.cluster.machine import commands, installation, keeping, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
 from weft.cluster.machine.record import Record
-from weft.cluster.network import dns_messages
 
 _EDGE = ("istio-ingressgateway", "istio-egressgateway")
 _MESH = ("istiod", *_EDGE)

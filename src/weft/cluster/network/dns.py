@@ -4,22 +4,21 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import cast
 
 from aiohttp import web
 
+from weft.adapters.dns import messages, server
+from weft.adapters.dns.answers import Absent, Elsewhere
+from weft.adapters.dns.client import Place, ask_tcp, ask_udp, here
+from weft.adapters.dns.messages import Query
 from weft.adapters.kube.client import Kube
-from weft.cluster.network import dns_messages
 from weft.cluster.network.directory import Directory, Picture
-from weft.cluster.network.dns_messages import Query
-from weft.cluster.network.dns_zone import Absent, Elsewhere, Zone
-from weft.cluster.network.upstream import Place, ask_tcp, ask_udp, here
+from weft.cluster.network.dns_zone import Zone
 
 _LOG = logging.getLogger(__name__)
 
 PORT, METRICS_PORT = 53, 9153
 _UPSTREAM_SECONDS = 2.0
-_IDLE_SECONDS = 10.0
 
 
 async def run(
@@ -43,7 +42,7 @@ async def run(
     async with asyncio.TaskGroup() as group:
         if directory is None:
             group.create_task(own.run(kube))
-        group.create_task(serve(resolver, bind_ip, port))
+        group.create_task(server.serve(resolver.resolve, bind_ip, port))
         group.create_task(_serve_metrics(resolver, bind_ip, metrics_port))
 
 
@@ -67,34 +66,34 @@ class Resolver:
 
     async def resolve(self, data: bytes, protocol: str) -> bytes | None:
         """The bytes that answer these bytes; None where there is nothing to say."""
-        match dns_messages.parse(data):
+        match messages.parse(data):
             case Query() as query:
                 self.requests[protocol, query.kind] += 1
                 reply = await self._answer(query, data, tcp=protocol == "tcp")
                 if protocol == "udp":
-                    reply = dns_messages.for_udp(query, reply)
+                    reply = messages.for_udp(query, reply)
             case bytes() as reply:
                 self.requests[protocol, "other"] += 1
             case None:
                 return None
-        self.responses[dns_messages.rcode_name(reply)] += 1
+        self.responses[messages.rcode_name(reply)] += 1
         return reply
 
     async def _answer(self, query: Query, data: bytes, *, tcp: bool) -> bytes:
         if not self._directory.complete:
             # not yet known is not absent: clients ask again
-            return dns_messages.respond(query, None, rcode=dns_messages.SERVFAIL)
+            return messages.respond(query, None, rcode=messages.SERVFAIL)
         answer = self._current().answer(query.name, query.kind)
         if isinstance(answer, Elsewhere) and self._upstreams:
-            asked = dns_messages.onward(query, answer.name) if answer.records else data
+            asked = messages.onward(query, answer.name) if answer.records else data
             forwarded = await self._forward(asked, tcp=tcp)
             if forwarded is None:
-                return dns_messages.respond(query, None, rcode=dns_messages.SERVFAIL)
-            return dns_messages.joined(query, answer.records, forwarded) if answer.records else forwarded
+                return messages.respond(query, None, rcode=messages.SERVFAIL)
+            return messages.joined(query, answer.records, forwarded) if answer.records else forwarded
         if isinstance(answer, Elsewhere) and not answer.records and "." not in query.name:
             # the last that a search list tries: refused, programs would take it for a passing trouble
-            return dns_messages.respond(query, Absent())
-        return dns_messages.respond(query, answer, domain=self.domain)
+            return messages.respond(query, Absent())
+        return messages.respond(query, answer, domain=self.domain)
 
     def _current(self) -> Zone:
         if self._picture is not self._directory.picture:
@@ -112,63 +111,6 @@ class Resolver:
             except (TimeoutError, OSError) as error:
                 _LOG.warning("upstream %s: %s", upstream, error or "no answer")
         return None
-
-
-class _Udp(asyncio.DatagramProtocol):
-    def __init__(self, resolver: Resolver, tasks: set[asyncio.Task[None]]) -> None:
-        self._resolver, self._tasks = resolver, tasks
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        task = asyncio.get_running_loop().create_task(self._reply(data, addr))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _reply(self, data: bytes, addr: tuple[str, int]) -> None:
-        try:
-            reply = await self._resolver.resolve(data, "udp")
-        except Exception:  # noqa: BLE001 -- logged with its trace
-            # one strange packet must not end the resolver; the trace shows which of our lines was wrong
-            _LOG.exception("a query of %d bytes from %s", len(data), addr[0])
-            return
-        if reply and self._transport and not self._transport.is_closing():
-            self._transport.sendto(reply, addr)
-
-
-async def serve(resolver: Resolver, bind_ip: str, port: int) -> None:
-    """Listen on UDP and TCP until cancelled."""
-    tasks: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(resolver, tasks), local_addr=(bind_ip, port))
-    try:
-        server = await asyncio.start_server(lambda r, w: _tcp(resolver, r, w), bind_ip, port)
-        async with server:
-            await server.serve_forever()
-    finally:
-        transport.close()
-
-
-async def _tcp(resolver: Resolver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Queries on one connection, each with its length before it (RFC 7766), until it is idle too long."""
-    try:
-        while True:
-            async with asyncio.timeout(_IDLE_SECONDS):
-                length = int.from_bytes(await reader.readexactly(2), "big")
-                data = await reader.readexactly(length)
-            reply = await resolver.resolve(data, "tcp")
-            if reply is None:
-                return
-            writer.write(len(reply).to_bytes(2, "big") + reply)
-            await writer.drain()
-    except (asyncio.IncompleteReadError, TimeoutError, ConnectionError):
-        return
-    except Exception:  # noqa: BLE001 -- logged with its trace
-        _LOG.exception("a query by TCP")
-    finally:
-        writer.close()
 
 
 async def _serve_metrics(resolver: Resolver, bind_ip: str, port: int) -> None:

@@ -1,73 +1,13 @@
 """What DNS answers about a cluster: the Kubernetes DNS specification (1.1.0) over one picture of services."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
 
+from weft.adapters.dns.answers import A, Absent, Answer, Cname, Elsewhere, Found, Ptr, Srv
 from weft.cluster.network.directory import Key, Picture
 from weft.cluster.network.objects import Service, Slice, SliceEndpoint
 
 _CNAME_DEPTH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class A:
-    """A name's IPv4 address."""
-
-    name: str
-    ip: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cname:
-    """A name that stands for another."""
-
-    name: str
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Srv:
-    """A service's port and the name of who serves it."""
-
-    name: str
-    port: int
-    target: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ptr:
-    """An address's name."""
-
-    name: str
-    target: str
-
-
-Record = A | Cname | Srv | Ptr
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """The name exists; without records it has none of the type that was asked for."""
-
-    records: tuple[Record, ...] = ()
-    additional: tuple[A, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The name is ours to know, and it does not exist."""
-
-
-@dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """The name is not the cluster's. `records` lead to it, where the question was for one that stands for it."""
-
-    name: str
-    records: tuple[Record, ...] = ()
-
-
-Answer = Found | Absent | Elsewhere
 
 
 class Zone:

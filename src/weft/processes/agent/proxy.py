@@ -8,16 +8,21 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from weft.adapters import envoy_process, grpc_server, http, sds_server
 from weft.adapters.istiod import Credentials, Istiod
 from weft.inject.bootstrap import Sockets, bootstrap
 from weft.processes.agent.file_secrets import FileSecrets
 from weft.processes.agent.identity import Identity
+from weft.processes.agent.name_feed import NameFeed
 from weft.processes.agent.relay import Relay
 from weft.processes.agent.settings import Role, Settings, SettingsError, read
 from weft.processes.agent.status import Status
 from weft.processes.agent.supervisor import GATEWAY, SIDECAR, CannotStartError, Duty, Supervisor
+
+if TYPE_CHECKING:
+    from weft.processes.agent.dns import Dns
 
 _log = logging.getLogger("weft.agent")
 VERSION = "0.1.0"
@@ -47,10 +52,19 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     identity = Identity(istiod, secrets, lifetime=settings.certificate_lifetime)
     files = FileSecrets(secrets)
     supervisor = Supervisor(_command(settings), settings.ports, _duty(settings))
-    status = Status(settings, stop.set, lambda: _metrics(identity, supervisor))
-    server = await _serve_envoy(settings, secrets, istiod)
+    dns = _dns(settings) if settings.dns else None
+    status = Status(
+        settings,
+        stop.set,
+        lambda: _metrics(identity, supervisor),
+        why_not=lambda: "" if dns is None or dns.is_ready else "the names of the mesh are not here yet",
+    )
+    server = await _serve_envoy(settings, secrets, Relay(istiod, NameFeed(dns.learn) if dns else None))
     listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
-    tasks = [asyncio.ensure_future(task) for task in (identity.run(), files.run(), supervisor.run())]
+    work = [identity.run(), files.run(), supervisor.run()]
+    if dns:
+        work.append(dns.serve())
+    tasks = [asyncio.ensure_future(task) for task in work]
     stopped = asyncio.ensure_future(stop.wait())
     try:
         await asyncio.wait((*tasks, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -106,11 +120,17 @@ def _command(settings: Settings) -> envoy_process.Command:
     )
 
 
-async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, istiod: Istiod) -> grpc_server.Server:
+def _dns(settings: Settings) -> "Dns":
+    from weft.processes.agent.dns import Dns  # most pods do without it, and without the memory for its library
+
+    return Dns.of_pod(settings.namespace, settings.domain)
+
+
+async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, relay: Relay) -> grpc_server.Server:
     """Secrets and configuration on Unix sockets, each where Istio has it."""
     server = grpc_server.Server()
     sds_server.register(server, secrets)
-    Relay(istiod).register(server)
+    relay.register(server)
     for socket in (settings.paths.sds, settings.paths.xds):
         # what a former run of this container left behind
         socket.unlink(missing_ok=True)

@@ -56,13 +56,16 @@ class Drain:
 class Settings:
     """Everything one agent needs to know.
 
-    `probers` are the application's own probes by the path they are asked for; `scrape` is where its metrics are.
+    `probers` are the application's own probes by the path they are asked for; `scrape` is where its metrics are;
+    `dns` says that the pod's queries come to us.
     """
 
     node: node.Node
     istiod: str
     cluster_id: str = "Kubernetes"
     address: str = "127.0.0.1"
+    namespace: str = "default"
+    domain: str = "cluster.local"
     paths: Paths = field(default_factory=Paths)
     ports: ProxyPorts = field(default_factory=ProxyPorts)
     concurrency: int = _MOST_WORKERS
@@ -73,6 +76,7 @@ class Settings:
     probers: Mapping[str, Any] = field(default_factory=dict)
     scrape: Mapping[str, str] = field(default_factory=dict)
     certificate_lifetime: timedelta = timedelta(days=1)
+    dns: bool = False
     ignored: tuple[str, ...] = ()
     role: Role = "sidecar"
 
@@ -105,6 +109,8 @@ def read(
         istiod=environment.get("CA_ADDR") or "istiod.istio-system.svc:15012",
         cluster_id=environment.get("ISTIO_META_CLUSTER_ID", "Kubernetes"),
         address=environment["INSTANCE_IP"],
+        namespace=environment["POD_NAMESPACE"],
+        domain=domain,
         paths=paths,
         ports=ProxyPorts(status=int(config.get("statusPort") or 15020)),
         concurrency=_concurrency(config.get("concurrency"), environment.get("ISTIO_CPU_LIMIT", "")),
@@ -118,6 +124,7 @@ def read(
         ),
         probers=_json(environment, "ISTIO_KUBE_APP_PROBERS"),
         scrape=_json(environment, "ISTIO_PROMETHEUS_ANNOTATIONS"),
+        dns=environment.get("ISTIO_META_DNS_CAPTURE", "").lower() == "true",
         ignored=ignored,
         role=role,
     )

@@ -15,12 +15,22 @@ _NOT_FOUND = http.Response(404, b"not found\n")
 
 
 class Status:
-    """Answers on the status port. `quit_` is called when someone in the pod asks the sidecar to end."""
+    """Answers on the status port. `quit_` is called when someone in the pod asks the sidecar to end.
 
-    def __init__(self, settings: Settings, quit_: Callable[[], None], own_metrics: Callable[[], str]) -> None:
+    `why_not` tells what else keeps the sidecar from serving; "" for nothing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        quit_: Callable[[], None],
+        own_metrics: Callable[[], str],
+        why_not: Callable[[], str] = lambda: "",
+    ) -> None:
         self._settings = settings
         self._quit = quit_
         self._own_metrics = own_metrics
+        self._why_not = why_not
         self._admin = http.Target("127.0.0.1", settings.ports.admin)
         self._said = ""
         self.draining = False
@@ -54,7 +64,7 @@ class Status:
             stats = await http.fetch(self._admin, "GET", f"/stats?filter={_quoted(readiness.FILTER)}", timeout=2)
         except http.HttpError as error:
             return f"Envoy does not answer: {error}"
-        return readiness.reason(stats.body.decode())
+        return readiness.reason(stats.body.decode()) or self._why_not()
 
     async def _metrics(self) -> http.Response:
         parts = [self._own_metrics().encode()]

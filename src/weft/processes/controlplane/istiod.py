@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 import aiohttp
@@ -23,12 +23,12 @@ from weft.inject.settings import InjectSettings
 from weft.model import analysis, credentials, validation
 from weft.model.clients import sorted_labels
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Proxy
+from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.views import proxy_of, view
 from weft.pki import pem
-from weft.processes.controlplane import authority, http, syncz
+from weft.processes.controlplane import authority, http, node_metadata, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.connection import Client
@@ -115,8 +115,10 @@ async def run(settings: Settings) -> None:
 def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resources:
     """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
     pod, _, namespace = client.name.rpartition(".")
-    known = proxy_of(snapshot, namespace, pod)
-    return generator.resources(view(snapshot, known or _introduced(client, pod, namespace)))
+    known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
+    kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
+    told = replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata))
+    return generator.resources(view(snapshot, told))
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:

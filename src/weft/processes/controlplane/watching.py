@@ -10,14 +10,14 @@ from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import Kind
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.api.decode import KUBERNETES
+from weft.api.resources import RESOURCES
 from weft.model.store import Store
 
 FOLLOWED: tuple[Kind, ...] = (
     kinds.SERVICES,
     kinds.ENDPOINTSLICES,
     kinds.PODS,
-    kinds.VIRTUALSERVICES,
-    kinds.DESTINATIONRULES,
+    *(kinds.ISTIO[name] for name in RESOURCES),
 )
 
 _PATIENCE = 10.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import dnslib
 from dnslib import CLASS, EDNS0, QTYPE, RCODE, RR, SOA, DNSHeader, DNSQuestion, DNSRecord
 
-from weft.cluster.network.dns_zone import A, Absent, Answer, Cname, Elsewhere, Found, Ptr, Record, Srv
+from weft.adapters.dns.answers import A, Aaaa, Absent, Answer, Cname, Elsewhere, Found, Ptr, Record, Srv
 
 TTL = 5
 """Seconds that answers may be kept: services come and go (CoreDNS's own default for Kubernetes)."""
@@ -86,16 +86,14 @@ def respond(query: Query, answer: Answer | None, *, domain: str = "", rcode: int
         reply.add_auth(RR(domain, QTYPE.SOA, rdata=soa, ttl=TTL))
     if any(extra.rtype == QTYPE.OPT for extra in query.message.ar):
         reply.add_ar(EDNS0(udp_len=_LARGEST_UDP))
-    packed: bytes = reply.pack()
-    return packed
+    return bytes(reply.pack())
 
 
 def onward(query: Query, name: str) -> bytes:
     """The question for an upstream about a name that the one asked for stands for."""
     asked = DNSRecord(DNSHeader(id=query.message.header.id, rd=1))
     asked.add_question(DNSQuestion(name, query.message.questions[0].qtype))
-    packed: bytes = asked.pack()
-    return packed
+    return bytes(asked.pack())
 
 
 def joined(query: Query, records: Sequence[Record], upstream: bytes) -> bytes:
@@ -108,22 +106,19 @@ def joined(query: Query, records: Sequence[Record], upstream: bytes) -> bytes:
     reply.header.aa = 0
     for record in outside.rr:
         reply.add_answer(record)
-    packed: bytes = reply.pack()
-    return packed
+    return bytes(reply.pack())
 
 
 def for_udp(query: Query, data: bytes) -> bytes:
     """The answer as it fits a datagram: whole, or empty with the mark that says `ask again by TCP`."""
     if len(data) <= query.udp_size:
         return data
-    short: bytes = DNSRecord.parse(data).truncate().pack()
-    return short
+    return bytes(DNSRecord.parse(data).truncate().pack())
 
 
 def ask(name: str, kind: str) -> bytes:
     """A question as a client sends it."""
-    packed: bytes = DNSRecord.question(name, kind).pack()
-    return packed
+    return bytes(DNSRecord.question(name, kind).pack())
 
 
 def outcome(reply: bytes) -> tuple[str, tuple[str, ...]]:
@@ -140,6 +135,16 @@ def rcode_name(reply: bytes) -> str:
     return str(RCODE.get(reply[3] & 0x0F))
 
 
+def is_from(data: bytes, query: Query) -> bool:
+    """Whether a message answers this query: its number and its question are the query's."""
+    try:
+        message = DNSRecord.parse(data)
+    except Exception:  # noqa: BLE001 -- dnslib raises whatever its decoding trips over
+        return False
+    header, asked = message.header, query.message
+    return bool(header.qr and header.id == asked.header.id and message.questions == asked.questions)
+
+
 SERVFAIL = int(RCODE.SERVFAIL)
 
 
@@ -154,6 +159,8 @@ def _encode(record: Record) -> RR:
     match record:
         case A(name, ip):
             return RR(name, QTYPE.A, rdata=dnslib.A(ip), ttl=TTL)
+        case Aaaa(name, ip):
+            return RR(name, QTYPE.AAAA, rdata=dnslib.AAAA(ip), ttl=TTL)
         case Cname(name, target):
             return RR(name, QTYPE.CNAME, rdata=dnslib.CNAME(target), ttl=TTL)
         case Srv(name, port, target):
@@ -174,5 +181,4 @@ def _format_error(data: bytes) -> bytes | None:
 
 
 def _bare(identity: int, rcode: int, *, opcode: int = 0) -> bytes:
-    packed: bytes = DNSRecord(DNSHeader(id=identity, qr=1, rcode=rcode, opcode=opcode)).pack()
-    return packed
+    return bytes(DNSRecord(DNSHeader(id=identity, qr=1, rcode=rcode, opcode=opcode)).pack())

@@ -1,0 +1,18 @@
+"""What of a proxy's node metadata decides about its configuration."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from weft.model.services import Labels
+
+_KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE")
+
+
+def kept(metadata: Mapping[str, Any]) -> Labels:
+    """The entries that matter, as text; all others would only keep proxies from sharing."""
+    return tuple((key, _text(metadata[key])) for key in _KEPT if key in metadata)
+
+
+def _text(value: Any) -> str:
+    # injected proxies say "true", others may say it in JSON
+    return str(value).lower() if isinstance(value, bool) else str(value)

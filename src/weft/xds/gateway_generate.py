@@ -1,0 +1,95 @@
+"""From the view of a gateway to its resources."""
+
+from dataclasses import dataclass, replace
+
+from weft.model.mesh_config import MeshConfig
+from weft.model.router import Router, RouterListener, RouterTable
+from weft.model.services import Protocol
+from weft.model.view import ServiceView, View
+from weft.xds import clusters, gateway_listeners, gateway_routes, names
+from weft.xds.clusters import OutboundCluster
+from weft.xds.endpoints import Assignment
+from weft.xds.gateway_listeners import EdgeListener
+from weft.xds.gateway_routes import EdgeHost
+from weft.xds.memo import Memo
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.service_clusters import clusters as service_clusters
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    """The services that gateways of a namespace see. `by_name`: they go by server name too, as they come."""
+
+    views: tuple[ServiceView, ...]
+    mesh: MeshConfig
+    by_name: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    view: ServiceView
+    mesh: MeshConfig
+    by_name: bool
+
+
+class EdgeGenerator:
+    """Builds gateways' resources; clusters and endpoints are remembered together with those of sidecars."""
+
+    def __init__(
+        self, built_clusters: Memo[OutboundCluster, Resource], assignments: Memo[Assignment, Resource]
+    ) -> None:
+        self._clusters = built_clusters
+        self._assignments = assignments
+        self._parts: Memo[_Part, tuple[Resource, ...]] = Memo(self._part, depth=4)
+        self._of_services: Memo[_Services, Resources] = Memo(self._services, depth=16)
+        self._listeners: Memo[EdgeListener, Resource] = Memo(gateway_listeners.edge_listener, depth=4)
+        self._virtual_hosts: Memo[EdgeHost, bytes] = Memo(gateway_routes.virtual_host, depth=4)
+        self._tables: Memo[RouterTable, Resource] = Memo(self._table, depth=4)
+        self._routers: Memo[tuple[Router, Resources, str], Resources] = Memo(self._router, depth=64)
+        self._fixed = tuple(each for each in clusters.fixed_clusters() if each.name == names.BLACK_HOLE)
+
+    def resources(self, view: View, router: Router) -> Resources:
+        """All resources of `view`'s proxy, which is to do what `router` says."""
+        services = self._of_services("", _Services(view.services, view.mesh, router.automatic))
+        return self._routers("", (router, services, view.mesh.trust_domain))
+
+    def _router(self, value: tuple[Router, Resources, str]) -> Resources:
+        router, services, trust_domain = value
+        listeners = [self._listener(each, trust_domain) for each in router.listeners]
+        tables = [self._tables(each.name, each) for each in router.tables]
+        return {
+            **services,
+            LISTENER: {each.name: each for each in listeners},
+            ROUTE: {each.name: each for each in tables},
+        }
+
+    def _listener(self, listener: RouterListener, trust_domain: str) -> Resource:
+        return self._listeners((listener.bind, listener.port), EdgeListener(listener, trust_domain))
+
+    def _table(self, table: RouterTable) -> Resource:
+        hosts = [self._virtual_hosts((table.name, each.host), EdgeHost(each, table.port)) for each in table.hosts]
+        return gateway_routes.table(table, hosts)
+
+    def _services(self, services: _Services) -> Resources:
+        resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}}
+        for resource in self._fixed:
+            resources[resource.type_url][resource.name] = resource
+        for view in services.views:
+            part = _Part(view, services.mesh, services.by_name)
+            for resource in self._parts(view.service.hostname, part):
+                resources[resource.type_url].setdefault(resource.name, resource)
+        return resources
+
+    def _part(self, part: _Part) -> tuple[Resource, ...]:
+        found: list[Resource] = []
+        view = part.view
+        for port, port_view in zip(view.service.ports, view.ports, strict=True):
+            if port.protocol is Protocol.UDP:
+                continue
+            for config, assignment in service_clusters(view, port, port_view, part.mesh, at_edge=True):
+                for each in (config, replace(config, passed_on=True)) if part.by_name else (config,):
+                    name = each.cluster
+                    found.append(self._clusters(name, each))
+                    if assignment is not None:
+                        found.append(self._assignments(name, replace(assignment, cluster=name)))
+        return tuple(found)

@@ -1,0 +1,59 @@
+"""Where connections come into a gateway (LDS): a listener for each port and address, a chain for each server."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from weft.model.router import Asked, Chain, Requests, RouterListener
+from weft.model.streams import StreamRoute
+from weft.xds import encode, gateway_http, gateway_tls, listeners_http, names, streams
+from weft.xds.endpoints import address
+from weft.xds.proto import base_pb2, listener_components_pb2, listener_pb2
+from weft.xds.resource import LISTENER, Resource
+from weft.xds.streams import Stream
+from weft.xds.tls import HTTP_ALPN, TCP_ALPN
+
+_CHAIN: Any = listener_components_pb2
+_ANYWHERE = "0.0.0.0"
+_OF_THE_MESH = ("istio", *TCP_ALPN[:1], *HTTP_ALPN)
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeListener:
+    """A listener, and the mesh's trust domain, whose members ISTIO_MUTUAL lets in."""
+
+    listener: RouterListener
+    trust_domain: str
+
+
+def edge_listener(config: EdgeListener) -> Resource:
+    """`0.0.0.0_8080`, or with another address where a server binds to one."""
+    bind = config.listener.bind or _ANYWHERE
+    name = f"{bind}_{config.listener.port}"
+    listener = listener_pb2.Listener(
+        name=name,
+        address=address(bind, config.listener.port),
+        traffic_direction=base_pb2.OUTBOUND,
+        filter_chains=[_chain(each, name, config.trust_domain) for each in config.listener.chains],
+    )
+    if config.listener.by_name:
+        listener.listener_filters.append(listeners_http.tls_inspector())
+    return encode.resource(LISTENER, name, listener)
+
+
+def _chain(config: Chain, listener: str, trust_domain: str) -> Any:
+    match config.handler:
+        case Requests(table, grpc_web):
+            handler = gateway_http.requests(config.name or f"outbound_{listener}", table, grpc_web=grpc_web)
+            chain = _CHAIN.FilterChain(name=table, filters=[handler])
+            chain.filter_chain_match.CopyFrom(streams.chain_match(config.match))
+        case StreamRoute() as route:
+            chain = streams.chain(Stream(route))
+        case Asked(hostname, port, subset):
+            asked = names.sni(hostname, port, subset)
+            chain = _CHAIN.FilterChain(name=asked, filters=[listeners_http.tcp(asked, config.name)])
+            chain.filter_chain_match.server_names.append(asked)
+            chain.filter_chain_match.application_protocols.extend(_OF_THE_MESH)
+    if config.tls is not None:
+        requests = isinstance(config.handler, Requests)
+        chain.transport_socket.CopyFrom(gateway_tls.downstream(config.tls, trust_domain, requests=requests))
+    return chain

@@ -1,0 +1,111 @@
+"""Names for the DNS server of a proxy's agent (NDS): one resource a service, so that a change sends no more."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from weft.model.name_table import Named, named
+from weft.model.view import ServiceView, View
+from weft.xds import encode
+from weft.xds.memo import Memo
+from weft.xds.resource import NAME_TABLE, Resource, Resources
+
+_Field = descriptor_pb2.FieldDescriptorProto
+
+
+class NameTableError(ValueError):
+    """The bytes are no NameTable."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    service: ServiceView
+    domain: str
+
+
+class NameTables:
+    """Builds the resources of this type, and remembers them."""
+
+    def __init__(self) -> None:
+        self._resources: Memo[_Names, Resource | None] = Memo(_resource, depth=8)
+        self._tables: Memo[tuple[tuple[ServiceView, ...], str], Mapping[str, Resource]] = Memo(
+            self._table, depth=64
+        )
+        self._together: Memo[tuple[Resources, Mapping[str, Resource]], Resources] = Memo(_together, capacity=4096)
+
+    def beside(self, resources: Resources, view: View) -> Resources:
+        """The resources of a proxy, with names where it answers queries; who sees the same shares them."""
+        if ("DNS_CAPTURE", "true") not in view.proxy.metadata:
+            return resources
+        table = self._tables("", (view.services, view.domain))
+        return self._together((view.proxy.namespace, view.proxy.inbound), (resources, table))
+
+    def _table(self, value: tuple[tuple[ServiceView, ...], str]) -> Mapping[str, Resource]:
+        services, domain = value
+        found = (self._resources(view.service.hostname, _Names(view, domain)) for view in services)
+        return {each.name: each for each in found if each is not None}
+
+
+def encoded(infos: tuple[Named, ...]) -> bytes:
+    """An istio.networking.nds.v1.NameTable."""
+    table = _TABLE()
+    for info in infos:
+        table.table[info.hostname].ips.extend(info.addresses)
+        table.table[info.hostname].registry = info.registry
+        table.table[info.hostname].shortname = info.shortname
+        table.table[info.hostname].namespace = info.namespace
+    body: bytes = table.SerializeToString(deterministic=True)
+    return body
+
+
+def decode(body: bytes) -> tuple[Named, ...]:
+    """What a NameTable says; NameTableError for other bytes."""
+    try:
+        table = _TABLE.FromString(body)
+    except DecodeError as error:
+        raise NameTableError(f"not a NameTable: {error}") from error
+    return tuple(
+        Named(host, tuple(info.ips), info.registry, info.shortname, info.namespace)
+        for host, info in sorted(table.table.items())
+    )
+
+
+def _together(value: tuple[Resources, Mapping[str, Resource]]) -> Resources:
+    resources, table = value
+    return {**resources, NAME_TABLE: table}
+
+
+def _resource(value: _Names) -> Resource | None:
+    infos = named(value.service, value.domain)
+    if not infos:
+        return None
+    return encode.from_bytes(NAME_TABLE, value.service.service.hostname, encoded(infos))
+
+
+def _class() -> Any:
+    # a pool of their own: whoever loads Istio's descriptors beside us does not collide with these
+    file = descriptor_pb2.FileDescriptorProto(name="nds.proto", package="istio.networking.nds.v1", syntax="proto3")
+    table = file.message_type.add(name="NameTable")
+    info = table.nested_type.add(name="NameInfo")
+    info.field.add(name="ips", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
+    for number, name in enumerate(("registry", "shortname", "namespace"), start=2):
+        info.field.add(name=name, number=number, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+    entry = table.nested_type.add(name="TableEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+    _message(entry, "value", 2, ".istio.networking.nds.v1.NameTable.NameInfo", _Field.LABEL_OPTIONAL)
+    _message(table, "table", 1, ".istio.networking.nds.v1.NameTable.TableEntry", _Field.LABEL_REPEATED)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName("istio.networking.nds.v1.NameTable")
+    return message_factory.GetMessageClass(found)
+
+
+def _message(parent: Any, name: str, number: int, type_name: str, label: Any) -> None:
+    parent.field.add(name=name, number=number, type=_Field.TYPE_MESSAGE, type_name=type_name, label=label)
+
+
+_TABLE = _class()
