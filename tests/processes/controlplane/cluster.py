@@ -120,9 +120,8 @@ class Cluster:
         return _status(404, "NotFound")
 
     def _is_collection(self, path: str) -> bool:
-        if path.startswith("/api/v1/namespaces/"):
-            return path.endswith("/secrets") and path.count("/") == 5
-        return path.count("/") in {3, 4}
+        in_namespace = path.startswith("/api/v1/namespaces/")
+        return path.endswith(("/configmaps", "/secrets")) if in_namespace else path.count("/") in {3, 4}
 
     def _review(self, review: Json) -> Json:
         user = self.tokens.get(review["spec"]["token"])

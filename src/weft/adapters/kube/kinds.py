@@ -78,12 +78,12 @@ VALIDATINGWEBHOOKS = Kind(
     namespaced=False,
 )
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
+SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
 GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
 SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
 WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
 WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
-SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
