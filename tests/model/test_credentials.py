@@ -12,7 +12,7 @@ def gateway(name: str, *servers: dict[str, Any], **selector: str) -> dict[str, A
 
 
 def server(host: str, **tls: Any) -> dict[str, Any]:
-    port = {"number": 443, "name": "https", "protocol": "HTTPS"}
+    port = {"number": 443, "name": f"https-{host[0]}", "protocol": "HTTPS"}
     return {"hosts": [host], "port": port, "tls": {"mode": "SIMPLE", **tls}}
 
 
