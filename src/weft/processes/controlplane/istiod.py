@@ -121,7 +121,8 @@ def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resou
     pod, _, namespace = client.name.rpartition(".")
     known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
     kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
-    told = replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata))
+    asked = snapshot.directory.envoy_filters.metadata_keys
+    told = replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata, asked))
     return generator.resources(view(snapshot, told))
 
 
