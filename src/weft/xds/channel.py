@@ -73,17 +73,25 @@ class Channel:
     _probes: list[tuple[str, ...]] = field(default_factory=list)
     _flight: _Flight | None = None
     _unanswered: bool = True
+    _absent: frozenset[str] | None = None
     _cached: _Difference | None = None
     _doubtful: set[str] | None = None
     """The names that may differ from what the proxy has, None for all: a change costs what it touches."""
 
     # -- what the control plane wants ---------------------------------------------------------------------------
 
-    def desire(self, resources: Mapping[str, Resource]) -> None:
-        """Everything of this type that the proxy may have."""
+    def desire(self, resources: Mapping[str, Resource], absent: frozenset[str] | None = None) -> None:
+        """Everything of this type that the proxy may have.
+
+        `absent` are the names known not to exist; whoever asks for another one that is not here has to wait for
+        the answer. None: whatever is not here does not exist.
+        """
         if resources is not self._desired:
             self._doubt(changed_names(self._desired, resources))
             self._desired = resources
+        if absent != self._absent:
+            self._doubt(self.names)
+            self._absent = absent
 
     def forget(self, names: Iterable[str]) -> None:
         """Send these again if the proxy asked for them, though it may have them already."""
@@ -184,7 +192,7 @@ class Channel:
         drop = may_remove and not self._unanswered
         removed = difference.removed if drop else self._unknown(difference.removed)
         resources = self._probed(difference.resources)
-        if not (resources or removed or self._unanswered):
+        if not (resources or removed or (self._unanswered and self._absent is None)):
             return None
         before = {name: self._believed.get(name) for name in (*(one.name for one in resources), *removed)}
         for one in resources:
@@ -236,13 +244,15 @@ class Channel:
 
     def _in_place_of(self, name: str) -> Resource | None:
         # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain
-        vanished = self.type_url == ENDPOINT and name in self.names and name not in self._believed
-        return _no_endpoints(name) if vanished else None
+        asked = self.type_url == ENDPOINT and name in self.names and name not in self._believed
+        return _no_endpoints(name) if asked and self._is_absent(name) else None
 
     def _may_be_dropped(self, name: str) -> bool:
         """Whether the proxy is to be told that there is no such resource."""
         if name not in self.names:
             return name in self._believed
+        if not self._is_absent(name):
+            return False
         if self.type_url == ENDPOINT:
             # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
             return False
@@ -259,6 +269,9 @@ class Channel:
     def _doubt_all(self) -> None:
         self._cached = None
         self._doubtful = None
+
+    def _is_absent(self, name: str) -> bool:
+        return self._absent is None or name in self._absent
 
     def _is_held(self, one: Resource) -> bool:
         held = self._held.get(one.name)
