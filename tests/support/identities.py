@@ -38,11 +38,17 @@ class Authority:
     def roots(self) -> str:
         return self._root.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, name: str) -> Identity:
-        """Issue a certificate for a SPIFFE ID, or for a host."""
+    def issue(self, spiffe_id: str) -> Identity:
+        """The certificate of a workload."""
+        return self._issue(x509.UniformResourceIdentifier(spiffe_id))
+
+    def serve(self, host: str) -> Identity:
+        """The certificate of a server with a name in DNS."""
+        return self._issue(x509.DNSName(host))
+
+    def _issue(self, name: x509.GeneralName) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        known_as = x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
-        names = x509.SubjectAlternativeName([known_as])
+        names = x509.SubjectAlternativeName([name])
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         certificate = (
             self._builder(x509.Name([]), key.public_key())

@@ -76,10 +76,10 @@ class Client:
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     authorities = {name: Authority(name) for name in ("public", "own", "stranger")}
-    servers = {name: authorities[host.by].issue(host.name) for name, host in HOSTS.items()}
-    known = authorities["own"].issue("client.example")
+    servers = {name: authorities[host.by].serve(host.name) for name, host in HOSTS.items()}
+    known = authorities["own"].serve("client.example")
     secrets = {
-        "file-root:system": authorities["public"].issue("x"),
+        "file-root:system": authorities["public"].serve("x"),
         "file-root:/own.pem": known,
         "file-cert:/c~/k": known,
         "kubernetes://client": known,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from weft.api import destination_rule as api
 from weft.base.names import full_host, host_matches
@@ -91,6 +91,11 @@ class DestinationRules:
                 patterns = {*self._wild.get(rule.namespace, ()), rule.host}
                 self._wild[rule.namespace] = tuple(sorted(patterns, key=lambda each: (-len(each), each)))
 
+    @property
+    def nearness(self) -> tuple[Any, ...]:
+        """What of the mesh's settings decides on the order of endpoints."""
+        return (self.mesh.locality, self.mesh.zones, self.mesh.outliers is not None)
+
     def rules_for(self, hostname: str, service_namespace: str, client: Client) -> tuple[TrafficRule, ...]:
         """The rules in force for a host: those of the client's namespace, else the service's, else the root's.
 
@@ -125,6 +130,8 @@ class DestinationRules:
     def _near_labels(self, traffic: HostTraffic, nearness: Nearness) -> frozenset[str]:
         keys: frozenset[str] = frozenset()
         for policy in traffic.policies:
+            if policy.outliers is None and self.mesh.outliers is not None:
+                policy = replace(policy, outliers=self.mesh.outliers)  # noqa: PLW2901, as it is in force
             placed = placement(policy, nearness, self.mesh.locality, self.mesh.zones)
             if placed is not None:
                 keys |= placed.labels
