@@ -19,6 +19,7 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.NAMESPACES,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
+    kinds.SIDECARS,
     kinds.ENVOYFILTERS,
 )
 
