@@ -11,6 +11,7 @@ from weft.api import codes, kubernetes, mesh_config_decode
 from weft.api.decode import KUBERNETES, check, decode, place
 from weft.api.report import Report
 from weft.api.resources import RESOURCES
+from weft.api.service_entry import ServiceEntry
 from weft.base.problem import Problem
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_settings import mesh_config
@@ -104,6 +105,10 @@ class Store:
             self.delete(kind, namespace, name)
         for each in listed:
             self.apply(kind, each)
+
+    def entries(self) -> tuple[ServiceEntry, ...]:
+        """All ServiceEntries that are in force; the same tuple as before if none has changed."""
+        return self._registry.entries()
 
     def snapshot(self) -> Snapshot:
         """The state now; the same snapshot as before if nothing has changed."""

@@ -77,6 +77,9 @@ VALIDATINGWEBHOOKS = Kind(
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
+WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
+WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
 CERTIFICATESIGNINGREQUESTS = Kind(

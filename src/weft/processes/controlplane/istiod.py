@@ -30,6 +30,7 @@ from weft.model.views import proxy_of, view
 from weft.pki import pem
 from weft.processes.controlplane import authority, http, node_metadata, syncz
 from weft.processes.controlplane import settings as config
+from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
@@ -72,7 +73,10 @@ async def run(settings: Settings) -> None:
         problems = ProblemLog(lambda: store.snapshot().problems)
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
 
+        allocator = Allocator(kube, store.entries)
+
         def look() -> None:
+            allocator.look()
             problems.look()
             teller.look()
 
@@ -103,6 +107,7 @@ async def run(settings: Settings) -> None:
                 watching.run(),
                 discovery.run(on_push=look),
                 teller.run(),
+                allocator.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),

@@ -20,6 +20,9 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
     kinds.SIDECARS,
+    kinds.SERVICEENTRIES,
+    kinds.WORKLOADENTRIES,
+    kinds.WORKLOADGROUPS,
     kinds.ENVOYFILTERS,
 )
 
