@@ -27,4 +27,4 @@ def scoped(rule: SidecarRule, client: Client, directory: Directory, memo: ViewMe
             listeners.append(EgressView(each.listening, seen))
     known = {view.service.hostname for view in services}
     more = tuple(view for name, view in sorted(reached.items()) if name not in known)
-    return services, ScopeView(tuple(listeners), more, rule.unlisted, address, capture)
+    return services, ScopeView(tuple(listeners), more, rule.unlisted, address, capture, rule.full_name)

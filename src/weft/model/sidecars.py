@@ -28,7 +28,8 @@ class Capture(StrEnum):
 class Listening:
     """Where an egress listener takes connections. No `address`: any; `unix://…`: a socket, and `port` is 0.
 
-    `proxy`: it serves as an HTTP proxy, and requests name host and port themselves.
+    `proxy`: it serves as an HTTP proxy, and requests name host and port themselves. `table` is a name for the
+    table of its routes, empty for the usual.
     """
 
     port: int
@@ -36,6 +37,7 @@ class Listening:
     address: str = ""
     capture: Capture = Capture.LED
     proxy: bool = False
+    table: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What one proxy is to know: the part of a snapshot that it depends on, resolved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
@@ -49,7 +49,7 @@ class ScopeView:
 
     `egress` are listeners beside those of the services' own ports. `address` is where the latter are, empty for
     the usual, and `capture` how connections come to them. `reached` are services that only the routes of others
-    lead to. `unlisted` None: as the mesh has it.
+    lead to. `unlisted` None: as the mesh has it. `rule` names the Sidecar.
     """
 
     egress: tuple[EgressView, ...] = ()
@@ -57,6 +57,7 @@ class ScopeView:
     unlisted: Unlisted | None = None
     address: str = ""
     capture: Capture = Capture.LED
+    rule: str = field(default="", compare=False)
 
 
 WHOLE_MESH: Final = ScopeView()
