@@ -134,7 +134,11 @@ def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
         match = streams.chain_match(StreamMatch(destinations=destinations))
         match.transport_protocol = "raw_buffer"
         match.application_protocols.extend(PLAIN_HTTP)
-        handler = listeners_http.outbound_http(f"outbound_{name}", config.table)
+        # a table of its own is that of one host; any other host passes as dialled
+        host, own, _ = config.table.partition(":")
+        handler = listeners_http.outbound_http(
+            f"outbound_{name}", config.table, host if own and config.port else "localhost"
+        )
         yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
 
 

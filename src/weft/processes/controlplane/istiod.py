@@ -118,7 +118,8 @@ def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resou
     """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
     pod, _, namespace = client.name.rpartition(".")
     known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
-    told = replace(known, metadata=node_metadata.kept(client.node.metadata))
+    asked = snapshot.directory.envoy_filters.metadata_keys
+    told = replace(known, metadata=node_metadata.kept(client.node.metadata, asked))
     return generator.resources(view(snapshot, told))
 
 
