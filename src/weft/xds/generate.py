@@ -18,7 +18,7 @@ from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import (
@@ -69,6 +69,15 @@ class _Table:
 
 
 @dataclass(frozen=True, slots=True)
+class _Listed:
+    """A virtual host as a table lists it. `domains` are in lower case, each once."""
+
+    host: VirtualHost
+    domains: frozenset[str]
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class _ServicePart:
     """What one service adds to the resources of its clients."""
 
@@ -115,6 +124,7 @@ class Generator:
         self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
         self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
+        self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
         self._parts: Memo[tuple[ServiceView, Ground], _ServicePart] = Memo(self._part, depth=16)
         self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
@@ -152,7 +162,7 @@ class Generator:
             LISTENER: {listener.name: listener},
         }
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
-        return {**shared, **{url: {**shared[url], **found} for url, found in inwards.items()}}
+        return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
 
     def _of_scope(self, value: tuple[_Outbound, _Scope]) -> Resources:
         outbound, scope = value
@@ -160,13 +170,13 @@ class Generator:
         for name, ports in outbound.tables:
             here = (scope.namespace, scope.domain) if any(port.shared for port in ports) else ("", "")
             tables[name] = self._tables((name, *here), _Table(name, ports, *here, outbound.otherwise))
-        return {**outbound.resources, ROUTE: tables}
+        return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
         services, scope, mesh = value
         base = ground(scope, mesh)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
-        tables: dict[str, list[_Routed]] = {}
+        tables: _Tables = {}
         shared: dict[int, list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
         for resource in (*self._fixed, self._virtual_outbound(unclaimed, unclaimed)):
@@ -181,16 +191,17 @@ class Generator:
             for routed in part.routed:
                 if routed.table not in taken:
                     tables.setdefault(routed.table, []).append(routed)
-            for each_part in part.shared:
-                shared.setdefault(each_part.port, []).append(each_part)
+            for one in part.shared:
+                shared.setdefault(one.port, []).append(one)
         for port, parts in shared.items():
             config = shared_listener(port, parts, base)
             listener = self._listeners((config.address, port), config)
             resources[LISTENER].setdefault(listener.name, listener)
         for view in scope.reached:
             self._reach(view, base, resources)
+        maps = {url: ResourceMap(found) for url, found in resources.items()}
         listed = tuple((name, tuple(ports)) for name, ports in tables.items())
-        return _Outbound(resources, listed, base.otherwise)
+        return _Outbound(maps, listed, base.otherwise)
 
     def _egress(
         self, view: EgressView, base: Ground, resources: dict[str, dict[str, Resource]], tables: _Tables
@@ -199,21 +210,22 @@ class Generator:
         config = egress_listener(view, base)
         listener = self._listeners((config.address, config.port), config)
         resources[LISTENER].setdefault(listener.name, listener)
-        with_port = ports_matter(view.listening)
         found = tables.setdefault(config.table, []) if config.table else []
+        with_port = ports_matter(view.listening)
         for each in view.services:
             self._reach(each, base, resources)
-            for port, port_view in zip(each.service.ports, each.ports, strict=True):
-                if port.protocol.is_http or port.protocol is Protocol.AUTO:
-                    one = _Routed(
-                        config.table,
-                        shared=True,
-                        service=each.service,
-                        number=port.number,
-                        routes=port_view.routes,
-                        with_port=with_port,
-                    )
-                    found.append(one)
+            found.extend(
+                _Routed(
+                    table=config.table,
+                    shared=True,
+                    service=each.service,
+                    number=port.number,
+                    routes=port_view.routes,
+                    with_port=with_port,
+                )
+                for port, port_view in zip(each.service.ports, each.ports, strict=True)
+                if port.protocol.is_http or port.protocol is Protocol.AUTO
+            )
 
     def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:
         """Add the clusters of a service, without its listeners."""
@@ -230,11 +242,29 @@ class Generator:
         )
 
     def _table(self, table: _Table) -> Resource:
-        hosts = routes.distinct(port.virtual_host(table.namespace, table.domain) for port in table.ports)
-        encoded = [self._virtual_hosts((host.hostname, host.port, host.domains), host) for host in hosts]
+        listed = []
+        for port in table.ports:
+            # a namespace has short names for its own services only
+            here = table.namespace if port.service.namespace == table.namespace else ""
+            label = (port.service.hostname, port.number, here)
+            listed.append(self._listed(label, (port, here, table.domain)))
+        encoded = [each.encoded for each in listed]
+        if sum(len(each.host.domains) for each in listed) > len(
+            frozenset().union(*(each.domains for each in listed))
+        ):
+            hosts = routes.distinct(each.host for each in listed)
+            encoded = [self._encoded(host) for host in hosts]
         if not table.ports or any(port.shared for port in table.ports):
             encoded.append(self._unlisted((), table.otherwise))
         return routes.table(table.name, encoded, ports_matter=any(port.with_port for port in table.ports))
+
+    def _host(self, value: tuple[_Routed, str, str]) -> _Listed:
+        port, namespace, domain = value
+        host = port.virtual_host(namespace, domain)
+        return _Listed(host, frozenset(name.lower() for name in host.domains), self._encoded(host))
+
+    def _encoded(self, host: VirtualHost) -> bytes:
+        return self._virtual_hosts((host.hostname, host.port, host.domains), host)
 
     def _part(self, value: tuple[ServiceView, Ground]) -> _ServicePart:
         view, base = value
