@@ -12,6 +12,7 @@ import msgspec
 
 from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.gateway import GatewaySpec
+from weft.api.proxy_config import ProxyConfigSpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.virtual_service import VirtualServiceSpec
 from weft.api.workload_entry import WorkloadEntrySpec
@@ -80,6 +81,7 @@ DEFINITIONS: Final = (
     Definition(
         "ProxyConfig", "proxyconfigs", "networking.istio.io", ("v1beta1",),
         "Settings of the proxies of some workloads.",
+        spec=ProxyConfigSpec,
     ),
     Definition(
         "RequestAuthentication", "requestauthentications", "security.istio.io", _SECURITY,

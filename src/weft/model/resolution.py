@@ -13,6 +13,7 @@ from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
+from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
 from weft.model.routing_rule import RoutingRule
@@ -41,6 +42,7 @@ class Directory:
     virtual_services: VirtualServices
     destination_rules: DestinationRules
     gateways: Gateways
+    proxy_configs: ProxyConfigs
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""

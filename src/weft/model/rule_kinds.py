@@ -7,6 +7,7 @@ from typing import Any, Final
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
+from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
 from weft.model.virtual_services import VirtualServices
@@ -28,6 +29,9 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "VirtualService": RuleKind("virtual_services", routing_rule, lambda rules, _: VirtualServices(rules)),
     "DestinationRule": RuleKind(
         "destination_rules", traffic_rule, lambda rules, mesh: DestinationRules(rules, mesh.root_namespace)
+    ),
+    "ProxyConfig": RuleKind(
+        "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

@@ -51,7 +51,7 @@ class Pod:
             "INSTANCE_IP": "127.0.0.1",
             "CA_ADDR": istiod,
             "PORTS": json.dumps(self.ports),
-            "PROXY_CONFIG": '{"terminationDrainDuration":"1s"}\n',
+            "PROXY_CONFIG": '{"concurrency":1,"terminationDrainDuration":"1s"}\n',
             **self.environment,
         }
         arguments = ["--domain", "sidecar.svc.cluster.local", "--proxyLogLevel=warning", *flags]
@@ -120,8 +120,8 @@ def pod(signer: authority.Authority) -> Iterator[Pod]:
     (home / "pod" / "annotations").write_text("")
     (home / "token").write_text(TOKEN)
     (home / "root.pem").write_text(pem.certificates(signer.roots))
-    admin, status, readiness, metrics, listener = free_ports(5)
-    ports = {"admin": admin, "status": status, "readiness": readiness, "metrics": metrics}
+    admin, status, readiness, metrics, dns, listener = free_ports(6)
+    ports = {"admin": admin, "status": status, "readiness": readiness, "metrics": metrics, "dns": dns}
     made = Pod(home, ports, listener)
     try:
         yield made

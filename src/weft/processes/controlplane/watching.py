@@ -18,6 +18,7 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.PODS,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
+    kinds.PROXYCONFIGS,
 )
 
 _PATIENCE = 10.0
