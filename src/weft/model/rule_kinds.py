@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
@@ -32,6 +33,9 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     ),
     "ProxyConfig": RuleKind(
         "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)
+    ),
+    "EnvoyFilter": RuleKind(
+        "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds import protobuf
-from weft.xds.resource import ENDPOINT, Resource
+from weft.xds.resource import ENDPOINT, EXTENSION, Resource
 
 _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
@@ -224,6 +224,9 @@ class Channel:
             # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
             resources += [_no_endpoints(name) for name in missing if name not in believed]
             missing = []
+        elif self.type_url == EXTENSION:
+            # the same for a filter's configuration: without it, connections that drain would answer with errors
+            missing = [name for name in missing if name not in believed]
         removed = [name for name in missing if believed.get(name) != _ABSENT]
         if self.wildcard:
             removed += [name for name in believed if name not in desired and name not in self.names]

@@ -23,6 +23,7 @@ from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
 from weft.xds.simulate_match import Request, matches, virtual_host
+from weft.xds.simulate_path import path_seen
 from weft.xds.understood import NotUnderstoodError, require
 
 __all__ = ["Changes", "Fault", "NotUnderstoodError", "Outcome", "Request", "Share", "simulate"]
@@ -105,7 +106,10 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             return Outcome(listener.name, rule=rule, shares=tuple(_connected(proxy, request, resources)))
         if each.name == HTTP_FILTER:
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            return _routed(listener.name, manager.rds.route_config_name, request, resources)
+            path = path_seen(manager, request.path)
+            if path is None:
+                return Outcome(listener.name, manager.rds.route_config_name, status=400)
+            return _routed(listener.name, manager.rds.route_config_name, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 

@@ -77,6 +77,10 @@ class Pod:
         named = [int(one) for one in children if (Path("/proc") / one / "comm").read_text().strip() == "envoy"]
         return named[0] if named else 0
 
+    @property
+    def envoys_command(self) -> list[str]:
+        return Path(f"/proc/{self.envoy}/cmdline").read_text().split("\0")
+
     async def ready(self) -> bool:
         with contextlib.suppress(OSError):
             return (await self.get("status", "/healthz/ready")).status == 200

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 # imported for their descriptors, which the JSON below names
-from envoy.config.listener.v3 import listener_pb2 as _listener_pb2  # noqa: F401 -- see above
+from envoy.config.bootstrap.v3 import bootstrap_pb2 as _bootstrap_pb2  # noqa: F401 -- see above
+from envoy.config.listener.v3 import listener_pb2 as _listener_pb2  # noqa: F401 -- same
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router_pb2  # noqa: F401 -- same
 from envoy.extensions.filters.network.http_connection_manager.v3 import (  # noqa: F401 -- same
     http_connection_manager_pb2 as _hcm_pb2,
@@ -23,7 +24,7 @@ from weft.model.name_table import Named
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
 from weft.xds.name_table import encoded
-from weft.xds.resource import CLUSTER, LISTENER, NAME_TABLE
+from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE
 
 WORKLOAD = SpiffeId("cluster.local", "sidecar", "default")
 TOKEN = "the-pod's-token"
@@ -45,6 +46,7 @@ class Istiod:
     """`text` is what the listener on `port` answers; `issued` and `asked` are what the agent made it do.
 
     `names` go to an agent that asks for them; `known` is what it said that it had already.
+    `bootstrap_changes` are told to agents that ask for them.
     `sds` is the way in which Envoy is to ask for its secrets: GRPC (state of the world) or DELTA_GRPC.
     """
 
@@ -56,6 +58,7 @@ class Istiod:
         self.asked: list[Peer] = []
         self.nacks: list[str] = []
         self.address = ""
+        self.bootstrap_changes: list[dict[str, Any]] = []
         self._port = port
         self._text = text
         self._sds = sds
@@ -118,7 +121,11 @@ class Istiod:
                 self.known.append(dict(request.initial_resource_versions))
                 table = any_pb2.Any(type_url=NAME_TABLE, value=encoded(self.names))
                 response.resources.add(name="all", version="1", resource=table)
-            assert request.type_url in {LISTENER, CLUSTER, NAME_TABLE}
+            if request.type_url == BOOTSTRAP:
+                for index, each in enumerate(self.bootstrap_changes):
+                    packed = json_format.ParseDict({"@type": BOOTSTRAP, **each}, any_pb2.Any())
+                    response.resources.add(name=f"{index:04}", version="1", resource=packed)
+            assert request.type_url in {LISTENER, CLUSTER, NAME_TABLE, BOOTSTRAP}
             await write(response.SerializeToString())
 
 

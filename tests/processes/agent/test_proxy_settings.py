@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import urllib.request
-from pathlib import Path
 from typing import Any
 
 from tests.processes.agent.conftest import Pod
@@ -55,7 +54,7 @@ async def test_envoy_runs_as_the_settings_say(pod: Pod, istiod: Istiod) -> None:
     options = info["command_line_options"]
     assert (options["concurrency"], options["drain_time"]) == (3, "7s")
     assert options["file_flush_interval"] == "0.250s"
-    command = Path(f"/proc/{pod.envoy}/cmdline").read_text().split("\0")  # Envoy does not tell of this one
+    command = pod.envoys_command  # Envoy itself does not tell of this one
     assert command[command.index("--file-flush-min-size-kb") + 1] == "8"
     assert info["node"]["cluster"] == "my-cluster"
 

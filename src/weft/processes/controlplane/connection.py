@@ -9,12 +9,12 @@ from typing import Any, Protocol
 from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds.channel import Acked, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, Resources
 from weft.xds.sotw import FullSend
 from weft.xds.stream import TypeStatus, Update
 from weft.xds.wire import Node
 
-SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", NAME_TABLE: "nds"}
+SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", NAME_TABLE: "nds", EXTENSION: "ecds"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from weft.model.views import proxy_of, view
 from weft.pki import pem
 from weft.processes.controlplane import authority, http, node_metadata, syncz
 from weft.processes.controlplane import settings as config
+from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
@@ -68,12 +69,15 @@ async def run(settings: Settings) -> None:
             metrics=metrics,
             monotonic=time.monotonic,
         )
-        watching = Watching(kube, store, discovery.changed)
+        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
         problems = ProblemLog(lambda: store.snapshot().problems)
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
 
+        allocator = Allocator(kube, store.entries)
+
         def look() -> None:
+            allocator.look()
             problems.look()
             teller.look()
 
@@ -104,6 +108,7 @@ async def run(settings: Settings) -> None:
                 watching.run(),
                 discovery.run(on_push=look),
                 teller.run(),
+                allocator.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
@@ -114,7 +119,8 @@ def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resou
     """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
     pod, _, namespace = client.name.rpartition(".")
     known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
-    told = replace(known, metadata=node_metadata.kept(client.node.metadata))
+    asked = snapshot.directory.envoy_filters.metadata_keys
+    told = replace(known, metadata=node_metadata.kept(client.node.metadata, asked))
     return generator.resources(view(snapshot, told))
 
 
@@ -144,7 +150,7 @@ def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
 
 
 def _proxy_settings(snapshot: Snapshot, namespace: str, labels: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
-    return snapshot.directory.proxy_configs.layers(namespace, labels)
+    return (snapshot.mesh.default_config, *snapshot.directory.proxy_configs.layers(namespace, labels))
 
 
 def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
@@ -164,7 +170,7 @@ def _described(problem: Problem) -> dict[str, Any]:
 
 async def _mesh_config(kube: Kube, namespace: str) -> dict[str, Any]:
     try:
-        return await kube.get(CONFIGMAPS, "istio", namespace)
+        return await kube.get(CONFIGMAPS, config.MESH_CONFIG_MAP, namespace)
     except ApiError as error:
         if error.code == 404:
             return {}
