@@ -40,14 +40,10 @@ def pause(failures: int, chance: float) -> float:
 class Identity:
     """Keeps the secrets of one Envoy fresh."""
 
-<<<<<<< HEAD
     def __init__(
-        self, istiod: Istiod, secrets: sds_server.Secrets, *, lifetime: timedelta, roots: Sequence[str] = ()
+        self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta, roots: Sequence[str] = ()
     ) -> None:
         """`roots` are certificates to trust besides istiod's, as PEM."""
-=======
-    def __init__(self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta) -> None:
->>>>>>> main
         self._istiod = istiod
         self._served = served
         self._lifetime = lifetime
@@ -92,22 +88,11 @@ class Identity:
     async def _publish(self, held: Held) -> None:
         """Hand the secrets to Envoy. Trusted is what istiod, the root file and the pod say."""
         filed = (await self._istiod.root()).decode()
-<<<<<<< HEAD
         known = pem.load_certificates(f"{filed}\n{held.roots}\n{self._more_roots}")
         trusted = "".join(dict.fromkeys(pem.certificate(one) for one in known))
-        self._secrets.publish(
-            {
-                WORKLOAD: sds_server.certificate(WORKLOAD, held.chain, held.key),
-                ROOTS: sds_server.roots(ROOTS, trusted),
-            }
-=======
-        trusted = "".join(
-            dict.fromkeys(pem.certificate(c) for c in pem.load_certificates(filed + "\n" + held.roots))
-        )
         self._served.publish(
             secrets.certificate(WORKLOAD, held.chain, held.key),
             secrets.roots(ROOTS, trusted),
->>>>>>> main
         )
 
     async def _until_due(self, held: Held) -> None:
