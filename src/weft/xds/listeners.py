@@ -33,7 +33,7 @@ class OutboundListener:
 
     Requests are looked for where there is a `table` of their routes. `streams` are the routes of connections, no
     two with one match; what none of them takes goes as `policy` has it. `silence` is how long a client may say
-    nothing before the inspectors give up, 0 for ever.
+    nothing before the inspectors give up, 0 for ever. `looks_up`: requests may go to any host, by the DNS.
     """
 
     address: str
@@ -42,6 +42,7 @@ class OutboundListener:
     streams: tuple[Stream, ...] = ()
     policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY
     silence: timedelta = DETECTION_TIMEOUT
+    looks_up: bool = False
 
 
 def virtual_outbound(policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY) -> Resource:
@@ -126,7 +127,7 @@ def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
         match = streams.chain_match(StreamMatch(destinations=destinations))
         match.transport_protocol = "raw_buffer"
         match.application_protocols.extend(PLAIN_HTTP)
-        handler = listeners_http.outbound_http(f"outbound_{name}", config.table)
+        handler = listeners_http.outbound_http(f"outbound_{name}", config.table, looks_up=config.looks_up)
         yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
-from weft.xds import client_limits, encode
-from weft.xds.clusters import aggregated
+from weft.xds import client_limits, discovery, encode
+from weft.xds.discovery import aggregated
 from weft.xds.proto import (
     base_pb2,
     cors_pb2,
@@ -41,12 +41,21 @@ _ALPN_OFFER = (
 )
 
 
-def outbound_http(stat_prefix: str, route_name: str) -> Any:
-    """The filter for requests of the application, routed by the RDS table `route_name`."""
+def look_up_server_name(port: int) -> Any:
+    """The filter that looks up the name that a TLS client asks for, to be dialled at `port`."""
+    return _filter(discovery.SNI_FILTER, discovery.sni_filter(port))
+
+
+def outbound_http(stat_prefix: str, route_name: str, *, looks_up: bool = False) -> Any:
+    """The filter for requests of the application, routed by the RDS table `route_name`.
+
+    `looks_up`: some of its clusters take any host, which the DNS is asked for.
+    """
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
-    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
+    look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
+    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), *look_up, _alpn(), _router()])
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
     return _filter(HTTP_FILTER, manager)

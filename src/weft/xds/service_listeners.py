@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing import Destination
-from weft.model.services import Protocol, Service, ServicePort
+from weft.model.services import Protocol, Resolution, Service, ServicePort
 from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
@@ -22,6 +22,7 @@ class SharedPart:
     port: int
     requests: bool
     streams: tuple[Stream, ...]
+    looks_up: bool = False
 
 
 def shares_requests(service: Service, port: ServicePort) -> bool:
@@ -36,7 +37,8 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
     service = view.service
     requests = shares_requests(service, port)
     if port.protocol.is_http:
-        return SharedPart(port.number, requests, ()) if requests else None
+        looks_up = service.resolution is Resolution.DYNAMIC_DNS
+        return SharedPart(port.number, requests, (), looks_up) if requests else None
     blocks = tuple(address for address in service.addresses if _is_block(address))
     if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
         return None
@@ -69,6 +71,7 @@ def shared_listener(port: int, parts: Sequence[SharedPart], mesh: MeshConfig) ->
         streams=streams,
         policy=mesh.outbound,
         silence=mesh.silence if streams else mesh.http_silence,
+        looks_up=any(part.looks_up for part in parts),
     )
 
 
@@ -92,6 +95,7 @@ def service_listeners(
             streams=streams,
             policy=mesh.outbound,
             silence=mesh.silence,
+            looks_up=service.resolution is Resolution.DYNAMIC_DNS,
         )
 
 
@@ -99,7 +103,21 @@ def _streams(view: ServiceView, port: ServicePort, routes: Iterable[StreamRoute]
     policy = view.traffic.at(port.number)
     by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
     limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
-    return tuple(Stream(route, limits, sniffed=port.protocol is Protocol.AUTO) for route in routes)
+    dynamic = view.service.resolution is Resolution.DYNAMIC_DNS
+    return tuple(
+        Stream(
+            route,
+            limits,
+            sniffed=port.protocol is Protocol.AUTO,
+            looked_up=(port.target or port.number) if dynamic and _is_own(route, view.service) else 0,
+        )
+        for route in routes
+    )
+
+
+def _is_own(route: StreamRoute, service: Service) -> bool:
+    targets = (each for each in route.destinations if isinstance(each, Destination))
+    return any(each.hostname == service.hostname for each in targets)
 
 
 def _to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
