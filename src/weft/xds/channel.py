@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds import protobuf
-from weft.xds.resource import ENDPOINT, Resource
+from weft.xds.resource import ENDPOINT, EXTENSION, Resource
 
 _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
@@ -73,14 +73,19 @@ class Channel:
     _probes: list[tuple[str, ...]] = field(default_factory=list)
     _flight: _Flight | None = None
     _unanswered: bool = True
+    _absent: frozenset[str] | None = None
     _cached: _Difference | None = None
 
     # -- what the control plane wants ---------------------------------------------------------------------------
 
-    def desire(self, resources: Mapping[str, Resource]) -> None:
-        """Everything of this type that the proxy may have."""
-        if resources is not self._desired:
-            self._desired = resources
+    def desire(self, resources: Mapping[str, Resource], absent: frozenset[str] | None = None) -> None:
+        """Everything of this type that the proxy may have.
+
+        `absent` are the names known not to exist; whoever asks for another one that is not here has to wait for
+        the answer. None: whatever is not here does not exist.
+        """
+        if resources is not self._desired or absent != self._absent:
+            self._desired, self._absent = resources, absent
             self._cached = None
 
     def forget(self, names: Iterable[str]) -> None:
@@ -180,7 +185,7 @@ class Channel:
         drop = may_remove and not self._unanswered
         removed = difference.removed if drop else self._unknown(difference.removed)
         resources = self._probed(difference.resources)
-        if not (resources or removed or self._unanswered):
+        if not (resources or removed or (self._unanswered and self._absent is None)):
             return None
         before = {name: self._believed.get(name) for name in (*(one.name for one in resources), *removed)}
         for one in resources:
@@ -218,17 +223,23 @@ class Channel:
             desired.values() if self.wildcard else [desired[name] for name in self.names if name in desired]
         )
         resources = [one for one in candidates if believed.get(one.name) != one.version]
-        missing = [name for name in self.names if name not in desired]
+        missing = [name for name in self.names if name not in desired and self._is_absent(name)]
         if self.type_url == ENDPOINT:
             # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain;
             # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
             resources += [_no_endpoints(name) for name in missing if name not in believed]
             missing = []
+        elif self.type_url == EXTENSION:
+            # the same for a filter's configuration: without it, connections that drain would answer with errors
+            missing = [name for name in missing if name not in believed]
         removed = [name for name in missing if believed.get(name) != _ABSENT]
         if self.wildcard:
             removed += [name for name in believed if name not in desired and name not in self.names]
         fresh = (one for one in resources if not self._is_held(one))
         return _Difference(tuple(sorted(fresh, key=lambda one: one.name)), tuple(sorted(removed)))
+
+    def _is_absent(self, name: str) -> bool:
+        return self._absent is None or name in self._absent
 
     def _is_held(self, one: Resource) -> bool:
         held = self._held.get(one.name)

@@ -122,14 +122,14 @@ class Generator:
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
-        own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
+        own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
         found = self._proxies((scope, own), (shared, own, view.patches))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
         shared, own, patches = value
         ports = inbound.first_of_each_port(own.ports)
-        found = [InboundCluster(port.number, port.hostname) for port in ports]
+        found = [InboundCluster(port.number, port.hostname, port.protocol) for port in ports]
         to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
         listener = self._virtual_inbound(own, own)
         inwards: Resources = {
