@@ -50,8 +50,8 @@ def look_up_server_name(port: int) -> Any:
 def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks_up: bool = False) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`.
 
-    `default_host` is that of HTTP/1.0 requests that name none. `looks_up`: some of its clusters take any host, which
-    the DNS is asked for.
+    `default_host` is that of HTTP/1.0 requests that name none. `looks_up`: some of its clusters take any host,
+    which the DNS is asked for.
     """
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
