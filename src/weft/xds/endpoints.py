@@ -10,9 +10,6 @@ from weft.xds import encode
 from weft.xds.proto import address_pb2, base_pb2, endpoint_components_pb2, endpoint_pb2, health_check_pb2
 from weft.xds.resource import ENDPOINT, Resource
 
-UNIX = "unix://"
-"""How an address begins that is the path of a socket; of an abstract one, the path begins with `@`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
@@ -40,9 +37,9 @@ def localities(endpoints: tuple[Endpoint, ...]) -> list[Any]:
 
 
 def address(host: str, port: int) -> Any:
-    """A TCP socket address, or the path of a Unix socket."""
-    if host.startswith(UNIX):
-        return address_pb2.Address(pipe=address_pb2.Pipe(path=host.removeprefix(UNIX)))
+    """A TCP socket address, or a Unix socket: `unix:///PATH`, `unix://@NAME`."""
+    if host.startswith("unix://"):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=host.removeprefix("unix://")))
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
 
 
