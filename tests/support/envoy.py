@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,13 +44,14 @@ class Identity:
 class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
-    `rejected` lists what Envoy refused, as `(type URL, message)`.
+    `rejected` lists what Envoy refused, as `(type URL, message)`; `heard` counts what it asked for and took in.
     """
 
     path: Path
     resources: Resources
     identity: Identity | None = None
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    heard: Counter[str] = field(default_factory=Counter)
     _streams: list["Queue[Any]"] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -103,6 +105,7 @@ class Management:
                     if request.HasField("error_detail"):
                         self.rejected.append((type_url, request.error_detail.message))
                         continue
+                    self.heard[type_url] += 1
                     if asked.get(type_url) == names:
                         continue
                     asked[type_url] = names

@@ -58,14 +58,17 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
 def shared_listener(port: int, parts: Sequence[SharedPart], ground: Ground) -> OutboundListener:
     """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
     streams = without_repetition([each for part in parts for each in part.streams])
+    requests = any(part.requests for part in parts)
+    # where TLS joins requests, all clients speak first: the listener stays as it is, but for the new chain
+    client_first = requests and all(each.route.match.server_names for each in streams)
     mesh = ground.mesh
     return OutboundListener(
         address=ground.address or ANYWHERE,
         port=port,
-        table=str(port) if any(part.requests for part in parts) else "",
+        table=str(port) if requests else "",
         streams=streams,
         otherwise=ground.otherwise.connections,
-        silence=mesh.silence if streams else mesh.http_silence,
+        silence=mesh.http_silence if client_first else mesh.silence,
         bound=ground.bound,
         looks_up=any(part.looks_up for part in parts),
     )
