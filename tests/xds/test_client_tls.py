@@ -90,11 +90,11 @@ def client() -> Iterator[Client]:
         store, addresses = Store(), {}
         for number, (name, host) in enumerate(HOSTS.items()):
             addresses[name] = f"10.96.0.{number + 1}"
-            for obj in _objects(name, host, addresses[name], f"127.3.0.{number + 1}", folder):
+            for obj in _objects(name, host, addresses[name], f"127.64.0.{number + 1}", folder):
                 store.apply(obj["kind"], obj)
             roots = authorities[host.clients].roots if host.clients else ""
             running.enter_context(
-                serving(here.namespace, f"127.3.0.{number + 1}", PORT, servers[name], folder, roots)
+                serving(here.namespace, f"127.64.0.{number + 1}", PORT, servers[name], folder, roots)
             )
         proxy = Proxy("client", "shop", "10.244.0.99", labels=(("app", "client"),))
         resources = Generator().resources(view(store.snapshot(), proxy))

@@ -17,7 +17,7 @@ from weft.xds.proto import endpoint_pb2
 from weft.xds.resource import ENDPOINT, Resources
 
 CASE = HERE / "traffic" / "tunnels.yaml"
-PROXY = ("127.4.0.1", 3128)
+PROXY = ("127.64.1.1", 3128)
 
 
 @contextmanager

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from weft.model.mesh_config import MeshConfig
-from weft.model.placing import groups, placement
-from weft.model.services import Labels, ProxyKind, ServicePort
+from weft.model.placing import Group, groups, placement
+from weft.model.services import Endpoint, Labels, ProxyKind, Resolution, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
-from weft.xds.clusters import Discovery, OutboundCluster
+from weft.xds.clusters import OutboundCluster
+from weft.xds.discovery import Discovery
 from weft.xds.endpoints import Assignment
+
+_BY_DNS: Final = {
+    Resolution.DNS: Discovery.DNS,
+    Resolution.DNS_ROUND_ROBIN: Discovery.DNS_ROUND_ROBIN,
+    Resolution.DYNAMIC_DNS: Discovery.DYNAMIC_DNS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,8 @@ def clusters(
             if policy.load_balancer is LoadBalancer.PASSTHROUGH:
                 policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST)  # noqa: PLW2901, a narrower one
         placed = placement(policy, service.nearness, mesh.locality, mesh.zones)
+        chosen = (each for each in port_view.endpoints if set(labels) <= set(each.labels))
+        found = groups(chosen, placed, view.near)
         cluster = OutboundCluster(
             hostname=service.hostname,
             name=service.name,
@@ -47,27 +57,49 @@ def clusters(
             port=port.number,
             protocol=port.protocol,
             subset=subset,
-            policy=policy,
+            policy=_named(policy, service.subject_alt_names),
             rule=traffic.rule,
             discovery=discovery,
             identities=identities,
             trust_domain=mesh.trust_domain,
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
+            resolved=_resolved(view, port, found) if discovery.brings_endpoints else (),
+            target=port.target,
             dns_name=service.external_name,
             credentials=at_edge or traffic.selected,
             weighted=placed is not None and bool(placed.distribute),
             zones=policy.zones or (mesh.zones if policy.locality is None else None),
         )
-        if discovery is Discovery.EDS:
-            chosen = (each for each in port_view.endpoints if set(labels) <= set(each.labels))
-            yield cluster, Assignment(cluster.cluster, groups(chosen, placed, view.near), cluster.weighted)
-        else:
-            yield cluster, None
+        told = discovery is Discovery.EDS
+        yield cluster, Assignment(cluster.cluster, found, cluster.weighted) if told else None
+
+
+def _named(policy: TrafficPolicy, names: tuple[str, ...]) -> TrafficPolicy:
+    """The policy, with the names that the service's certificate is known to carry where it says none itself."""
+    settings = policy.tls
+    if not names or settings.names or not settings.mode.originates:
+        return policy
+    return replace(policy, tls=replace(settings, names=names))
+
+
+def _resolved(view: ServiceView, port: ServicePort, found: tuple[Group, ...]) -> tuple[Group, ...]:
+    service = view.service
+    if service.external_name:
+        return groups([Endpoint(service.external_name, port.number)], None, ())
+    healthy = (replace(each, endpoints=tuple(one for one in each.endpoints if one.healthy)) for each in found)
+    known = tuple(each for each in healthy if each.endpoints)
+    if service.resolution is Resolution.DNS_ROUND_ROBIN:
+        # the DNS is asked for one name only, for one connection after the other
+        return tuple(replace(each, endpoints=each.endpoints[:1]) for each in known[:1])
+    return known
 
 
 def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:
-    if view.service.external_name:
+    service = view.service
+    if service.external_name:
         return Discovery.DNS
+    if service.resolution in _BY_DNS:
+        return _BY_DNS[service.resolution]
     # the client of a headless service has chosen a pod already; a rule that names a subset chooses anew
-    chosen = view.service.headless and not subset
+    chosen = (service.headless and not subset) or service.resolution is Resolution.NONE
     return Discovery.DIALLED if chosen or policy.load_balancer is LoadBalancer.PASSTHROUGH else Discovery.EDS

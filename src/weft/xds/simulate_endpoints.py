@@ -53,7 +53,10 @@ def reached(name: str, request: Request, resources: Resources) -> tuple[Reached,
     cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
     require(cluster, f"cluster {name}")
     if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
-        return (Reached(f"{request.address}:{request.port}", 100.0, tls=_tls(cluster, None, request)),)
+        port = cluster.original_dst_lb_config.upstream_port_override.value or request.port
+        return (Reached(f"{request.address}:{port}", 100.0, tls=_tls(cluster, None, request)),)
+    if cluster.HasField("cluster_type"):
+        return (Reached(_asked_for(request), 100.0, tls=_tls(cluster, None, request)),)
     assignment = cluster.load_assignment
     if cluster.type == cluster_pb2.Cluster.EDS:
         told = resources[ENDPOINT].get(name)
@@ -82,7 +85,7 @@ def _shared(cluster: Any, assignment: Any, request: Request) -> Iterator[Reached
             total = sum(_weight(each) for each in usable)
             for each in usable:
                 yield Reached(
-                    address=_address(each),
+                    address=place(each.endpoint.address),
                     percent=load * share * _weight(each) / total,
                     locality=_place(locality.locality),
                     priority=priority,
@@ -138,8 +141,18 @@ def _weight(endpoint: Any) -> int:
     return int(endpoint.load_balancing_weight.value) or 1
 
 
-def _address(endpoint: Any) -> str:
-    where = endpoint.endpoint.address.socket_address
+def _asked_for(request: Request) -> str:
+    """The host that a cluster of the dynamic forward proxy leads to: that of the request, or of the connection."""
+    if request.http:
+        return request.host if ":" in request.host else f"{request.host}:80"
+    return f"{request.server_name}:{request.port}"
+
+
+def place(address: Any) -> str:
+    """An endpoint's address as people write it."""
+    if address.HasField("pipe"):
+        return f"unix://{address.pipe.path}"
+    where = address.socket_address
     return f"{where.address}:{where.port_value}"
 
 
