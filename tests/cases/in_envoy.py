@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.cases.dialled import CLOSED, OUTSIDE, PASSED, dialled
 from tests.cases.engine import Case, Request, fqdn
 from tests.support import envoy
 from tests.support.identities import Authority
@@ -60,9 +61,9 @@ class Place:
     identity: envoy.Identity
     seen: list[Seen] = field(default_factory=list)
 
-    def ask(self, request: Request, address: str, host: str) -> Answer:
-        """Send a request to an address, as an application would."""
-        return netns.inside(self.namespace, lambda: _ask(request, address, host))
+    def ask(self, request: Request, address: str, host: str, port: int = 0) -> Answer:
+        """Send a request to an address, as an application would; `port` is another than the request's."""
+        return netns.inside(self.namespace, lambda: _ask(request, address, host, port or request.port))
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -116,14 +117,19 @@ def place() -> Iterator[Place]:
     rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
     subprocess.run(rules, input=CAPTURE, text=True, check=True, capture_output=True)
     handler = type("Server", (_Server,), {"place": here})
-    server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers = [
+        netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler)),
+        netns.inside(here.namespace, lambda: ThreadingHTTPServer((OUTSIDE, 80), handler)),
+    ]
+    for server in servers:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield here
     finally:
-        server.shutdown()
-        server.server_close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()
         subprocess.run(["ip", "netns", "del", here.namespace], check=True, capture_output=True)
 
 
@@ -138,14 +144,16 @@ class Sidecar:
 
     def ask(self, request: Request) -> Answer:
         """Send one request of the case."""
-        host = fqdn(request.address, self.case.view.proxy.namespace)
-        service = next(each.service for each in self.case.view.services if each.service.hostname == host)
+        view = self.case.view
+        to = dialled(fqdn(request.address, view.proxy.namespace), request.port, request.by, view)
         self.here.seen.clear()
-        return self.here.ask(request, service.addresses[0], request.address)
+        return self.here.ask(request, to.address, request.address, to.port)
 
     def destination(self, answer: Answer) -> str:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
-        return str(answer.status) if answer.seen is None else self.cluster(answer.seen)
+        if answer.seen is None:
+            return str(answer.status) if answer.status else CLOSED
+        return PASSED if answer.seen.server == OUTSIDE else self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
@@ -203,8 +211,8 @@ def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
     return {**resources, ENDPOINT: endpoints}
 
 
-def _ask(request: Request, address: str, host: str) -> Answer:
-    connection = HTTPConnection(address, request.port, timeout=15)
+def _ask(request: Request, address: str, host: str, port: int) -> Answer:
+    connection = HTTPConnection(address, port, timeout=15)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     try:
         connection.putrequest(
@@ -225,5 +233,7 @@ def _ask(request: Request, address: str, host: str) -> Answer:
             found.setdefault(name.lower(), []).append(value)
         seen = Seen(**json.loads(found["x-seen"][0])) if "x-seen" in found else None
         return Answer(response.status, found, body, seen)
+    except (ConnectionError, RemoteDisconnected):
+        return Answer(0, {}, b"", None)
     finally:
         connection.close()
