@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from tests.cases import whereabouts
+from tests.cases.whereabouts import service_of
+
 from weft.model.routing import HostRoutes
 from weft.model.view import ServiceView, View
 from weft.xds import names
 from weft.xds.unlisted import otherwise
 
-OUTSIDE = "10.99.99.99"
+UNKNOWN = "10.99.99.99"
 """The address of every host that the registry does not know."""
 PASSED, CLOSED = "passed", "closed"
 """Reached as dialled; a connection that ends without an answer."""
@@ -28,8 +31,9 @@ def dialled(host: str, port: int, by: str, seen: View) -> Dialled:
     at = int(number or port)
     listeners = [each for each in seen.scope.egress if each.listening.port == at]
     services = listeners[0].services if listeners else seen.services
-    found = next((each for each in services if each.service.hostname == host), None)
-    own = next(iter(found.service.addresses), OUTSIDE) if found else OUTSIDE
+    found = service_of(host, services)
+    captured = ("DNS_CAPTURE", "true") in seen.proxy.metadata
+    own = whereabouts.dialled(found.service, captured=captured) if found else UNKNOWN
     return Dialled(address or own, at, _routes(found, port))
 
 
