@@ -102,9 +102,9 @@ class _Server(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def place() -> Iterator[Place]:
-    """A namespace in which every service address is led to the sidecar's port."""
-    here = Place("weft-cases", Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
+def place(name: str = "weft-cases", *, capture: bool = True) -> Iterator[Place]:
+    """A namespace in which every service address is led to the sidecar's port, if there is to be one."""
+    here = Place(name, Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
     subprocess.run(["ip", "netns", "del", here.namespace], check=False, capture_output=True)
     for line in (
         f"ip netns add {here.namespace}",
@@ -113,8 +113,13 @@ def place() -> Iterator[Place]:
         f"ip -n {here.namespace} route add local 240.240.0.0/16 dev lo",
     ):
         subprocess.run(line.split(), check=True, capture_output=True)
-    rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
-    subprocess.run(rules, input=CAPTURE, text=True, check=True, capture_output=True)
+    inside = ["nsenter", f"--net=/run/netns/{here.namespace}"]
+    if capture:
+        subprocess.run([*inside, "iptables-restore"], input=CAPTURE, text=True, check=True, capture_output=True)
+    else:
+        # as containers have it: the proxy's user may listen at any port
+        low = ["sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0"]
+        subprocess.run([*inside, *low], check=True, capture_output=True)
     handler = type("Server", (_Server,), {"place": here})
     server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
     server.daemon_threads = True
@@ -172,12 +177,12 @@ def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
     resources = Generator().resources(case.view)
     names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
     addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
-    with envoy.started(_led(resources, addresses), here.identity, namespace=here.namespace) as (_, management):
+    with envoy.started(led(resources, addresses), here.identity, namespace=here.namespace) as (_, management):
         assert management.rejected == []
         yield Sidecar(case, here, addresses, management)
 
 
-def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
+def led(resources: Resources, addresses: dict[str, str]) -> Resources:
     """The resources with one endpoint for each cluster."""
     endpoints = {}
     for name, address in addresses.items():
