@@ -24,8 +24,8 @@ from weft.xds.resource import CLUSTER
 
 _OPENSSL_CURVES = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 _CURL_VERSIONS = {"TLSv1_0": "1.0", "TLSv1_1": "1.1", "TLSv1_2": "1.2", "TLSv1_3": "1.3"}
-# curl: could not connect, handshake failed, empty answer, could not send, could not receive
-_NOT_SERVED = {7, 35, 52, 55, 56}
+# curl: could not connect, lost it while speaking HTTP/2, handshake failed, empty answer, could not send, or receive
+_NOT_SERVED = {7, 16, 35, 52, 55, 56}
 _PROTOCOLS = {"2": "h2", "1.1": "http/1.1", "1.0": "http/1.0"}
 
 
@@ -150,7 +150,7 @@ def write_files(folder: Path) -> None:
 
 
 def secrets(edge: EdgeCase) -> dict[str, bytes | None]:
-    """What istiod and the agent would give: a certificate for the names of each server, and the roots of clients."""
+    """What istiod and the agent would give: a certificate for the names of each server, roots for clients."""
     router = edge.case.view.router
     assert router is not None
     asked: dict[str, set[str]] = {}
@@ -200,7 +200,7 @@ def _secret(name: str, body: dict[str, Any]) -> bytes:
 
 def _protocols(asked: EdgeRequest) -> Iterator[str]:
     if asked.server_name is None:
-        yield {("h2",): "--http2-prior-knowledge", ("http/1.0",): "--http1.0"}.get(asked.alpn, "--http1.1")
+        yield {"h2": "--http2-prior-knowledge", "http/1.0": "--http1.0"}.get(asked.alpn[0], "--http1.1")
     elif not asked.alpn:
         yield from ("--no-alpn", "--http1.1")
     else:

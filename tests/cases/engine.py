@@ -12,7 +12,13 @@ A case is a file with
   that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
+- `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
+  as Envoy's JSON has it, null for one that must not be there;
+- `filters`: by the name of a listener, the names of its HTTP filters in their order;
 - `problems`: codes with the fields they name, all of them and no others.
+
+Where EnvoyFilters change the way of requests, `patched: true` says that the model alone cannot answer; a request
+that meets something which the simulator does not understand names it in `simulator`.
 
 Three engines answer: the model alone, Envoy's own resources read by `weft.xds.simulate`, and the real Envoy
 (`in_envoy`).
@@ -62,6 +68,7 @@ class Request:
     answer: dict[str, Any] = field(default_factory=dict)
     mirrors: tuple[tuple[str, float], ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
+    simulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,9 @@ class Case:
     policies: dict[str, dict[str, list[str]]]
     clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    patched: bool = False
 
 
 EDGE = "gateways"
@@ -101,11 +111,22 @@ def read(body: dict[str, Any]) -> Case:
         address="10.244.0.99",
         labels=tuple(sorted({**client.get("labels", {}), **client.get("gateway", {})}.items())),
         kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
+        metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
     requests = tuple(request(each, proxy.namespace) for each in body.get("requests", []))
     clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
     seen = view(snapshot, proxy)
-    return Case(snapshot, seen, requests, body.get("policies", {}), clusters, body.get("problems"))
+    return Case(
+        snapshot=snapshot,
+        view=seen,
+        requests=requests,
+        policies=body.get("policies", {}),
+        clusters=clusters,
+        problems=body.get("problems"),
+        resources=body.get("resources", {}),
+        filters=body.get("filters", {}),
+        patched=body.get("patched", False),
+    )
 
 
 def request(body: dict[str, Any], namespace: str) -> Request:
@@ -126,6 +147,7 @@ def request(body: dict[str, Any], namespace: str) -> Request:
         answer=body.get("answer", {}),
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
         route=body.get("route", {}),
+        simulator=body.get("simulator", ""),
     )
 
 
@@ -197,27 +219,31 @@ def rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
 
 def simulated(request: Request, seen: View) -> simulate.Outcome:
     """What becomes of the request by the resources that Envoy gets."""
-    return simulate.simulate(_asked(request, seen), Generator().resources(seen))
+    return simulate.simulate(asked(request, seen), Generator().resources(seen))
 
 
 def route(request: Request, seen: View) -> dict[str, Any]:
     """The route that takes the request, as Envoy's JSON."""
-    asked, resources = _asked(request, seen), Generator().resources(seen)
-    found = simulate.simulate(asked, resources)
+    wanted, resources = asked(request, seen), Generator().resources(seen)
+    found = simulate.simulate(wanted, resources)
     table = route_pb2.RouteConfiguration.FromString(resources[ROUTE][found.table].body)
     host = next(each for each in table.virtual_hosts if each.name == found.virtual_host)
-    taken = next(each for each in host.routes if matches(each.match, asked))
+    taken = next(each for each in host.routes if matches(each.match, wanted))
     return json_format.MessageToDict(taken)
 
 
-def _asked(request: Request, seen: View) -> simulate.Request:
+def asked(request: Request, seen: View) -> simulate.Request:
+    """The request as the simulator takes it."""
     host = fqdn(request.address, seen.proxy.namespace)
     service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
         address=service.addresses[0],
         port=request.port,
-        host=dict(request.headers).get("host", request.address),
+        # clients leave out the port only if it is the scheme's own
+        host=dict(request.headers).get(
+            "host", request.address if request.port == 80 else f"{request.address}:{request.port}"
+        ),
         path=f"{request.path}?{query}" if query else request.path,
         method=request.method,
         headers=request.headers,
@@ -231,14 +257,14 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     aborted = outcome.abort.percent if outcome.abort else 0.0
     found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        key = _cluster(each.cluster)
+        key = cluster_key(each.cluster)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
     return rounded(found)
 
 
 def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     """An outcome's mirrors as cases write them."""
-    return rounded({_cluster(each.cluster): each.percent for each in outcome.mirrors})
+    return rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
 
 
 def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
@@ -253,7 +279,8 @@ def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, st
     return headers
 
 
-def _cluster(name: str) -> str:
+def cluster_key(name: str) -> str:
+    """A cluster as cases write it; 503 for the one that has no endpoint."""
     _, _, rest = name.partition("outbound|")
     if not rest:
         return "503"

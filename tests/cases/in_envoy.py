@@ -174,12 +174,25 @@ class Sidecar:
 @contextmanager
 def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
     """Start the client's Envoy with the resources of the case."""
+    resources, addresses = _prepared(case)
+    with envoy.started(resources, here.identity, namespace=here.namespace) as (_, management):
+        assert management.rejected == []
+        yield Sidecar(case, here, addresses, management)
+
+
+def again(proxy: Sidecar, case: Case) -> None:
+    """Give a running Envoy the resources of another case; it takes a moment until they are in force."""
+    resources, proxy.addresses = _prepared(case)
+    proxy.case = case
+    proxy.management.update(resources)
+
+
+def _prepared(case: Case) -> tuple[Resources, dict[str, str]]:
+    """The resources with endpoints of our own, and the address of each cluster's."""
     resources = Generator().resources(case.view)
     names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
     addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
-    with envoy.started(led(resources, addresses), here.identity, namespace=here.namespace) as (_, management):
-        assert management.rejected == []
-        yield Sidecar(case, here, addresses, management)
+    return led(resources, addresses), addresses
 
 
 def led(resources: Resources, addresses: dict[str, str]) -> Resources:

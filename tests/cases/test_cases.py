@@ -1,12 +1,13 @@
 """Every case, by the model alone and by the resources that Envoy gets."""
 
+import re
 from pathlib import Path
 
 import pytest
-from tests.cases import engine
+from tests.cases import engine, patched
 from tests.cases.engine import HERE, Request, files, load, policies, request_headers
 
-from weft.xds.simulate import Outcome
+from weft.xds.simulate import NotUnderstoodError, Outcome
 
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
 ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files(edge=True)]
@@ -15,8 +16,8 @@ ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for pa
 @pytest.mark.parametrize("path", FILES)
 def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
-    assert case.requests or case.policies or case.clusters or case.problems is not None
-    for request in case.requests:
+    assert case.requests or case.policies or case.clusters or case.resources or case.problems is not None
+    for request in () if case.patched else case.requests:
         if _asks_for_leave(request):
             continue
         assert engine.shares(request, case.view) == request.then, request
@@ -29,6 +30,10 @@ def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
 def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
     for request in case.requests:
+        if request.simulator:
+            with pytest.raises(NotUnderstoodError, match=re.escape(request.simulator)):
+                engine.simulated(request, case.view)
+            continue
         outcome = engine.simulated(request, case.view)
         if _asks_for_leave(request):
             continue
@@ -47,6 +52,17 @@ def test_clusters_are_as_the_case_says(path: Path) -> None:
     for destination, part in case.clusters.items():
         found = engine.cluster(case, destination)
         assert engine.contains(found, part), (destination, found)
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_resources_are_as_the_case_says(path: Path) -> None:
+    case = load(path)
+    for kind, parts in case.resources.items():
+        for name, part in parts.items():
+            found = patched.resource(case, kind, name)
+            assert found is None if part is None else engine.contains(found, part), (kind, name, found)
+    for listener, names in case.filters.items():
+        assert patched.http_filters(case, listener) == names, listener
 
 
 @pytest.mark.parametrize("path", ALL)

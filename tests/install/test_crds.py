@@ -100,6 +100,10 @@ def test_schemas_are_structural(kind: str) -> None:
 def test_every_object_of_a_kind_that_is_acted_on_lists_its_fields(kind: str) -> None:
     spec = schema(kind)["properties"]["spec"]
     for node in nodes(spec):
+        # a part of Envoy's configuration has no schema here
+        if node.get("description", "").startswith("A part of Envoy's configuration"):
+            assert node["x-kubernetes-preserve-unknown-fields"]
+            continue
         if node["type"] == "object":
             assert "properties" in node or "additionalProperties" in node
         assert "x-kubernetes-preserve-unknown-fields" not in node

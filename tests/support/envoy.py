@@ -23,11 +23,11 @@ import grpc
 from google.protobuf import any_pb2, json_format
 from tests.support.proto import bootstrap_pb2, cluster_pb2, discovery_pb2, listener_pb2, secret_pb2
 
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resources
 
 ENVOY = Path(sysconfig.get_path("purelib")) / "envoy" / "_bin" / "envoy"
 PROXY_UID = 1337
-_BY_NAME = {ENDPOINT, ROUTE, SECRET}
+_BY_NAME = {ENDPOINT, ROUTE, SECRET, EXTENSION}
 
 
 @dataclass(frozen=True)

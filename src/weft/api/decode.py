@@ -63,7 +63,7 @@ def _checked(value: Resource) -> Iterator[Problem]:
         hint = f"Use one of {', '.join(kind.versions)}."
         yield report.error("apiVersion", f'"{value.api_version}" is not a version of {name}.', hint)
     yield from kind.check(value, report)
-    yield from _without_effect(getattr(value, "spec", None), "spec", report)
+    yield from without_effect(getattr(value, "spec", None), "spec", report)
 
 
 def _readable(shape: type[Shape], obj: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _misfits(shape: type[Any], body: Mapping[str, Any], report: Report) -> tuple
     return tuple(report.error(each.path, each.message, each.hint) for each in found)
 
 
-def _without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
+def without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
     """Find the fields that are set and marked as not acted on; what is inside such a field is not told again."""
     match value:
         case Shape():
@@ -91,13 +91,13 @@ def _without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
                     continue
                 mark = _mark(each.type)
                 if mark is None:
-                    yield from _without_effect(inner, here, report)
+                    yield from without_effect(inner, here, report)
                 else:
                     hint = "Until then, the rest works as if it were not there."
                     yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
         case tuple():
             for index, inner in enumerate(value):
-                yield from _without_effect(inner, f"{path}[{index}]", report)
+                yield from without_effect(inner, f"{path}[{index}]", report)
         case _:
             return
 

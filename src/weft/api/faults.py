@@ -60,7 +60,7 @@ def _scalar(kind: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
     match kind:
         case inspect.LiteralType(values=values):
             if value not in values:
-                yield _choice(tuple(str(each) for each in values), value, path)
+                yield choice(tuple(str(each) for each in values), value, path)
         case inspect.StrType():
             if not isinstance(value, str):
                 hint = (
@@ -68,10 +68,10 @@ def _scalar(kind: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
                     if isinstance(value, int | float) and not isinstance(value, bool)
                     else ""
                 )
-                yield _expected("a string", value, path, hint)
+                yield expected("a string", value, path, hint)
         case inspect.BoolType():
             if not isinstance(value, bool):
-                yield _expected("true or false", value, path, "Write it without quotes.")
+                yield expected("true or false", value, path, "Write it without quotes.")
         case inspect.IntType() | inspect.FloatType():
             yield from _number(kind, value, path)
         case _:
@@ -80,7 +80,7 @@ def _scalar(kind: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
 
 def _struct(kind: inspect.StructType, value: Any, path: str) -> Iterator[Fault]:
     if not isinstance(value, Mapping):
-        yield _expected("an object", value, path)
+        yield expected("an object", value, path)
         return
     known = {each.encode_name: each for each in kind.fields}
     for name, each in known.items():
@@ -106,7 +106,7 @@ def _union(types: tuple[inspect.Type, ...], value: Any, path: str) -> Iterator[F
 
 def _map(inner: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
     if not isinstance(value, Mapping):
-        yield _expected("a map", value, path)
+        yield expected("a map", value, path)
         return
     for key, each in value.items():
         yield from faults(inner, each, key_path(path, str(key)))
@@ -114,7 +114,7 @@ def _map(inner: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
 
 def _list(inner: inspect.Type, value: Any, path: str) -> Iterator[Fault]:
     if not isinstance(value, list | tuple):
-        yield _expected("a list", value, path, "Write each entry on a line of its own, after a dash.")
+        yield expected("a list", value, path, "Write each entry on a line of its own, after a dash.")
         return
     for index, each in enumerate(value):
         yield from faults(inner, each, f"{path}[{index}]")
@@ -126,7 +126,7 @@ def _number(kind: inspect.IntType | inspect.FloatType, value: Any, path: str) ->
     fits = isinstance(value, int) or (isinstance(value, float) and (not whole or value.is_integer()))
     if isinstance(value, bool) or not fits:
         quoted = isinstance(value, str) and value.strip().lstrip("-").replace(".", "", 1).isdecimal()
-        yield _expected(noun, value, path, "Write it without quotes." if quoted else "")
+        yield expected(noun, value, path, "Write it without quotes." if quoted else "")
         return
     low, high = kind.ge, kind.le
     if (low is not None and value < low) or (high is not None and value > high):
@@ -134,13 +134,15 @@ def _number(kind: inspect.IntType | inspect.FloatType, value: Any, path: str) ->
         yield Fault(path, f"{value} is out of range.", f"Use {noun}, {bounds}.")
 
 
-def _choice(values: tuple[str, ...], value: Any, path: str) -> Fault:
+def choice(values: tuple[str, ...], value: Any, path: str) -> Fault:
+    """Say that a value is none of those that are known."""
     near = nearest(str(value), values)
     hint = f'Did you mean "{near}"?' if near else f"Use one of {', '.join(values)}."
     return Fault(path, f"{_shown(value)} is not one of the known values.", hint)
 
 
-def _expected(noun: str, value: Any, path: str, hint: str = "") -> Fault:
+def expected(noun: str, value: Any, path: str, hint: str = "") -> Fault:
+    """Say that a value is of another kind."""
     return Fault(path, f"expected {noun}, got {_shown(value)}.", hint or f"Write {noun} here.")
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from weft.api import (
     destination_rule_checks,
+    envoy_filter_checks,
     gateway_checks,
     service_entry_checks,
     virtual_service_checks,
@@ -13,6 +14,7 @@ from weft.api import (
     workload_group_checks,
 )
 from weft.api.destination_rule import DestinationRule
+from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
@@ -39,6 +41,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
         Kind(ServiceEntry, service_entry_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),

@@ -29,7 +29,7 @@ def check_policy(policy: TrafficPolicy | PortTrafficPolicy, field: str, report: 
     if policy.load_balancer is not None:
         yield from _balancer(policy.load_balancer, f"{field}.loadBalancer", report)
     if policy.connection_pool is not None:
-        yield from _pool(policy.connection_pool, f"{field}.connectionPool", report)
+        yield from check_pool(policy.connection_pool, f"{field}.connectionPool", report)
     if policy.outlier_detection is not None:
         yield from _outliers(policy.outlier_detection, f"{field}.outlierDetection", report)
     if policy.tls is not None and policy.tls.mode == "MUTUAL":
@@ -119,7 +119,8 @@ def _warmup(balancer: LoadBalancer, field: str, report: Report) -> Iterator[Prob
         yield report.warning(f"{field}.warmup", "has no effect with this load balancer.", hint)
 
 
-def _pool(pool: ConnectionPool, field: str, report: Report) -> Iterator[Problem]:
+def check_pool(pool: ConnectionPool, field: str, report: Report) -> Iterator[Problem]:
+    """Give all that is wrong with limits."""
     tcp, http = pool.tcp, pool.http
     if tcp is not None:
         here = f"{field}.tcp"

@@ -33,8 +33,9 @@ class WorkloadEntrySpec(Shape, frozen=True):
 
 
 class EntryMetadata(Metadata, frozen=True):
-    """Metadata of an entry: its labels and annotations count as well."""
+    """Metadata of an entry: its labels and annotations count as well. The control plane writes into its status."""
 
+    resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from weft.api.destination_rule import DestinationRuleSpec
+from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.virtual_service import VirtualServiceSpec
@@ -61,6 +62,7 @@ DEFINITIONS: Final = (
     Definition(
         "EnvoyFilter", "envoyfilters", "networking.istio.io", ("v1alpha3",),
         "Changes to the configuration that proxies get.",
+        spec=EnvoyFilterSpec,
     ),
     Definition(
         "Gateway", "gateways", "networking.istio.io", _NETWORKING,

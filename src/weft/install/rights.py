@@ -55,6 +55,8 @@ def _cluster_rules() -> list[Json]:
         _rule("", ["endpoints", "namespaces", "nodes", "pods", "services"], _READ),
         _rule("discovery.k8s.io", ["endpointslices"], _READ),
         {"apiGroups": list(ISTIO_GROUPS), "resources": ["*"], "verbs": list(_READ)},
+        # the addresses that hosts without any are given, for all proxies to know alike
+        _rule("networking.istio.io", ["serviceentries/status"], ["get", "patch", "update"]),
         # what is wrong with a user's rule, told where `kubectl describe` shows it
         _rule("", ["events"], ["get", "create", "patch"]),
         # the root certificate, for the pods of every namespace

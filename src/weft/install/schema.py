@@ -30,6 +30,8 @@ def _flattened(schema: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
         flat["type"] = "string"
     if flat.get("type") == "integer":
         flat["format"] = "int64"
+    if flat.get("type") == "object" and not {"properties", "additionalProperties"} & schema.keys():
+        flat["x-kubernetes-preserve-unknown-fields"] = True  # an object of any kind: Envoy's own messages
     if "properties" in schema:
         flat["properties"] = {name: _flattened(each, parts) for name, each in schema["properties"].items()}
     if isinstance(schema.get("additionalProperties"), dict):

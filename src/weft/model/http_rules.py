@@ -112,7 +112,7 @@ def route_rule(route: api.HttpRoute, index: int, namespace: str, domain: str) ->
             destinations=(),
             name=route.name,
             timeout=_limit(route.timeout),
-            retries=_retries(route.retries),
+            retries=retries_of(route.retries),
             abort=_abort(route.fault),
             delay=_delay(route.fault),
             outcome=_redirect(route.redirect) or _answer(route.direct_response),
@@ -212,7 +212,8 @@ def _limit(text: str | None) -> timedelta | None:
     return parse_duration(text) or None if text is not None else None
 
 
-def _retries(retries: api.Retries | None) -> Retries | None:
+def retries_of(retries: api.Retries | None) -> Retries | None:
+    """Translate when a failed request is sent again."""
     if retries is None:
         return None
     return Retries(

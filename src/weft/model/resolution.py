@@ -11,6 +11,7 @@ from weft.api.virtual_service_checks import MESH
 from weft.base.names import nearest
 from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
+from weft.model.envoy_filters import EnvoyFilters
 from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.registry import Registered
@@ -40,6 +41,7 @@ class Directory:
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
     destination_rules: DestinationRules
+    envoy_filters: EnvoyFilters
     gateways: Gateways
 
     def service(self, hostname: str, namespace: str) -> Service | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from weft.model.destination_rules import DestinationRules, traffic_rule
+from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.routing_rule import routing_rule
@@ -28,6 +29,9 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "VirtualService": RuleKind("virtual_services", routing_rule, lambda rules, _: VirtualServices(rules)),
     "DestinationRule": RuleKind(
         "destination_rules", traffic_rule, lambda rules, mesh: DestinationRules(rules, mesh.root_namespace)
+    ),
+    "EnvoyFilter": RuleKind(
+        "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
 }

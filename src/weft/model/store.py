@@ -3,16 +3,19 @@
 The order in which objects arrive does not matter, and an object that arrives twice changes nothing.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from weft.api import codes, kubernetes
+from weft.api import codes, kubernetes, mesh_config_decode
 from weft.api.decode import KUBERNETES, check, decode, place
 from weft.api.report import Report
 from weft.api.resources import RESOURCES
+from weft.api.service_entry import ServiceEntry
 from weft.base.problem import Problem
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.mesh_settings import mesh_config
+from weft.model.namespaces import Namespaces
 from weft.model.registry import Key, Registered, Registry
 from weft.model.resolution import Directory
 from weft.model.rule import Rule
@@ -20,8 +23,13 @@ from weft.model.rule_kinds import RULE_KINDS
 from weft.model.snapshot import Snapshot
 from weft.model.view_memo import ViewMemo
 
-KINDS: Final = (*KUBERNETES, *RESOURCES)
+MESH: Final = "ConfigMap"
+"""The kind that holds the mesh's settings; the only object of it is the ConfigMap `istio`."""
+KINDS: Final = (*KUBERNETES, *RESOURCES, MESH)
 """The kinds that the store takes in."""
+
+_UNSCOPED: Final = frozenset({"Namespace", "Node", MESH})
+"""Kinds that live in no namespace, or whose objects count wherever they live."""
 
 Object = Mapping[str, Any] | kubernetes.Partial
 """An object as JSON, or already decoded to its partial shape."""
@@ -32,7 +40,11 @@ class Store:
 
     def __init__(self, domain: str = "cluster.local", mesh: MeshConfig = DEFAULT_MESH) -> None:
         self._domain = domain
-        self._mesh = mesh
+        self._mesh, self._default_mesh = mesh, mesh
+        self._settled = False
+        self._namespaces = Namespaces(mesh)
+        self.missed = False
+        """Whether namespaces count now of which objects were passed over: they are to be given again."""
         self._registry = Registry(domain, mesh.trust_domain)
         self._keys: dict[str, set[Key]] = {kind: set() for kind in KINDS}
         self._rules: dict[str, dict[Key, Rule]] = {kind: {} for kind in RULE_KINDS}
@@ -48,6 +60,7 @@ class Store:
         if mesh != self._mesh:
             self._mesh = mesh
             self._changed |= set(RULE_KINDS)
+            self._select(lambda: self._namespaces.configure(mesh))
 
     def apply(self, kind: str, obj: Object) -> None:
         """Take in an object, new or changed. An invalid one is reported; its last valid version goes on.
@@ -55,7 +68,13 @@ class Store:
         `kind` is one of KINDS; any other raises KeyError.
         """
         key = _key(kind, obj)
+        if kind not in _UNSCOPED and not self._namespaces.selects(key[0]):
+            self.delete(kind, *key)
+            return
         self._keys[kind].add(key)
+        if kind == MESH and isinstance(obj, Mapping):
+            self._settle(key, obj)
+            return
         if isinstance(obj, kubernetes.Partial):
             self._put(kind, key, obj)
             return
@@ -72,6 +91,9 @@ class Store:
         key = (namespace, name)
         self._keys[kind].discard(key)
         self._report(kind, key, ())
+        if kind == MESH:
+            self.configure(self._default_mesh)
+            return
         self._put(kind, key, None)
 
     def replace(self, kind: str, objects: Iterable[Object]) -> None:
@@ -81,6 +103,10 @@ class Store:
             self.delete(kind, namespace, name)
         for each in listed:
             self.apply(kind, each)
+
+    def entries(self) -> tuple[ServiceEntry, ...]:
+        """All ServiceEntries that are in force; the same tuple as before if none has changed."""
+        return self._registry.entries()
 
     def snapshot(self) -> Snapshot:
         """The state now; the same snapshot as before if nothing has changed."""
@@ -127,8 +153,42 @@ class Store:
             key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels
         )
 
+    def _settle(self, key: Key, config_map: Mapping[str, Any]) -> None:
+        """Take in the ConfigMap of the mesh's settings; the last good ones stay while it is broken."""
+        decoded = mesh_config_decode.decode(config_map, *key)
+        written = decoded.mesh if self._settled else decoded.mesh or decoded.salvaged
+        told = list(decoded.problems)
+        report = Report(place(MESH, config_map))
+        if decoded.mesh is None:
+            kept = "the last valid settings stay" if self._settled else "the fields that are right are"
+            hint = "Mend the fields named here."
+            told.append(
+                report.warning("", f"these settings are invalid, so {kept} in force.", hint, codes.KEPT_LAST_GOOD)
+            )
+        if written is not None:
+            mesh = mesh_config(written, self._default_mesh.root_namespace)
+            if mesh.trust_domain != self._mesh.trust_domain:
+                message = f'istiod runs with "{self._mesh.trust_domain}"; certificates carry it.'
+                told.append(report.warning("data.mesh.trustDomain", message, "Restart istiod.", codes.AT_START))
+            self.configure(mesh)
+            self._settled = True
+        self._report(MESH, key, tuple(told))
+
+    def _select(self, change: Callable[[], None]) -> None:
+        """Make a change of what namespaces count, and forget what no longer does."""
+        before = self._namespaces.selected()
+        change()
+        after = self._namespaces.selected()
+        self.missed |= bool(after - before)
+        for kind, keys in self._keys.items():
+            for namespace, name in [key for key in keys if key[0] in before - after and kind not in _UNSCOPED]:
+                self.delete(kind, namespace, name)
+
     def _put(self, kind: str, key: Key, value: Any) -> None:
         match kind:
+            case "Namespace":
+                labels = None if value is None else value.metadata.labels or {}
+                self._select(lambda: self._namespaces.put(key[1], labels))
             case "Service":
                 self._registry.put_service(key, value)
             case "EndpointSlice":

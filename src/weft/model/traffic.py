@@ -98,7 +98,7 @@ class ConnectionPool:
     max_requests_per_connection: int = 0
     max_retries: int = 0
     http_idle_timeout: timedelta | None = None
-    upgrade_to_http2: bool = False
+    upgrade_to_http2: bool | None = None
     use_client_protocol: bool = False
     max_concurrent_streams: int = 0
     ping_interval: timedelta | None = None

@@ -36,6 +36,7 @@ _TLS: Final = {
     "SIMPLE": TlsMode.SIMPLE,
     "ISTIO_MUTUAL": TlsMode.ISTIO_MUTUAL,
 }
+_UPGRADE: Final = {"UPGRADE": True, "DO_NOT_UPGRADE": False}
 _PROXY_PROTOCOL: Final = {"V1": 1, "V2": 2}
 
 
@@ -75,9 +76,9 @@ def _common(policy: TrafficPolicy, override: api.TrafficPolicy | api.PortTraffic
     if tls is not None and tls.mode in _TLS:
         policy = replace(policy, tls=_TLS[tls.mode])
     if override.connection_pool is not None:
-        policy = replace(policy, pool=_pool(override.connection_pool))
+        policy = replace(policy, pool=connection_pool(override.connection_pool))
     if override.outlier_detection is not None:
-        policy = replace(policy, outliers=_outliers(override.outlier_detection))
+        policy = replace(policy, outliers=outlier_detection(override.outlier_detection))
     return policy
 
 
@@ -119,13 +120,14 @@ def _warmup(balancer: api.LoadBalancer) -> Warmup | None:
     return Warmup(parse_duration(old)) if old is not None else None
 
 
-def _pool(pool: api.ConnectionPool) -> ConnectionPool:
+def connection_pool(pool: api.ConnectionPool) -> ConnectionPool:
+    """Translate limits."""
     tcp, http = pool.tcp or api.TcpPool(), pool.http or api.HttpPool()
     ping = http.http2_keep_alive or api.Http2KeepAlive()
     return ConnectionPool(
         max_connections=tcp.max_connections or 0,
         connect_timeout=_time(tcp.connect_timeout),
-        keep_alive=_keep_alive(tcp.tcp_keepalive),
+        keep_alive=keep_alive_of(tcp.tcp_keepalive),
         max_connection_duration=_time(tcp.max_connection_duration),
         tcp_idle_timeout=_time(tcp.idle_timeout),
         max_pending_requests=http.http1_max_pending_requests or 0,
@@ -133,7 +135,7 @@ def _pool(pool: api.ConnectionPool) -> ConnectionPool:
         max_requests_per_connection=http.max_requests_per_connection or 0,
         max_retries=http.max_retries or 0,
         http_idle_timeout=_time(http.idle_timeout),
-        upgrade_to_http2=http.h2_upgrade_policy == "UPGRADE",
+        upgrade_to_http2=_UPGRADE.get(http.h2_upgrade_policy or ""),
         use_client_protocol=bool(http.use_client_protocol),
         max_concurrent_streams=http.max_concurrent_streams or 0,
         ping_interval=_time(ping.interval),
@@ -141,13 +143,15 @@ def _pool(pool: api.ConnectionPool) -> ConnectionPool:
     )
 
 
-def _keep_alive(written: api.KeepAlive | None) -> KeepAlive | None:
+def keep_alive_of(written: api.KeepAlive | None) -> KeepAlive | None:
+    """Translate probes of idle connections."""
     if written is None:
         return None
     return KeepAlive(written.probes or 0, _time(written.time), _time(written.interval))
 
 
-def _outliers(written: api.OutlierDetection) -> OutlierDetection:
+def outlier_detection(written: api.OutlierDetection) -> OutlierDetection:
+    """Translate when endpoints are set aside."""
     return OutlierDetection(
         consecutive_5xx=written.consecutive5xx_errors,
         consecutive_gateway=written.consecutive_gateway_errors,

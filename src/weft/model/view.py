@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.patches import Patch
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
@@ -36,7 +37,8 @@ class ServiceView:
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
-    `router` is for proxies at the edge of the mesh: what they do with connections that come in.
+    `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
+    changes of EnvoyFilters, in their order.
     """
 
     proxy: Proxy
@@ -44,3 +46,4 @@ class View:
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
     router: Router | None = None
+    patches: tuple[Patch, ...] = ()

@@ -20,13 +20,14 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     """
     client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
     services = snapshot.memo.services(snapshot.directory, client)
+    patches = snapshot.directory.envoy_filters.patches(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy))
         router = snapshot.memo.routers(edge, snapshot.directory, services)
-        return View(proxy, services, snapshot.domain, snapshot.mesh, router)
+        return View(proxy, services, snapshot.domain, snapshot.mesh, router, patches)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh)
+    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches)
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:

@@ -43,7 +43,8 @@ class OutboundCluster:
 
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
-    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
+    `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
+    name, which is the cluster's.
     """
 
     hostname: str
@@ -60,6 +61,7 @@ class OutboundCluster:
     all_mutual: bool = False
     dns_name: str = ""
     passed_on: bool = False
+    at_edge: bool = False
 
     @property
     def cluster(self) -> str:
@@ -85,7 +87,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy)
+        protocols.http_options(config.protocol, config.policy, at_edge=config.at_edge)
     )
     _discover(cluster, config)
     if not config.passed_on:
@@ -208,7 +210,7 @@ def _announce(cluster: Any, version: int) -> None:
 
 
 def _mutual(config: OutboundCluster) -> Any:
-    alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol) else tls.TCP_ALPN
+    alpn = (*tls.TCP_ALPN, "h2") if protocols.speaks_http2(config.protocol, config.policy) else tls.TCP_ALPN
     return tls.mutual_upstream(
         names.sni(config.hostname, config.port, config.subset),
         config.identities,
@@ -224,8 +226,10 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["subset"] = config.subset
     if config.rule:
         istio["config"] = names.config_path(config.rule, "destination-rule")
-    if protocols.always_http2(config.protocol):
+    if protocols.speaks_http2(config.protocol, config.policy):
         istio["http2"] = True
+    elif config.at_edge and config.policy.pool.use_client_protocol:
+        istio["client_protocol"] = True
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 
 

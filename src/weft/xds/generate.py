@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig, OutboundPolicy
+from weft.model.patches import Context, Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import ServiceView, View
@@ -14,6 +15,7 @@ from weft.xds.inbound import Inbound
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
+from weft.xds.patches import Patcher
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
@@ -80,6 +82,7 @@ class _Scope:
 
 
 _Services = tuple[tuple[ServiceView, ...], MeshConfig]
+_Own = tuple[Resources, Inbound, tuple[Patch, ...]]
 
 
 class Generator:
@@ -103,35 +106,38 @@ class Generator:
             self._of_services, depth=64
         )
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
-        self._proxies: Memo[tuple[Resources, Inbound], Resources] = Memo(self._of_proxy, capacity=4096)
+        self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
+        self._patched = Patcher()
         self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
         self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
-
         self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
         if view.router is not None:
-            return self._edge.resources(view, view.router)
+            at_edge = self._edge.resources(view, view.router)
+            return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
+        shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
-        found = self._proxies((scope, own), (shared, own))
+        found = self._proxies((scope, own), (shared, own, view.patches))
         return self._name_tables.beside(found, view)
 
-    def _of_proxy(self, value: tuple[Resources, Inbound]) -> Resources:
-        shared, own = value
+    def _of_proxy(self, value: _Own) -> Resources:
+        shared, own, patches = value
         ports = inbound.first_of_each_port(own.ports)
         found = [InboundCluster(port.number, port.hostname) for port in ports]
         to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
         listener = self._virtual_inbound(own, own)
-        return {
-            **shared,
-            CLUSTER: {**shared[CLUSTER], **{each.name: each for each in to_application}},
-            LISTENER: {**shared[LISTENER], listener.name: listener},
+        inwards: Resources = {
+            CLUSTER: {each.name: each for each in to_application},
+            LISTENER: {listener.name: listener},
         }
+        inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
+        return {**shared, **{url: {**shared[url], **found} for url, found in inwards.items()}}
 
     def _of_scope(self, value: tuple[_Outbound, _Scope]) -> Resources:
         outbound, scope = value

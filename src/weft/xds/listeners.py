@@ -17,8 +17,6 @@ from weft.xds.streams import Stream
 
 DETECTION_TIMEOUT = timedelta(seconds=5)
 """How long a connection may stay silent before it is taken for one in which the server speaks first."""
-HTTP_DETECTION_TIMEOUT = timedelta(minutes=1)
-"""The same on ports of HTTP services, where a silent client more likely connects ahead of its requests."""
 
 PLAIN_HTTP = ("http/1.0", "http/1.1", "h2c")
 """What the HTTP inspector finds in plaintext."""

@@ -51,3 +51,9 @@ def config_path(rule: str, kind: str) -> str:
     """Where a rule lives in the Kubernetes API. `rule` is `name.namespace`, `kind` such as `virtual-service`."""
     name, _, namespace = rule.rpartition(".")  # a namespace holds no dot, a name may
     return f"/apis/networking.istio.io/v1/namespaces/{namespace}/{kind}/{name}"
+
+
+def port_of(name: str) -> int:
+    """The port in the name of a cluster, or of an inbound route table; 0 where it has none."""
+    parts = name.split("|")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0

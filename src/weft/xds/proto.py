@@ -8,12 +8,20 @@ from typing import Any
 
 address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
 base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
+bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
 cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
 config_source_pb2: Any = import_module("envoy.config.core.v3.config_source_pb2")
 cors_pb2: Any = import_module("envoy.extensions.filters.http.cors.v3.cors_pb2")
+dns_cache_pb2: Any = import_module("envoy.extensions.common.dynamic_forward_proxy.v3.dns_cache_pb2")
+dynamic_forward_proxy_cluster_pb2: Any = import_module(
+    "envoy.extensions.clusters.dynamic_forward_proxy.v3.cluster_pb2"
+)
+dynamic_forward_proxy_filter_pb2: Any = import_module(
+    "envoy.extensions.filters.http.dynamic_forward_proxy.v3.dynamic_forward_proxy_pb2"
+)
 early_header_mutation_pb2: Any = import_module(
     "envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2"
 )
@@ -51,6 +59,9 @@ route_pb2: Any = import_module("envoy.config.route.v3.route_pb2")
 router_pb2: Any = import_module("envoy.extensions.filters.http.router.v3.router_pb2")
 secret_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.secret_pb2")
 set_filter_state_pb2: Any = import_module("envoy.extensions.filters.http.set_filter_state.v3.set_filter_state_pb2")
+sni_dynamic_forward_proxy_pb2: Any = import_module(
+    "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2"
+)
 string_pb2: Any = import_module("envoy.type.matcher.v3.string_pb2")
 substitution_format_string_pb2: Any = import_module("envoy.config.core.v3.substitution_format_string_pb2")
 tcp_proxy_pb2: Any = import_module("envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2")

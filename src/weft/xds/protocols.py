@@ -32,8 +32,17 @@ def always_http2(protocol: Protocol) -> bool:
     return protocol in {Protocol.HTTP2, Protocol.GRPC}
 
 
-def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_pb2.Any:
-    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
+def speaks_http2(protocol: Protocol, policy: TrafficPolicy) -> bool:
+    """Whether a cluster's requests go on in HTTP/2 whatever they come in."""
+    pool = policy.pool
+    return bool(always_http2(protocol) or pool.upgrade_to_http2) and not pool.use_client_protocol
+
+
+def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY, *, at_edge: bool = False) -> any_pb2.Any:
+    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own.
+
+    `at_edge`: clients outside do not know what the service speaks; unless told, it is HTTP/1.1.
+    """
     pool = policy.pool
     http2 = _HTTP2()
     if pool.max_concurrent_streams:
@@ -42,8 +51,10 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_p
         http2.connection_keepalive.interval.CopyFrom(encode.duration(pool.ping_interval))
         http2.connection_keepalive.timeout.CopyFrom(encode.duration(pool.ping_timeout or _PING_TIMEOUT))
     options = _OPTIONS()
-    if (always_http2(protocol) or pool.upgrade_to_http2) and not pool.use_client_protocol:
+    if speaks_http2(protocol, policy):
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    elif at_edge and not pool.use_client_protocol:
+        options.explicit_http_config.http_protocol_options.CopyFrom(_HTTP1())
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_HTTP1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)

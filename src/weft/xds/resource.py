@@ -7,6 +7,9 @@ CLUSTER = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 ENDPOINT = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
 ROUTE = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+EXTENSION = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+BOOTSTRAP = "type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap"
+"""Not for Envoy: what the agent merges into the bootstrap before it starts Envoy."""
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105, a type's name
 NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
 

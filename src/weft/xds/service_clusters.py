@@ -43,6 +43,7 @@ def clusters(
             trust_domain=mesh.trust_domain,
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
             dns_name=service.external_name,
+            at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
         yield cluster, _assignment(cluster, labels, port_view) if told else None

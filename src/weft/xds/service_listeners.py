@@ -10,7 +10,7 @@ from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
-from weft.xds.listeners import ANYWHERE, HTTP_DETECTION_TIMEOUT, OutboundListener
+from weft.xds.listeners import ANYWHERE, OutboundListener
 from weft.xds.listeners_http import TcpLimits
 from weft.xds.streams import Stream
 
@@ -68,7 +68,7 @@ def shared_listener(port: int, parts: Sequence[SharedPart], mesh: MeshConfig) ->
         table=str(port) if any(part.requests for part in parts) else "",
         streams=streams,
         policy=mesh.outbound,
-        silence=mesh.detection_timeout if streams else HTTP_DETECTION_TIMEOUT,
+        silence=mesh.silence if streams else mesh.http_silence,
     )
 
 
@@ -91,7 +91,7 @@ def service_listeners(
             table=f"{service.hostname}:{port.number}" if requests else "",
             streams=streams,
             policy=mesh.outbound,
-            silence=mesh.detection_timeout,
+            silence=mesh.silence,
         )
 
 

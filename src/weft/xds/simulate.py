@@ -24,6 +24,7 @@ from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
 from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
+from weft.xds.simulate_path import path_seen
 from weft.xds.simulate_tls import handshake
 from weft.xds.understood import NotUnderstoodError, require
 
@@ -129,7 +130,11 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             if request.tls and not agreed.ended:
                 return replace(found, refused="the client speaks TLS to a port of plaintext HTTP")
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            return _routed(found, manager.rds.route_config_name, request, resources)
+            table = manager.rds.route_config_name
+            path = path_seen(manager, request.path)
+            if path is None:
+                return replace(found, table=table, status=400)
+            return _routed(found, table, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 

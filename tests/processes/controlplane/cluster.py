@@ -112,7 +112,8 @@ class Cluster:
         return _status(404, "NotFound")
 
     def _is_collection(self, path: str) -> bool:
-        return path.count("/") in {3, 4} and not path.startswith("/api/v1/namespaces/")
+        in_namespace = path.startswith("/api/v1/namespaces/")
+        return path.endswith("/configmaps") if in_namespace else path.count("/") in {3, 4}
 
     def _review(self, review: Json) -> Json:
         user = self.tokens.get(review["spec"]["token"])

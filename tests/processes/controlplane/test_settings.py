@@ -51,10 +51,9 @@ def test_outside_a_pod_a_kubeconfig_is_needed() -> None:
 
 def test_the_mesh_config_map_tells_the_trust_domain(kubeconfig: str) -> None:
     told = parse(kubeconfig)
-    assert settings.mesh({"data": {"mesh": "trustDomain: td\nrootNamespace: root"}}, told) == MeshConfig(
-        "td", "root"
-    )
-    assert settings.mesh({}, told) == MeshConfig("cluster.local", "istio-system")
+    said = settings.mesh({"data": {"mesh": "trustDomain: td\nrootNamespace: root\nconnectTimeout: 3"}}, told)
+    assert said == MeshConfig("td", root_namespace="root")
+    assert settings.mesh({}, told) == MeshConfig("cluster.local", root_namespace="istio-system")
 
 
 def test_a_mesh_config_map_that_is_no_yaml_is_an_error_that_names_it(kubeconfig: str) -> None:

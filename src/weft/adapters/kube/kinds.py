@@ -75,7 +75,12 @@ VALIDATINGWEBHOOKS = Kind(
     namespaced=False,
 )
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
+SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
+WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
+WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
+ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
 CERTIFICATESIGNINGREQUESTS = Kind(
     "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False

@@ -30,6 +30,7 @@ from weft.model.views import proxy_of, view
 from weft.pki import pem
 from weft.processes.controlplane import authority, http, node_metadata, syncz
 from weft.processes.controlplane import settings as config
+from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
@@ -67,12 +68,15 @@ async def run(settings: Settings) -> None:
             metrics=metrics,
             monotonic=time.monotonic,
         )
-        watching = Watching(kube, store, discovery.changed)
+        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
         problems = ProblemLog(lambda: store.snapshot().problems)
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
 
+        allocator = Allocator(kube, store.entries)
+
         def look() -> None:
+            allocator.look()
             problems.look()
             teller.look()
 
@@ -103,6 +107,7 @@ async def run(settings: Settings) -> None:
                 watching.run(),
                 discovery.run(on_push=look),
                 teller.run(),
+                allocator.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
@@ -159,7 +164,7 @@ def _described(problem: Problem) -> dict[str, Any]:
 
 async def _mesh_config(kube: Kube, namespace: str) -> dict[str, Any]:
     try:
-        return await kube.get(CONFIGMAPS, "istio", namespace)
+        return await kube.get(CONFIGMAPS, config.MESH_CONFIG_MAP, namespace)
     except ApiError as error:
         if error.code == 404:
             return {}

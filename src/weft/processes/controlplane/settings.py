@@ -8,12 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from weft.adapters.kube.access import Access
+from weft.api import mesh_config_decode
 from weft.model.mesh_config import MeshConfig
+from weft.model.mesh_settings import mesh_config
 
 VERSION = version("weft")
+MESH_CONFIG_MAP = "istio"
+"""The ConfigMap with the mesh's settings, in istiod's namespace."""
 
 
 class SettingsError(Exception):
@@ -84,16 +86,15 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
 
 
 def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:
-    """The settings in ConfigMap `istio`, key `mesh` (YAML); what it leaves out has Istio's defaults."""
-    try:
-        written = yaml.safe_load((config_map.get("data") or {}).get("mesh") or "")
-    except yaml.YAMLError as error:
-        raise SettingsError(f"ConfigMap {settings.namespace}/istio, key mesh: not YAML ({error})") from error
-    said = written if isinstance(written, dict) else {}
-    return MeshConfig(
-        trust_domain=str(said.get("trustDomain") or "cluster.local"),
-        root_namespace=str(said.get("rootNamespace") or settings.namespace),
-    )
+    """The settings in ConfigMap `istio` to start with: the fields that are right, for the rest Istio's defaults.
+
+    SettingsError if the text cannot be read at all: the trust domain is in it.
+    """
+    decoded = mesh_config_decode.decode(config_map, settings.namespace, MESH_CONFIG_MAP)
+    unread = next((each for each in decoded.problems if each.at.field == mesh_config_decode.PLACE), None)
+    if unread is not None:
+        raise SettingsError(f"ConfigMap {settings.namespace}/{MESH_CONFIG_MAP}, key mesh {unread.message}")
+    return mesh_config(decoded.salvaged, settings.namespace)
 
 
 def _access(kubeconfig: Path | None, environment: Mapping[str, str]) -> Access:

@@ -10,14 +10,19 @@ from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import Kind
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.api.decode import KUBERNETES
-from weft.model.store import Store
+from weft.model.store import MESH, Store
 
 FOLLOWED: tuple[Kind, ...] = (
     kinds.SERVICES,
     kinds.ENDPOINTSLICES,
     kinds.PODS,
+    kinds.NAMESPACES,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
+    kinds.SERVICEENTRIES,
+    kinds.WORKLOADENTRIES,
+    kinds.WORKLOADGROUPS,
+    kinds.ENVOYFILTERS,
 )
 
 _PATIENCE = 10.0
@@ -28,16 +33,27 @@ log = logging.getLogger("weft.watch")
 class Watching:
     """Keeps a store true. `changed` is called after each change, but not before everything has been read once."""
 
-    def __init__(self, kube: Kube, store: Store, changed: Callable[[], None]) -> None:
+    def __init__(self, kube: Kube, store: Store, changed: Callable[[], None], namespace: str, mesh: str) -> None:
         self._kube, self._store, self._changed = kube, store, changed
-        self._unread = {kind.kind for kind in FOLLOWED}
+        self._namespace, self._mesh = namespace, mesh
+        self._unread = {MESH, *(kind.kind for kind in FOLLOWED)}
+        self._again = asyncio.Event()
 
     async def run(self) -> None:
-        """Follow every kind, for ever."""
+        """Follow every kind, for ever; anew when namespaces count of which objects were passed over."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._complain())
+            tasks.create_task(self._settings())
             for kind in FOLLOWED:
-                tasks.create_task(self._follow(kind))
+                if not kind.namespaced:
+                    tasks.create_task(self._follow(kind))
+            while True:
+                following = [tasks.create_task(self._follow(each)) for each in FOLLOWED if each.namespaced]
+                await self._again.wait()
+                self._again.clear()
+                for task in following:
+                    task.cancel()
+                await asyncio.wait(following)
 
     async def _complain(self) -> None:
         while self._unread:
@@ -47,6 +63,13 @@ class Watching:
                 log.warning(
                     "still waiting for a list of %s. Are the CRDs installed, and may we read them?", missing
                 )
+
+    async def _settings(self) -> None:
+        """Follow the ConfigMap of the mesh's settings, one object of its namespace."""
+        only = f"metadata.name={self._mesh}"
+        changes: Any = self._kube.reflect(kinds.CONFIGMAPS, namespace=self._namespace, fields=only)
+        async for change in changes:
+            self._take(MESH, change)
 
     async def _follow(self, kind: Kind) -> None:
         # of Kubernetes' objects we read some fields; users' rules stay as written until they are checked
@@ -69,6 +92,9 @@ class Watching:
             log.exception("a change of %s could not be taken in", kind)
         if isinstance(change, Replaced):
             self._unread.discard(kind)
+        if self._store.missed:
+            self._store.missed = False
+            self._again.set()
         if not self._unread:
             self._changed()
 
