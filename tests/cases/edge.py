@@ -17,12 +17,11 @@ with `ended: true` one that the gateway is to end. `then: {refused: 100}` is a c
 """
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from google.protobuf import json_format
 from tests.cases import engine
 from tests.cases.engine import Case, Request
 from tests.support.edge_pki import clients
@@ -34,8 +33,6 @@ from weft.model.server_tls import CertificateFile, SecretName, ServerMode, Serve
 from weft.model.views import port_targets
 from weft.xds import names, simulate
 from weft.xds.generate import Generator
-from weft.xds.proto import listener_pb2
-from weft.xds.resource import LISTENER
 
 REFUSED = "refused"
 
@@ -75,16 +72,15 @@ class EdgeCase:
 
     case: Case
     requests: tuple[EdgeRequest, ...]
-    listeners: dict[str, Any] = field(default_factory=dict)
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
     text = path.read_text().replace("CERTS/", f"{folder}/")
     body = yaml.safe_load(text)
-    case = engine.read({**body, "requests": []})
+    case = engine.read(body)
     targets = dict(port_targets(case.snapshot, case.view.proxy))
     requests = tuple(_request(each, targets, case.view.proxy.namespace) for each in body.get("requests", ()))
-    return EdgeCase(case, requests, body.get("listeners", {}))
+    return EdgeCase(case, requests)
 
 
 def _request(body: dict[str, Any], targets: dict[int, int], namespace: str) -> EdgeRequest:
@@ -129,7 +125,7 @@ def _then(shares: dict[Any, float], namespace: str) -> tuple[tuple[str, float], 
 
 def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...]:
     """Where a request goes by the model alone."""
-    chain = _chain(asked, edge)
+    chain = chain_of(asked, edge)
     if chain is None or _is_refused(asked, chain):
         return ((REFUSED, 100.0),)
     match chain.handler:
@@ -145,7 +141,7 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
             return engine.rounded(found)
 
 
-def _chain(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
+def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
     """The chain of the server name, the closest first; in plaintext, one that asks for none."""
     router = edge.case.view.router
     assert router is not None
@@ -311,9 +307,3 @@ def place(cluster: str) -> str:
         return REFUSED
     port, subset, hostname = rest.split("|")
     return f"{hostname}|{port}|{subset}"
-
-
-def listener(name: str, edge: EdgeCase) -> dict[str, Any]:
-    """A listener as Envoy's JSON."""
-    body = Generator().resources(edge.case.view)[LISTENER][name].body
-    return json_format.MessageToDict(listener_pb2.Listener.FromString(body))

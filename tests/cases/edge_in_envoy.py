@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
-from tests.cases.edge import REFUSED, EdgeCase, EdgeRequest, place
+from tests.cases.edge import REFUSED, EdgeCase, EdgeRequest, chain_of, place
 from tests.cases.in_envoy import Answer, Place, Seen, led
 from tests.support import edge_pki, envoy
 
 from weft.adapters import netns
-from weft.model.server_tls import CertificateFile, Credential, SecretName
+from weft.model.server_tls import CertificateFile, Credential, SecretName, ServerMode
 from weft.xds import names
 from weft.xds.generate import Generator
 from weft.xds.proto import secret_pb2
@@ -24,9 +24,9 @@ from weft.xds.resource import CLUSTER
 
 _OPENSSL_CURVES = {"P-256": "prime256v1", "P-384": "secp384r1", "P-521": "secp521r1"}
 _CURL_VERSIONS = {"TLSv1_0": "1.0", "TLSv1_1": "1.1", "TLSv1_2": "1.2", "TLSv1_3": "1.3"}
-# curl: could not connect, lost it while speaking HTTP/2, handshake failed, empty answer, could not send, or receive
+# curl: could not connect, lost it in HTTP/2, handshake failed, empty answer, could not send, could not receive
 _NOT_SERVED = {7, 16, 35, 52, 55, 56}
-_PROTOCOLS = {"2": "h2", "1.1": "http/1.1", "1.0": "http/1.0"}
+_PROTOCOLS = {"2": "h2", "1.1": "http/1.1", "1": "http/1.0", "1.0": "http/1.0"}
 
 
 @dataclass
@@ -86,7 +86,9 @@ class Gateway:
         if asked.server_name is None:
             return
         # the certificate shown must be that of the name asked for
-        proper = bool(asked.server_name) and asked.certificate != "member"
+        chain = chain_of(asked, self.edge)
+        mesh = chain is not None and chain.tls is not None and chain.tls.mode is ServerMode.ISTIO_MUTUAL
+        proper = bool(asked.server_name) and not mesh
         yield from ("--cacert", str(self.folder / "servers.pem")) if proper else ("-k",)
         yield from _tls(asked)
         if asked.certificate:

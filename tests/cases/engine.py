@@ -113,7 +113,8 @@ def read(body: dict[str, Any]) -> Case:
         kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
         metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
-    requests = tuple(request(each, proxy.namespace) for each in body.get("requests", []))
+    inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
+    requests = tuple(request(each, proxy.namespace) for each in inside)
     clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
     seen = view(snapshot, proxy)
     return Case(
