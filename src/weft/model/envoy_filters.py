@@ -75,7 +75,10 @@ def filter_rule(source: api.EnvoyFilter, _domain: str) -> FilterRule:
 
 
 class EnvoyFilters:
-    """All EnvoyFilters. Not changed once made; what a class of proxies gets is worked out once."""
+    """All EnvoyFilters. Not changed once made; what a class of proxies gets is worked out once.
+
+    `metadata_keys` are the keys of node metadata that any of them looks at.
+    """
 
     def __init__(self, rules: Iterable[FilterRule], root_namespace: str) -> None:
         # Istio's order: the priority, then the mesh's own before the namespace's, then the older
@@ -85,8 +88,8 @@ class EnvoyFilters:
         self._root = root_namespace
         patches = [each for rule in self.rules for each in rule.patches]
         self._label_keys = {key for rule in self.rules for key, _ in rule.selector} | {_GATEWAY_NAME}
-        self._metadata_keys = {key for each in patches for key, _ in each.metadata}
-        self._metadata_keys |= {VERSION} if any(each.version for each in patches) else set()
+        keys = {key for each in patches for key, _ in each.metadata}
+        self.metadata_keys = frozenset(keys | ({VERSION} if any(each.version for each in patches) else set()))
         self._known: dict[tuple[str, ProxyKind, Labels, Labels], tuple[Patch, ...]] = {}
 
     def patches(self, proxy: Proxy) -> tuple[Patch, ...]:
@@ -94,7 +97,7 @@ class EnvoyFilters:
         if not self.rules:
             return ()
         labels = tuple(pair for pair in proxy.labels if pair[0] in self._label_keys)
-        metadata = tuple(pair for pair in proxy.metadata if pair[0] in self._metadata_keys)
+        metadata = tuple(pair for pair in proxy.metadata if pair[0] in self.metadata_keys)
         key = (proxy.namespace, proxy.kind, labels, metadata)
         found = self._known.get(key)
         if found is None:

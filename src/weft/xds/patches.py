@@ -11,7 +11,7 @@ from typing import Any, Final
 from weft.model.patches import Context, Operation, Part, Patch
 from weft.xds import encode, patch_clusters, patch_listeners, patch_routes
 from weft.xds.memo import Memo
-from weft.xds.proto import bootstrap_pb2, cluster_pb2, extension_pb2, listener_pb2, route_pb2
+from weft.xds.proto import cluster_pb2, extension_pb2, listener_pb2, route_pb2
 from weft.xds.resource import BOOTSTRAP, CLUSTER, EXTENSION, LISTENER, ROUTE, Resource, Resources
 
 
@@ -102,15 +102,6 @@ class Patcher:
         return changed
 
 
-def bootstrap_changes(patches: Sequence[Patch]) -> tuple[Any, ...]:
-    """What is to be merged into a proxy's bootstrap, in order."""
-    return tuple(
-        bootstrap_pb2.Bootstrap.FromString(each.value)
-        for each in patches
-        if each.part is Part.BOOTSTRAP and each.operation.merges
-    )
-
-
 def _beside(patches: Sequence[Patch]) -> Resources:
     """Types that the mesh itself has nothing of: filters by ECDS, and changes of the bootstrap."""
     extensions: dict[str, Resource] = {}
@@ -118,9 +109,11 @@ def _beside(patches: Sequence[Patch]) -> Resources:
         if each.part is Part.EXTENSION_CONFIG and each.operation is Operation.ADD:
             message = extension_pb2.TypedExtensionConfig.FromString(each.value)
             extensions[message.name] = encode.resource(EXTENSION, message.name, message)
+    merged = [each.value for each in patches if each.part is Part.BOOTSTRAP and each.operation.merges]
     changes = {
-        f"{index:04}": encode.resource(BOOTSTRAP, f"{index:04}", message)
-        for index, message in enumerate(bootstrap_changes(patches))
+        # by number: the agent makes them in this order
+        name: encode.from_bytes(BOOTSTRAP, name, body)
+        for name, body in ((f"{index:04}", body) for index, body in enumerate(merged))
     }
     found = {EXTENSION: extensions, BOOTSTRAP: changes}
     return {url: resources for url, resources in found.items() if resources}

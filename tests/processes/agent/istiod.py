@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 # imported for their descriptors, which the JSON below names
-from envoy.config.listener.v3 import listener_pb2 as _listener_pb2  # noqa: F401 -- see above
+from envoy.config.bootstrap.v3 import bootstrap_pb2 as _bootstrap_pb2  # noqa: F401 -- see above
+from envoy.config.listener.v3 import listener_pb2 as _listener_pb2  # noqa: F401 -- same
 from envoy.extensions.filters.http.router.v3 import router_pb2 as _router_pb2  # noqa: F401 -- same
 from envoy.extensions.filters.network.http_connection_manager.v3 import (  # noqa: F401 -- same
     http_connection_manager_pb2 as _hcm_pb2,
@@ -21,7 +22,7 @@ from weft.adapters import keys
 from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server, Write
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
-from weft.xds.resource import CLUSTER, LISTENER
+from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER
 
 WORKLOAD = SpiffeId("cluster.local", "sidecar", "default")
 TOKEN = "the-pod's-token"
@@ -42,6 +43,7 @@ def new_authority() -> authority.Authority:
 class Istiod:
     """`text` is what the listener on `port` answers; `issued` and `asked` are what the agent made it do.
 
+    `bootstrap_changes` are told to agents that ask for them.
     `sds` is the way in which Envoy is to ask for its secrets: GRPC (state of the world) or DELTA_GRPC.
     """
 
@@ -51,6 +53,7 @@ class Istiod:
         self.asked: list[Peer] = []
         self.nacks: list[str] = []
         self.address = ""
+        self.bootstrap_changes: list[dict[str, Any]] = []
         self._port = port
         self._text = text
         self._sds = sds
@@ -109,7 +112,11 @@ class Istiod:
                 response.resources.add(
                     name=name, version="1", resource=_listener(name, self._port, self._text, self._sds)
                 )
-            assert request.type_url in {LISTENER, CLUSTER}
+            if request.type_url == BOOTSTRAP:
+                for index, each in enumerate(self.bootstrap_changes):
+                    packed = json_format.ParseDict({"@type": BOOTSTRAP, **each}, any_pb2.Any())
+                    response.resources.add(name=f"{index:04}", version="1", resource=packed)
+            assert request.type_url in {LISTENER, CLUSTER, BOOTSTRAP}
             await write(response.SerializeToString())
 
 

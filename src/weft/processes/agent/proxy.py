@@ -8,11 +8,12 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weft.adapters import envoy_process, grpc_server, http, sds_server
 from weft.adapters.istiod import Credentials, Istiod
 from weft.inject.bootstrap import Sockets, bootstrap
+from weft.processes.agent import bootstrap_changes
 from weft.processes.agent.file_secrets import FileSecrets
 from weft.processes.agent.identity import Identity
 from weft.processes.agent.name_feed import NameFeed
@@ -51,7 +52,8 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     secrets = sds_server.Secrets()
     identity = Identity(istiod, secrets, lifetime=settings.certificate_lifetime)
     files = FileSecrets(secrets)
-    supervisor = Supervisor(_command(settings), settings.ports, _duty(settings))
+    changes = await bootstrap_changes.ask(istiod, settings.node)
+    supervisor = Supervisor(await _command(settings, changes), settings.ports, _duty(settings))
     dns = _dns(settings) if settings.dns else None
     status = Status(
         settings,
@@ -101,13 +103,21 @@ def _duty(settings: Settings) -> Duty:
     return GATEWAY if settings.role == "router" else SIDECAR
 
 
-def _command(settings: Settings) -> envoy_process.Command:
-    """Write Envoy's bootstrap and say how to run it."""
+async def _command(settings: Settings, changes: tuple[bytes, ...]) -> envoy_process.Command:
+    """Write Envoy's bootstrap and say how to run it. Changes that Envoy refuses are left out."""
     sockets = Sockets(str(settings.paths.xds), str(settings.paths.sds))
-    text = json.dumps(bootstrap(settings.node, settings.ports, sockets), indent=1)
+    plain = bootstrap(settings.node, settings.ports, sockets)
+    command = _written(settings, bootstrap_changes.applied(plain, changes))
+    if changes and (why := await envoy_process.refusal(command)):
+        _log.error("Envoy refuses its bootstrap as EnvoyFilters change it, so it starts without: %s", why)
+        return _written(settings, plain)
+    return command
+
+
+def _written(settings: Settings, content: Mapping[str, Any]) -> envoy_process.Command:
     path = settings.paths.bootstrap
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(json.dumps(content, indent=1), encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"cannot write {path}: {error.strerror}. The volume istio-envoy is missing") from error
     return envoy_process.Command(

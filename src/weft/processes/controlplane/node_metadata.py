@@ -1,6 +1,6 @@
 """What of a proxy's node metadata decides about its configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from weft.model.services import Labels
@@ -8,9 +8,12 @@ from weft.model.services import Labels
 _KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE")
 
 
-def kept(metadata: Mapping[str, Any]) -> Labels:
-    """The entries that matter, as text; all others would only keep proxies from sharing."""
-    return tuple((key, _text(metadata[key])) for key in _KEPT if key in metadata)
+def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
+    """The entries that matter, as text; all others would only keep proxies from sharing.
+
+    `asked` are keys that EnvoyFilters look at.
+    """
+    return tuple((key, _text(metadata[key])) for key in sorted({*_KEPT, *asked}) if key in metadata)
 
 
 def _text(value: Any) -> str:
