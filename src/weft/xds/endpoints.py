@@ -33,7 +33,9 @@ def assignment(config: Assignment) -> Resource:
 
 
 def address(host: str, port: int) -> Any:
-    """A TCP socket address."""
+    """A TCP socket address, or a Unix socket: `unix:///PATH`, `unix://@NAME`."""
+    if host.startswith("unix://"):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=host.removeprefix("unix://")))
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
 
 
