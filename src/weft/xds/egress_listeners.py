@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from weft.model.services import Protocol
+from weft.model.services import Protocol, Resolution
 from weft.model.sidecars import Capture, Listening
 from weft.model.streams import EVERY
 from weft.model.view import EgressView
@@ -40,6 +40,7 @@ def egress_listener(view: EgressView, ground: Ground) -> OutboundListener:
         otherwise=ground.otherwise.connections,
         silence=mesh.http_silence if requests else mesh.silence,
         bound=bound,
+        looks_up=any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services),
     )
 
 

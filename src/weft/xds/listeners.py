@@ -33,7 +33,8 @@ class OutboundListener:
     Requests are looked for where there is a `table` of their routes. `streams` are the routes of connections, no
     two with one match; what none of them takes goes to the cluster `otherwise`. `silence` is how long a client may
     say nothing before the inspectors give up, 0 for ever. `bound`: the application dials this very address, which
-    may be a Unix socket (`unix://…`, port 0); else 15001 hands connections over.
+    may be a Unix socket (`unix://…`, port 0); else 15001 hands connections over. `looks_up`:
+    requests may go to any host, by the DNS.
     """
 
     address: str
@@ -42,6 +43,7 @@ class OutboundListener:
     streams: tuple[Stream, ...] = ()
     otherwise: str = names.PASSTHROUGH
     silence: timedelta = DETECTION_TIMEOUT
+    looks_up: bool = False
     bound: bool = False
 
     @property
@@ -137,7 +139,10 @@ def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
         # a table of its own is that of one host; any other host passes as dialled
         host, own, _ = config.table.partition(":")
         handler = listeners_http.outbound_http(
-            f"outbound_{name}", config.table, host if own and config.port else "localhost"
+            f"outbound_{name}",
+            config.table,
+            host if own and config.port else "localhost",
+            looks_up=config.looks_up,
         )
         yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
 

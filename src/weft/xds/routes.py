@@ -32,7 +32,9 @@ def domains(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
     """All names of a service for a client in `namespace`: its full name, its short forms, its addresses."""
     suffix = f".{service.namespace}.svc.{domain}"
     if not service.hostname.endswith(suffix):
-        return (service.hostname, *service.addresses)
+        # an address of six parts stands in brackets, and a range of them is no name
+        single = (each for each in (*service.addresses, *service.allocated) if "/" not in each)
+        return (service.hostname, *(f"[{each}]" if ":" in each else each for each in single))
     name = service.hostname.removesuffix(suffix)
     local = (name,) if service.namespace == namespace else ()
     shorter = (f"{name}.{service.namespace}.svc", f"{name}.{service.namespace}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from weft.model.routing import Destination
-from weft.model.services import Protocol, Service, ServicePort
+from weft.model.services import Protocol, Resolution, Service, ServicePort
 from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
@@ -22,6 +22,7 @@ class SharedPart:
     port: int
     requests: bool
     streams: tuple[Stream, ...]
+    looks_up: bool = False
 
 
 def shares_requests(service: Service, port: ServicePort) -> bool:
@@ -36,7 +37,8 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
     service = view.service
     requests = shares_requests(service, port)
     if port.protocol.is_http:
-        return SharedPart(port.number, requests, ()) if requests else None
+        looks_up = service.resolution is Resolution.DYNAMIC_DNS
+        return SharedPart(port.number, requests, (), looks_up) if requests else None
     blocks = tuple(address for address in service.addresses if _is_block(address))
     if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
         return None
@@ -56,15 +58,19 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
 def shared_listener(port: int, parts: Sequence[SharedPart], ground: Ground) -> OutboundListener:
     """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
     streams = without_repetition([each for part in parts for each in part.streams])
+    requests = any(part.requests for part in parts)
+    # where TLS joins requests, all clients speak first: the listener stays as it is, but for the new chain
+    client_first = requests and all(each.route.match.server_names for each in streams)
     mesh = ground.mesh
     return OutboundListener(
         address=ground.address or ANYWHERE,
         port=port,
-        table=str(port) if any(part.requests for part in parts) else "",
+        table=str(port) if requests else "",
         streams=streams,
         otherwise=ground.otherwise.connections,
-        silence=mesh.silence if streams else mesh.http_silence,
+        silence=mesh.http_silence if client_first else mesh.silence,
         bound=ground.bound,
+        looks_up=any(part.looks_up for part in parts),
     )
 
 
@@ -101,6 +107,7 @@ def service_listeners(
             otherwise=ground.otherwise.connections,
             silence=ground.mesh.silence,
             bound=ground.bound,
+            looks_up=service.resolution is Resolution.DYNAMIC_DNS,
         )
 
 
@@ -109,7 +116,21 @@ def stream_parts(view: ServiceView, port: ServicePort, routes: Iterable[StreamRo
     policy = view.traffic.at(port.number)
     by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
     limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
-    return tuple(Stream(route, limits, sniffed=port.protocol is Protocol.AUTO) for route in routes)
+    dynamic = view.service.resolution is Resolution.DYNAMIC_DNS
+    return tuple(
+        Stream(
+            route,
+            limits,
+            sniffed=port.protocol is Protocol.AUTO,
+            looked_up=(port.target or port.number) if dynamic and _is_own(route, view.service) else 0,
+        )
+        for route in routes
+    )
+
+
+def _is_own(route: StreamRoute, service: Service) -> bool:
+    targets = (each for each in route.destinations if isinstance(each, Destination))
+    return any(each.hostname == service.hostname for each in targets)
 
 
 def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
