@@ -14,6 +14,7 @@ from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
 from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
+from weft.model.proxy_configs import ProxyConfigs
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
 from weft.model.registry import Registered
@@ -46,6 +47,7 @@ class Directory:
     destination_rules: DestinationRules
     envoy_filters: EnvoyFilters
     gateways: Gateways
+    proxy_configs: ProxyConfigs
     sidecars: Sidecars
     mesh: MeshConfig = DEFAULT_MESH
 
