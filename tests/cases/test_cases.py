@@ -10,6 +10,7 @@ from tests.cases.engine import HERE, Request, files, load, policies, request_hea
 from weft.xds.simulate import NotUnderstoodError, Outcome
 
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
+ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files(edge=True)]
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -46,7 +47,7 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
         _answers(request, outcome)
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_clusters_are_as_the_case_says(path: Path) -> None:
     case = load(path)
     for destination, part in case.clusters.items():
@@ -54,7 +55,7 @@ def test_clusters_are_as_the_case_says(path: Path) -> None:
         assert engine.contains(found, part), (destination, found)
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_resources_are_as_the_case_says(path: Path) -> None:
     case = load(path)
     for kind, parts in case.resources.items():
@@ -80,7 +81,7 @@ def test_endpoints_are_reached_by_the_tls_that_the_case_says(path: Path) -> None
         assert endpoints.secured(case, destination) == [tls], destination
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_the_snapshot_has_the_problems_that_the_case_names(path: Path) -> None:
     case = load(path)
     if case.problems is not None:

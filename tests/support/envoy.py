@@ -44,16 +44,16 @@ class Identity:
 class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
-    `secrets` are those of other names than the identity's own. `rejected` lists what Envoy refused, as
-    `(type URL, message)`; `heard` counts what it asked for and took in.
+    `rejected` lists what Envoy refused, as `(type URL, message)`; `heard` counts what it asked for and took in.
+    `secrets` are serialized and go before the identity's; None stands for one that is not there.
     """
 
     path: Path
     resources: Resources
     identity: Identity | None = None
-    secrets: dict[str, Identity] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     heard: Counter[str] = field(default_factory=Counter)
+    secrets: Mapping[str, bytes | None] = field(default_factory=dict)
     _streams: list["Queue[Any]"] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -120,7 +120,8 @@ class Management:
 
     def _answer(self, type_url: str, names: frozenset[str]) -> list[any_pb2.Any]:
         if type_url == SECRET:
-            return [any_pb2.Any(type_url=SECRET, value=self._secret(name)) for name in sorted(names)]
+            found = (self.secrets[name] if name in self.secrets else self._secret(name) for name in sorted(names))
+            return [any_pb2.Any(type_url=SECRET, value=each) for each in found if each is not None]
         known = self.resources.get(type_url, {})
         return [
             any_pb2.Any(type_url=type_url, value=resource.body)
@@ -130,14 +131,23 @@ class Management:
 
     def _secret(self, name: str) -> bytes:
         assert self.identity is not None
-        known = self.secrets.get(name, self.identity)
-        body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": known.roots}}}
         is_key = name.startswith("file-cert:") or (name.startswith("kubernetes:") and not name.endswith("-cacert"))
-        if name == "default" or is_key:
-            chain, key = {"inline_string": known.chain}, {"inline_string": known.key}
-            body = {"tls_certificate": {"certificate_chain": chain, "private_key": key}}
-        secret = json_format.ParseDict({"name": name, **body}, secret_pb2.Secret())
-        return bytes(secret.SerializeToString())
+        return certificate(name, self.identity) if name == "default" or is_key else roots(name, self.identity)
+
+
+def certificate(name: str, identity: Identity) -> bytes:
+    """The secret of a certificate and its key."""
+    chain, key = {"inline_string": identity.chain}, {"inline_string": identity.key}
+    return _serialized(name, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
+
+
+def roots(name: str, identity: Identity) -> bytes:
+    """The secret of the roots behind an identity."""
+    return _serialized(name, {"validation_context": {"trusted_ca": {"inline_string": identity.roots}}})
+
+
+def _serialized(name: str, body: dict[str, Any]) -> bytes:
+    return bytes(json_format.ParseDict({"name": name, **body}, secret_pb2.Secret()).SerializeToString())
 
 
 def _forward(requests: Iterator[Any], events: "Queue[Any]") -> None:
@@ -306,12 +316,12 @@ def started(
     *,
     namespace: str = "",
     resolver: str = "",
-    secrets: dict[str, Identity] | None = None,
+    secrets: Mapping[str, bytes | None] | None = None,
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
-        Management(folder / "xds", resources, identity, secrets or {}).serving() as management,
+        Management(folder / "xds", resources, identity, secrets=secrets or {}).serving() as management,
         running(management.path, namespace=namespace, resolver=resolver) as envoy,
     ):
         envoy.wait_ready()

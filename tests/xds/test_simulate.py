@@ -116,7 +116,7 @@ def test_plain_connections_go_to_the_service_or_pass_as_dialled() -> None:
     unknown = outcome(Request("192.0.2.1", 5432, http=False))
     assert tcp.shares[0].cluster == f"outbound|9000||{HOST}"
     share = Share("PassthroughCluster", 100.0, (Reached("192.0.2.1:5432", 100.0),))
-    assert unknown == Outcome("virtualOutbound", shares=(share,))
+    assert unknown == Outcome("virtualOutbound", chain="virtualOutbound-catchall-tcp", shares=(share,))
 
 
 def test_a_request_that_matches_no_route_is_answered_404() -> None:

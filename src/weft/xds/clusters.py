@@ -38,8 +38,8 @@ class OutboundCluster:
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled. `dns_name` is the
     name behind an alias. `credentials`: this client may ask for the Secret that its policy names. `weighted`: its
-    localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
-    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
+    localities have weights. `zones`: Envoy is to keep traffic in the client's zone. `at_edge`: for gateways.
+    `passed_on`: for connections that are encrypted already and asked for it by server name, which it is named by.
     """
 
     hostname: str
@@ -61,6 +61,7 @@ class OutboundCluster:
     weighted: bool = False
     zones: ZoneAwareLb | None = None
     passed_on: bool = False
+    at_edge: bool = False
 
     @property
     def cluster(self) -> str:
@@ -103,7 +104,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy, config.origination)
+        protocols.http_options(config.protocol, config.policy, config.origination, at_edge=config.at_edge)
     )
     _discover(cluster, config)
     if not config.passed_on:
@@ -233,6 +234,8 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["config"] = names.config_path(config.rule, "destination-rule")
     if protocols.always_http2(config.protocol, config.policy):
         istio["http2"] = True
+    elif config.at_edge and config.policy.pool.use_client_protocol:
+        istio["client_protocol"] = True
     if config.origination is not None:
         istio[client_tls.ALPN_OVERRIDE] = "false"
     return base_pb2.Metadata(filter_metadata={"istio": istio})

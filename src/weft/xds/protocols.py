@@ -43,9 +43,16 @@ def carries_bytes(protocol: Protocol) -> bool:
 
 
 def http_options(
-    protocol: Protocol, policy: TrafficPolicy = NO_POLICY, origination: Origination | None = None
+    protocol: Protocol,
+    policy: TrafficPolicy = NO_POLICY,
+    origination: Origination | None = None,
+    *,
+    at_edge: bool = False,
 ) -> any_pb2.Any:
-    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
+    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own.
+
+    `at_edge`: clients outside do not know what the service speaks; unless told, it is HTTP/1.1.
+    """
     pool = policy.pool
     http2 = _http2()
     if pool.max_concurrent_streams:
@@ -56,9 +63,9 @@ def http_options(
     options = _OPTIONS()
     if always_http2(protocol, policy):
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
-    elif carries_bytes(protocol) and not pool.use_client_protocol:
-        # a tunnel through it has no client that speaks HTTP: Envoy would take HTTP/2
-        options.explicit_http_config.http_protocol_options.SetInParent()
+    elif (at_edge or carries_bytes(protocol)) and not pool.use_client_protocol:
+        # a tunnel has no client that speaks HTTP: with the other way, Envoy would take HTTP/2
+        options.explicit_http_config.http_protocol_options.CopyFrom(_http1())
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)

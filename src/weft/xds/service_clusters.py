@@ -69,6 +69,7 @@ def clusters(
             credentials=at_edge or traffic.selected,
             weighted=placed is not None and bool(placed.distribute),
             zones=policy.zones or (mesh.zones if policy.locality is None else None),
+            at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
         yield cluster, Assignment(cluster.cluster, found, cluster.weighted) if told else None
