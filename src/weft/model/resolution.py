@@ -14,9 +14,9 @@ from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
 from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
-from weft.model.proxy_configs import ProxyConfigs
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
+from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
 from weft.model.routing_rule import RoutingRule
