@@ -30,10 +30,11 @@ from weft.xds.resource import ENDPOINT, Resource, Resources
 
 PORT = 9000
 """Where the server is; all that the proxy dials is led to it, but for servers of 127.64.0.0/16."""
-CAPTURE = """*nat
+CAPTURE = f"""*nat
 -A OUTPUT -d 127.64.0.0/16 -j RETURN
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
 -A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :9000
+-A OUTPUT -p tcp -d {UNKNOWN} -m owner --uid-owner 1337 -j DNAT --to-destination {UNKNOWN}:{PORT}
 COMMIT
 """
 
@@ -125,19 +126,14 @@ def place(name: str = "weft-cases", *, capture: bool = True) -> Iterator[Place]:
         low = ["sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0"]
         subprocess.run([*inside, *low], check=True, capture_output=True)
     handler = type("Server", (_Server,), {"place": here})
-    servers = [
-        netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler)),
-        netns.inside(here.namespace, lambda: ThreadingHTTPServer((UNKNOWN, 80), handler)),
-    ]
-    for server in servers:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield here
     finally:
-        for server in servers:
-            server.shutdown()
-            server.server_close()
+        server.shutdown()
+        server.server_close()
         subprocess.run(["ip", "netns", "del", here.namespace], check=True, capture_output=True)
 
 
