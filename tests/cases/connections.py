@@ -100,13 +100,15 @@ def by_model(connection: Connection, case: Case) -> Shares:
 def _routes(connection: Connection, case: Case) -> Iterator[StreamRoute]:
     """The routes of the service at the dialled address; where there is none, those of all without an address."""
     ports = [(view, port) for view in case.view.services for port in view.ports if port.number == connection.port]
-    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port)]
+    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port, case)]
     for view, port in at[:1] or ports:
         blocks = tuple(each for each in view.service.addresses if "/" in each)
-        if not at and (view.service.headless or (view.service.addresses and not blocks)):
-            continue
         [protocol] = (each.protocol for each in view.service.ports if each.number == port.number)
-        named = not at and protocol in {Protocol.TLS, Protocol.HTTPS}
+        tls = protocol in {Protocol.TLS, Protocol.HTTPS}
+        addresses = view.service.addresses if tls else _given(view, case)
+        if not at and (view.service.headless or (addresses and not blocks)):
+            continue
+        named = not at and tls
         itself = StreamRoute(
             StreamMatch((view.service.hostname,) if named else (), blocks),
             (Destination(view.service.hostname, port.number, "", 100),),
@@ -116,8 +118,12 @@ def _routes(connection: Connection, case: Case) -> Iterator[StreamRoute]:
             yield itself
 
 
-def _dialled(view: ServiceView, port: PortView) -> set[str]:
-    return {each.address for each in port.endpoints} if view.service.headless else set(view.service.addresses)
+def _dialled(view: ServiceView, port: PortView, case: Case) -> set[str]:
+    return {each.address for each in port.endpoints} if view.service.headless else set(_given(view, case))
+
+
+def _given(view: ServiceView, case: Case) -> tuple[str, ...]:
+    return view.service.dialled(answered=("DNS_CAPTURE", "true") in case.view.proxy.metadata)
 
 
 def _rank(match: StreamMatch, connection: Connection, source: str) -> tuple[int, int, int] | None:

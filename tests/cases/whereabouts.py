@@ -28,15 +28,18 @@ OUTSIDE = "10.9.9.9"
 
 
 def service_of(host: str, seen: View) -> ServiceView | None:
-    """The service that a client means by a host: of this name, or the closest wildcard."""
+    """The service that a client means by a host: of this name or address, or the closest wildcard."""
+    at = next((each for each in seen.services if host in each.service.addresses), None)
+    if at is not None:
+        return at
     fitting = [each for each in seen.services if host_matches(each.service.hostname, host)]
     exact = (each for each in fitting if each.service.hostname == host)
     return next(iter((*exact, *sorted(fitting, key=lambda each: -len(each.service.hostname)))), None)
 
 
-def dialled(service: Service, *, captured: bool) -> str:
-    """The address that a client dials for a service; `captured`: its proxy answers its DNS queries."""
-    given = (*service.addresses, *(service.allocated if captured else ()))
+def dialled(service: Service, seen: View) -> str:
+    """The address that a client dials for a service."""
+    given = service.dialled(answered=("DNS_CAPTURE", "true") in seen.proxy.metadata)
     single = next((each for each in given if "/" not in each), "")
     return single or next((each.replace("0/", "7/").partition("/")[0] for each in given), OUTSIDE)
 

@@ -38,7 +38,7 @@ def named(view: ServiceView, domain: str) -> tuple[Named, ...]:
     """The names of one service: its own and, where it is headless, those of its pods; none without addresses."""
     service = view.service
     if service.hostname != f"{service.name}.{service.namespace}.svc.{domain}":
-        addresses = _addresses(service.addresses)
+        addresses = _addresses(service.dialled(answered=True))
         return (Named(service.hostname, addresses),) if addresses else ()
     if not service.headless:
         addresses = _addresses(service.addresses)

@@ -25,25 +25,27 @@ class SharedPart:
     looks_up: bool = False
 
 
-def shares_requests(service: Service, port: ServicePort) -> bool:
+def shares_requests(service: Service, port: ServicePort, ground: Ground) -> bool:
     """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
     if port.number in names.PROXY_PORTS:
         return False
-    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service))
+    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service, ground))
 
 
-def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> SharedPart | None:
+def shared_part(view: ServiceView, port: ServicePort, port_view: PortView, ground: Ground) -> SharedPart | None:
     """What the port adds to the listener that it shares; None where it shares none."""
     service = view.service
-    requests = shares_requests(service, port)
+    requests = shares_requests(service, port, ground)
     if port.protocol.is_http:
         looks_up = service.resolution is Resolution.DYNAMIC_DNS
         return SharedPart(port.number, requests, (), looks_up) if requests else None
     blocks = tuple(address for address in service.addresses if _is_block(address))
-    if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
-        return None
     # nothing but the server's name tells such a service from others
     named = port.protocol in {Protocol.TLS, Protocol.HTTPS} and service.hostname != "*"
+    # by its name it is known at any address, also to those who ask another DNS than ours
+    shares = _has_no_address(service, ground) or (named and bool(service.allocated))
+    if port.number in names.PROXY_PORTS or not (blocks or shares):
+        return None
     default = StreamMatch((service.hostname.lower(),) if named else (), blocks)
     routes = [
         replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
@@ -89,9 +91,10 @@ def service_listeners(
 ) -> Iterable[OutboundListener]:
     """One listener for each address of its own. HTTP ports have one only where they cannot share."""
     service = view.service
-    if shares_requests(service, port):
+    if shares_requests(service, port, ground):
         return
-    addresses = tuple(address for address in service.addresses if not _is_block(address))
+    given = service.dialled(answered=ground.lookups.answered)
+    addresses = tuple(address for address in given if not _is_block(address))
     if service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
     if ground.address:
@@ -138,9 +141,13 @@ def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> Stream
     return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
 
 
-def _has_no_address(service: Service) -> bool:
+def _has_no_address(service: Service, ground: Ground) -> bool:
     """Whether its clients dial what they like: a host outside, by whatever DNS says."""
-    return not service.addresses and not service.headless and not service.external_name
+    return (
+        not service.dialled(answered=ground.lookups.answered)
+        and not service.headless
+        and not service.external_name
+    )
 
 
 def _is_block(address: str) -> bool:
