@@ -7,7 +7,7 @@ are told an address of their own; those that ask the DNS find one for each name.
 import socket
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +27,13 @@ OUTSIDE = "10.9.9.9"
 """What the DNS says of a host that has no address in the mesh."""
 
 
-def service_of(host: str, seen: View) -> ServiceView | None:
+def service_of(host: str, services: Iterable[ServiceView]) -> ServiceView | None:
     """The service that a client means by a host: of this name or address, or the closest wildcard."""
-    at = next((each for each in seen.services if host in each.service.addresses), None)
+    services = tuple(services)
+    at = next((each for each in services if host in each.service.addresses), None)
     if at is not None:
         return at
-    fitting = [each for each in seen.services if host_matches(each.service.hostname, host)]
+    fitting = [each for each in services if host_matches(each.service.hostname, host)]
     exact = (each for each in fitting if each.service.hostname == host)
     return next(iter((*exact, *sorted(fitting, key=lambda each: -len(each.service.hostname)))), None)
 

@@ -61,6 +61,7 @@ def clusters(
             target=port.target,
             refresh=mesh.dns_refresh_rate,
             ipv6=ipv6,
+            at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
         yield cluster, _assignment(cluster, labels, port_view) if told else None
