@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from weft.model.clients import Client
+from weft.model.inbound import served
 from weft.model.kubernetes import Workload
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
@@ -32,7 +33,15 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     if sidecar is not None:
         services, scope = scoped(sidecar, client, snapshot.directory, snapshot.memo)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope)
+    return View(
+        known,
+        services,
+        snapshot.domain,
+        snapshot.mesh,
+        patches=patches,
+        scope=scope,
+        served=served(known, sidecar, snapshot.directory),
+    )
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
@@ -86,11 +95,11 @@ def _selected(registered: Registered, workload: Workload | None) -> Iterator[Inb
     for port, target in zip(service.ports, registered.listing.targets, strict=True):
         number = target if isinstance(target, int) else names.get(target, 0)
         if number:
-            yield InboundPort(number, port.protocol, service.hostname, port.number)
+            yield InboundPort(number, port.protocol, service.hostname, port.number, port.name)
 
 
 def _listed(registered: Registered, address: str) -> Iterator[InboundPort]:
     service = registered.service
     for port, endpoints in zip(service.ports, registered.endpoints, strict=True):
         for number in {each.port for each in endpoints if each.address == address}:
-            yield InboundPort(number, port.protocol, service.hostname, port.number)
+            yield InboundPort(number, port.protocol, service.hostname, port.number, port.name)
