@@ -56,7 +56,7 @@ def socket(config: Origination) -> Any:
         sni=settings.sni or config.asked_for,
         auto_sni_san_validation=config.verified_by_name,
         common_tls_context=tls_pb2.CommonTlsContext(
-            tls_params=tls.versions(), alpn_protocols=["h2"] if config.http2 else []
+            tls_params=tls.parameters(), alpn_protocols=["h2"] if config.http2 else []
         ),
     )
     common = context.common_tls_context

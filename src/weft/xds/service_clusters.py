@@ -22,10 +22,11 @@ _BY_DNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class ClientSide:
-    """What the clusters of a client depend on besides the services."""
+    """What the clusters of a client depend on besides the services. `ipv6`: see OutboundCluster."""
 
     mesh: MeshConfig
     kind: ProxyKind = ProxyKind.SIDECAR
+    ipv6: bool = False
 
 
 def clusters(
@@ -40,7 +41,8 @@ def clusters(
     policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
     policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
     meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
-    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
+    vouched = {each for each in service.subject_alt_names if each.startswith("spiffe://")}
+    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity} | vouched))
     for subset, labels, policy in policies:
         discovery = _discovery(view, subset, policy)
         if at_edge and discovery is Discovery.DIALLED:
@@ -65,6 +67,8 @@ def clusters(
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
             resolved=_resolved(view, port, found) if discovery.brings_endpoints else (),
             target=port.target,
+            refresh=mesh.dns_refresh_rate,
+            ipv6=client.ipv6,
             dns_name=service.external_name,
             credentials=at_edge or traffic.selected,
             weighted=placed is not None and bool(placed.distribute),
