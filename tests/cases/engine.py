@@ -31,6 +31,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
+from tests.cases.whereabouts import dialled, service_of
 
 from weft.base.names import full_host
 from weft.base.regex import fits
@@ -192,8 +193,8 @@ def mirrors(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
 
 
 def _route(request: Request, seen: View) -> HttpRoute | None:
-    host = fqdn(request.address, seen.proxy.namespace)
-    service = next(each for each in seen.services if each.service.hostname == host)
+    service = service_of(fqdn(request.address, seen.proxy.namespace), seen)
+    assert service is not None, request
     port = next(each for each in service.ports if each.number == request.port)
     return next((each for each in port.routes.routes if _takes(each, request)), None)
 
@@ -217,13 +218,18 @@ def route(request: Request, seen: View) -> dict[str, Any]:
     return json_format.MessageToDict(taken)
 
 
+def address(request: Request, seen: View) -> str:
+    """The address that the client of a request dials."""
+    service = service_of(fqdn(request.address, seen.proxy.namespace), seen)
+    assert service is not None, request
+    return dialled(service.service, captured=("DNS_CAPTURE", "true") in seen.proxy.metadata)
+
+
 def asked(request: Request, seen: View) -> simulate.Request:
     """The request as the simulator takes it."""
-    host = fqdn(request.address, seen.proxy.namespace)
-    service = next(each.service for each in seen.services if each.service.hostname == host)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
-        address=service.addresses[0],
+        address=address(request, seen),
         port=request.port,
         # clients leave out the port only if it is the scheme's own
         host=dict(request.headers).get(

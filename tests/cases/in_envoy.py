@@ -16,7 +16,8 @@ from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.cases.engine import Case, Request, fqdn
+from tests.cases.engine import Case, Request, address, fqdn
+from tests.cases.whereabouts import Whereabouts, resolver
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -24,11 +25,12 @@ from weft.adapters import netns
 from weft.xds import encode
 from weft.xds.generate import Generator
 from weft.xds.proto import endpoint_pb2
-from weft.xds.resource import CLUSTER, ENDPOINT, Resources
+from weft.xds.resource import ENDPOINT, Resources
 
 PORT = 9000
 CAPTURE = """*nat
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
+-A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :9000
 COMMIT
 """
 
@@ -109,8 +111,7 @@ def place() -> Iterator[Place]:
     for line in (
         f"ip netns add {here.namespace}",
         f"ip -n {here.namespace} link set lo up",
-        f"ip -n {here.namespace} route add local 10.0.0.0/8 dev lo",
-        f"ip -n {here.namespace} route add local 240.240.0.0/16 dev lo",
+        f"ip -n {here.namespace} route add local 0.0.0.0/0 dev lo",
     ):
         subprocess.run(line.split(), check=True, capture_output=True)
     rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
@@ -133,15 +134,15 @@ class Sidecar:
 
     case: Case
     here: Place
-    addresses: dict[str, str]
+    whereabouts: Whereabouts
     management: envoy.Management
+    asked: Request | None = None
 
     def ask(self, request: Request) -> Answer:
         """Send one request of the case."""
-        host = fqdn(request.address, self.case.view.proxy.namespace)
-        service = next(each.service for each in self.case.view.services if each.service.hostname == host)
+        self.asked = request
         self.here.seen.clear()
-        return self.here.ask(request, service.addresses[0], request.address)
+        return self.here.ask(request, address(request, self.case.view), request.address)
 
     def destination(self, answer: Answer) -> str:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
@@ -149,7 +150,9 @@ class Sidecar:
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
-        name = next(name for name, address in self.addresses.items() if address == seen.server)
+        assert self.asked is not None
+        host = fqdn(self.asked.address, self.case.view.proxy.namespace)
+        name = self.whereabouts.cluster(seen.server, address(self.asked, self.case.view), self.asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"
 
@@ -169,32 +172,34 @@ class Sidecar:
 @contextmanager
 def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
     """Start the client's Envoy with the resources of the case."""
-    resources, addresses = _prepared(case)
-    with envoy.started(resources, here.identity, namespace=here.namespace) as (_, management):
+    resources, whereabouts = _prepared(case)
+    with (
+        resolver(here.namespace),
+        envoy.started(resources, here.identity, namespace=here.namespace, resolver="127.0.0.1") as (_, management),
+    ):
         assert management.rejected == []
-        yield Sidecar(case, here, addresses, management)
+        yield Sidecar(case, here, whereabouts, management)
 
 
 def again(proxy: Sidecar, case: Case) -> None:
     """Give a running Envoy the resources of another case; it takes a moment until they are in force."""
-    resources, proxy.addresses = _prepared(case)
+    resources, proxy.whereabouts = _prepared(case)
     proxy.case = case
     proxy.management.update(resources)
 
 
-def _prepared(case: Case) -> tuple[Resources, dict[str, str]]:
-    """The resources with endpoints of our own, and the address of each cluster's."""
+def _prepared(case: Case) -> tuple[Resources, Whereabouts]:
+    """The resources with endpoints of our own, and where the clusters lead."""
     resources = Generator().resources(case.view)
-    names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
-    addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
-    return _led(resources, addresses), addresses
+    whereabouts = Whereabouts.of(resources)
+    return _led(resources, whereabouts.told), whereabouts
 
 
 def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
-    """The resources with one endpoint for each cluster."""
+    """The resources with one endpoint for each cluster that is told."""
     endpoints = {}
-    for name, address in addresses.items():
-        where = {"socket_address": {"address": address, "port_value": PORT}}
+    for name, own in addresses.items():
+        where = {"socket_address": {"address": own, "port_value": PORT}}
         endpoint: dict[str, Any] = {"endpoint": {"address": where}}
         assignment = endpoint_pb2.ClusterLoadAssignment(
             cluster_name=name, endpoints=[{"lb_endpoints": [endpoint]}]

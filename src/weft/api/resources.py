@@ -9,6 +9,7 @@ from weft.api import (
     envoy_filter_checks,
     gateway_checks,
     service_entry_checks,
+    sidecar_checks,
     virtual_service_checks,
     workload_entry_checks,
     workload_group_checks,
@@ -19,6 +20,7 @@ from weft.api.gateway import Gateway
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
+from weft.api.sidecar import Sidecar
 from weft.api.virtual_service import VirtualService
 from weft.api.workload_entry import WorkloadEntry
 from weft.api.workload_group import WorkloadGroup
@@ -44,6 +46,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
         Kind(ServiceEntry, service_entry_checks.check),
+        Kind(Sidecar, sidecar_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),
         Kind(WorkloadGroup, workload_group_checks.check),
     )

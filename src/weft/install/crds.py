@@ -14,6 +14,7 @@ from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
 from weft.api.service_entry import ServiceEntrySpec
+from weft.api.sidecar import SidecarSpec
 from weft.api.virtual_service import VirtualServiceSpec
 from weft.api.workload_entry import WorkloadEntrySpec
 from weft.api.workload_group import WorkloadGroupSpec
@@ -98,6 +99,7 @@ DEFINITIONS: Final = (
     Definition(
         "Sidecar", "sidecars", "networking.istio.io", _NETWORKING,
         "What the proxies of some workloads get to see.",
+        spec=SidecarSpec,
     ),
     Definition(
         "Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"),

@@ -7,9 +7,10 @@ from weft.model.clients import Client
 from weft.model.kubernetes import Workload
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
+from weft.model.scopes import scoped
 from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
-from weft.model.view import View
+from weft.model.view import WHOLE_MESH, View
 
 
 def view(snapshot: Snapshot, proxy: Proxy) -> View:
@@ -25,9 +26,13 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy))
         router = snapshot.memo.routers(edge, snapshot.directory, services)
-        return View(proxy, services, snapshot.domain, snapshot.mesh, router, patches)
+        return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)
+    sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
+    scope = WHOLE_MESH
+    if sidecar is not None:
+        services, scope = scoped(sidecar, client, snapshot.directory, snapshot.memo)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches)
+    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope)
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
@@ -57,16 +62,23 @@ def port_targets(snapshot: Snapshot, proxy: Proxy) -> tuple[tuple[int, int], ...
     return tuple(sorted(found.items()))
 
 
-def _led_to(snapshot: Snapshot, proxy: Proxy) -> Iterator[InboundPort]:
+def _led_to(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
+    """The ports of the services that lead to a proxy's pod, in the order of the services."""
     workload = snapshot.workloads.get((proxy.namespace, proxy.name))
+    services = snapshot.memo.of_namespace(snapshot.directory, proxy.namespace)
+    return snapshot.memo.inbound(proxy, services, workload, _ports)
+
+
+def _ports(proxy: Proxy, services: tuple[Registered, ...], workload: Workload | None) -> tuple[InboundPort, ...]:
     labels = set(proxy.labels if workload is None else workload.labels)
-    for registered in snapshot.memo.of_namespace(snapshot.directory, proxy.namespace):
+    found: list[InboundPort] = []
+    for registered in services:
         listing = registered.listing
-        if listing.selector:
-            ports = _selected(registered, workload) if set(listing.selector) <= labels else ()
-        else:
-            ports = _listed(registered, proxy.address)
-        yield from ports
+        if not listing.selector:
+            found += _listed(registered, proxy.address)
+        elif set(listing.selector) <= labels:
+            found += _selected(registered, workload)
+    return tuple(found)
 
 
 def _selected(registered: Registered, workload: Workload | None) -> Iterator[InboundPort]:

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
-from weft.xds import client_limits, encode
-from weft.xds.clusters import aggregated
+from weft.xds import client_limits, discovery, encode
+from weft.xds.discovery import aggregated
 from weft.xds.proto import (
     base_pb2,
     cors_pb2,
@@ -42,15 +42,22 @@ _ALPN_OFFER = (
 )
 
 
-def outbound_http(stat_prefix: str, route_name: str, default_host: str) -> Any:
+def look_up_server_name(port: int) -> Any:
+    """The filter that looks up the name that a TLS client asks for, to be dialled at `port`."""
+    return _filter(discovery.SNI_FILTER, discovery.sni_filter(port))
+
+
+def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks_up: bool = False) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`.
 
-    `default_host` is that of HTTP/1.0 requests that name none.
+    `default_host` is that of HTTP/1.0 requests that name none. `looks_up`: some of its clusters take any host,
+    which the DNS is asked for.
     """
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
-    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
+    look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
+    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), *look_up, _alpn(), _router()])
     manager.http_protocol_options.default_host_for_http_10 = default_host
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)

@@ -208,7 +208,10 @@ def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[st
     cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
     require(cluster, f"cluster {name}")
     if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
-        yield f"{request.address}:{request.port}"
+        yield f"{request.address}:{cluster.original_dst_lb_config.upstream_port_override.value or request.port}"
+        return
+    if cluster.HasField("cluster_type"):
+        yield _asked_for(request)
         return
     if cluster.type == cluster_pb2.Cluster.EDS:
         told = resources[ENDPOINT].get(name)
@@ -220,8 +223,22 @@ def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[st
     for locality in assignment.endpoints if assignment is not None else ():
         for each in locality.lb_endpoints:
             if each.health_status != health_check_pb2.UNHEALTHY:
-                where = each.endpoint.address.socket_address
-                yield f"{where.address}:{where.port_value}"
+                yield place(each.endpoint.address)
+
+
+def _asked_for(request: Request) -> str:
+    """The host that a cluster of the dynamic forward proxy leads to: that of the request, or of the connection."""
+    if request.http:
+        return request.host if ":" in request.host else f"{request.host}:80"
+    return f"{request.server_name}:{request.port}"
+
+
+def place(address: Any) -> str:
+    """An endpoint's address as people write it."""
+    if address.HasField("pipe"):
+        return f"unix://{address.pipe.path}"
+    where = address.socket_address
+    return f"{where.address}:{where.port_value}"
 
 
 def _faults(route: Any) -> tuple[Fault | None, Fault | None]:

@@ -45,6 +45,8 @@ envoy.extensions.filters.common.fault.v3.FaultDelay: fixed_delay percentage
 {_HTTP}.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.header_mutation.v3.Mutations: request_mutations
 {_HTTP}.router.v3.Router:
+{_HTTP}.dynamic_forward_proxy.v3.FilterConfig: dns_cache_config
+{_NETWORK}.sni_dynamic_forward_proxy.v3.FilterConfig: dns_cache_config port_value
 {_HTTP}.set_filter_state.v3.Config: on_request_headers
 
 envoy.config.route.v3.RouteConfiguration: name virtual_hosts ignore_port_in_host_matching validate_clusters \
@@ -69,13 +71,18 @@ envoy.config.route.v3.DirectResponseAction: body status
 envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
-least_request_lb_config maglev_lb_config ring_hash_lb_config round_robin_lb_config
+least_request_lb_config original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
+dns_failure_refresh_rate cluster_type maglev_lb_config ring_hash_lb_config round_robin_lb_config
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
 envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
 envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
 envoy.config.endpoint.v3.Endpoint: address
-envoy.config.core.v3.Address: socket_address
+envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
+envoy.config.cluster.v3.Cluster.OriginalDstLbConfig: upstream_port_override
+envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig: dns_cache_config allow_insecure_cluster_options
+envoy.config.core.v3.Address: socket_address pipe
+envoy.config.core.v3.Pipe: path
 envoy.config.core.v3.SocketAddress: address port_value
 envoy.config.core.v3.TransportSocket: name typed_config
 envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport: config transport_socket
@@ -119,6 +126,8 @@ OPAQUE: Final = frozenset(
         "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
         "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
         "envoy.config.cluster.v3.OutlierDetection",
+        "envoy.config.cluster.v3.Cluster.RefreshRate",
+        "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig",
         "envoy.config.cluster.v3.UpstreamConnectionOptions",
         "envoy.config.core.v3.BindConfig",
         "envoy.config.core.v3.ConfigSource",
