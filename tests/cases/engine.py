@@ -24,6 +24,7 @@ Three engines answer: the model alone, Envoy's own resources read by `weft.xds.s
 (`in_envoy`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from tests.cases.whereabouts import dialled, service_of
 from weft.base.names import full_host
 from weft.base.regex import fits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
-from weft.model.services import Proxy
+from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
@@ -86,12 +87,20 @@ class Case:
     patched: bool = False
 
 
-def files() -> list[Path]:
-    return sorted(HERE.glob("*/*.yaml"))
+EDGE = "gateways"
+"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+
+
+def files(*, edge: bool = False) -> list[Path]:
+    """The cases; with `edge`, those whose requests come from outside too."""
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
 
 
 def load(path: Path) -> Case:
-    body = yaml.safe_load(path.read_text())
+    return read(yaml.safe_load(path.read_text()))
+
+
+def read(body: dict[str, Any]) -> Case:
     store = Store()
     for each in body["given"]:
         store.apply(each["kind"], each)
@@ -101,10 +110,12 @@ def load(path: Path) -> Case:
         name="client",
         namespace=client.get("namespace", "default"),
         address="10.244.0.99",
-        labels=tuple(sorted(client.get("labels", {}).items())),
+        labels=tuple(sorted({**client.get("labels", {}), **client.get("gateway", {})}.items())),
+        kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
         metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
-    requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
+    inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
+    requests = tuple(request(each, proxy.namespace) for each in inside)
     clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
     seen = view(snapshot, proxy)
     return Case(
@@ -120,7 +131,7 @@ def load(path: Path) -> Case:
     )
 
 
-def _request(body: dict[str, Any], namespace: str) -> Request:
+def request(body: dict[str, Any], namespace: str) -> Request:
     method = next(each for each in METHODS if each in body)
     url = urlsplit(body[method])
     host = url.hostname or ""
@@ -170,8 +181,13 @@ def fqdn(host: str, namespace: str) -> str:
 def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where the request goes by the model alone: percent by destination or status."""
     route = _route(request, seen)
-    if route is None:
-        return (("404", 100.0),)
+    return (("404", 100.0),) if route is None else route_shares(route, lambda each: _key(each, seen))
+
+
+def route_shares(
+    route: HttpRoute, key_of: Callable[[Destination | Unresolved], str]
+) -> tuple[tuple[str, float], ...]:
+    """What a route makes of its requests: percent by destination or status."""
     if route.outcome is not None:
         return ((str(route.outcome.status), 100.0),)
     found: dict[str, float] = {}
@@ -180,26 +196,26 @@ def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
         found[str(route.abort.status or 200)] = aborted
     total = sum(each.weight for each in route.destinations)
     for each in route.destinations:
-        key = _key(each, seen)
+        key = key_of(each)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.weight / total
-    return _rounded(found)
+    return rounded(found)
 
 
 def mirrors(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where copies of the request go by the model alone."""
     route = _route(request, seen)
     copies = route.mirrors if route else ()
-    return _rounded({_key(each.destination, seen): each.percentage for each in copies})
+    return rounded({_key(each.destination, seen): each.percentage for each in copies})
 
 
 def _route(request: Request, seen: View) -> HttpRoute | None:
     service = service_of(fqdn(request.address, seen.proxy.namespace), seen)
     assert service is not None, request
     port = next(each for each in service.ports if each.number == request.port)
-    return next((each for each in port.routes.routes if _takes(each, request)), None)
+    return next((each for each in port.routes.routes if takes(each, request)), None)
 
 
-def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
+def rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
 
 
@@ -250,12 +266,12 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     for each in outcome.shares:
         key = cluster_key(each.cluster)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
-    return _rounded(found)
+    return rounded(found)
 
 
 def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     """An outcome's mirrors as cases write them."""
-    return _rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
+    return rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
 
 
 def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
@@ -287,7 +303,7 @@ def _key(each: Destination | Unresolved, seen: View) -> str:
     return f"{each.hostname}|{each.port}|{each.subset}"
 
 
-def _takes(route: HttpRoute, request: Request) -> bool:
+def takes(route: HttpRoute, request: Request) -> bool:
     return not route.matches or any(_fits(match, request) for match in route.matches)
 
 

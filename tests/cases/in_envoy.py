@@ -104,9 +104,9 @@ class _Server(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def place() -> Iterator[Place]:
-    """A namespace in which every service address is led to the sidecar's port."""
-    here = Place("weft-cases", Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
+def place(name: str = "weft-cases", *, capture: bool = True) -> Iterator[Place]:
+    """A namespace in which every service address is led to the sidecar's port, if there is to be one."""
+    here = Place(name, Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
     subprocess.run(["ip", "netns", "del", here.namespace], check=False, capture_output=True)
     for line in (
         f"ip netns add {here.namespace}",
@@ -114,8 +114,13 @@ def place() -> Iterator[Place]:
         f"ip -n {here.namespace} route add local 0.0.0.0/0 dev lo",
     ):
         subprocess.run(line.split(), check=True, capture_output=True)
-    rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
-    subprocess.run(rules, input=CAPTURE, text=True, check=True, capture_output=True)
+    inside = ["nsenter", f"--net=/run/netns/{here.namespace}"]
+    if capture:
+        subprocess.run([*inside, "iptables-restore"], input=CAPTURE, text=True, check=True, capture_output=True)
+    else:
+        # as containers have it: the proxy's user may listen at any port
+        low = ["sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0"]
+        subprocess.run([*inside, *low], check=True, capture_output=True)
     handler = type("Server", (_Server,), {"place": here})
     server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
     server.daemon_threads = True
@@ -192,10 +197,10 @@ def _prepared(case: Case) -> tuple[Resources, Whereabouts]:
     """The resources with endpoints of our own, and where the clusters lead."""
     resources = Generator().resources(case.view)
     whereabouts = Whereabouts.of(resources)
-    return _led(resources, whereabouts.told), whereabouts
+    return led(resources, whereabouts.told), whereabouts
 
 
-def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
+def led(resources: Resources, addresses: dict[str, str]) -> Resources:
     """The resources with one endpoint for each cluster that is told."""
     endpoints = {}
     for name, own in addresses.items():

@@ -45,6 +45,7 @@ class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
     `rejected` lists what Envoy refused, as `(type URL, message)`; `heard` counts what it asked for and took in.
+    `secrets` are serialized and go before the identity's; None stands for one that is not there.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Management:
     identity: Identity | None = None
     rejected: list[tuple[str, str]] = field(default_factory=list)
     heard: Counter[str] = field(default_factory=Counter)
+    secrets: Mapping[str, bytes | None] = field(default_factory=dict)
     _streams: list["Queue[Any]"] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -118,7 +120,8 @@ class Management:
 
     def _answer(self, type_url: str, names: frozenset[str]) -> list[any_pb2.Any]:
         if type_url == SECRET:
-            return [any_pb2.Any(type_url=SECRET, value=self._secret(name)) for name in sorted(names)]
+            found = (self.secrets[name] if name in self.secrets else self._secret(name) for name in sorted(names))
+            return [any_pb2.Any(type_url=SECRET, value=each) for each in found if each is not None]
         known = self.resources.get(type_url, {})
         return [
             any_pb2.Any(type_url=type_url, value=resource.body)
@@ -297,12 +300,17 @@ def running(
 
 @contextlib.contextmanager
 def started(
-    resources: Resources, identity: Identity | None = None, *, namespace: str = "", resolver: str = ""
+    resources: Resources,
+    identity: Identity | None = None,
+    *,
+    namespace: str = "",
+    resolver: str = "",
+    secrets: Mapping[str, bytes | None] | None = None,
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
-        Management(folder / "xds", resources, identity).serving() as management,
+        Management(folder / "xds", resources, identity, secrets=secrets or {}).serving() as management,
         running(management.path, namespace=namespace, resolver=resolver) as envoy,
     ):
         envoy.wait_ready()

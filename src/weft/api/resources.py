@@ -8,6 +8,7 @@ from weft.api import (
     destination_rule_checks,
     envoy_filter_checks,
     gateway_checks,
+    proxy_config_checks,
     service_entry_checks,
     sidecar_checks,
     virtual_service_checks,
@@ -17,6 +18,7 @@ from weft.api import (
 from weft.api.destination_rule import DestinationRule
 from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
+from weft.api.proxy_config import ProxyConfig
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
@@ -43,6 +45,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(ProxyConfig, proxy_config_checks.check, ("networking.istio.io/v1beta1",)),
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
         Kind(ServiceEntry, service_entry_checks.check),

@@ -13,6 +13,7 @@ import msgspec
 from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
+from weft.api.proxy_config import ProxyConfigSpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.sidecar import SidecarSpec
 from weft.api.virtual_service import VirtualServiceSpec
@@ -83,6 +84,7 @@ DEFINITIONS: Final = (
     Definition(
         "ProxyConfig", "proxyconfigs", "networking.istio.io", ("v1beta1",),
         "Settings of the proxies of some workloads.",
+        spec=ProxyConfigSpec,
     ),
     Definition(
         "RequestAuthentication", "requestauthentications", "security.istio.io", _SECURITY,

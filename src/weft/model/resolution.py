@@ -16,6 +16,7 @@ from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
+from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
 from weft.model.routing_rule import RoutingRule
@@ -46,6 +47,7 @@ class Directory:
     destination_rules: DestinationRules
     envoy_filters: EnvoyFilters
     gateways: Gateways
+    proxy_configs: ProxyConfigs
     sidecars: Sidecars
     mesh: MeshConfig = DEFAULT_MESH
 

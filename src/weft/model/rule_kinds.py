@@ -9,6 +9,7 @@ from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
+from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
 from weft.model.sidecars import Sidecars, sidecar_rule
@@ -47,6 +48,9 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
         traffic_rule,
         lambda rules, mesh: DestinationRules(rules, mesh.root_namespace),
         lambda mesh: mesh.traffic_export,
+    ),
+    "ProxyConfig": RuleKind(
+        "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)
     ),
     "EnvoyFilter": RuleKind(
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)

@@ -33,7 +33,8 @@ class OutboundCluster:
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
-    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
+    `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
+    name, which is the cluster's.
     """
 
     hostname: str
@@ -51,6 +52,7 @@ class OutboundCluster:
     target: int = 0
     all_mutual: bool = False
     passed_on: bool = False
+    at_edge: bool = False
 
     @property
     def cluster(self) -> str:
@@ -77,7 +79,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy)
+        protocols.http_options(config.protocol, config.policy, at_edge=config.at_edge)
     )
     _discover(cluster, config)
     if not config.passed_on:
@@ -196,6 +198,8 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["config"] = names.config_path(config.rule, "destination-rule")
     if protocols.always_http2(config.protocol, config.policy):
         istio["http2"] = True
+    elif config.at_edge and config.policy.pool.use_client_protocol:
+        istio["client_protocol"] = True
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 
 

@@ -52,6 +52,7 @@ def clusters(
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
             resolved=_resolved(service, port, labels, port_view) if discovery.brings_endpoints else (),
             target=port.target,
+            at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
         yield cluster, _assignment(cluster, labels, port_view) if told else None
