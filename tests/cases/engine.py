@@ -87,13 +87,13 @@ class Case:
     patched: bool = False
 
 
-EDGE = "gateways"
-"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+EDGE = ("gateways", "ingresses")
+"""The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
 
 
 def load(path: Path) -> Case:
