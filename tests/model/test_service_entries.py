@@ -79,7 +79,7 @@ def test_ports_say_their_protocol_and_without_one_it_is_learned() -> None:
     made = found(store_of(entry("api", "a.example.com", ports=ports)), "a.example.com").service
     assert [each.protocol for each in made.ports] == [
         Protocol.HTTP,
-        Protocol.HTTP,
+        Protocol.GRPC_WEB,
         Protocol.AUTO,
         Protocol.TCP,
         Protocol.TCP,

@@ -39,8 +39,16 @@ class Authority:
         return self._root.public_bytes(serialization.Encoding.PEM).decode()
 
     def issue(self, spiffe_id: str) -> Identity:
+        """The certificate of a workload."""
+        return self._issue(x509.UniformResourceIdentifier(spiffe_id))
+
+    def serve(self, host: str) -> Identity:
+        """The certificate of a server with a name in DNS."""
+        return self._issue(x509.DNSName(host))
+
+    def _issue(self, name: x509.GeneralName) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(spiffe_id)])
+        names = x509.SubjectAlternativeName([name])
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         certificate = (
             self._builder(x509.Name([]), key.public_key())

@@ -1,49 +1,27 @@
 """Secret discovery for the Envoy beside us: its certificate and the roots it trusts, pushed when they change."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Protocol
 
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 
 from weft.adapters.grpc_server import Peer, Server, Write
-from weft.xds.resource import SECRET
+from weft.xds.resource import SECRET, Resource
 
 SERVICE = "envoy.service.secret.v3.SecretDiscoveryService"
 
 _log = logging.getLogger("weft.agent.sds")
-_tls: Any = secret_pb2
 _xds: Any = discovery_pb2
-
-
-def certificate(name: str, chain: str, key: str) -> bytes:
-    """A Secret with a certificate chain and its private key, both PEM."""
-    secret = _tls.Secret(name=name)
-    secret.tls_certificate.certificate_chain.inline_bytes = chain.encode()
-    secret.tls_certificate.private_key.inline_bytes = key.encode()
-    body: bytes = secret.SerializeToString()
-    return body
-
-
-def roots(name: str, certificates: str, crl: str = "") -> bytes:
-    """A Secret with the PEM certificates to verify others with, and those that are revoked."""
-    secret = _tls.Secret(name=name)
-    secret.validation_context.trusted_ca.inline_bytes = certificates.encode()
-    if crl:
-        secret.validation_context.crl.inline_bytes = crl.encode()
-    body: bytes = secret.SerializeToString()
-    return body
 
 
 class Secrets:
     """The secrets there are now, which are asked for, and word of both as they change."""
 
     def __init__(self) -> None:
-        self._bodies: Mapping[str, bytes] = {}
+        self._held: Mapping[str, Resource] = {}
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
         self.names: frozenset[str] = frozenset()
@@ -60,9 +38,9 @@ class Secrets:
         """Set once, when a name is asked for that was not before."""
         return self._asked
 
-    def publish(self, bodies: Mapping[str, bytes]) -> None:
+    def publish(self, *secrets: Resource) -> None:
         """Put secrets in place of those of the same names; streams hear of it."""
-        self._bodies = {**self._bodies, **bodies}
+        self._held = {**self._held, **{each.name: each for each in secrets}}
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -71,9 +49,9 @@ class Secrets:
         """Set once, at the next change."""
         return self._changed
 
-    def select(self, names: Iterable[str]) -> dict[str, bytes]:
+    def select(self, names: Iterable[str]) -> list[Resource]:
         """Those of `names` that there are."""
-        return {name: self._bodies[name] for name in names if name in self._bodies}
+        return [self._held[name] for name in names if name in self._held]
 
 
 class _Dialect(Protocol):
@@ -91,12 +69,8 @@ class _Dialect(Protocol):
         """A response with what the client lacks, if it lacks something."""
 
 
-def _versions(bodies: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(body).hexdigest()[:16] for name, body in bodies.items()}
-
-
-def _packed(body: bytes) -> any_pb2.Any:
-    return any_pb2.Any(type_url=SECRET, value=body)
+def _packed(secret: Resource) -> any_pb2.Any:
+    return any_pb2.Any(type_url=SECRET, value=secret.body)
 
 
 def _report(request: Any) -> None:
@@ -120,15 +94,15 @@ class _StateOfTheWorld:
             self._sent = {}
 
     def say(self, secrets: Secrets) -> bytes | None:
-        bodies = secrets.select(self.names)
-        versions = _versions(bodies)
-        if not bodies or versions == self._sent:
+        held = secrets.select(self.names)
+        versions = {each.name: each.version for each in held}
+        if not held or versions == self._sent:
             return None
         self._sent = versions
         self._nonce += 1
         response = _xds.DiscoveryResponse(
             version_info="-".join(versions.values()),
-            resources=[_packed(body) for body in bodies.values()],
+            resources=[_packed(each) for each in held],
             type_url=SECRET,
             nonce=str(self._nonce),
         )
@@ -154,15 +128,15 @@ class _Delta:
                 self._sent.pop(name, None)
 
     def say(self, secrets: Secrets) -> bytes | None:
-        bodies = secrets.select(self.names)
-        versions = _versions(bodies)
-        new = {name: version for name, version in versions.items() if self._sent.get(name) != version}
+        new = [each for each in secrets.select(self.names) if self._sent.get(each.name) != each.version]
         if not new:
             return None
-        self._sent |= new
+        self._sent |= {each.name: each.version for each in new}
         self._nonce += 1
         response = _xds.DeltaDiscoveryResponse(
-            resources=[_xds.Resource(name=n, version=v, resource=_packed(bodies[n])) for n, v in new.items()],
+            resources=[
+                _xds.Resource(name=each.name, version=each.version, resource=_packed(each)) for each in new
+            ],
             type_url=SECRET,
             nonce=str(self._nonce),
         )

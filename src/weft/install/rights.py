@@ -63,6 +63,9 @@ def _cluster_rules() -> list[Json]:
         _rule("", ["configmaps"], [*_READ, "create", "update", "patch"]),
         # caBundle, by which the API server knows istiod
         _rule("admissionregistration.k8s.io", webhooks, [*_READ, "update", "patch"]),
+        # certificates of gateways, in any namespace: istiod reads those that a gateway asks for and may get
+        _rule("", ["secrets"], _READ),
+        _rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
         # who a proxy is
         _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
     ]

@@ -18,8 +18,9 @@ _POD_TEMPLATE_HASH: Final = "pod-template-hash"
 PROTOCOLS: Final = {
     "http": Protocol.HTTP,
     "http2": Protocol.HTTP2,
+    "http_proxy": Protocol.HTTP,
     "grpc": Protocol.GRPC,
-    "grpc-web": Protocol.HTTP,
+    "grpc-web": Protocol.GRPC_WEB,
     "https": Protocol.HTTPS,
     "tls": Protocol.TLS,
     "tcp": Protocol.TCP,

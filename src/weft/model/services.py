@@ -13,6 +13,7 @@ class Protocol(StrEnum):
     HTTP = "http"
     HTTP2 = "http2"
     GRPC = "grpc"
+    GRPC_WEB = "grpc-web"
     HTTPS = "https"
     TLS = "tls"
     TCP = "tcp"
@@ -22,7 +23,7 @@ class Protocol(StrEnum):
     @property
     def is_http(self) -> bool:
         """Whether requests can be routed one by one without looking at the bytes first."""
-        return self in {Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC}
+        return self in {Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB}
 
 
 @dataclass(frozen=True, slots=True)

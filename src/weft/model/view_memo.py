@@ -4,20 +4,25 @@ Two stages: a client's list skips the services that no change can have touched; 
 a view is compared with what went into it before. The second stage alone would do, the first saves time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from weft.base.names import host_matches, hosts_overlap
 from weft.model.clients import Client
+from weft.model.kubernetes import Workload
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
 from weft.model.router_memo import RouterMemo
 from weft.model.routing_rule import RoutingRule
+from weft.model.services import InboundPort, Proxy
 from weft.model.stream_resolution import stream_routes
 from weft.model.view import PortView, ServiceView
 
 _MAX_CLIENTS = 4096
+_MAX_PROXIES = 16_384
+_MAX_ALIKE = 16
+"""How many different views of one service are kept to be shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class ViewMemo:
         self._touched: tuple[Directory, Directory, frozenset[str]] | None = None
         self._pruned: Directory | None = None
         self._grouped: tuple[Directory | None, dict[str, tuple[Registered, ...]]] = (None, {})
+        self._alike: dict[str, list[ServiceView]] = {}
+        self._inbound: dict[Proxy, tuple[tuple[Any, ...], tuple[InboundPort, ...]]] = {}
 
     def services(self, directory: Directory, client: Client) -> tuple[ServiceView, ...]:
         """All services that a client sees, sorted by hostname; the same tuple for as long as they are the same."""
@@ -82,13 +89,34 @@ class ViewMemo:
         return views
 
     def of_namespace(self, directory: Directory, namespace: str) -> tuple[Registered, ...]:
-        """The services that live in a namespace, sorted by hostname."""
+        """The services that live in a namespace, sorted by hostname; the same tuple while they are the same."""
         if self._grouped[0] is not directory:
             groups: dict[str, list[Registered]] = {}
             for each in (one for shared in directory.services.values() for one in shared.all):
                 groups.setdefault(each.service.namespace, []).append(each)
-            self._grouped = (directory, {name: tuple(group) for name, group in groups.items()})
+            before = self._grouped[1]
+            self._grouped = (
+                directory,
+                {name: _kept(before.get(name, ()), tuple(group)) for name, group in groups.items()},
+            )
         return self._grouped[1].get(namespace, ())
+
+    def inbound(
+        self,
+        proxy: Proxy,
+        services: tuple[Registered, ...],
+        workload: Workload | None,
+        work_out: Callable[[Proxy, tuple[Registered, ...], Workload | None], tuple[InboundPort, ...]],
+    ) -> tuple[InboundPort, ...]:
+        """What `work_out` says of a proxy, worked out anew only once the services or the workload are others."""
+        known = self._inbound.get(proxy)
+        if known is not None and known[0][0] is services and known[0][1] is workload:
+            return known[1]
+        if len(self._inbound) >= _MAX_PROXIES:
+            self._inbound.clear()
+        found = work_out(proxy, services, workload)
+        self._inbound[proxy] = ((services, workload), found)
+        return found
 
     def _first(self, directory: Directory, client: Client) -> dict[str, _Entry]:
         return {
@@ -128,9 +156,20 @@ class ViewMemo:
         inputs = _inputs(directory, registered, rules, client)
         kept = self._views.get(key)
         if kept is None or kept[0] != inputs:
-            kept = (inputs, service_view(directory, registered, rules, client))
+            kept = (inputs, self._shared(service_view(directory, registered, rules, client)))
             self._views[key] = kept
         return _Entry(kept[1], rules.targets)
+
+    def _shared(self, made: ServiceView) -> ServiceView:
+        """The same view that another client has, if it is equal: what is built of it is then built once."""
+        alike = self._alike.setdefault(made.service.hostname, [])
+        for index, each in enumerate(alike):
+            if each == made:
+                alike.insert(0, alike.pop(index))
+                return each
+        alike.insert(0, made)
+        del alike[_MAX_ALIKE:]
+        return made
 
     def _prune(self, directory: Directory) -> None:
         """Drop what belongs to services that are gone, and everything once there are too many clients."""
@@ -143,6 +182,8 @@ class ViewMemo:
         if any(name not in directory.services for name in last.services):
             for key in [key for key in self._views if key[0] not in directory.services]:
                 del self._views[key]
+            for name in [name for name in self._alike if name not in directory.services]:
+                del self._alike[name]
 
 
 def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
@@ -203,6 +244,11 @@ def _target(directory: Directory, host: str, client: Client) -> tuple[Any, ...]:
         # a service that is there, but not for this client, is told differently from one that is not
         return (host in directory.services,)
     return (found, directory.traffic_rules(found, client))
+
+
+def _kept(before: tuple[Registered, ...], now: tuple[Registered, ...]) -> tuple[Registered, ...]:
+    same = len(before) == len(now) and all(one is other for one, other in zip(before, now, strict=True))
+    return before if same else now
 
 
 def _same(one: ServiceView, other: ServiceView) -> bool:

@@ -57,16 +57,23 @@ def port_targets(snapshot: Snapshot, proxy: Proxy) -> tuple[tuple[int, int], ...
     return tuple(sorted(found.items()))
 
 
-def _led_to(snapshot: Snapshot, proxy: Proxy) -> Iterator[InboundPort]:
+def _led_to(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
+    """The ports of the services that lead to a proxy's pod, in the order of the services."""
     workload = snapshot.workloads.get((proxy.namespace, proxy.name))
+    services = snapshot.memo.of_namespace(snapshot.directory, proxy.namespace)
+    return snapshot.memo.inbound(proxy, services, workload, _ports)
+
+
+def _ports(proxy: Proxy, services: tuple[Registered, ...], workload: Workload | None) -> tuple[InboundPort, ...]:
     labels = set(proxy.labels if workload is None else workload.labels)
-    for registered in snapshot.memo.of_namespace(snapshot.directory, proxy.namespace):
+    found: list[InboundPort] = []
+    for registered in services:
         listing = registered.listing
-        if listing.selector:
-            ports = _selected(registered, workload) if set(listing.selector) <= labels else ()
-        else:
-            ports = _listed(registered, proxy.address)
-        yield from ports
+        if not listing.selector:
+            found += _listed(registered, proxy.address)
+        elif set(listing.selector) <= labels:
+            found += _selected(registered, workload)
+    return tuple(found)
 
 
 def _selected(registered: Registered, workload: Workload | None) -> Iterator[InboundPort]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds import protobuf
-from weft.xds.resource import ENDPOINT, EXTENSION, Resource
+from weft.xds.resource import ENDPOINT, EXTENSION, Resource, changed_names
 
 _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
@@ -73,22 +73,32 @@ class Channel:
     _probes: list[tuple[str, ...]] = field(default_factory=list)
     _flight: _Flight | None = None
     _unanswered: bool = True
+    _absent: frozenset[str] | None = None
     _cached: _Difference | None = None
+    _doubtful: set[str] | None = None
+    """The names that may differ from what the proxy has, None for all: a change costs what it touches."""
 
     # -- what the control plane wants ---------------------------------------------------------------------------
 
-    def desire(self, resources: Mapping[str, Resource]) -> None:
-        """Everything of this type that the proxy may have."""
+    def desire(self, resources: Mapping[str, Resource], absent: frozenset[str] | None = None) -> None:
+        """Everything of this type that the proxy may have.
+
+        `absent` are the names known not to exist; whoever asks for another one that is not here has to wait for
+        the answer. None: whatever is not here does not exist.
+        """
         if resources is not self._desired:
+            self._doubt(changed_names(self._desired, resources))
             self._desired = resources
-            self._cached = None
+        if absent != self._absent:
+            self._doubt(self.names)
+            self._absent = absent
 
     def forget(self, names: Iterable[str]) -> None:
         """Send these again if the proxy asked for them, though it may have them already."""
         for name in names:
             if name in self.names or self.wildcard:
                 self._believed.pop(name, None)
-                self._cached = None
+                self._doubt((name,))
 
     # -- what the proxy says ------------------------------------------------------------------------------------
 
@@ -99,18 +109,19 @@ class Channel:
         self.wildcard = "*" in subscribe or not (subscribe or unsubscribe)
         self.names = set(subscribe) - {"*"} - set(unsubscribe)
         self._believed = {name: version for name, version in versions.items() if self._is_asked_for(name)}
-        self._cached = None
+        self._doubt_all()
 
     def subscribe(self, names: Iterable[str]) -> None:
         """More names. One asked for before is sent again: the proxy may have dropped it (xds_protocol)."""
         for name in names:
             if name == "*":
                 self.wildcard = True
+                self._doubt_all()
             else:
                 self.names.add(name)
                 self._believed.pop(name, None)
                 self._held.pop(name, None)
-            self._cached = None
+                self._doubt((name,))
 
     def unsubscribe(self, names: Iterable[str]) -> None:
         """Fewer names. The proxy forgets them by itself; a wildcard still covers those that exist."""
@@ -118,10 +129,11 @@ class Channel:
             if name == "*":
                 self.wildcard = False
                 self._believed = {one: version for one, version in self._believed.items() if one in self.names}
+                self._doubt_all()
             else:
                 self.names.discard(name)
                 self._believed.pop(name, None)
-            self._cached = None
+                self._doubt((name,))
 
     def answer(self, nonce: str, error: str | None) -> Iterator[Acked | Rejected]:
         """The proxy's verdict on a response."""
@@ -136,7 +148,7 @@ class Channel:
             yield self._reject(flight, error)
 
     def _reject(self, flight: _Flight, message: str) -> Rejected:
-        self._cached = None
+        self._doubt(flight.before)
         for name, version in flight.before.items():
             if version is None or not self._is_asked_for(name):
                 self._believed.pop(name, None)
@@ -180,7 +192,7 @@ class Channel:
         drop = may_remove and not self._unanswered
         removed = difference.removed if drop else self._unknown(difference.removed)
         resources = self._probed(difference.resources)
-        if not (resources or removed or self._unanswered):
+        if not (resources or removed or (self._unanswered and self._absent is None)):
             return None
         before = {name: self._believed.get(name) for name in (*(one.name for one in resources), *removed)}
         for one in resources:
@@ -213,25 +225,53 @@ class Channel:
         return self._cached
 
     def _compute(self) -> _Difference:
-        believed, desired = self._believed, self._desired
-        candidates = (
-            desired.values() if self.wildcard else [desired[name] for name in self.names if name in desired]
-        )
-        resources = [one for one in candidates if believed.get(one.name) != one.version]
-        missing = [name for name in self.names if name not in desired]
-        if self.type_url == ENDPOINT:
-            # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain;
-            # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
-            resources += [_no_endpoints(name) for name in missing if name not in believed]
-            missing = []
-        elif self.type_url == EXTENSION:
-            # the same for a filter's configuration: without it, connections that drain would answer with errors
-            missing = [name for name in missing if name not in believed]
-        removed = [name for name in missing if believed.get(name) != _ABSENT]
-        if self.wildcard:
-            removed += [name for name in believed if name not in desired and name not in self.names]
+        desired, believed = self._desired, self._believed
+        candidates = {*desired, *self.names, *believed} if self._doubtful is None else self._doubtful
+        resources: list[Resource] = []
+        removed: list[str] = []
+        for name in candidates:
+            wanted = desired.get(name) or self._in_place_of(name)
+            if not self._is_asked_for(name):
+                continue
+            if wanted is None:
+                if self._may_be_dropped(name):
+                    removed.append(name)
+            elif believed.get(name) != wanted.version:
+                resources.append(wanted)
+        self._doubtful = {*removed, *(one.name for one in resources)}
         fresh = (one for one in resources if not self._is_held(one))
         return _Difference(tuple(sorted(fresh, key=lambda one: one.name)), tuple(sorted(removed)))
+
+    def _in_place_of(self, name: str) -> Resource | None:
+        # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain
+        asked = self.type_url == ENDPOINT and name in self.names and name not in self._believed
+        return _no_endpoints(name) if asked and self._is_absent(name) else None
+
+    def _may_be_dropped(self, name: str) -> bool:
+        """Whether the proxy is to be told that there is no such resource."""
+        if name not in self.names:
+            return name in self._believed
+        if not self._is_absent(name):
+            return False
+        if self.type_url == ENDPOINT:
+            # endpoints that the proxy has stay until their cluster is gone (it unsubscribes then)
+            return False
+        if self.type_url == EXTENSION:
+            # the same for a filter's configuration: without it, connections that drain would answer with errors
+            return name not in self._believed
+        return self._believed.get(name) != _ABSENT
+
+    def _doubt(self, names: Iterable[str]) -> None:
+        self._cached = None
+        if self._doubtful is not None:
+            self._doubtful.update(names)
+
+    def _doubt_all(self) -> None:
+        self._cached = None
+        self._doubtful = None
+
+    def _is_absent(self, name: str) -> bool:
+        return self._absent is None or name in self._absent
 
     def _is_held(self, one: Resource) -> bool:
         held = self._held.get(one.name)

@@ -70,10 +70,11 @@ class OutboundCluster:
 
 @dataclass(frozen=True, slots=True)
 class InboundCluster:
-    """A port of the proxy's own pod; the rest names the service that it serves."""
+    """A port of the proxy's own pod, and what is spoken there; `hostname` names the service that it serves."""
 
     port: int
     hostname: str
+    protocol: Protocol = Protocol.AUTO
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
@@ -98,7 +99,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
 def inbound_cluster(config: InboundCluster) -> Resource:
     """The cluster `inbound|PORT||`: the application in this pod, at the address that was dialled."""
     name = names.inbound_cluster(config.port)
-    cluster = _to_application(name)
+    cluster = _to_application(name, config.protocol)
     istio = struct_pb2.Struct()
     istio["services"] = [_service(config.hostname)]
     cluster.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
@@ -132,13 +133,13 @@ def _as_dialled(cluster: Any) -> None:
     cluster.lb_policy = _LB.CLUSTER_PROVIDED
 
 
-def _to_application(name: str) -> Any:
+def _to_application(name: str, protocol: Protocol = Protocol.AUTO) -> Any:
     cluster = _base(name)
     _as_dialled(cluster)
     source = address_pb2.SocketAddress(address=INBOUND_SOURCE, port_value=0)
     cluster.upstream_bind_config.CopyFrom(address_pb2.BindConfig(source_address=source))
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(Protocol.AUTO)
+        protocols.application_options(protocol)
     )
     return cluster
 
@@ -208,7 +209,7 @@ def _announce(cluster: Any, version: int) -> None:
 
 
 def _mutual(config: OutboundCluster) -> Any:
-    alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol) else tls.TCP_ALPN
+    alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol, config.policy) else tls.TCP_ALPN
     return tls.mutual_upstream(
         names.sni(config.hostname, config.port, config.subset),
         config.identities,
@@ -224,7 +225,7 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["subset"] = config.subset
     if config.rule:
         istio["config"] = names.config_path(config.rule, "destination-rule")
-    if protocols.always_http2(config.protocol):
+    if protocols.always_http2(config.protocol, config.policy):
         istio["http2"] = True
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 

@@ -16,7 +16,7 @@ from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import (
@@ -53,6 +53,15 @@ class _Table:
     ports: tuple[_Routed, ...]
     namespace: str
     domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A virtual host as a table lists it. `domains` are in lower case, each once."""
+
+    host: VirtualHost
+    domains: frozenset[str]
+    encoded: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,7 @@ class Generator:
         self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
         self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
+        self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
         self._parts: Memo[tuple[ServiceView, MeshConfig], _ServicePart] = Memo(self._part, depth=8)
         self._outbound: Memo[tuple[tuple[ServiceView, ...], MeshConfig], _Outbound] = Memo(
@@ -122,14 +132,14 @@ class Generator:
         outbound = self._outbound("", (view.services, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
-        own = Inbound(view.proxy.inbound, view.mesh.trust_domain)
+        own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
         found = self._proxies((scope, own), (shared, own, view.patches))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
         shared, own, patches = value
         ports = inbound.first_of_each_port(own.ports)
-        found = [InboundCluster(port.number, port.hostname) for port in ports]
+        found = [InboundCluster(port.number, port.hostname, port.protocol) for port in ports]
         to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
         listener = self._virtual_inbound(own, own)
         inwards: Resources = {
@@ -137,7 +147,7 @@ class Generator:
             LISTENER: {listener.name: listener},
         }
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
-        return {**shared, **{url: {**shared[url], **found} for url, found in inwards.items()}}
+        return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
 
     def _of_scope(self, value: tuple[_Outbound, _Scope]) -> Resources:
         outbound, scope = value
@@ -145,7 +155,7 @@ class Generator:
         for name, ports in outbound.tables:
             here = (scope.namespace, scope.domain) if any(port.shared for port in ports) else ("", "")
             tables[name] = self._tables((name, *here), _Table(name, ports, *here))
-        return {**outbound.resources, ROUTE: tables}
+        return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
         services, mesh = value
@@ -166,7 +176,8 @@ class Generator:
             config = shared_listener(port, parts, mesh)
             listener = self._listeners((config.address, port), config)
             resources[LISTENER][listener.name] = listener
-        return _Outbound(resources, tuple((name, tuple(ports)) for name, ports in tables.items()))
+        maps = {url: ResourceMap(found) for url, found in resources.items()}
+        return _Outbound(maps, tuple((name, tuple(ports)) for name, ports in tables.items()))
 
     def _listener(self, config: OutboundListener) -> Resource:
         return listeners.outbound_listener(
@@ -177,9 +188,27 @@ class Generator:
         )
 
     def _table(self, table: _Table) -> Resource:
-        hosts = routes.distinct(port.virtual_host(table.namespace, table.domain) for port in table.ports)
-        encoded = [self._virtual_hosts((host.hostname, host.port, host.domains), host) for host in hosts]
+        listed = []
+        for port in table.ports:
+            # a namespace has short names for its own services only
+            here = table.namespace if port.service.namespace == table.namespace else ""
+            label = (port.service.hostname, port.number, here)
+            listed.append(self._listed(label, (port, here, table.domain)))
+        encoded = [each.encoded for each in listed]
+        if sum(len(each.host.domains) for each in listed) > len(
+            frozenset().union(*(each.domains for each in listed))
+        ):
+            hosts = routes.distinct(each.host for each in listed)
+            encoded = [self._encoded(host) for host in hosts]
         return routes.table(table.name, encoded, others_pass=any(port.shared for port in table.ports))
+
+    def _host(self, value: tuple[_Routed, str, str]) -> _Listed:
+        port, namespace, domain = value
+        host = port.virtual_host(namespace, domain)
+        return _Listed(host, frozenset(name.lower() for name in host.domains), self._encoded(host))
+
+    def _encoded(self, host: VirtualHost) -> bytes:
+        return self._virtual_hosts((host.hostname, host.port, host.domains), host)
 
     def _part(self, value: tuple[ServiceView, MeshConfig]) -> _ServicePart:
         view, mesh = value

@@ -4,6 +4,7 @@ Permissive: sidecars come by mutual TLS, told by their ALPN; others in plaintext
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import wrappers_pb2
@@ -22,10 +23,14 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload and the trust domain whose members it believes."""
+    """The ports of the proxy's own workload and the trust domain whose members it believes.
+
+    `silence` is how long a client may say nothing before it is taken for one that waits for the server.
+    """
 
     ports: tuple[InboundPort, ...]
     trust_domain: str
+    silence: timedelta = DETECTION_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class _Target:
     cluster: str
     operation: str
     default_host: str
+    grpc_web: bool = False
 
     @property
     def table(self) -> Any:
@@ -57,6 +63,7 @@ def virtual_inbound(config: Inbound) -> Resource:
             names.inbound_cluster(port.number),
             f"{port.hostname}:{port.service_port}/*",
             port.hostname,
+            port.protocol is Protocol.GRPC_WEB,
         )
         chains.extend(_of_port(target, port.protocol, config.trust_domain))
     listener = listener_pb2.Listener(
@@ -70,7 +77,7 @@ def virtual_inbound(config: Inbound) -> Resource:
         ],
         filter_chains=chains,
     )
-    wait_for_first_bytes(listener, DETECTION_TIMEOUT)
+    wait_for_first_bytes(listener, config.silence)
     return encode.resource(LISTENER, listener.name, listener)
 
 
@@ -128,7 +135,11 @@ def _chain(
     prefix = f"inbound_0.0.0.0_{target.port}" if target.port else names.INBOUND_PASSTHROUGH
     if http:
         handler = listeners_http.inbound_http(
-            prefix, target.table, authenticated=mutual is not None, default_host=target.default_host
+            prefix,
+            target.table,
+            authenticated=mutual is not None,
+            default_host=target.default_host,
+            grpc_web=target.grpc_web,
         )
     else:
         handler = listeners_http.tcp(target.cluster, prefix)

@@ -126,7 +126,9 @@ def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
         match = streams.chain_match(StreamMatch(destinations=destinations))
         match.transport_protocol = "raw_buffer"
         match.application_protocols.extend(PLAIN_HTTP)
-        handler = listeners_http.outbound_http(f"outbound_{name}", config.table)
+        # a table of its own is that of one host; any other host passes as dialled
+        host, own, _ = config.table.partition(":")
+        handler = listeners_http.outbound_http(f"outbound_{name}", config.table, host if own else "localhost")
         yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
 
 
@@ -140,4 +142,4 @@ def _otherwise(config: OutboundListener) -> Any:
 
 
 def _unclaimed(policy: OutboundPolicy) -> str:
-    return names.PASSTHROUGH if policy is OutboundPolicy.ALLOW_ANY else names.BLACK_HOLE
+    return names.BLACK_HOLE if policy is OutboundPolicy.REGISTRY_ONLY else names.PASSTHROUGH

@@ -12,6 +12,7 @@ from weft.xds.proto import (
     base_pb2,
     cors_pb2,
     fault_pb2,
+    grpc_web_pb2,
     hash_policy_pb2,
     http_connection_manager_pb2,
     http_inspector_pb2,
@@ -41,12 +42,16 @@ _ALPN_OFFER = (
 )
 
 
-def outbound_http(stat_prefix: str, route_name: str) -> Any:
-    """The filter for requests of the application, routed by the RDS table `route_name`."""
+def outbound_http(stat_prefix: str, route_name: str, default_host: str) -> Any:
+    """The filter for requests of the application, routed by the RDS table `route_name`.
+
+    `default_host` is that of HTTP/1.0 requests that name none.
+    """
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
+    manager.http_protocol_options.default_host_for_http_10 = default_host
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
     return _filter(HTTP_FILTER, manager)
@@ -65,7 +70,9 @@ def of_requests(manager: Any) -> Any:
     return _filter(HTTP_FILTER, manager)
 
 
-def inbound_http(stat_prefix: str, route_table: Any, *, authenticated: bool, default_host: str) -> Any:
+def inbound_http(
+    stat_prefix: str, route_table: Any, *, authenticated: bool, default_host: str, grpc_web: bool = False
+) -> Any:
     """The filter for requests to the application.
 
     Args:
@@ -74,8 +81,10 @@ def inbound_http(stat_prefix: str, route_table: Any, *, authenticated: bool, def
         authenticated: the connection is mutual TLS; its client's identity goes into x-forwarded-client-cert.
             Otherwise that header is removed: nobody in plaintext may claim an identity.
         default_host: the host of HTTP/1.0 requests that name none.
+        grpc_web: browsers' gRPC is turned into gRPC proper.
     """
-    manager = _manager(stat_prefix, [_fault(), _router()])
+    translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
+    manager = _manager(stat_prefix, [*translated, _fault(), _router()])
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH
     manager.http_protocol_options.default_host_for_http_10 = default_host
@@ -150,7 +159,9 @@ def _manager(stat_prefix: str, filters: list[Any]) -> Any:
     return _HCM(
         stat_prefix=stat_prefix,
         http_filters=filters,
-        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True, enable_trailers=True),
+        http2_protocol_options=protocol_pb2.Http2ProtocolOptions(allow_connect=True),
+        proxy_100_continue=True,
         normalize_path=wrappers_pb2.BoolValue(value=True),
         stream_idle_timeout=duration_pb2.Duration(),
         upgrade_configs=[_HCM.UpgradeConfig(upgrade_type="websocket")],

@@ -27,25 +27,29 @@ _OPTIONS: Any = http_protocol_options_pb2.HttpProtocolOptions
 _PING_TIMEOUT = timedelta(seconds=5)
 
 
-def always_http2(protocol: Protocol) -> bool:
+_BY_HTTP2: Final = frozenset({Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
+
+
+def always_http2(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> bool:
     """Whether endpoints are spoken to in HTTP/2 whatever the client speaks."""
-    return protocol in {Protocol.HTTP2, Protocol.GRPC}
+    upgraded = bool(policy.pool.upgrade_to_http2) and protocol.is_http
+    return (protocol in _BY_HTTP2 or upgraded) and not policy.pool.use_client_protocol
 
 
 def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_pb2.Any:
     """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
     pool = policy.pool
-    http2 = _HTTP2()
+    http2 = _http2()
     if pool.max_concurrent_streams:
         http2.max_concurrent_streams.value = pool.max_concurrent_streams
     if pool.ping_interval is not None:
         http2.connection_keepalive.interval.CopyFrom(encode.duration(pool.ping_interval))
         http2.connection_keepalive.timeout.CopyFrom(encode.duration(pool.ping_timeout or _PING_TIMEOUT))
     options = _OPTIONS()
-    if (always_http2(protocol) or pool.upgrade_to_http2) and not pool.use_client_protocol:
+    if always_http2(protocol, policy):
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
     else:
-        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_HTTP1())
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
     _limits(options, pool)
     if policy.hash is not None:
@@ -53,6 +57,30 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_p
     if policy.outliers is not None and policy.outliers.error_statuses:
         options.outlier_detection.error_matcher.CopyFrom(_errors(policy.outliers.error_statuses))
     return encode.packed(options)
+
+
+def application_options(protocol: Protocol) -> any_pb2.Any:
+    """The same for the application behind its own sidecar: what the port says, else what the client speaks.
+
+    Sidecars may speak HTTP/2 to each other where the application does not (h2UpgradePolicy).
+    """
+    options = _OPTIONS()
+    if protocol in _BY_HTTP2:
+        options.explicit_http_config.http2_protocol_options.CopyFrom(_http2())
+    elif protocol is Protocol.HTTP:
+        options.explicit_http_config.http_protocol_options.CopyFrom(_http1())
+    else:
+        options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
+        options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(_http2())
+    return encode.packed(options)
+
+
+def _http1() -> Any:
+    return _HTTP1(enable_trailers=True)
+
+
+def _http2() -> Any:
+    return _HTTP2(allow_connect=True)  # upgrades, of WebSocket say, are CONNECT there (RFC 8441)
 
 
 def hash_policy(key: HashKey) -> Any:

@@ -36,9 +36,10 @@ def domains(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
     name = service.hostname.removesuffix(suffix)
     local = (name,) if service.namespace == namespace else ()
     shorter = (f"{name}.{service.namespace}.svc", f"{name}.{service.namespace}")
+    names = (service.hostname, *local, *shorter)
     # pods of a headless service have names of their own below it
-    pods = (f"*.{service.hostname}",) if service.headless else ()
-    return (service.hostname, *local, *shorter, *service.addresses, *pods)
+    pods = (f"*.{each}" for each in names) if service.headless else ()
+    return (*names, *service.addresses, *pods)
 
 
 def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:

@@ -58,6 +58,10 @@ class FullStream:
         """See `Stream.status`."""
         return self._stream.status()
 
+    def names(self, type_url: str) -> frozenset[str]:
+        """See `Stream.names`."""
+        return self._stream.names(type_url)
+
     def handle(self, event: FullRequest | Update) -> tuple[FullSend | Acked | Rejected, ...]:
         """What to send, and what the client accepted or rejected, in order."""
         delta = self._delta(event) if isinstance(event, FullRequest) else event

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from weft.xds.channel import Acked, Channel, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource, Resources
 
 ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The order in which types are offered; others follow, in the order in which they were asked for."""
@@ -44,9 +44,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What the proxy is to have from now on. A type whose mapping is the same object costs nothing."""
+    """What the proxy is to have from now on. A type whose mapping is the same object costs nothing.
+
+    `absent` are the secrets known not to exist, where secrets are looked for only once they are asked for.
+    """
 
     resources: Resources
+    absent: frozenset[str] | None = None
 
 
 Event = Request | Update
@@ -71,6 +75,7 @@ class Stream:
 
     def __init__(self) -> None:
         self._resources: Resources = {}
+        self._absent: frozenset[str] | None = None
         self._ready = False
         self._channels: dict[str, Channel] = {}
         self._nonce = 0
@@ -81,10 +86,10 @@ class Stream:
         match event:
             case Request():
                 effects += self._request(event)
-            case Update(resources):
-                self._resources, self._ready = resources, True
+            case Update(resources, absent):
+                self._resources, self._absent, self._ready = resources, absent, True
                 for channel in self._channels.values():
-                    channel.desire(resources.get(channel.type_url, {}))
+                    self._desire(channel)
         effects += self._pump()
         return tuple(effects)
 
@@ -100,11 +105,20 @@ class Stream:
             for url, one in self._channels.items()
         }
 
+    def names(self, type_url: str) -> frozenset[str]:
+        """The names of a type that the proxy asks for."""
+        channel = self._channels.get(type_url)
+        return frozenset(channel.names) if channel else frozenset()
+
+    def _desire(self, channel: Channel) -> None:
+        absent = self._absent if channel.type_url == SECRET else None
+        channel.desire(self._resources.get(channel.type_url, {}), absent)
+
     def _request(self, request: Request) -> Iterator[Effect]:
         channel = self._channels.get(request.type_url)
         if channel is None:
             channel = Channel(request.type_url)
-            channel.desire(self._resources.get(request.type_url, {}))
+            self._desire(channel)
             self._channels[request.type_url] = channel
             # endpoints go again on a resumed stream: it may have broken between a cluster and its endpoints, and
             # the proxy, which says it has them (of the cluster before), would wait for them until its timeout

@@ -26,7 +26,8 @@ envoy.config.listener.v3.Filter: name typed_config
 
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
-forward_client_cert_details set_current_client_cert_details server_header_transformation
+forward_client_cert_details set_current_client_cert_details server_header_transformation \
+http2_protocol_options proxy_100_continue
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
@@ -122,6 +123,7 @@ OPAQUE: Final = frozenset(
         "envoy.config.core.v3.BindConfig",
         "envoy.config.core.v3.ConfigSource",
         "envoy.config.core.v3.Http1ProtocolOptions",
+        "envoy.config.core.v3.Http2ProtocolOptions",
         "envoy.config.core.v3.Locality",
         "envoy.config.core.v3.Metadata",
         "envoy.config.core.v3.ProxyProtocolConfig",

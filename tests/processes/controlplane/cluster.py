@@ -17,11 +17,17 @@ Json = dict[str, Any]
 
 
 class Cluster:
-    """`objects` by path. `tokens` maps a token to its user name; every audience asked for is granted."""
+    """`objects` by path. `tokens` maps a token to its user name; every audience asked for is granted.
+
+    `readers` are the user names that may get Secrets, each with a namespace; `asked` are the lists of Secrets.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}
         self.tokens: dict[str, str] = {}
+        self.readers: set[tuple[str, str]] = set()
+        self.asked: list[dict[str, str]] = []
+        self.watching = 0
         self.history: list[tuple[str, str, Json]] = []  # type, path, object
         self.changed = asyncio.Event()
         self.revision = 0
@@ -94,10 +100,12 @@ class Cluster:
             case "GET" if path in self.objects:
                 return web.json_response(self.objects[path])
             case "GET" if path.rpartition("/")[2].islower() and self._is_collection(path):
+                self._note(request)
                 items = [one for at, one in self.objects.items() if _within(path, at, request)]
                 return web.json_response({"metadata": {"resourceVersion": str(self.revision)}, "items": items})
-            case "POST" if path.endswith("/tokenreviews"):
-                return web.json_response(self._review(await request.json()))
+            case "POST" if path.endswith("reviews"):
+                review = self._judge if path.endswith("/subjectaccessreviews") else self._review
+                return web.json_response(review(await request.json()))
             case "POST":
                 body = await request.json()
                 at = f"{path}/{body['metadata']['name']}"
@@ -113,7 +121,7 @@ class Cluster:
 
     def _is_collection(self, path: str) -> bool:
         in_namespace = path.startswith("/api/v1/namespaces/")
-        return path.endswith("/configmaps") if in_namespace else path.count("/") in {3, 4}
+        return path.endswith(("/configmaps", "/secrets")) if in_namespace else path.count("/") in {3, 4}
 
     def _review(self, review: Json) -> Json:
         user = self.tokens.get(review["spec"]["token"])
@@ -121,7 +129,24 @@ class Cluster:
         good = {"authenticated": True, "user": {"username": user}, "audiences": audiences}
         return review | {"status": good if user else {"authenticated": False, "error": "unknown token"}}
 
+    def _note(self, request: web.Request) -> None:
+        if request.path.endswith("/secrets"):
+            self.asked.append({"path": request.path, **request.query})
+
+    def _judge(self, review: Json) -> Json:
+        asked = review["spec"]["resourceAttributes"]
+        assert (asked["verb"], asked["resource"]) == ("get", "secrets")
+        allowed = (review["spec"]["user"], asked["namespace"]) in self.readers
+        return review | {"status": {"allowed": allowed}}
+
     async def _watch(self, request: web.Request) -> web.StreamResponse:
+        self.watching += 1
+        try:
+            return await self._watched(request)
+        finally:
+            self.watching -= 1
+
+    async def _watched(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
         await answer.prepare(request)
         since, seen = int(request.query["resourceVersion"]), 0

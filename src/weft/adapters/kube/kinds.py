@@ -51,6 +51,9 @@ ENDPOINTSLICES = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices
 NETWORKPOLICIES = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 TOKENREVIEWS = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
+SUBJECTACCESSREVIEWS = Kind(
+    "authorization.k8s.io", "v1", "SubjectAccessReview", "subjectaccessreviews", namespaced=False
+)
 CLUSTERROLES = Kind("rbac.authorization.k8s.io", "v1", "ClusterRole", "clusterroles", namespaced=False)
 CLUSTERROLEBINDINGS = Kind(
     "rbac.authorization.k8s.io", "v1", "ClusterRoleBinding", "clusterrolebindings", namespaced=False
@@ -77,9 +80,11 @@ VALIDATINGWEBHOOKS = Kind(
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
 SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
 WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
 WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
+PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 
 CERTIFICATESIGNINGREQUESTS = Kind(
@@ -89,6 +94,8 @@ CERTIFICATESIGNINGREQUESTS = Kind(
 _BY_KIND = {
     (value.api_version, value.kind): value for value in list(globals().values()) if isinstance(value, Kind)
 }
+ISTIO = {kind.kind: kind for kind in _BY_KIND.values() if kind.group.endswith(".istio.io")}
+"""Istio's kinds, by name."""
 
 
 def kind_of(obj: dict[str, object]) -> Kind:

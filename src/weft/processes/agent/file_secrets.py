@@ -11,6 +11,8 @@ from pathlib import Path
 from weft.adapters import sds_server
 from weft.pki import credentials
 from weft.pki.credentials import CredentialError
+from weft.xds import secrets
+from weft.xds.resource import Resource
 
 CERTIFICATE, ROOT = "file-cert:", "file-root:"
 
@@ -21,31 +23,30 @@ _LOOK_SECONDS = 1.0  # mounted Secrets change once a minute at most; a look cost
 class FileSecrets:
     """Keeps what Envoy asks for by the names of files as the files are."""
 
-    def __init__(self, secrets: sds_server.Secrets) -> None:
-        self._secrets = secrets
+    def __init__(self, served: sds_server.Secrets) -> None:
+        self._served = served
         self._seen: dict[str, tuple[bytes, ...]] = {}
         self._troubles: dict[str, str] = {}
 
     async def run(self) -> None:
         """Look at the files that are asked for, without end."""
         while True:
-            asked = self._secrets.asked
-            names = [name for name in sorted(self._secrets.names) if name.startswith((CERTIFICATE, ROOT))]
-            bodies = {name: body for name in names if (body := self._look(name))}
-            if bodies:
-                self._secrets.publish(bodies)
+            asked = self._served.asked
+            names = [name for name in sorted(self._served.names) if name.startswith((CERTIFICATE, ROOT))]
+            if new := [secret for name in names if (secret := self._look(name))]:
+                self._served.publish(*new)
             if names:
                 await _either(asked, _LOOK_SECONDS)
             else:
                 await asked.wait()
 
-    def _look(self, name: str) -> bytes | None:
+    def _look(self, name: str) -> Resource | None:
         """The secret, where its files are new. What Envoy has is kept while they are missing or do not fit."""
         try:
             contents = tuple(path.read_bytes() for path in _paths(name))
             if self._seen.get(name) == contents:
                 return None
-            body = _secret(name, [content.decode("ascii", "replace") for content in contents])
+            secret = _secret(name, [content.decode("ascii", "replace") for content in contents])
         except OSError as error:
             self._say(name, f"{error.filename}: {error.strerror}")
             return None
@@ -55,7 +56,7 @@ class FileSecrets:
         self._troubles.pop(name, None)
         self._seen[name] = contents
         _log.info("%s is read", name)
-        return body
+        return secret
 
     def _say(self, name: str, trouble: str) -> None:
         """Log a trouble once, however long it lasts."""
@@ -68,15 +69,15 @@ def _paths(name: str) -> Iterable[Path]:
     return [Path(part) for part in name.partition(":")[2].split("~")]
 
 
-def _secret(name: str, texts: list[str]) -> bytes:
+def _secret(name: str, texts: list[str]) -> Resource:
     match name.partition(":")[0], texts:
         case "file-cert", [chain, key]:
             pair = credentials.pair(chain, key)
-            return sds_server.certificate(name, pair.chain, pair.key)
+            return secrets.certificate(name, pair.chain, pair.key)
         case "file-root", [roots]:
-            return sds_server.roots(name, credentials.roots(roots))
+            return secrets.roots(name, credentials.roots(roots))
         case "file-root", [roots, crl]:
-            return sds_server.roots(name, credentials.roots(roots), credentials.crl(crl))
+            return secrets.roots(name, credentials.roots(roots), credentials.crl(crl))
         case _:
             raise CredentialError(f"the name is neither {CERTIFICATE}CERT~KEY nor {ROOT}CA")
 

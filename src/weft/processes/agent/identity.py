@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from weft.adapters import clock, keys, sds_server
 from weft.adapters.istiod import Istiod, TroubleError
 from weft.pki import pem, request, rotation
+from weft.xds import secrets
 
 _log = logging.getLogger("weft.agent.identity")
 
@@ -39,9 +40,9 @@ def pause(failures: int, chance: float) -> float:
 class Identity:
     """Keeps the secrets of one Envoy fresh."""
 
-    def __init__(self, istiod: Istiod, secrets: sds_server.Secrets, *, lifetime: timedelta) -> None:
+    def __init__(self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta) -> None:
         self._istiod = istiod
-        self._secrets = secrets
+        self._served = served
         self._lifetime = lifetime
         self._said = ""
         self.held: Held | None = None
@@ -86,11 +87,9 @@ class Identity:
         trusted = "".join(
             dict.fromkeys(pem.certificate(c) for c in pem.load_certificates(filed + "\n" + held.roots))
         )
-        self._secrets.publish(
-            {
-                WORKLOAD: sds_server.certificate(WORKLOAD, held.chain, held.key),
-                ROOTS: sds_server.roots(ROOTS, trusted),
-            }
+        self._served.publish(
+            secrets.certificate(WORKLOAD, held.chain, held.key),
+            secrets.roots(ROOTS, trusted),
         )
 
     async def _until_due(self, held: Held) -> None:

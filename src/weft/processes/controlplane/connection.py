@@ -9,12 +9,30 @@ from typing import Any, Protocol
 from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds.channel import Acked, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, NAME_TABLE, ROUTE, Resources
+from weft.xds.resource import (
+    CLUSTER,
+    ENDPOINT,
+    EXTENSION,
+    LISTENER,
+    NAME_TABLE,
+    ROUTE,
+    SECRET,
+    Resource,
+    Resources,
+)
 from weft.xds.sotw import FullSend
 from weft.xds.stream import TypeStatus, Update
 from weft.xds.wire import Node
 
-SHORT = {CLUSTER: "cds", ENDPOINT: "eds", LISTENER: "lds", ROUTE: "rds", NAME_TABLE: "nds", EXTENSION: "ecds"}
+SHORT = {
+    CLUSTER: "cds",
+    ENDPOINT: "eds",
+    LISTENER: "lds",
+    ROUTE: "rds",
+    SECRET: "sds",
+    NAME_TABLE: "nds",
+    EXTENSION: "ecds",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,10 @@ class Machine(Protocol):
 
     def status(self) -> dict[str, TypeStatus]:
         """How each type stands."""
+        ...
+
+    def names(self, type_url: str) -> frozenset[str]:
+        """The names of a type that the proxy asks for."""
         ...
 
     def handle(self, event: Any) -> tuple[Any, ...]:
@@ -81,10 +103,14 @@ class Connection:
         self._outbox: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._changed_at: float | None = None
+        self._resources: Resources | None = None
+        self._secrets: Mapping[str, Resource] = {}
+        self._absent: frozenset[str] | None = None
 
     def update(self, resources: Resources, changed_at: float) -> bool:
         """What the proxy is to have, and when the change behind it was seen. Whether that makes a difference."""
-        self._take(self._stream.handle(Update(resources)))
+        self._resources = resources
+        self._update()
         if self._stream.settled:
             return False
         if self._changed_at is None:
@@ -98,6 +124,24 @@ class Connection:
         if self._changed_at is not None and self._stream.settled:
             self._metrics.converged(self._monotonic() - self._changed_at)
             self._changed_at = None
+
+    def give(self, secrets: Mapping[str, Resource], absent: frozenset[str]) -> None:
+        """The secrets that the proxy may have of those it asks for, and those that there are not."""
+        if self._absent is None or (secrets, absent) != (self._secrets, self._absent):
+            self._secrets, self._absent = secrets, absent
+            if self._resources is not None:
+                self._update()
+
+    @property
+    def asked_secrets(self) -> frozenset[str]:
+        """The names of the secrets that the proxy asks for."""
+        return self._stream.names(SECRET)
+
+    def _update(self) -> None:
+        resources = self._resources or {}
+        if self._absent is not None:
+            resources = {**resources, SECRET: self._secrets}
+        self._take(self._stream.handle(Update(resources, self._absent)))
 
     def close(self) -> None:
         """Nothing more will be read or written."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 
@@ -34,6 +34,16 @@ Identify = Callable[[Peer], Awaitable[SpiffeId | None]]
 """Who calls; None on a port that does not ask. Raises RefusedError."""
 
 
+class SecretSource(Protocol):
+    """Who has the secrets that proxies ask for; it gives them to the connection when it knows."""
+
+    def ask(self, connection: Connection) -> None:
+        """What the connection asks for has changed, or is asked for the first time."""
+
+    def leave(self, connection: Connection) -> None:
+        """The connection is gone."""
+
+
 class Discovery(Generic[S]):
     """All proxies and the newest snapshot.
 
@@ -49,7 +59,9 @@ class Discovery(Generic[S]):
         identify: Identify,
         metrics: Metrics,
         monotonic: Callable[[], float],
+        secrets: SecretSource | None = None,
     ) -> None:
+        self._secrets = secrets
         self._source, self._configure, self._identify = source, configure, identify
         self._metrics, self._monotonic = metrics, monotonic
         self._delta = Dialect(Stream, wire.decode, Encoder().delta)
@@ -147,21 +159,30 @@ class Discovery(Generic[S]):
         self.connections.add(connection)
         reader = asyncio.create_task(self._read(iterator, connection))
         try:
+            if self._secrets:
+                self._secrets.ask(connection)
             self._update(connection, self._monotonic())
-            connection.receive(first)
+            self._receive(connection, first)
             while (message := await connection.next_message()) is not None:
                 await write(message)
         finally:
             self.connections.discard(connection)
+            if self._secrets:
+                self._secrets.leave(connection)
             connection.close()
             reader.cancel()
             log.info("%s disconnected", client.name)
 
-    @staticmethod
-    async def _read(requests: AsyncIterator[bytes], connection: Connection) -> None:
+    def _receive(self, connection: Connection, message: bytes) -> None:
+        before = connection.asked_secrets
+        connection.receive(message)
+        if self._secrets and connection.asked_secrets != before:
+            self._secrets.ask(connection)
+
+    async def _read(self, requests: AsyncIterator[bytes], connection: Connection) -> None:
         try:
             async for message in requests:
-                connection.receive(message)
+                self._receive(connection, message)
         except WireError as error:
             log.warning("%s is disconnected: %s", connection.client.name, error)
         except Exception:

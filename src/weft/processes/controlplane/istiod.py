@@ -20,10 +20,10 @@ from weft.adapters.kube.kinds import CONFIGMAPS
 from weft.base.problem import Problem
 from weft.inject import webhook
 from weft.inject.settings import InjectSettings
-from weft.model import validation
+from weft.model import analysis, credentials, validation
 from weft.model.clients import sorted_labels
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Proxy
+from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.views import proxy_of, view
@@ -36,6 +36,7 @@ from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
 from weft.processes.controlplane.settings import VERSION, Settings
@@ -61,25 +62,26 @@ async def run(settings: Settings) -> None:
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, mesh.trust_domain)
         generator = Generator()
-        discovery: Discovery[Snapshot] = Discovery(
-            source=store.snapshot,
-            configure=lambda snapshot, client: configure(generator, snapshot, client),
-            identify=reviewer.identify,
-            metrics=metrics,
-            monotonic=time.monotonic,
-        )
-        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
-        trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
-        problems = ProblemLog(lambda: store.snapshot().problems)
-        teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
-
-        allocator = Allocator(kube, store.entries)
 
         def look() -> None:
             allocator.look()
             problems.look()
             teller.look()
 
+        keyring = Keyring(kube, look)
+        discovery: Discovery[Snapshot] = Discovery(
+            source=store.snapshot,
+            configure=lambda snapshot, client: configure(generator, snapshot, client),
+            identify=reviewer.identify,
+            metrics=metrics,
+            monotonic=time.monotonic,
+            secrets=keyring,
+        )
+        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
+        trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
+        problems = ProblemLog(lambda: _problems(store.snapshot(), keyring))
+        teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
+        allocator = Allocator(kube, store.entries)
         server = Server()
         discovery.serve(server)
         CertificateService(signer, reviewer.identify, metrics).serve(server)
@@ -118,9 +120,16 @@ def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resou
     """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
     pod, _, namespace = client.name.rpartition(".")
     known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
+    kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
     asked = snapshot.directory.envoy_filters.metadata_keys
-    told = replace(known, metadata=node_metadata.kept(client.node.metadata, asked))
+    told = replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata, asked))
     return generator.resources(view(snapshot, told))
+
+
+def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
+    """All that users can mend: in their objects, and in the Secrets that these name."""
+    found = credentials.problems(snapshot.directory.gateways, keyring.troubles)
+    return analysis.ordered((*snapshot.problems, *found))
 
 
 def _introduced(client: Client, pod: str, namespace: str) -> Proxy:

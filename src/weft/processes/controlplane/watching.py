@@ -10,6 +10,7 @@ from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import Kind
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.api.decode import KUBERNETES
+from weft.api.resources import RESOURCES
 from weft.model.store import MESH, Store
 
 FOLLOWED: tuple[Kind, ...] = (
@@ -17,12 +18,7 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.ENDPOINTSLICES,
     kinds.PODS,
     kinds.NAMESPACES,
-    kinds.VIRTUALSERVICES,
-    kinds.DESTINATIONRULES,
-    kinds.SERVICEENTRIES,
-    kinds.WORKLOADENTRIES,
-    kinds.WORKLOADGROUPS,
-    kinds.ENVOYFILTERS,
+    *(kinds.ISTIO[name] for name in RESOURCES),
 )
 
 _PATIENCE = 10.0
