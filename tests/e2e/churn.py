@@ -18,11 +18,12 @@ from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import Kind
 
+Change = Callable[[], Awaitable[str]]
 PAUSES = (0.02, 0.05, 0.1, 0.3, 0.6)
 GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
 HOST = "churn.example.com"
 _MANAGER = "envoy.filters.network.http_connection_manager"
-_ISTIO = "networking.istio.io/v1"
+_MANAGER_TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
 @dataclass
@@ -41,11 +42,10 @@ class Churn:
         change = self.chance.choice(self._possible())
         return await change()
 
-    def _possible(self) -> list[Callable[[], Awaitable[str]]]:
-        found = [
-            self._subsets, self._subsets, self._route, self._route, self._edge_route, self._endpoints, self._endpoints,
-            self._scale, self._gateway, self._service, self._more_gateway, self._filter,
-        ]  # fmt: skip
+    def _possible(self) -> list[Change]:
+        found: list[Change] = [self._subsets, self._subsets, self._route, self._route, self._edge_route]
+        found += [self._endpoints, self._endpoints, self._scale, self._service]
+        found += [self._gateway, self._more_gateway, self._filter]
         if self.routed:
             found.append(self._no_route)
         if self.subsets and not self.routed:
@@ -78,10 +78,11 @@ class Churn:
         names = ["", "v1", "v2"] if self.subsets else [""]
         chosen = self.chance.sample(names, self.chance.randint(1, len(names)))
         parts = [self.chance.randint(1, 5) for _ in chosen]
+        host = f"web.{self.namespace}.svc.cluster.local"
         return [
-            {"destination": {"host": f"web.{self.namespace}.svc.cluster.local"} | ({"subset": name} if name else {}), "weight": part}
+            {"destination": {"host": host} | ({"subset": name} if name else {}), "weight": part}
             for name, part in zip(chosen, parts, strict=True)
-        ]  # fmt: skip
+        ]
 
     def _routes(self) -> list[dict[str, Any]]:
         by_header = {"match": [{"headers": {"x-user": {"exact": "reader"}}}], "route": self._destinations()}
@@ -193,7 +194,7 @@ class Churn:
     async def _filter(self) -> str:
         """A change of the listeners that requests are on their way through."""
         context = self.chance.choice(["SIDECAR_OUTBOUND", "SIDECAR_INBOUND", "GATEWAY", "ANY"])
-        kind = f"type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+        kind = f"type.googleapis.com/{_MANAGER_TYPE}"
         idle = f"{self.chance.randint(100, 200)}s"
         patch = {
             "applyTo": "NETWORK_FILTER",

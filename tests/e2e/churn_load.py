@@ -54,7 +54,7 @@ async def exchange(
     return int(lines[0].split()[1]), body, headers.get("connection", "").lower() != "close"
 
 
-async def ask(target: Target, keep: bool) -> str:
+async def ask(target: Target, *, keep: bool) -> str:
     """One request; `200`, or what went wrong."""
     connection = "keep-alive" if keep else "close"
     request = f"GET / HTTP/1.1\r\nHost: {target.name}\r\nConnection: {connection}\r\n\r\n".encode()
@@ -79,11 +79,11 @@ async def ask(target: Target, keep: bool) -> str:
         return "200" if status == 200 else f"{status} {body[:120].decode(errors='replace')}"
 
 
-async def one(target: Target, keep: bool, began: float, failures: list[str]) -> None:
+async def one(target: Target, began: float, failures: list[str], *, keep: bool) -> None:
     sent = time.monotonic()
     try:
         async with asyncio.timeout(TIMEOUT):
-            answer = await ask(target, keep)
+            answer = await ask(target, keep=keep)
     except (OSError, ClosedError, asyncio.IncompleteReadError, TimeoutError) as error:
         answer = f"{type(error).__name__} {error}".strip()
     target.seen[answer] += 1
@@ -102,7 +102,7 @@ async def main(rate: float, seconds: float, targets: list[Target]) -> None:
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             # the target changes with every request, the kind of connection with every round
             target, keep = targets[number % len(targets)], number // len(targets) % 2 == 0
-            tasks.create_task(one(target, keep, began, failures))
+            tasks.create_task(one(target, began, failures, keep=keep))
     seen = {f"{each.host}/{each.name}": dict(each.seen) for each in targets}
     print(json.dumps({"seen": seen, "stale": sum(each.stale for each in targets), "failures": failures}))
 

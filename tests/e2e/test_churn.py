@@ -1,4 +1,4 @@
-"""Whatever changes in the mesh, at random and all the time, no request fails that the rules did not ask to fail."""
+"""Whatever changes in the mesh, at random and all the time, no request fails that no rule asked to fail."""
 
 import json
 import os
