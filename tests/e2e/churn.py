@@ -19,7 +19,7 @@ from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import Kind
 
 Change = Callable[[], Awaitable[str]]
-PAUSES = (0.02, 0.05, 0.1, 0.3, 0.6)
+PAUSES = (0.0, 0.0, 0.02, 0.05, 0.1, 0.3, 0.5)
 GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
 HOST = "churn.example.com"
 _MANAGER = "envoy.filters.network.http_connection_manager"
@@ -34,6 +34,7 @@ class Churn:
     namespace: str
     chance: random.Random
     subsets: bool = False
+    made: int = 0
     routed: set[str] = field(default_factory=set)
     more: set[tuple[str, str]] = field(default_factory=set)
 
@@ -44,6 +45,9 @@ class Churn:
 
     def _possible(self) -> list[Change]:
         found: list[Change] = [self._subsets, self._subsets, self._route, self._route, self._edge_route]
+        found += [self._new_subsets] * 3
+        if self.subsets:
+            found += [self._nothing] * 2
         found += [self._endpoints, self._endpoints, self._scale, self._service]
         found += [self._gateway, self._more_gateway, self._filter]
         if self.routed:
@@ -68,6 +72,40 @@ class Churn:
         )
         self.subsets = True
         return f"DestinationRule web: {','.join(names)} {balancer}"
+
+    async def _new_subsets(self) -> str:
+        """Subsets under names that were never there, and at once routes that use them."""
+        self.made += 1
+        labels = {f"{version}-{self.made}": version for version in ("v1", "v2")}
+        subsets = [{"name": name, "labels": {"version": version}} for name, version in labels.items()]
+        if self.subsets:
+            # those that routes may use now stay until the new routes are written
+            subsets += [{"name": version, "labels": {"version": version}} for version in ("v1", "v2")]
+        old = self.subsets
+        await self._put(kinds.DESTINATIONRULES, "web", {"host": "web", "subsets": subsets})
+        host = f"web.{self.namespace}.svc.cluster.local"
+        route = {"route": [{"destination": {"host": host, "subset": name}, "weight": 50} for name in labels]}
+        await self._put(kinds.VIRTUALSERVICES, "web", {"hosts": ["web"], "http": [route]})
+        await self._put(kinds.VIRTUALSERVICES, "edge", {"hosts": [HOST], "gateways": ["edge"], "http": [route]})
+        if old:
+            await self._put(kinds.DESTINATIONRULES, "web", {"host": "web", "subsets": subsets[:2]})
+        # and back to the usual names, as quickly
+        self.subsets = True
+        usual = [{"name": version, "labels": {"version": version}} for version in ("v1", "v2")]
+        await self._put(kinds.DESTINATIONRULES, "web", {"host": "web", "subsets": [*subsets[:2], *usual]})
+        await self._route()
+        await self._edge_route()
+        await self._put(kinds.DESTINATIONRULES, "web", {"host": "web", "subsets": usual})
+        return f"subsets {self.made} come and go"
+
+    async def _nothing(self) -> str:
+        """Routes, and at once the subsets that they used, are gone."""
+        self.routed.clear()
+        await self._drop(kinds.VIRTUALSERVICES, "web")
+        await self._edge_route(plain=True)
+        self.subsets = False
+        await self._drop(kinds.DESTINATIONRULES, "web")
+        return "no routes and no subsets"
 
     async def _no_subsets(self) -> str:
         self.subsets = False

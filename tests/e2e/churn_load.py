@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 
 TIMEOUT = 8.0
-MOST_TOLD = 20
+MOST_TOLD = 60
 
 
 class ClosedError(Exception):
@@ -87,7 +87,7 @@ async def one(target: Target, began: float, failures: list[str], *, keep: bool) 
     except (OSError, ClosedError, asyncio.IncompleteReadError, TimeoutError) as error:
         answer = f"{type(error).__name__} {error}".strip()
     target.seen[answer] += 1
-    if answer != "200" and len(failures) < MOST_TOLD:
+    if answer != "200":
         took = time.monotonic() - sent
         kind = "kept" if keep else "new"
         failures.append(f"{sent - began:.3f}s after {took:.3f}s {target.name} ({kind}): {answer}")
@@ -104,7 +104,13 @@ async def main(rate: float, seconds: float, targets: list[Target]) -> None:
             target, keep = targets[number % len(targets)], number // len(targets) % 2 == 0
             tasks.create_task(one(target, began, failures, keep=keep))
     seen = {f"{each.host}/{each.name}": dict(each.seen) for each in targets}
-    print(json.dumps({"seen": seen, "stale": sum(each.stale for each in targets), "failures": failures}))
+    print(json.dumps({"seen": seen, "stale": sum(each.stale for each in targets), "failures": _thinned(failures)}))
+
+
+def _thinned(failures: list[str]) -> list[str]:
+    """The first and the last of them."""
+    half = MOST_TOLD // 2
+    return failures if len(failures) <= MOST_TOLD else [*failures[:half], f"… {len(failures)} …", *failures[-half:]]
 
 
 asyncio.run(main(float(sys.argv[1]), float(sys.argv[2]), [parse(each) for each in sys.argv[3:]]))
