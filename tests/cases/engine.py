@@ -9,7 +9,8 @@ A case is a file with
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
   Where they matter: `becomes`, the `path`, `host` and `headers` (null for one that is gone) that the destination
   sees; `answer`, the `location`, `body` and `headers` that the client gets; `mirrors`, the share of the requests
-  that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
+  that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it.
+  A host that nobody knows is `passed` or `closed`; `by` is an ADDRESS:PORT that is dialled in place of the host's;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
 - `resources`: by type (`listener`, `route`, `cluster`, `extension`, `bootstrap`) and name, a part of what the
@@ -24,6 +25,7 @@ Three engines answer: the model alone, Envoy's own resources read by `weft.xds.s
 (`in_envoy`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
+from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
-from weft.model.services import Proxy
+from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import ServiceView, View
@@ -68,6 +72,7 @@ class Request:
     mirrors: tuple[tuple[str, float], ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
     simulator: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,20 @@ class Case:
     patched: bool = False
 
 
-def files() -> list[Path]:
-    return sorted(HERE.glob("*/*.yaml"))
+EDGE = "gateways"
+"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+
+
+def files(*, edge: bool = False) -> list[Path]:
+    """The cases; with `edge`, those whose requests come from outside too."""
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
 
 
 def load(path: Path) -> Case:
-    body = yaml.safe_load(path.read_text())
+    return read(yaml.safe_load(path.read_text()))
+
+
+def read(body: dict[str, Any]) -> Case:
     store = Store()
     for each in body["given"]:
         store.apply(each["kind"], each)
@@ -100,10 +113,12 @@ def load(path: Path) -> Case:
         name="client",
         namespace=client.get("namespace", "default"),
         address="10.244.0.99",
-        labels=tuple(sorted(client.get("labels", {}).items())),
+        labels=tuple(sorted({**client.get("labels", {}), **client.get("gateway", {})}.items())),
+        kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
         metadata=tuple(sorted(client.get("metadata", {}).items())),
     )
-    requests = tuple(_request(each, proxy.namespace) for each in body.get("requests", []))
+    inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
+    requests = tuple(request(each, proxy.namespace) for each in inside)
     clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
     seen = view(snapshot, proxy)
     return Case(
@@ -119,7 +134,7 @@ def load(path: Path) -> Case:
     )
 
 
-def _request(body: dict[str, Any], namespace: str) -> Request:
+def request(body: dict[str, Any], namespace: str) -> Request:
     method = next(each for each in METHODS if each in body)
     url = urlsplit(body[method])
     host = url.hostname or ""
@@ -138,6 +153,7 @@ def _request(body: dict[str, Any], namespace: str) -> Request:
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
         route=body.get("route", {}),
         simulator=body.get("simulator", ""),
+        by=body.get("by", ""),
     )
 
 
@@ -146,7 +162,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit():
+    if written.isdigit() or written in {PASSED, CLOSED}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")
@@ -168,9 +184,17 @@ def fqdn(host: str, namespace: str) -> str:
 
 def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where the request goes by the model alone: percent by destination or status."""
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
+    if to.routes is None:
+        return ((unlisted(to.port, seen), 100.0),)
     route = _route(request, seen)
-    if route is None:
-        return (("404", 100.0),)
+    return (("404", 100.0),) if route is None else route_shares(route, lambda each: _key(each, seen))
+
+
+def route_shares(
+    route: HttpRoute, key_of: Callable[[Destination | Unresolved], str]
+) -> tuple[tuple[str, float], ...]:
+    """What a route makes of its requests: percent by destination or status."""
     if route.outcome is not None:
         return ((str(route.outcome.status), 100.0),)
     found: dict[str, float] = {}
@@ -179,26 +203,24 @@ def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
         found[str(route.abort.status or 200)] = aborted
     total = sum(each.weight for each in route.destinations)
     for each in route.destinations:
-        key = _key(each, seen)
+        key = key_of(each)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.weight / total
-    return _rounded(found)
+    return rounded(found)
 
 
 def mirrors(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where copies of the request go by the model alone."""
     route = _route(request, seen)
     copies = route.mirrors if route else ()
-    return _rounded({_key(each.destination, seen): each.percentage for each in copies})
+    return rounded({_key(each.destination, seen): each.percentage for each in copies})
 
 
 def _route(request: Request, seen: View) -> HttpRoute | None:
-    host = fqdn(request.address, seen.proxy.namespace)
-    service = next(each for each in seen.services if each.service.hostname == host)
-    port = next(each for each in service.ports if each.number == request.port)
-    return next((each for each in port.routes.routes if _takes(each, request)), None)
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
+    return next((each for each in (to.routes.routes if to.routes else ()) if takes(each, request)), None)
 
 
-def _rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
+def rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
     return tuple(sorted((key, round(share, 3)) for key, share in found.items() if share))
 
 
@@ -219,12 +241,11 @@ def route(request: Request, seen: View) -> dict[str, Any]:
 
 def asked(request: Request, seen: View) -> simulate.Request:
     """The request as the simulator takes it."""
-    host = fqdn(request.address, seen.proxy.namespace)
-    service = next(each.service for each in seen.services if each.service.hostname == host)
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
-        address=service.addresses[0],
-        port=request.port,
+        address=to.address,
+        port=to.port,
         # clients leave out the port only if it is the scheme's own
         host=dict(request.headers).get(
             "host", request.address if request.port == 80 else f"{request.address}:{request.port}"
@@ -242,14 +263,14 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     aborted = outcome.abort.percent if outcome.abort else 0.0
     found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        key = cluster_key(each.cluster)
+        key = dialled_key(each.cluster, refused="503" if outcome.table else CLOSED)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
-    return _rounded(found)
+    return rounded(found)
 
 
 def outcome_mirrors(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     """An outcome's mirrors as cases write them."""
-    return _rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
+    return rounded({cluster_key(each.cluster): each.percent for each in outcome.mirrors})
 
 
 def request_headers(request: Request, outcome: simulate.Outcome) -> dict[str, str]:
@@ -276,12 +297,13 @@ def cluster_key(name: str) -> str:
 def _key(each: Destination | Unresolved, seen: View) -> str:
     if isinstance(each, Unresolved):
         return "503"
-    service = next(other for other in seen.services if other.service.hostname == each.hostname)
+    listed = (*seen.services, *seen.scope.reached, *(one for other in seen.scope.egress for one in other.services))
+    service = next(other for other in listed if other.service.hostname == each.hostname)
     assert not each.subset or each.subset in {subset.name for subset in service.traffic.subsets}
     return f"{each.hostname}|{each.port}|{each.subset}"
 
 
-def _takes(route: HttpRoute, request: Request) -> bool:
+def takes(route: HttpRoute, request: Request) -> bool:
     return not route.matches or any(_fits(match, request) for match in route.matches)
 
 

@@ -84,7 +84,7 @@ def _leaves(node: inspect.Type, here: Field, places: dict[type, str]) -> Iterato
 def seen() -> Seen:
     """All that the cases set."""
     found = Seen()
-    for path in files():
+    for path in files(edge=True):
         body = yaml.safe_load(path.read_text())
         for obj in body["given"]:
             kind = RESOURCES.get(obj["kind"])

@@ -12,11 +12,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.cases.dialled import CLOSED, PASSED, UNKNOWN, dialled
 from tests.cases.engine import Case, Request, fqdn
+from tests.cases.whereabouts import Whereabouts, resolver
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -24,11 +26,13 @@ from weft.adapters import netns
 from weft.xds import encode
 from weft.xds.generate import Generator
 from weft.xds.proto import endpoint_pb2
-from weft.xds.resource import CLUSTER, ENDPOINT, Resources
+from weft.xds.resource import ENDPOINT, Resources
 
 PORT = 9000
-CAPTURE = """*nat
+CAPTURE = f"""*nat
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
+-A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :9000
+-A OUTPUT -p tcp -d {UNKNOWN} -m owner --uid-owner 1337 -j DNAT --to-destination {UNKNOWN}:{PORT}
 COMMIT
 """
 
@@ -60,9 +64,9 @@ class Place:
     identity: envoy.Identity
     seen: list[Seen] = field(default_factory=list)
 
-    def ask(self, request: Request, address: str, host: str) -> Answer:
-        """Send a request to an address, as an application would."""
-        return netns.inside(self.namespace, lambda: _ask(request, address, host))
+    def ask(self, request: Request, address: str, host: str, port: int = 0) -> Answer:
+        """Send a request to an address, as an application would; `port` is another than the request's."""
+        return netns.inside(self.namespace, lambda: _ask(request, address, host, port or request.port))
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -102,19 +106,23 @@ class _Server(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def place() -> Iterator[Place]:
-    """A namespace in which every service address is led to the sidecar's port."""
-    here = Place("weft-cases", Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
+def place(name: str = "weft-cases", *, capture: bool = True) -> Iterator[Place]:
+    """A namespace in which every service address is led to the sidecar's port, if there is to be one."""
+    here = Place(name, Authority().issue("spiffe://cluster.local/ns/default/sa/client"))
     subprocess.run(["ip", "netns", "del", here.namespace], check=False, capture_output=True)
     for line in (
         f"ip netns add {here.namespace}",
         f"ip -n {here.namespace} link set lo up",
-        f"ip -n {here.namespace} route add local 10.0.0.0/8 dev lo",
-        f"ip -n {here.namespace} route add local 240.240.0.0/16 dev lo",
+        f"ip -n {here.namespace} route add local 0.0.0.0/0 dev lo",
     ):
         subprocess.run(line.split(), check=True, capture_output=True)
-    rules = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
-    subprocess.run(rules, input=CAPTURE, text=True, check=True, capture_output=True)
+    inside = ["nsenter", f"--net=/run/netns/{here.namespace}"]
+    if capture:
+        subprocess.run([*inside, "iptables-restore"], input=CAPTURE, text=True, check=True, capture_output=True)
+    else:
+        # as containers have it: the proxy's user may listen at any port
+        low = ["sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=0"]
+        subprocess.run([*inside, *low], check=True, capture_output=True)
     handler = type("Server", (_Server,), {"place": here})
     server = netns.inside(here.namespace, lambda: ThreadingHTTPServer(("0.0.0.0", PORT), handler))
     server.daemon_threads = True
@@ -133,23 +141,31 @@ class Sidecar:
 
     case: Case
     here: Place
-    addresses: dict[str, str]
+    whereabouts: Whereabouts
     management: envoy.Management
+    asked: Request | None = None
 
     def ask(self, request: Request) -> Answer:
         """Send one request of the case."""
-        host = fqdn(request.address, self.case.view.proxy.namespace)
-        service = next(each.service for each in self.case.view.services if each.service.hostname == host)
+        self.asked = request
+        view = self.case.view
+        to = dialled(fqdn(request.address, view.proxy.namespace), request.port, request.by, view)
         self.here.seen.clear()
-        return self.here.ask(request, service.addresses[0], request.address)
+        return self.here.ask(request, to.address, request.address, to.port)
 
     def destination(self, answer: Answer) -> str:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
-        return str(answer.status) if answer.seen is None else self.cluster(answer.seen)
+        if answer.seen is None:
+            return str(answer.status) if answer.status else CLOSED
+        return PASSED if answer.seen.server == UNKNOWN else self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
-        name = next(name for name, address in self.addresses.items() if address == seen.server)
+        assert self.asked is not None
+        asked, view = self.asked, self.case.view
+        host = fqdn(asked.address, view.proxy.namespace)
+        to = dialled(host, asked.port, asked.by, view)
+        name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"
 
@@ -169,32 +185,34 @@ class Sidecar:
 @contextmanager
 def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
     """Start the client's Envoy with the resources of the case."""
-    resources, addresses = _prepared(case)
-    with envoy.started(resources, here.identity, namespace=here.namespace) as (_, management):
+    resources, whereabouts = _prepared(case)
+    with (
+        resolver(here.namespace),
+        envoy.started(resources, here.identity, namespace=here.namespace, resolver="127.0.0.1") as (_, management),
+    ):
         assert management.rejected == []
-        yield Sidecar(case, here, addresses, management)
+        yield Sidecar(case, here, whereabouts, management)
 
 
 def again(proxy: Sidecar, case: Case) -> None:
     """Give a running Envoy the resources of another case; it takes a moment until they are in force."""
-    resources, proxy.addresses = _prepared(case)
+    resources, proxy.whereabouts = _prepared(case)
     proxy.case = case
     proxy.management.update(resources)
 
 
-def _prepared(case: Case) -> tuple[Resources, dict[str, str]]:
-    """The resources with endpoints of our own, and the address of each cluster's."""
+def _prepared(case: Case) -> tuple[Resources, Whereabouts]:
+    """The resources with endpoints of our own, and where the clusters lead."""
     resources = Generator().resources(case.view)
-    names = sorted(name for name in resources[CLUSTER] if name.startswith("outbound|"))
-    addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(names)}
-    return _led(resources, addresses), addresses
+    whereabouts = Whereabouts.of(resources)
+    return led(resources, whereabouts.told), whereabouts
 
 
-def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
-    """The resources with one endpoint for each cluster."""
+def led(resources: Resources, addresses: dict[str, str]) -> Resources:
+    """The resources with one endpoint for each cluster that is told."""
     endpoints = {}
-    for name, address in addresses.items():
-        where = {"socket_address": {"address": address, "port_value": PORT}}
+    for name, own in addresses.items():
+        where = {"socket_address": {"address": own, "port_value": PORT}}
         endpoint: dict[str, Any] = {"endpoint": {"address": where}}
         assignment = endpoint_pb2.ClusterLoadAssignment(
             cluster_name=name, endpoints=[{"lb_endpoints": [endpoint]}]
@@ -203,8 +221,8 @@ def _led(resources: Resources, addresses: dict[str, str]) -> Resources:
     return {**resources, ENDPOINT: endpoints}
 
 
-def _ask(request: Request, address: str, host: str) -> Answer:
-    connection = HTTPConnection(address, request.port, timeout=15)
+def _ask(request: Request, address: str, host: str, port: int) -> Answer:
+    connection = HTTPConnection(address, port, timeout=15)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     try:
         connection.putrequest(
@@ -225,5 +243,7 @@ def _ask(request: Request, address: str, host: str) -> Answer:
             found.setdefault(name.lower(), []).append(value)
         seen = Seen(**json.loads(found["x-seen"][0])) if "x-seen" in found else None
         return Answer(response.status, found, body, seen)
+    except (ConnectionError, RemoteDisconnected):
+        return Answer(0, {}, b"", None)
     finally:
         connection.close()

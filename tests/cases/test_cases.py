@@ -10,6 +10,7 @@ from tests.cases.engine import HERE, Request, files, load, policies, request_hea
 from weft.xds.simulate import NotUnderstoodError, Outcome
 
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
+ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files(edge=True)]
 
 
 @pytest.mark.parametrize("path", FILES)
@@ -45,7 +46,7 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
         _answers(request, outcome)
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_clusters_are_as_the_case_says(path: Path) -> None:
     case = load(path)
     for destination, part in case.clusters.items():
@@ -53,7 +54,7 @@ def test_clusters_are_as_the_case_says(path: Path) -> None:
         assert engine.contains(found, part), (destination, found)
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_resources_are_as_the_case_says(path: Path) -> None:
     case = load(path)
     for kind, parts in case.resources.items():
@@ -64,7 +65,7 @@ def test_resources_are_as_the_case_says(path: Path) -> None:
         assert patched.http_filters(case, listener) == names, listener
 
 
-@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("path", ALL)
 def test_the_snapshot_has_the_problems_that_the_case_names(path: Path) -> None:
     case = load(path)
     if case.problems is not None:

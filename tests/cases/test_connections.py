@@ -76,7 +76,8 @@ def _destination(proxy: Sidecar, connection: Connection) -> str:
         return PASSTHROUGH
     if not server:
         return CLOSED
-    return destination(next(name for name, address in proxy.addresses.items() if address == server))
+    asked = (connection.address, connection.port, connection.server_name or "")
+    return destination(proxy.whereabouts.cluster(server, *asked))
 
 
 def _ask(connection: Connection, source: str) -> str:

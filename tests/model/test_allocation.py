@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.api.decode import decode
@@ -95,6 +95,7 @@ def test_nonsense_in_a_status_is_written_over() -> None:
     assert [each.value.partition(".")[0].partition(":")[0] for each in found] == ["240", "2001"]
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.permutations([f"host-{number}.example.com" for number in range(40)]))
 def test_no_two_hosts_share_an_address_and_the_order_of_entries_does_not_matter(hosts: list[str]) -> None:
     entries = [entry(host.partition(".")[0], host) for host in hosts]

@@ -11,6 +11,7 @@ import sysconfig
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -43,13 +44,16 @@ class Identity:
 class Management:
     """An xDS and SDS server on a Unix socket: gives each Envoy the same resources and identity.
 
-    `rejected` lists what Envoy refused, as `(type URL, message)`.
+    `rejected` lists what Envoy refused, as `(type URL, message)`; `heard` counts what it asked for and took in.
+    `secrets` are serialized and go before the identity's; None stands for one that is not there.
     """
 
     path: Path
     resources: Resources
     identity: Identity | None = None
     rejected: list[tuple[str, str]] = field(default_factory=list)
+    heard: Counter[str] = field(default_factory=Counter)
+    secrets: Mapping[str, bytes | None] = field(default_factory=dict)
     _streams: list["Queue[Any]"] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -103,6 +107,7 @@ class Management:
                     if request.HasField("error_detail"):
                         self.rejected.append((type_url, request.error_detail.message))
                         continue
+                    self.heard[type_url] += 1
                     if asked.get(type_url) == names:
                         continue
                     asked[type_url] = names
@@ -115,7 +120,8 @@ class Management:
 
     def _answer(self, type_url: str, names: frozenset[str]) -> list[any_pb2.Any]:
         if type_url == SECRET:
-            return [any_pb2.Any(type_url=SECRET, value=self._secret(name)) for name in sorted(names)]
+            found = (self.secrets[name] if name in self.secrets else self._secret(name) for name in sorted(names))
+            return [any_pb2.Any(type_url=SECRET, value=each) for each in found if each is not None]
         known = self.resources.get(type_url, {})
         return [
             any_pb2.Any(type_url=type_url, value=resource.body)
@@ -182,9 +188,14 @@ class Running:
 
 
 def bootstrap(
-    server: Path, admin: Path, *, listeners: tuple[Any, ...] = (), clusters: tuple[Any, ...] = ()
+    server: Path,
+    admin: Path,
+    *,
+    listeners: tuple[Any, ...] = (),
+    clusters: tuple[Any, ...] = (),
+    resolver: str = "",
 ) -> dict[str, Any]:
-    """Envoy's first configuration: where xDS and SDS are, and static resources if any."""
+    """Envoy's first configuration: where xDS and SDS are, and the DNS, if not the machine's; static resources."""
     pipe = {"endpoint": {"address": {"pipe": {"path": str(server)}}}}
     stream = [
         {
@@ -211,12 +222,24 @@ def bootstrap(
         by_ads = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
         dynamic |= {"cds_config": by_ads, "lds_config": by_ads}
     return {
+        **({"typed_dns_resolver_config": _resolver(resolver)} if resolver else {}),
         "node": {"id": "sidecar~10.0.0.1~test.default~default.svc.cluster.local", "cluster": "test.default"},
         "admin": {"address": {"pipe": {"path": str(admin)}}},
         "dynamic_resources": dynamic,
         "static_resources": {
             "clusters": [*stream, *(json_format.MessageToDict(cluster) for cluster in clusters)],
             "listeners": [json_format.MessageToDict(listener) for listener in listeners],
+        },
+    }
+
+
+def _resolver(address: str) -> dict[str, Any]:
+    return {
+        "name": "envoy.network.dns_resolver.cares",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            "resolvers": [{"socket_address": {"address": address, "port_value": 53}}],
+            "dns_resolver_options": {"no_default_search_domain": True},
         },
     }
 
@@ -249,11 +272,13 @@ def scratch() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def running(server: Path, *, namespace: str = "", env: Mapping[str, str] | None = None) -> Iterator[Running]:
+def running(
+    server: Path, *, namespace: str = "", env: Mapping[str, str] | None = None, resolver: str = ""
+) -> Iterator[Running]:
     """Start Envoy on the xDS server at `server`; as the proxy's user where it has a namespace of its own."""
     with scratch() as folder:
         admin, log, config = folder / "admin", folder / "log", folder / "envoy.json"
-        config.write_text(json.dumps(bootstrap(server, admin)))
+        config.write_text(json.dumps(bootstrap(server, admin, resolver=resolver)))
         command = [str(ENVOY), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
         # as Istio does: the routes' maxGrpcTimeout is deprecated, and Envoy says so for each
         command += ["--component-log-level", "misc:error"]
@@ -275,13 +300,18 @@ def running(server: Path, *, namespace: str = "", env: Mapping[str, str] | None 
 
 @contextlib.contextmanager
 def started(
-    resources: Resources, identity: Identity | None = None, *, namespace: str = ""
+    resources: Resources,
+    identity: Identity | None = None,
+    *,
+    namespace: str = "",
+    resolver: str = "",
+    secrets: Mapping[str, bytes | None] | None = None,
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
-        Management(folder / "xds", resources, identity).serving() as management,
-        running(management.path, namespace=namespace) as envoy,
+        Management(folder / "xds", resources, identity, secrets=secrets or {}).serving() as management,
+        running(management.path, namespace=namespace, resolver=resolver) as envoy,
     ):
         envoy.wait_ready()
         yield envoy, management

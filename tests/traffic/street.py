@@ -102,19 +102,18 @@ class Street:
 
     def give_client(self, *services: ServiceView) -> None:
         """Tell the client's sidecar of these services, and wait until it has taken them in."""
-        self._give(self.client_management, self.at_client, self.view(*services))
+        self._give(self.client_management, self.view(*services))
 
     def give_server(self, inbound: tuple[InboundPort, ...]) -> None:
         """Tell the server's sidecar of its ports, and wait until it has taken them in."""
-        self._give(self.server_management, self.at_server, self.view(inbound=inbound))
+        self._give(self.server_management, self.view(inbound=inbound))
 
-    def _give(self, management: envoy.Management, running: envoy.Running, view: View) -> None:
-        before = _updates(running)
+    def _give(self, management: envoy.Management, view: View) -> None:
         resources = self.generator.resources(view)
-        changed = any(management.resources[kind] != resources[kind] for kind in resources)
+        before = management.heard.copy()
+        changed = [kind for kind in before if management.resources.get(kind) != resources.get(kind)]
         management.update(resources)
-        if changed:
-            envoy.wait_until(lambda: _updates(running) > before)
+        envoy.wait_until(lambda: all(management.heard[kind] > before[kind] for kind in changed))
         assert management.rejected == []
 
     def at(self, pod: netns.Pod, what: Callable[[], T]) -> T:
@@ -139,11 +138,6 @@ def counted(running: envoy.Running, pattern: str) -> int:
     """The sum of all counters that a pattern finds."""
     lines = running.get(f"/stats?usedonly&filter={pattern}").splitlines()
     return sum(int(line.rpartition(": ")[2]) for line in lines)
-
-
-def _updates(running: envoy.Running) -> int:
-    pattern = r"(cluster_manager\.cds|listener_manager\.lds|rds\..*|cluster\..*)\.update_success$"
-    return counted(running, pattern)
 
 
 @contextmanager

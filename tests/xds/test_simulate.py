@@ -114,7 +114,8 @@ def test_plain_connections_go_to_the_service_or_pass_as_dialled() -> None:
     tcp = outcome(Request(VIP, 9000, http=False))
     unknown = outcome(Request("192.0.2.1", 5432, http=False))
     assert tcp.shares[0].cluster == f"outbound|9000||{HOST}"
-    assert unknown == Outcome("virtualOutbound", shares=(Share("PassthroughCluster", 100.0, ("192.0.2.1:5432",)),))
+    passed = (Share("PassthroughCluster", 100.0, ("192.0.2.1:5432",)),)
+    assert unknown == Outcome("virtualOutbound", chain="virtualOutbound-catchall-tcp", shares=passed)
 
 
 def test_a_request_that_matches_no_route_is_answered_404() -> None:

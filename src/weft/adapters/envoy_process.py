@@ -22,16 +22,23 @@ class Command:
     log_level: str = "warning"
     component_log_level: str = "misc:error"
     drain_seconds: int = 45
+    flush_milliseconds: int = 1000
+    flush_kilobytes: int | None = None
+    override: str = ""
+    """A bootstrap laid over the file's, as JSON or YAML."""
 
     def arguments(self) -> list[str]:
         """The command line."""
         component = ["--component-log-level", self.component_log_level] if self.component_log_level else []
+        least = ["--file-flush-min-size-kb", str(self.flush_kilobytes)] if self.flush_kilobytes is not None else []
+        override = ["--config-yaml", self.override] if self.override else []
         workers = ["--concurrency", str(self.concurrency)] if self.concurrency else []
         return [
             *(str(self.program), "-c", str(self.bootstrap)),
             *("-l", self.log_level, *component, *workers),
             *("--drain-time-s", str(self.drain_seconds), "--drain-strategy", "immediate"),
-            *("--file-flush-interval-msec", "1000", "--disable-hot-restart"),
+            *("--file-flush-interval-msec", str(self.flush_milliseconds), *least, "--disable-hot-restart"),
+            *override,
         ]
 
 

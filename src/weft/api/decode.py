@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from weft.api import codes, kubernetes
+from weft.api import kubernetes
+from weft.api.effect import without_effect
 from weft.api.faults import faults
 from weft.api.report import Report
 from weft.api.resources import RESOURCES
-from weft.api.shape import ACTED_ON, Resource, Shape
+from weft.api.shape import Resource, Shape
 from weft.base.problem import At, Problem, Severity
 
 T = TypeVar("T")
@@ -79,31 +80,3 @@ def _readable(shape: type[Shape], obj: Mapping[str, Any]) -> dict[str, Any]:
 def _misfits(shape: type[Any], body: Mapping[str, Any], report: Report) -> tuple[Problem, ...]:
     found = faults(inspect.type_info(shape), body)
     return tuple(report.error(each.path, each.message, each.hint) for each in found)
-
-
-def without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
-    """Find the fields that are set and marked as not acted on; what is inside such a field is not told again."""
-    match value:
-        case Shape():
-            for each in msgspec.structs.fields(value):
-                inner, here = getattr(value, each.name), f"{path}.{each.encode_name}"
-                if inner is None or inner in ((), {}):
-                    continue
-                mark = _mark(each.type)
-                if mark is None:
-                    yield from without_effect(inner, here, report)
-                else:
-                    hint = "Until then, the rest works as if it were not there."
-                    yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
-        case tuple():
-            for index, inner in enumerate(value):
-                yield from without_effect(inner, f"{path}[{index}]", report)
-        case _:
-            return
-
-
-def _mark(annotation: Any) -> dict[str, Any] | None:
-    extras = (
-        each.extra or {} for each in getattr(annotation, "__metadata__", ()) if isinstance(each, msgspec.Meta)
-    )
-    return next((extra for extra in extras if extra.get(ACTED_ON) is False), None)

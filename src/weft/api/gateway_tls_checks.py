@@ -59,8 +59,8 @@ def check(server: Server, field: str, report: Report) -> Iterator[Problem]:
         message = "requests come by https already."
         yield report.warning(f"{field}.tls.httpsRedirect", message, "Put it on the server of port 80.")
     yield from _credentials(tls, f"{field}.tls", report)
-    yield from _parameters(tls, f"{field}.tls", report)
-    yield from _pins(tls, f"{field}.tls", report)
+    yield from check_parameters(tls, f"{field}.tls", report)
+    yield from check_pins(tls, f"{field}.tls", report)
 
 
 def _credentials(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
@@ -129,7 +129,8 @@ def _files(files: CertificateFiles, field: str, report: Report) -> Iterator[Prob
             yield report.error(f"{field}.{name}", "is missing.", "Give the certificate and its key together.")
 
 
-def _parameters(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+def check_parameters(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+    """Versions, ciphers and curves must be ones that there are."""
     least, most = tls.min_protocol_version, tls.max_protocol_version
     if least in VERSIONS and most in VERSIONS and VERSIONS.index(least) > VERSIONS.index(most):
         message = f"{least} is newer than maxProtocolVersion, {most}."
@@ -153,7 +154,8 @@ def _parameters(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]
             seen.add(each)
 
 
-def _pins(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+def check_pins(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+    """What clients are known by must be digests and names."""
     pinned = {
         "verifyCertificateSpki": tls.verify_certificate_spki,
         "verifyCertificateHash": tls.verify_certificate_hash,

@@ -10,7 +10,7 @@ import yaml
 from msgspec import inspect
 
 from weft.api import mesh_config_checks
-from weft.api.decode import without_effect
+from weft.api.effect import without_effect
 from weft.api.faults import faults, key_path
 from weft.api.mesh_config import MeshConfig
 from weft.api.report import Report

@@ -8,7 +8,9 @@ from weft.api import (
     destination_rule_checks,
     envoy_filter_checks,
     gateway_checks,
+    proxy_config_checks,
     service_entry_checks,
+    sidecar_checks,
     virtual_service_checks,
     workload_entry_checks,
     workload_group_checks,
@@ -16,9 +18,11 @@ from weft.api import (
 from weft.api.destination_rule import DestinationRule
 from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
+from weft.api.proxy_config import ProxyConfig
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
+from weft.api.sidecar import Sidecar
 from weft.api.virtual_service import VirtualService
 from weft.api.workload_entry import WorkloadEntry
 from weft.api.workload_group import WorkloadGroup
@@ -41,9 +45,11 @@ RESOURCES: Final[Mapping[str, Kind]] = {
     for each in (
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
+        Kind(ProxyConfig, proxy_config_checks.check, ("networking.istio.io/v1beta1",)),
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
         Kind(ServiceEntry, service_entry_checks.check),
+        Kind(Sidecar, sidecar_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),
         Kind(WorkloadGroup, workload_group_checks.check),
     )

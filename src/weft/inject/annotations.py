@@ -1,26 +1,34 @@
 """The annotations with which a pod changes its sidecar. Each value is checked; an error names its annotation."""
 
+import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import ip_network
+from typing import Any
 
-from weft.inject import proxy_config
-from weft.inject.proxy_config import ProxyConfig
+from weft.inject import proxy_config, stats
+from weft.inject.images import of_type
+from weft.inject.proxy_config import ANNOTATION as PROXY_CONFIG
+from weft.inject.proxy_config import Effective
 from weft.inject.settings import InjectSettings, Resources
 
-PROXY_CONFIG = "proxy.istio.io/config"
 _TRAFFIC = "traffic.sidecar.istio.io/"
 _SIDECAR = "sidecar.istio.io/"
 _READINESS = "readiness.status.sidecar.istio.io/"
-_AGENTS_PORT = 15020
 _LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
 _INTERFACE = re.compile(r"[^\s/,]{1,15}")
 _COMPONENT_LEVELS = re.compile(r"[a-z0-9_]+:[a-z]+(,[a-z0-9_]+:[a-z]+)*")
 
 _OF_OTHERS = frozenset(
-    {"sidecar.istio.io/inject", "sidecar.istio.io/status", "prometheus.istio.io/merge-metrics", PROXY_CONFIG}
+    {
+        "prometheus.istio.io/merge-metrics",
+        "proxy.istio.io/overrides",
+        "sidecar.istio.io/inject",
+        "sidecar.istio.io/status",
+        PROXY_CONFIG,
+    }
 )
 
 
@@ -61,21 +69,30 @@ class Overrides:
     rewrite_probes: bool = True
     merge_metrics: bool = True
     readiness: Readiness = field(default_factory=Readiness)
-    proxy: ProxyConfig = field(default_factory=ProxyConfig)
+    bootstrap_override: str = ""
+    volumes: tuple[Mapping[str, Any], ...] = ()
+    mounts: tuple[Mapping[str, Any], ...] = ()
+    proxy: Effective = field(default_factory=Effective)
     warnings: tuple[str, ...] = ()
 
 
-def read(annotations: Mapping[str, str], settings: InjectSettings) -> Overrides:
-    """What the annotations ask for. AnnotationError for a value that is malformed or not supported."""
+def read(
+    annotations: Mapping[str, str], settings: InjectSettings, layers: Sequence[Mapping[str, Any]] = ()
+) -> Overrides:
+    """What the annotations ask for. AnnotationError for a value that is malformed or not supported.
+
+    `layers` are the proxy's settings that the pod does not make itself, weakest first.
+    """
     reader = _Reader(annotations)
     usual = settings.resources
-    proxy = _proxy_config(annotations)
-    # only REDIRECT passes
-    reader.take(_SIDECAR + "interceptionMode", "REDIRECT", _one_of("REDIRECT"))
-    usual_port = proxy.status_port or settings.status_port
-    status_port = int(reader.take("status.sidecar.istio.io/port", str(usual_port), _port))
+    proxy = _proxy(reader, annotations, layers)
+    status_port = proxy.settings.status_port or settings.status_port
+    image = reader.take(_SIDECAR + "proxyImage", settings.image, _image)
+    kind = proxy.settings.image.image_type if proxy.settings.image else None
+    for name, check in stats.ANNOTATIONS.items():
+        reader.take(name, "", check)
     return Overrides(
-        image=reader.take(_SIDECAR + "proxyImage", settings.image, _image),
+        image=of_type(image, kind) if kind else image,
         resources=Resources(
             cpu=reader.take(_SIDECAR + "proxyCPU", usual.cpu, _quantity),
             memory=reader.take(_SIDECAR + "proxyMemory", usual.memory, _quantity),
@@ -93,7 +110,11 @@ def read(annotations: Mapping[str, str], settings: InjectSettings) -> Overrides:
         include_outbound_ports=reader.take(_TRAFFIC + "includeOutboundPorts", "", _ports),
         exclude_outbound_ports=reader.take(_TRAFFIC + "excludeOutboundPorts", "", _ports),
         exclude_interfaces=reader.take(_TRAFFIC + "excludeInterfaces", "", _interfaces),
-        kubevirt_interfaces=reader.take(_TRAFFIC + "kubevirtInterfaces", "", _interfaces),
+        kubevirt_interfaces=reader.take(
+            "istio.io/reroute-virtual-interfaces",
+            reader.take(_TRAFFIC + "kubevirtInterfaces", "", _interfaces),
+            _interfaces,
+        ),
         rewrite_probes=reader.take(_SIDECAR + "rewriteAppHTTPProbers", "true", _boolean) == "true",
         merge_metrics=reader.take("prometheus.istio.io/merge-metrics", "true", _boolean) == "true",
         readiness=Readiness(
@@ -101,8 +122,10 @@ def read(annotations: Mapping[str, str], settings: InjectSettings) -> Overrides:
             period=int(reader.take(_READINESS + "periodSeconds", "2", _count)),
             failures=int(reader.take(_READINESS + "failureThreshold", "30", _count)),
         ),
-        # the agent has to know it too
-        proxy=replace(proxy, status_port=0 if status_port == _AGENTS_PORT else status_port),
+        bootstrap_override=reader.take(_SIDECAR + "bootstrapOverride", "", _name),
+        volumes=_entries(reader.take(_SIDECAR + "userVolume", "{}", _named_objects)),
+        mounts=_entries(reader.take(_SIDECAR + "userVolumeMount", "{}", _named_objects)),
+        proxy=proxy,
         warnings=(*reader.unread(), *proxy.warnings),
     )
 
@@ -130,11 +153,59 @@ class _Reader:
         return tuple(f"annotation {name} has no effect here" for name in sorted(left))
 
 
-def _proxy_config(annotations: Mapping[str, str]) -> ProxyConfig:
+def _proxy(reader: _Reader, annotations: Mapping[str, str], layers: Sequence[Mapping[str, Any]]) -> Effective:
+    """The proxy's settings, those that have annotations of their own among them."""
+    own: dict[str, Any] = {}
+    for name, (key, check) in _SETTINGS.items():
+        if value := reader.take(name, "", check):
+            own[key] = _value(key, value)
+    for name, key in _STATS.items():
+        if value := reader.take(name, "", str):
+            own.setdefault("proxyStatsMatcher", {})[key] = _listed(value)
     try:
-        return proxy_config.parse(str(annotations.get(PROXY_CONFIG, "")))
+        return proxy_config.effective(layers, str(annotations.get(PROXY_CONFIG, "")), own)
     except proxy_config.ConfigError as error:
         raise AnnotationError(f"annotation {PROXY_CONFIG}: {error}") from error
+
+
+def _value(key: str, value: str) -> Any:
+    match key:
+        case "statusPort":
+            return int(value)
+        case "statsCompression":
+            return value == "true"
+        case "extraStatTags":
+            return _listed(value)
+        case "image":
+            return {"imageType": value}
+        case _:
+            return value
+
+
+def _listed(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _entries(text: str) -> tuple[Mapping[str, Any], ...]:
+    """Objects by their names (Istio's form of volumes in annotations), or listed."""
+    value = json.loads(text)
+    return (
+        tuple({"name": name, **body} for name, body in value.items()) if isinstance(value, dict) else tuple(value)
+    )
+
+
+def _named_objects(value: str) -> str:
+    hint = 'Write them by name, as in {"cache": {"emptyDir": {}}}.'
+    try:
+        parsed = json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"is not JSON. {hint}") from error
+    bodies = parsed.values() if isinstance(parsed, dict) else parsed if isinstance(parsed, list) else None
+    if bodies is None or not all(isinstance(body, dict) for body in bodies):
+        raise ValueError(f"does not hold objects. {hint}")
+    if isinstance(parsed, list) and not all(isinstance(body.get("name"), str) for body in parsed):
+        raise ValueError(f"holds an object without a name. {hint}")
+    return value
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -198,6 +269,7 @@ def _count(value: str) -> str:
 
 _quantity = _matching(_QUANTITY, "100m, 0.5, 128Mi or 1Gi")
 _image = _matching(re.compile(r"[\w.\-/:@]+"), "registry/name:tag")
+_name = _matching(re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"), "the name of a ConfigMap")
 _interface = _matching(_INTERFACE, "eth1 or net1")
 _component_levels = _matching(_COMPONENT_LEVELS, "misc:error,http:debug")
 _agent_levels = _matching(re.compile(r"[\w\-]+:\w+(,[\w\-]+:\w+)*"), "default:info")
@@ -206,3 +278,19 @@ _ports_or_all = _or_all(_ports)
 _ranges = _list_of(_range)
 _ranges_or_all = _or_all(_ranges)
 _interfaces = _list_of(_interface)
+
+_SETTINGS: Mapping[str, tuple[str, Callable[[str], str]]] = {
+    "status.sidecar.istio.io/port": ("statusPort", _port),
+    _SIDECAR + "discoveryAddress": ("discoveryAddress", str),
+    _SIDECAR + "extraStatTags": ("extraStatTags", str),
+    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT")),
+    _SIDECAR + "proxyImageType": ("image", _one_of("default", "distroless", "debug")),
+    _SIDECAR + "statsCompression": ("statsCompression", _boolean),
+}
+"""Annotations that are fields of `proxy.istio.io/config` under names of their own; they go over it."""
+
+_STATS: Mapping[str, str] = {
+    _SIDECAR + "statsInclusionPrefixes": "inclusionPrefixes",
+    _SIDECAR + "statsInclusionRegexps": "inclusionRegexps",
+    _SIDECAR + "statsInclusionSuffixes": "inclusionSuffixes",
+}

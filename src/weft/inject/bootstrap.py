@@ -1,43 +1,19 @@
 """Envoy's bootstrap: who it is, how it reaches its agent, and the listeners that need no control plane."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from weft.api.proxy_settings import ProxySettings
+from weft.inject import stats
 from weft.inject.node import Node
 
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
+_COMPRESSOR = "envoy.extensions.filters.http.compressor.v3.Compressor"
 _LOOPBACK = "127.0.0.1"
-
-# Clusters dominate a proxy's memory, and most of that is statistics: keep the ones people ask for
-_KEPT_STATS: tuple[tuple[str, str], ...] = (
-    ("prefix", "reporter="),
-    ("prefix", "cluster_manager"),
-    ("prefix", "listener_manager"),
-    ("prefix", "server"),
-    ("prefix", "cluster.xds-grpc"),
-    ("prefix", "wasm"),
-    ("suffix", "rbac.allowed"),
-    ("suffix", "rbac.denied"),
-    ("suffix", "shadow_allowed"),
-    ("suffix", "shadow_denied"),
-    ("suffix", "downstream_cx_active"),
-    ("suffix", "ssl.handshake"),
-    ("suffix", "ssl.fail_verify_san"),
-    ("suffix", "ssl.fail_verify_error"),
-    ("contains", "istio_"),
-    ("contains", ".fault."),
-    ("suffix", "upstream_rq_retry"),
-)
-
-
-_DEFAULT_TAGS = (
-    *("http_conn_manager_prefix", "listener_address", "response_code", "response_code_class", "tcp_prefix"),
-    *("rds_route_config", "virtual_host"),
-)
+_FLAGS: Mapping[str, Any] = {"re2.max_program_size.error_level": 32768}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +24,7 @@ class ProxyPorts:
     status: int = 15020
     readiness: int = 15021
     metrics: int = 15090
+    dns: int = 15053
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +35,20 @@ class Sockets:
     sds: str = "/var/run/secrets/workload-spiffe-uds/socket"
 
 
-def bootstrap(node: Node, ports: ProxyPorts, sockets: Sockets) -> dict[str, Any]:
+_NO_SETTINGS = ProxySettings()
+
+
+def bootstrap(
+    node: Node, ports: ProxyPorts, sockets: Sockets, settings: ProxySettings = _NO_SETTINGS
+) -> dict[str, Any]:
     """The bootstrap as JSON (envoy.config.bootstrap.v3.Bootstrap)."""
+    annotations = node.metadata.get("ANNOTATIONS") or {}
+    compressed = settings.stats_compression is not False
     return {
         "node": {"id": node.id, "cluster": node.cluster, "locality": {}, "metadata": dict(node.metadata)},
         "layered_runtime": {
             "layers": [
-                {"name": "global config", "static_layer": {"re2.max_program_size.error_level": 32768}},
+                {"name": "global config", "static_layer": _runtime(settings.runtime_values or {})},
                 {"name": "admin", "admin_layer": {}},
             ]
         },
@@ -75,11 +59,8 @@ def bootstrap(node: Node, ports: ProxyPorts, sockets: Sockets) -> dict[str, Any]
             }
         ],
         "overload_manager": {"resource_monitors": [_unlimited_connections()]},
-        "stats_config": {
-            "use_all_default_tags": False,
-            "stats_tags": _tags(node),
-            "stats_matcher": {"inclusion_list": {"patterns": [{kind: text} for kind, text in _KEPT_STATS]}},
-        },
+        "stats_config": stats.config(settings, annotations, node.id.rpartition(".svc.")[2]),
+        **stats.intervals(annotations),
         "admin": {"address": _address(_LOOPBACK, ports.admin)},
         "dynamic_resources": {
             "lds_config": _ads(),
@@ -99,18 +80,28 @@ def bootstrap(node: Node, ports: ProxyPorts, sockets: Sockets) -> dict[str, Any]
                 _grpc(_cluster("xds-grpc", {"pipe": {"path": sockets.xds}})),
             ],
             "listeners": [
-                _listener(ports.metrics, "stats", "/stats/prometheus", "prometheus_stats"),
+                _listener(ports.metrics, "stats", "/stats/prometheus", "prometheus_stats", compressed=compressed),
                 _listener(ports.readiness, "agent", "/healthz/ready", "agent"),
             ],
         },
     }
 
 
-def _tags(node: Node) -> list[dict[str, str]]:
-    """What becomes a label of a metric. Envoy's own rule for clusters would cut names at their first dot."""
-    domain = re.escape(node.id.rpartition(".svc.")[2])
-    cluster = {"tag_name": "cluster_name", "regex": rf"^cluster\.((.+?(\..+?\.svc\.{domain})?)\.)"}
-    return [cluster, *({"tag_name": f"envoy.{name}"} for name in _DEFAULT_TAGS)]
+def _runtime(values: Mapping[str, str]) -> dict[str, Any]:
+    """The usual flags and the pod's own over them; an empty value takes one away."""
+    flags = {**_FLAGS, **{name: _flag(value) for name, value in values.items()}}
+    return {name: value for name, value in flags.items() if value != ""}
+
+
+def _flag(value: str) -> bool | float | str:
+    """Envoy has no flags that are text: what looks like a number or a truth is one."""
+    if value in {"true", "false"}:
+        return value == "true"
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def _unlimited_connections() -> dict[str, Any]:
@@ -149,20 +140,43 @@ def _grpc(cluster: dict[str, Any]) -> dict[str, Any]:
     return {**cluster, "typed_extension_protocol_options": {_HTTP_OPTIONS: options}}
 
 
-def _listener(port: int, prefix: str, path: str, cluster: str) -> dict[str, Any]:
+def _listener(port: int, prefix: str, path: str, cluster: str, *, compressed: bool = False) -> dict[str, Any]:
     route = {"match": {"prefix": path}, "route": {"cluster": cluster}}
     manager = {
         **_typed(_CONNECTION_MANAGER),
         "codec_type": "AUTO",
         "stat_prefix": prefix,
         "route_config": {"virtual_hosts": [{"name": "backend", "domains": ["*"], "routes": [route]}]},
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": _typed(_ROUTER)}],
+        "http_filters": [
+            *(_compressor(*each) for each in _COMPRESSIONS if compressed),
+            {"name": "envoy.filters.http.router", "typed_config": _typed(_ROUTER)},
+        ],
     }
     name = "envoy.filters.network.http_connection_manager"
     return {
         "address": _address("0.0.0.0", port),
         "filter_chains": [{"filters": [{"name": name, "typed_config": manager}]}],
     }
+
+
+def _compressor(name: str, library: str) -> dict[str, Any]:
+    """One way to compress metrics; Envoy takes the one that the client prefers."""
+    common = {"min_content_length": 100, "content_type": ["text/plain", "application/openmetrics-text"]}
+    return {
+        "name": f"envoy.filters.http.compressor.{name}",
+        "typed_config": {
+            **_typed(_COMPRESSOR),
+            "response_direction_config": {"common_config": common},
+            "compressor_library": {"name": name, "typed_config": _typed(library)},
+        },
+    }
+
+
+_COMPRESSIONS = (
+    ("gzip", "envoy.extensions.compression.gzip.compressor.v3.Gzip"),
+    ("brotli", "envoy.extensions.compression.brotli.compressor.v3.Brotli"),
+    ("zstd", "envoy.extensions.compression.zstd.compressor.v3.Zstd"),
+)
 
 
 def _address(address: str, port: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def proxy(
             "runAsUser": PROXY_USER,
         },
         **termination(),
-        "volumeMounts": [*volumes.mounts(), *credentials],
+        "volumeMounts": [*volumes.mounts(), *credentials, *volumes.own_mounts(overrides)],
     }
 
 

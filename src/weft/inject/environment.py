@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from weft.inject import volumes
 from weft.inject.annotations import Overrides
 from weft.inject.settings import InjectSettings
 from weft.inject.workload import Workload
@@ -29,7 +30,7 @@ def environment(
         _field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
         _field("HOST_IP", "status.hostIP"),
         _resource("ISTIO_CPU_LIMIT", "limits.cpu"),
-        _value("PROXY_CONFIG", json.dumps(overrides.proxy.as_json(), separators=(",", ":")) + "\n"),
+        _value("PROXY_CONFIG", json.dumps(overrides.proxy.written, separators=(",", ":")) + "\n"),
         _value("ISTIO_META_POD_PORTS", _pod_ports(containers)),
         _value("ISTIO_META_APP_CONTAINERS", ",".join(str(one["name"]) for one in containers)),
         _resource("GOMEMLIMIT", "limits.memory"),
@@ -39,10 +40,16 @@ def environment(
         _value("ISTIO_META_INTERCEPTION_MODE", "REDIRECT"),
         _value("ISTIO_META_WORKLOAD_NAME", workload.name),
         _value("ISTIO_META_OWNER", workload.owner(namespace)),
-        _value("ISTIO_META_MESH_ID", settings.mesh_id),
+        _value("ISTIO_META_MESH_ID", overrides.proxy.settings.mesh_id or settings.mesh_id),
         _value("TRUST_DOMAIN", settings.trust_domain),
-        *(_value(name, value) for name, value in overrides.proxy.metadata),
+        *(_value("ISTIO_BOOTSTRAP_OVERRIDE", volumes.BOOTSTRAP_FILE) for _ in [0] if overrides.bootstrap_override),
+        *own(overrides),
     ]
+
+
+def own(overrides: Overrides) -> list[dict[str, Any]]:
+    """The variables that the pod's settings ask for; `istio-init` gets them too."""
+    return [_value(name, value) for name, value in overrides.proxy.metadata]
 
 
 def probers(probes: Mapping[str, Any]) -> list[dict[str, Any]]:

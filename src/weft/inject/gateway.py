@@ -35,7 +35,9 @@ def gateway(
     env = environment.environment(namespace, containers, workload, overrides, settings)
     made = overlaid(container.proxy("router", env, [], overrides, settings), without_auto(own))
     spec["containers"] = [made, *others]
-    spec["volumes"] = overlaid({"volumes": volumes.volumes()}, {"volumes": spec.get("volumes") or ()})["volumes"]
+    spec["volumes"] = overlaid(
+        {"volumes": [*volumes.volumes(), *volumes.own(overrides)]}, {"volumes": spec.get("volumes") or ()}
+    )["volumes"]
     spec["securityContext"] = overlaid(_UNPRIVILEGED, spec.get("securityContext") or {})
     metadata["labels"] = _labels(metadata, workload)
     metadata["annotations"] = _annotations(metadata, overrides, settings)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _PREFIX = "ISTIO_META_"
+_JSON_PREFIX = "ISTIO_METAJSON_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,12 @@ def node(
         "PILOT_SAN": [environment.get("CA_ADDR", "").rpartition(":")[0]],
         "PROXY_CONFIG": json.loads(environment.get("PROXY_CONFIG") or "{}"),
     }
+    metadata |= {k.removeprefix(_JSON_PREFIX): json.loads(v) for k, v in environment.items() if _is_json(k, v)}
     metadata |= {k.removeprefix(_PREFIX): v for k, v in environment.items() if k.startswith(_PREFIX)}
     application = labels.get("service.istio.io/canonical-name") or labels.get("app") or "istio-proxy"
     domain = f"{namespace}.svc.{environment.get('DOMAIN_SUFFIX', 'cluster.local')}"
-    return Node(f"{role}~{address}~{name}.{namespace}~{domain}", f"{application}.{namespace}", metadata)
+    cluster = metadata["PROXY_CONFIG"].get("serviceCluster") or f"{application}.{namespace}"
+    return Node(f"{role}~{address}~{name}.{namespace}~{domain}", cluster, metadata)
 
 
 def downward(text: str) -> dict[str, str]:
@@ -53,6 +56,16 @@ def downward(text: str) -> dict[str, str]:
     pairs = (line.partition("=") for line in text.splitlines() if "=" in line)
     # Go's %q is JSON's quoting for everything that the API server admits in labels
     return {key: _unquoted(value) for key, _, value in pairs}
+
+
+def _is_json(name: str, value: str) -> bool:
+    if not name.startswith(_JSON_PREFIX):
+        return False
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _unquoted(value: str) -> str:

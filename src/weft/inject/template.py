@@ -33,12 +33,13 @@ def sidecar(
     ]
     credentials = _api_credentials(application)
     proxy = container.proxy("sidecar", env, credentials, overrides, settings)
-    if overrides.proxy.hold_application:
+    hold = overrides.proxy.settings.hold_application_until_proxy_starts
+    if hold:
         proxy["lifecycle"] = {"postStart": {"exec": {"command": [*settings.agent_command, "wait"]}}}
     proxy = overlaid(proxy, wishes)
-    spec["containers"] = [proxy, *probed] if overrides.proxy.hold_application else [*probed, proxy]
+    spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
     spec["initContainers"] = [*(spec.get("initContainers") or ()), _init(credentials, overrides)]
-    spec["volumes"] = [*volumes.volumes(), *(spec.get("volumes") or ())]
+    spec["volumes"] = [*volumes.volumes(), *volumes.own(overrides), *(spec.get("volumes") or ())]
     metadata["annotations"] = _annotations(metadata, application, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}
 
@@ -102,6 +103,7 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
             *(part for flag, value in optional if value for part in (flag, value)),
             f"--log_output_level={overrides.agent_log_level}",
         ],
+        **({"env": own} if (own := environment.own(overrides)) else {}),
         "image": overrides.image,
         "imagePullPolicy": "IfNotPresent",
         "name": INIT,

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from weft.inject.annotations import Overrides
+
 MOUNTS = (
     ("/var/run/secrets/workload-spiffe-uds", "workload-socket"),
     ("/var/run/secrets/credential-uds", "credential-socket"),
@@ -13,6 +15,10 @@ MOUNTS = (
     ("/etc/istio/pod", "istio-podinfo"),
 )
 
+BOOTSTRAP_FILE = "/etc/istio/custom-bootstrap/custom_bootstrap.json"
+"""Where the ConfigMap of `sidecar.istio.io/bootstrapOverride` is mounted, and its key (Istio's)."""
+
+_BOOTSTRAP = "custom-bootstrap-volume"
 _READABLE = 0o644
 _TOKEN_SECONDS = 43200
 
@@ -44,3 +50,16 @@ def volumes() -> list[dict[str, Any]]:
 
 def _item(name: str) -> dict[str, Any]:
     return {"fieldRef": {"apiVersion": "v1", "fieldPath": f"metadata.{name}"}, "path": name}
+
+
+def own(overrides: Overrides) -> list[dict[str, Any]]:
+    """The volumes that the pod's annotations ask for."""
+    name = overrides.bootstrap_override
+    bootstrap = [{"configMap": {"defaultMode": _READABLE, "name": name}, "name": _BOOTSTRAP}] if name else []
+    return [*bootstrap, *(dict(each) for each in overrides.volumes)]
+
+
+def own_mounts(overrides: Overrides) -> list[dict[str, Any]]:
+    """Where the sidecar has them."""
+    bootstrap = [{"mountPath": BOOTSTRAP_FILE.rpartition("/")[0], "name": _BOOTSTRAP}]
+    return [*(bootstrap if overrides.bootstrap_override else ()), *(dict(each) for each in overrides.mounts)]

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from weft.inject import annotations, gateway, policy, template
@@ -16,7 +16,18 @@ class ReviewError(ValueError):
     """The body is not an AdmissionReview; answer it with HTTP 400."""
 
 
-def review(admission_review: Mapping[str, Any], settings: InjectSettings) -> dict[str, Any]:
+Layers = Callable[[str, Mapping[str, str]], Sequence[Mapping[str, Any]]]
+"""The settings of a proxy by its namespace and its pod's labels, weakest first."""
+
+
+def no_layers(_: str, __: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    """No settings but the pod's own."""
+    return ()
+
+
+def review(
+    admission_review: Mapping[str, Any], settings: InjectSettings, layers: Layers = no_layers
+) -> dict[str, Any]:
     """The answer to a review of a new pod, in the version it was asked in.
 
     Raises ReviewError for what is no review. A pod that asks for the impossible is refused in the answer.
@@ -29,7 +40,7 @@ def review(admission_review: Mapping[str, Any], settings: InjectSettings) -> dic
         case policy.Refuse(message):
             answer |= _refusal(message)
         case policy.Inject(chosen):
-            answer |= _injection(chosen, namespace, pod, settings)
+            answer |= _injection(chosen, namespace, pod, settings, layers)
         case policy.Leave():
             pass
     return {"apiVersion": version, "kind": "AdmissionReview", "response": answer}
@@ -45,9 +56,13 @@ def _request(admission_review: Mapping[str, Any]) -> tuple[str, Mapping[str, Any
     return version, request
 
 
-def _injection(chosen: str, namespace: str, pod: Mapping[str, Any], settings: InjectSettings) -> dict[str, Any]:
+def _injection(
+    chosen: str, namespace: str, pod: Mapping[str, Any], settings: InjectSettings, layers: Layers
+) -> dict[str, Any]:
+    metadata = pod.get("metadata") or {}
     try:
-        overrides = annotations.read((pod.get("metadata") or {}).get("annotations") or {}, settings)
+        said = layers(namespace, metadata.get("labels") or {})
+        overrides = annotations.read(metadata.get("annotations") or {}, settings, said)
     except annotations.AnnotationError as error:
         return _refusal(str(error))
     patch = _patch(pod, _MAKE[chosen](namespace, pod, overrides, settings))

@@ -13,7 +13,9 @@ import msgspec
 from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
+from weft.api.proxy_config import ProxyConfigSpec
 from weft.api.service_entry import ServiceEntrySpec
+from weft.api.sidecar import SidecarSpec
 from weft.api.virtual_service import VirtualServiceSpec
 from weft.api.workload_entry import WorkloadEntrySpec
 from weft.api.workload_group import WorkloadGroupSpec
@@ -82,6 +84,7 @@ DEFINITIONS: Final = (
     Definition(
         "ProxyConfig", "proxyconfigs", "networking.istio.io", ("v1beta1",),
         "Settings of the proxies of some workloads.",
+        spec=ProxyConfigSpec,
     ),
     Definition(
         "RequestAuthentication", "requestauthentications", "security.istio.io", _SECURITY,
@@ -98,6 +101,7 @@ DEFINITIONS: Final = (
     Definition(
         "Sidecar", "sidecars", "networking.istio.io", _NETWORKING,
         "What the proxies of some workloads get to see.",
+        spec=SidecarSpec,
     ),
     Definition(
         "Telemetry", "telemetries", "telemetry.istio.io", ("v1", "v1alpha1"),

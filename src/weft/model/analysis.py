@@ -134,4 +134,6 @@ def _services(hosts: Iterable[str], directory: Directory) -> list[Registered]:
 
 
 def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
+    if not (one and other):
+        return True
     return EVERYWHERE in one or EVERYWHERE in other or not one.isdisjoint(other)

@@ -46,13 +46,21 @@ def binding_problems(rule: RoutingRule, gateways: Gateways, report: Report) -> I
             hint = f'Did you mean "{near}"?' if near else "Create the Gateway, or correct the name."
             message = f'Gateway not found "{path}", so no request comes by it.'
             yield report.error(f"spec.gateways[{index}]", message, hint, codes.NOT_FOUND)
+        elif path != MESH and not any(_serves(gateways.by_path[path], host, rule) for host in rule.hosts):
+            message = f"none of the hosts is served by Gateway {path}."
+            hint = "Add them to a server there, or correct the name."
+            yield report.warning(f"spec.gateways[{index}]", message, hint, codes.HOST_NOT_IN_GATEWAY)
     bound = [gateways.by_path[path] for path in rule.gateways if path in gateways.by_path]
     for index, (host, written) in enumerate(zip(rule.hosts, rule.written_hosts, strict=True)):
-        for gateway in bound:
-            if not any(server.common(host, rule.namespace) for server in gateway.servers):
-                message = f'"{written}" is not among the hosts of Gateway {gateway.path}.'
-                hint = "Add it to a server there, or take it out here."
-                yield report.warning(f"spec.hosts[{index}]", message, hint, codes.HOST_NOT_IN_GATEWAY)
+        # what some of them serve, or sidecars, is in its place
+        if bound and not rule.in_mesh and not any(_serves(gateway, host, rule) for gateway in bound):
+            message = f'"{written}" is not among the hosts of {", ".join(each.path for each in bound)}.'
+            hint = "Add it to a server there, or take it out here."
+            yield report.warning(f"spec.hosts[{index}]", message, hint, codes.HOST_NOT_IN_GATEWAY)
+
+
+def _serves(gateway: Gateway, host: str, rule: RoutingRule) -> bool:
+    return any(server.common(host, rule.namespace) for server in gateway.servers)
 
 
 def server_ports(rule: RoutingRule, gateways: Gateways) -> set[int]:
@@ -78,7 +86,7 @@ def _problems(gateway: Gateway, around: Surroundings, conflicts: Iterable[Confli
         if each.placed.gateway is gateway:
             winner = each.winner.gateway
             whose = "an earlier server" if winner is gateway else f"Gateway {winner.path}, which is older,"
-            message = f"is not served: {whose} serves {each.reason}."
+            message = f"is not served: {whose} has {each.reason} already."
             hint = "Merge the two, or give this one a port or host of its own."
             yield report.error(each.placed.server.field, message, hint, codes.CONFLICTING_GATEWAYS)
     pods = [each for each in around.workloads if set(gateway.selector) <= set(each.labels)]

@@ -75,16 +75,16 @@ def _conflict(placed: Placed, others: list[Placed]) -> Conflict | None:
         return None
     first, server = others[0], placed.server
     if (server.tls is None) != (first.server.tls is None):
-        return Conflict(placed, first, f"port {server.number} has {first.server.protocol} there")
+        return Conflict(placed, first, f"{first.server.protocol} on port {server.number}")
     if server.tls is None:
         if server.routes_requests and first.server.routes_requests:
             return None
-        return Conflict(placed, first, f"port {server.number} has {first.server.protocol} there")
+        return Conflict(placed, first, f"{first.server.protocol} on port {server.number}")
     names = set(server.server_names or ("*",))
     for other in others:
         both = sorted(names & set(other.server.server_names or ("*",)))
         if both:
-            return Conflict(placed, other, f"port {server.number} has host {', '.join(both)} there")
+            return Conflict(placed, other, f"{', '.join(both)} on port {server.number}")
         if server.routes_requests and other.server.routes_requests and other.table == placed.table:
-            return Conflict(placed, other, f"port {server.number} has a port named {server.port_name} there")
+            return Conflict(placed, other, f"a port {server.number} named {server.port_name}")
     return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from weft.model.clients import is_visible
+from weft.model.imports import Imports
 from weft.model.kubernetes import Listing
 from weft.model.services import Endpoint, Service
 
@@ -43,11 +44,24 @@ class Registered:
         """All services of this name."""
         return (self, *self.others)
 
-    def seen_from(self, namespace: str) -> "Registered | None":
-        """The one of this name that clients in a namespace mean: Kubernetes', else their own, else the oldest."""
+    def seen_from(self, namespace: str, imports: Imports | None = None) -> "Registered | None":
+        """The one of this name that clients in a namespace mean: Kubernetes', else their own, else the oldest.
+
+        `imports` is what they see at all, None for everything.
+        """
         if not self.others:
-            return self if is_visible(self.listing.export_to, namespace) else None
-        visible = [each for each in self.all if is_visible(each.listing.export_to, namespace)]
+            return self if _is_seen(self, namespace, imports) else None
+        visible = [each for each in self.all if _is_seen(each, namespace, imports)]
         kubernetes = (each for each in visible if each.service.kubernetes)
         own = (each for each in visible if each.service.namespace == namespace)
         return next(iter((*kubernetes, *own, *visible)), None)
+
+
+def _is_seen(each: Registered, namespace: str, imports: Imports | None) -> bool:
+    if not is_visible(each.listing.export_to, namespace):
+        return False
+    if imports is None:
+        return True
+    service = each.service
+    has_port = not imports.port or any(port.number == imports.port for port in service.ports)
+    return has_port and imports.service(service.hostname, service.namespace)

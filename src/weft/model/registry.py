@@ -11,6 +11,7 @@ from weft.api import kubernetes as api
 from weft.api.service_entry import ServiceEntry
 from weft.api.workload_entry import WorkloadEntry
 from weft.base.names import service_host
+from weft.model.clients import EVERYWHERE, exported_to
 from weft.model.entry_services import EntryServices
 from weft.model.kubernetes import (
     SERVICE_NAME,
@@ -48,11 +49,19 @@ class Registry:
         self._kubernetes: dict[str, Registered] = {}
         self._registered: dict[str, Registered] = {}
         self._dirty: set[Key] = set()
+        self._export: tuple[str, ...] = (EVERYWHERE,)
+        self._stale: set[str] = set()
         self._published: Mapping[str, Registered] = {}
         self._published_workloads: Mapping[Key, Workload] = {}
         self._workloads_changed = False
         self._entries_changed = False
         self._published_entries: tuple[ServiceEntry, ...] = ()
+
+    def configure(self, export: tuple[str, ...]) -> None:
+        """Take in the exportTo of services that have none."""
+        if export != self._export:
+            self._export = export
+            self._stale |= set(self._registered)
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
@@ -109,7 +118,8 @@ class Registry:
         for key in self._dirty:
             put(self._kubernetes, service_host(key[1], key[0], self._domain), self._join(key))
         self._dirty.clear()
-        hosts |= self._entries.dirty
+        hosts |= self._entries.dirty | self._stale
+        self._stale.clear()
         self._entries.dirty.clear()
         changed = False
         for host in hosts:
@@ -142,12 +152,22 @@ class Registry:
         return Registered(listed, _with_entries(listed, made, selected))
 
     def _of_host(self, host: str) -> Registered | None:
-        own, entries = self._kubernetes.get(host), self._entries.of(host)
+        own = self._kubernetes.get(host)
+        own = None if own is None else self._exported(own)
+        entries = tuple(map(self._exported, self._entries.of(host)))
         if own is not None and entries:
             return replace(own, others=entries, left_out=self._entries.hides(host))
         if own is None and entries:
             return replace(entries[0], others=entries[1:]) if entries[1:] else entries[0]
         return own
+
+    def _exported(self, each: Registered) -> Registered:
+        """The service with the namespaces that see it, where it does not say so itself."""
+        listed = each.listing
+        if listed.export_to:
+            return each
+        export = exported_to(self._export, listed.service.namespace)
+        return replace(each, listing=replace(listed, export_to=export))
 
     def _touch_selectors(self, entry: EntryWorkload) -> None:
         """Mark the Services whose selectors fit a WorkloadEntry."""

@@ -14,10 +14,14 @@ from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
 from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
+from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.mesh_defaults import inherited
+from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
-from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Unresolved
+from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
+from weft.model.sidecars import Sidecars
 from weft.model.traffic import HostTraffic
 from weft.model.virtual_services import VirtualServices
 
@@ -43,6 +47,9 @@ class Directory:
     destination_rules: DestinationRules
     envoy_filters: EnvoyFilters
     gateways: Gateways
+    proxy_configs: ProxyConfigs
+    sidecars: Sidecars
+    mesh: MeshConfig = DEFAULT_MESH
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""
@@ -56,7 +63,7 @@ class Directory:
 
     def traffic(self, service: Service, client: Client) -> HostTraffic:
         """How this client talks to a service."""
-        return traffic(self.traffic_rules(service, client))
+        return inherited(traffic(self.traffic_rules(service, client)), self.mesh)
 
     def label_keys(self, service: Service, rules: tuple[RoutingRule, ...], namespace: str) -> frozenset[str]:
         """The labels of a client on which its view of this service depends; `rules` are those that name it."""
@@ -83,7 +90,7 @@ def host_routes(
         routes = http_routes(rule, port.number, client, directory)
         if routes:
             return HostRoutes(routes, rule.full_name)
-    return default_routes(service, port)
+    return default_routes(service, port, directory.mesh.retries)
 
 
 def http_routes(
@@ -94,6 +101,7 @@ def http_routes(
         replace(
             each.route,
             matches=matches,
+            retries=each.route.retries or directory.mesh.retries,
             destinations=destinations(each, port, client, directory),
             mirrors=mirrors(each, port, client, directory),
         )
@@ -102,9 +110,10 @@ def http_routes(
     )
 
 
-def default_routes(service: Service, port: ServicePort) -> HostRoutes:
+def default_routes(service: Service, port: ServicePort, retries: Retries | None = None) -> HostRoutes:
     """All requests go to the service itself."""
-    return HostRoutes((HttpRoute((Destination(service.hostname, port.number, "", 100),)),))
+    itself = Destination(service.hostname, port.number, "", 100)
+    return HostRoutes((HttpRoute((itself,), retries=retries),))
 
 
 def destinations(

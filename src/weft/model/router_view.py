@@ -163,7 +163,7 @@ def _connections(
         for each in rule.streams.tls if passed_on else rule.streams.tcp:
             found = destinations(each, server.number, client, directory)
             for match in matches(each, client, server.number, placed.gateway.path):
-                names = server.server_names
+                names = () if server.tls is None else server.server_names
                 if passed_on:
                     names = tuple(
                         name for asked in match.server_names for name in server.common(asked, rule.namespace)

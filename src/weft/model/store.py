@@ -3,7 +3,7 @@
 The order in which objects arrive does not matter, and an object that arrives twice changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -49,6 +49,7 @@ class Store:
         self._keys: dict[str, set[Key]] = {kind: set() for kind in KINDS}
         self._rules: dict[str, dict[Key, Rule]] = {kind: {} for kind in RULE_KINDS}
         self._reported: dict[tuple[str, Key], tuple[Problem, ...]] = {}
+        self._resolved: dict[str, dict[Key, tuple[Rule, Any, Rule]]] = {kind: {} for kind in RULE_KINDS}
         self._changed: set[str] = set()
         self._reports_changed = False
         self._memo = ViewMemo()
@@ -60,6 +61,7 @@ class Store:
         if mesh != self._mesh:
             self._mesh = mesh
             self._changed |= set(RULE_KINDS)
+            self._registry.configure(mesh.service_export)
             self._select(lambda: self._namespaces.configure(mesh))
 
     def apply(self, kind: str, obj: Object) -> None:
@@ -132,20 +134,33 @@ class Store:
     def _directory(self, services: Mapping[str, Registered]) -> Directory:
         """All that names mean now; each part is the one of the last directory if it has not changed."""
         last = self._snapshot.directory
-        if services is last.services and not self._changed:
+        if services is last.services and not self._changed and self._mesh is last.mesh:
             return last
         collected = {
-            rules.field: rules.collect(self._rules[kind].values(), self._mesh)
+            rules.field: rules.collect(self._exported(kind), self._mesh)
             for kind, rules in RULE_KINDS.items()
             if kind in self._changed
         }
         self._changed.clear()
-        return replace(last, services=services, **collected)
+        return replace(last, services=services, mesh=self._mesh, **collected)
+
+    def _exported(self, kind: str) -> Iterator[Rule]:
+        """The rules of a kind with the namespaces that they hold in. What is equal stays the same object."""
+        known, default = self._resolved[kind], RULE_KINDS[kind].exports
+        written = None if default is None else default(self._mesh)
+        kept: dict[Key, tuple[Rule, Any, Rule]] = {}
+        for key, rule in self._rules[kind].items():
+            last = known.get(key)
+            if last is None or last[0] is not rule or last[1] != written:
+                last = (rule, written, RULE_KINDS[kind].exported(rule, self._mesh))
+            kept[key] = last
+            yield last[2]
+        self._resolved[kind] = kept
 
     def _first(self) -> Snapshot:
         services, workloads = self._registry.services(), self._registry.workloads()
         nothing: dict[str, Any] = {each.field: each.collect((), self._mesh) for each in RULE_KINDS.values()}
-        directory = Directory(services, **nothing)
+        directory = Directory(services, **nothing, mesh=self._mesh)
         return Snapshot(0, directory, workloads, frozenset(), (), self._domain, self._mesh, self._memo)
 
     def _label_keys(self) -> frozenset[str]:

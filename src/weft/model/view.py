@@ -1,12 +1,14 @@
 """What one proxy is to know: the part of a snapshot that it depends on, resolved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Proxy, Service
+from weft.model.sidecars import Capture, Listening, Unlisted
 from weft.model.streams import StreamRoute
 from weft.model.traffic import HostTraffic
 
@@ -34,6 +36,34 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressView:
+    """A listener of a Sidecar for some services; each has the ports that are called through it."""
+
+    listening: Listening
+    services: tuple[ServiceView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeView:
+    """What a Sidecar makes of a proxy's outbound side.
+
+    `egress` are listeners beside those of the services' own ports. `address` is where the latter are, empty for
+    the usual, and `capture` how connections come to them. `reached` are services that only the routes of others
+    lead to. `unlisted` None: as the mesh has it. `rule` names the Sidecar.
+    """
+
+    egress: tuple[EgressView, ...] = ()
+    reached: tuple[ServiceView, ...] = ()
+    unlisted: Unlisted | None = None
+    address: str = ""
+    capture: Capture = Capture.LED
+    rule: str = field(default="", compare=False)
+
+
+WHOLE_MESH: Final = ScopeView()
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
@@ -46,4 +76,5 @@ class View:
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
     router: Router | None = None
+    scope: ScopeView = WHOLE_MESH
     patches: tuple[Patch, ...] = ()

@@ -4,8 +4,8 @@ Two stages: a client's list skips the services that no change can have touched; 
 a view is compared with what went into it before. The second stage alone would do, the first saves time.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from weft.base.names import host_matches, hosts_overlap
@@ -54,11 +54,12 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Listed:
-    """What a client saw of one directory."""
+    """What a client saw of one directory. `reached` are further services that its routes lead to."""
 
     directory: Directory
     entries: dict[str, _Entry]
     views: tuple[ServiceView, ...]
+    reached: tuple[ServiceView, ...]
 
 
 class ViewMemo:
@@ -66,7 +67,7 @@ class ViewMemo:
 
     def __init__(self) -> None:
         self.routers = RouterMemo()
-        self._views: dict[tuple[str, Client], tuple[tuple[Any, ...], ServiceView]] = {}
+        self._views: dict[tuple[str, Client, int], tuple[tuple[Any, ...], ServiceView]] = {}
         self._listed: dict[Client, _Listed] = {}
         self._touched: tuple[Directory, Directory, frozenset[str]] | None = None
         self._pruned: Directory | None = None
@@ -85,8 +86,14 @@ class ViewMemo:
         # nothing this client sees has changed: it keeps the very tuple that it had
         if last is not None and len(views) == len(last.views) and all(map(_same, views, last.views)):
             views = last.views
-        self._listed[client] = _Listed(directory, entries, views)
+        reached = () if client.imports is None else self._reached(directory, client, entries)
+        self._listed[client] = _Listed(directory, entries, views, reached)
         return views
+
+    def reached(self, directory: Directory, client: Client) -> tuple[ServiceView, ...]:
+        """The services that a client does not see, but to which the routes of those lead that it sees."""
+        self.services(directory, client)
+        return self._listed[client].reached
 
     def of_namespace(self, directory: Directory, namespace: str) -> tuple[Registered, ...]:
         """The services that live in a namespace, sorted by hostname; the same tuple while they are the same."""
@@ -122,20 +129,31 @@ class ViewMemo:
         return {
             hostname: self._entry(directory, seen, client)
             for hostname, each in directory.services.items()
-            if (seen := each.seen_from(client.namespace)) is not None
+            if (seen := each.seen_from(client.namespace, client.imports)) is not None
         }
 
     def _next(self, directory: Directory, client: Client, last: _Listed) -> dict[str, _Entry]:
         touched = self._changes(last.directory, directory)
-        entries: dict[str, _Entry] = {}
-        for hostname, each in directory.services.items():
-            kept = last.entries.get(hostname)
-            if hostname not in touched and (kept is None or touched.isdisjoint(kept.targets)):
-                if kept is not None:
-                    entries[hostname] = kept
-            elif (seen := each.seen_from(client.namespace)) is not None:
+        led = {name for name, entry in last.entries.items() if not touched.isdisjoint(entry.targets)}
+        entries = dict(last.entries)
+        for hostname in touched | led:
+            each = directory.services.get(hostname)
+            seen = None if each is None else each.seen_from(client.namespace, client.imports)
+            if seen is None:
+                entries.pop(hostname, None)
+            else:
                 entries[hostname] = self._entry(directory, seen, client)
-        return entries
+        same = entries.keys() == last.entries.keys()
+        return entries if same else dict(sorted(entries.items()))
+
+    def _reached(
+        self, directory: Directory, client: Client, entries: Mapping[str, _Entry]
+    ) -> tuple[ServiceView, ...]:
+        outside = replace(client, imports=None)
+        hosts = sorted({host for entry in entries.values() for host in entry.targets if host not in entries})
+        found = ((host, directory.services.get(host)) for host in hosts)
+        seen = (each.seen_from(client.namespace) for _, each in found if each is not None)
+        return tuple(self._entry(directory, each, outside).view for each in seen if each is not None)
 
     def _changes(self, old: Directory, new: Directory) -> frozenset[str]:
         known = self._touched
@@ -147,16 +165,20 @@ class ViewMemo:
     def _entry(self, directory: Directory, registered: Registered, client: Client) -> _Entry:
         service = registered.service
         rules = Rules(
-            directory.virtual_services.find(service.hostname, client.namespace),
-            directory.virtual_services.with_streams(service.hostname, client.namespace),
+            directory.virtual_services.find(service.hostname, client),
+            directory.virtual_services.with_streams(service.hostname, client),
         )
         if client.labels:
             client = client.narrowed(directory.label_keys(service, rules.all, client.namespace))
-        key = (service.hostname, client)
+        port = client.imports.port if client.imports else 0
+        # what a client sees besides makes no difference to one service, so clients with several Sidecars share it
+        client = client if client.imports is None else replace(client, imports=None)
+        key = (service.hostname, client, port)
         inputs = _inputs(directory, registered, rules, client)
         kept = self._views.get(key)
         if kept is None or kept[0] != inputs:
-            kept = (inputs, self._shared(service_view(directory, registered, rules, client)))
+            made = service_view(directory, registered, rules, client)
+            kept = (inputs, self._shared(_only(made, port) if port else made))
             self._views[key] = kept
         return _Entry(kept[1], rules.targets)
 
@@ -188,6 +210,8 @@ class ViewMemo:
 
 def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
     """The services that are new, gone or changed, and those that a new, gone or changed rule names."""
+    if old.mesh != new.mesh:
+        return frozenset((*old.services, *new.services))
     touched = {name for name, each in new.services.items() if old.services.get(name) is not each}
     touched.update(name for name in old.services if name not in new.services)
     named = {
@@ -229,13 +253,21 @@ def service_view(directory: Directory, registered: Registered, rules: Rules, cli
     )
 
 
+def _only(view: ServiceView, number: int) -> ServiceView:
+    """The service with a single one of its ports."""
+    ports = tuple(port for port in view.service.ports if port.number == number)
+    service = replace(view.service, ports=ports)
+    return replace(view, service=service, ports=tuple(port for port in view.ports if port.number == number))
+
+
 def _inputs(directory: Directory, registered: Registered, rules: Rules, client: Client) -> tuple[Any, ...]:
     """All that a service view is made of. Tuples compare by identity first, so that equal inputs cost little."""
     service = registered.service
     policy = directory.traffic_rules(service, client)
+    mesh = (directory.mesh.pool, directory.mesh.outliers, directory.mesh.retries)
     if not rules.all:
-        return (registered, policy)
-    return (registered, policy, rules, *(_target(directory, host, client) for host in sorted(rules.targets)))
+        return (registered, policy, mesh)
+    return (registered, policy, mesh, rules, *(_target(directory, host, client) for host in sorted(rules.targets)))
 
 
 def _target(directory: Directory, host: str, client: Client) -> tuple[Any, ...]:

@@ -7,9 +7,10 @@ from weft.model.clients import Client
 from weft.model.kubernetes import Workload
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
+from weft.model.scopes import scoped
 from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
-from weft.model.view import View
+from weft.model.view import WHOLE_MESH, View
 
 
 def view(snapshot: Snapshot, proxy: Proxy) -> View:
@@ -25,9 +26,13 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy))
         router = snapshot.memo.routers(edge, snapshot.directory, services)
-        return View(proxy, services, snapshot.domain, snapshot.mesh, router, patches)
+        return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)
+    sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
+    scope = WHOLE_MESH
+    if sidecar is not None:
+        services, scope = scoped(sidecar, client, snapshot.directory, snapshot.memo)
     known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches)
+    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope)
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:

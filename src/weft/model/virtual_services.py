@@ -6,7 +6,7 @@ What they refer to is looked up in `resolution`.
 from collections.abc import Iterable, Iterator
 
 from weft.base.names import host_matches, hosts_overlap
-from weft.model.clients import is_visible
+from weft.model.clients import Client, is_visible
 from weft.model.delegates import with_delegates
 from weft.model.routing_rule import RoutingRule
 
@@ -36,9 +36,9 @@ class VirtualServices:
         # the longest wildcard is the closest
         self._wild = tuple(sorted(wild.items(), key=lambda item: (-len(item[0]), item[0])))
 
-    def find(self, hostname: str, namespace: str) -> RoutingRule | None:
-        """The rule in force for a host, as a namespace sees it: the closest host, then the oldest rule."""
-        return next((rule for rule in self.candidates(hostname) if is_visible(rule.export_to, namespace)), None)
+    def find(self, hostname: str, client: Client) -> RoutingRule | None:
+        """The rule in force for a host, as a client sees it: the closest host, then the oldest rule."""
+        return next((rule for rule in self.candidates(hostname) if _is_seen(rule, client)), None)
 
     def candidates(self, hostname: str) -> Iterator[RoutingRule]:
         """All rules that name a host, in order of precedence."""
@@ -47,8 +47,8 @@ class VirtualServices:
             if host_matches(pattern, hostname):
                 yield from rules
 
-    def with_streams(self, hostname: str, namespace: str) -> tuple[RoutingRule, ...]:
-        """The rules with routes of connections that name a host, as a namespace sees them, the oldest first.
+    def with_streams(self, hostname: str, client: Client) -> tuple[RoutingRule, ...]:
+        """The rules with routes of connections that name a host, as a client sees them, the oldest first.
 
         A service may be a wildcard itself (`*.example.com`): then rules for single hosts below it count too.
         """
@@ -58,7 +58,7 @@ class VirtualServices:
             named = (rule for rule in self._streams if any(hosts_overlap(each, hostname) for each in rule.hosts))
         else:
             named = (rule for rule in self.candidates(hostname) if rule.streams)
-        found = {id(rule): rule for rule in named if is_visible(rule.export_to, namespace)}
+        found = {id(rule): rule for rule in named if _is_seen(rule, client)}
         return tuple(sorted(found.values(), key=lambda rule: rule.precedence))
 
     def bound(self, gateway: str, namespace: str) -> tuple[RoutingRule, ...]:
@@ -70,3 +70,9 @@ class VirtualServices:
         if host.startswith("*"):
             return next((tuple(rules) for pattern, rules in self._wild if pattern == host), ())
         return tuple(self._exact.get(host, ()))
+
+
+def _is_seen(rule: RoutingRule, client: Client) -> bool:
+    if not is_visible(rule.export_to, client.namespace):
+        return False
+    return client.imports is None or client.imports.rule(rule.hosts, rule.namespace)

@@ -2,23 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum, auto
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2
 
-from weft.model.services import Protocol
+from weft.model.services import Endpoint, Protocol
 from weft.model.traffic import TlsMode, TrafficPolicy
-from weft.xds import cluster_policies, encode, names, protocols, tls
-from weft.xds.endpoints import address
+from weft.xds import cluster_policies, discovery, encode, names, protocols, tls
+from weft.xds.discovery import Discovery
+from weft.xds.endpoints import localities
 from weft.xds.proto import (
     address_pb2,
     base_pb2,
     circuit_breaker_pb2,
     cluster_pb2,
-    config_source_pb2,
-    endpoint_components_pb2,
-    endpoint_pb2,
 )
 from weft.xds.resource import CLUSTER, Resource
 
@@ -29,21 +26,15 @@ INBOUND_SOURCE = "127.0.0.6"
 _LB: Any = cluster_pb2.Cluster
 
 
-class Discovery(Enum):
-    """How endpoints are found: told by EDS, the address that the client dialled, or by DNS."""
-
-    EDS = auto()
-    DIALLED = auto()
-    DNS = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class OutboundCluster:
     """One service port, or one subset of it, as clients reach it.
 
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
-    takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `dns_name` is for DNS only.
-    `passed_on`: for connections that are encrypted already and asked for it by server name, which names it.
+    takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
+    the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
+    `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
+    name, which is the cluster's.
     """
 
     hostname: str
@@ -57,9 +48,11 @@ class OutboundCluster:
     discovery: Discovery
     identities: tuple[str, ...]
     trust_domain: str
+    resolved: tuple[Endpoint, ...] = ()
+    target: int = 0
     all_mutual: bool = False
-    dns_name: str = ""
     passed_on: bool = False
+    at_edge: bool = False
 
     @property
     def cluster(self) -> str:
@@ -86,7 +79,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy)
+        protocols.http_options(config.protocol, config.policy, at_edge=config.at_edge)
     )
     _discover(cluster, config)
     if not config.passed_on:
@@ -111,7 +104,7 @@ def fixed_clusters() -> tuple[Resource, ...]:
     black_hole = _base(names.BLACK_HOLE)
     black_hole.type = _LB.STATIC
     passthrough = _base(names.PASSTHROUGH)
-    _as_dialled(passthrough)
+    discovery.as_dialled(passthrough)
     passthrough.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
         protocols.http_options(Protocol.AUTO)
     )
@@ -128,14 +121,9 @@ def _base(name: str, policy: TrafficPolicy = protocols.NO_POLICY) -> Any:
     )
 
 
-def _as_dialled(cluster: Any) -> None:
-    cluster.type = _LB.ORIGINAL_DST
-    cluster.lb_policy = _LB.CLUSTER_PROVIDED
-
-
 def _to_application(name: str, protocol: Protocol = Protocol.AUTO) -> Any:
     cluster = _base(name)
-    _as_dialled(cluster)
+    discovery.as_dialled(cluster)
     source = address_pb2.SocketAddress(address=INBOUND_SOURCE, port_value=0)
     cluster.upstream_bind_config.CopyFrom(address_pb2.BindConfig(source_address=source))
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
@@ -147,31 +135,14 @@ def _to_application(name: str, protocol: Protocol = Protocol.AUTO) -> Any:
 def _discover(cluster: Any, config: OutboundCluster) -> None:
     match config.discovery:
         case Discovery.EDS:
-            cluster.type = _LB.EDS
-            cluster.eds_cluster_config.CopyFrom(
-                _LB.EdsClusterConfig(eds_config=aggregated(), service_name=cluster.name)
-            )
+            discovery.told(cluster)
         case Discovery.DIALLED:
-            _as_dialled(cluster)
-        case Discovery.DNS:
-            cluster.type = _LB.STRICT_DNS
-            cluster.dns_lookup_family = _LB.V4_ONLY
-            endpoint = endpoint_components_pb2.Endpoint(address=address(config.dns_name, config.port))
-            locality = endpoint_components_pb2.LocalityLbEndpoints(
-                lb_endpoints=[endpoint_components_pb2.LbEndpoint(endpoint=endpoint)]
-            )
-            cluster.load_assignment.CopyFrom(
-                endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster.name, endpoints=[locality])
-            )
-
-
-def aggregated() -> Any:
-    """The source of everything that comes by the aggregated stream."""
-    return config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(),
-        resource_api_version=config_source_pb2.ApiVersion.V3,
-        initial_fetch_timeout=duration_pb2.Duration(),
-    )
+            discovery.as_dialled(cluster, config.target)
+        case Discovery.DNS | Discovery.DNS_ROUND_ROBIN:
+            each = config.discovery is Discovery.DNS
+            discovery.by_dns(cluster, localities(config.resolved), each_address=each)
+        case Discovery.DYNAMIC_DNS:
+            discovery.by_request(cluster)
 
 
 def _secure(cluster: Any, config: OutboundCluster) -> None:
@@ -185,7 +156,7 @@ def _secure(cluster: Any, config: OutboundCluster) -> None:
         case TlsMode.AUTO if config.discovery is Discovery.DIALLED:
             if config.all_mutual:
                 cluster.transport_socket.CopyFrom(_mutual(config))
-        case TlsMode.AUTO if config.discovery is Discovery.EDS:
+        case TlsMode.AUTO if config.discovery is Discovery.EDS or any(each.mutual_tls for each in config.resolved):
             matches: tuple[tuple[str, dict[str, str], Any], ...] = (
                 ("tlsMode-istio", {"tlsMode": "istio"}, _mutual(config)),
                 ("tlsMode-disabled", {}, tls.plaintext()),
@@ -227,6 +198,8 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["config"] = names.config_path(config.rule, "destination-rule")
     if protocols.always_http2(config.protocol, config.policy):
         istio["http2"] = True
+    elif config.at_edge and config.policy.pool.use_client_protocol:
+        istio["client_protocol"] = True
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 
 

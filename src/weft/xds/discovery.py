@@ -64,12 +64,15 @@ def as_dialled(cluster: Any, port: int = 0) -> None:
         cluster.original_dst_lb_config.upstream_port_override.value = port
 
 
-def by_dns(cluster: Any, localities: list[Any], *, each_address: bool, refresh: timedelta, ipv6: bool) -> None:
+def by_dns(cluster: Any, localities: list[Any], *, each_address: bool) -> None:
     """Endpoints are what the DNS says of names: `each_address` of it, or the next one for each connection."""
+    if not localities:
+        cluster.type = _LB.STATIC  # nobody to ask for
+        return
     cluster.type = _LB.STRICT_DNS if each_address else _LB.LOGICAL_DNS
-    cluster.dns_lookup_family = family(ipv6=ipv6)
+    cluster.dns_lookup_family = _LB.V4_ONLY
     cluster.respect_dns_ttl = True
-    cluster.dns_refresh_rate.CopyFrom(encode.duration(refresh))
+    cluster.dns_refresh_rate.CopyFrom(encode.duration(REFRESH))
     cluster.dns_jitter.CopyFrom(encode.duration(_JITTER))
     cluster.dns_failure_refresh_rate.CopyFrom(
         _LB.RefreshRate(base_interval=encode.duration(_FIRST_RETRY), max_interval=encode.duration(_LAST_RETRY))
@@ -79,30 +82,25 @@ def by_dns(cluster: Any, localities: list[Any], *, each_address: bool, refresh: 
     )
 
 
-def by_request(cluster: Any, *, refresh: timedelta, ipv6: bool) -> None:
+def by_request(cluster: Any) -> None:
     """The endpoint is the host that each request or connection names."""
     cluster.ClearField("type")
     cluster.lb_policy = _LB.CLUSTER_PROVIDED
     cluster.cluster_type.name = _DYNAMIC
     config = dynamic_forward_proxy_cluster_pb2.ClusterConfig(
-        dns_cache_config=_cache(refresh, ipv6=ipv6), allow_insecure_cluster_options=True
+        dns_cache_config=_cache(), allow_insecure_cluster_options=True
     )
     cluster.cluster_type.typed_config.CopyFrom(encode.packed(config))
 
 
-def http_filter(*, refresh: timedelta, ipv6: bool) -> Any:
+def http_filter() -> Any:
     """The HTTP filter that looks up the host of requests to such a cluster; it lets others pass."""
-    return dynamic_forward_proxy_filter_pb2.FilterConfig(dns_cache_config=_cache(refresh, ipv6=ipv6))
+    return dynamic_forward_proxy_filter_pb2.FilterConfig(dns_cache_config=_cache())
 
 
-def sni_filter(port: int, *, refresh: timedelta, ipv6: bool) -> Any:
+def sni_filter(port: int) -> Any:
     """The network filter that looks up the server name of a connection, to be dialled at `port`."""
-    return sni_dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=_cache(refresh, ipv6=ipv6), port_value=port)
-
-
-def family(*, ipv6: bool) -> Any:
-    """What to ask the DNS for: addresses that the proxy itself has the like of."""
-    return _LB.V6_ONLY if ipv6 else _LB.V4_ONLY
+    return sni_dynamic_forward_proxy_pb2.FilterConfig(dns_cache_config=_cache(), port_value=port)
 
 
 def aggregated() -> Any:
@@ -114,11 +112,11 @@ def aggregated() -> Any:
     )
 
 
-def _cache(refresh: timedelta, *, ipv6: bool) -> Any:
+def _cache() -> Any:
     return dns_cache_pb2.DnsCacheConfig(
         name=_CACHE,
-        dns_lookup_family=family(ipv6=ipv6),
-        dns_refresh_rate=encode.duration(refresh),
+        dns_lookup_family=_LB.V4_ONLY,
+        dns_refresh_rate=encode.duration(REFRESH),
         dns_failure_refresh_rate=_LB.RefreshRate(
             base_interval=encode.duration(_FIRST_RETRY), max_interval=encode.duration(_LAST_RETRY)
         ),

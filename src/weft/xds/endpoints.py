@@ -21,19 +21,25 @@ class Assignment:
 
 def assignment(config: Assignment) -> Resource:
     """The ClusterLoadAssignment: one locality, since the mesh knows of no zones."""
-    ordered = sorted(config.endpoints, key=lambda endpoint: (endpoint.address, endpoint.port))
-    locality = endpoint_components_pb2.LocalityLbEndpoints(
-        locality=base_pb2.Locality(),
-        lb_endpoints=[_endpoint(endpoint) for endpoint in ordered],
-    )
     message = endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=config.cluster, endpoints=[locality] if ordered else []
+        cluster_name=config.cluster, endpoints=localities(config.endpoints)
     )
     return encode.resource(ENDPOINT, config.cluster, message)
 
 
+def localities(endpoints: tuple[Endpoint, ...]) -> list[Any]:
+    """The endpoints in one locality; none without endpoints."""
+    ordered = sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port))
+    locality = endpoint_components_pb2.LocalityLbEndpoints(
+        locality=base_pb2.Locality(), lb_endpoints=[_endpoint(endpoint) for endpoint in ordered]
+    )
+    return [locality] if ordered else []
+
+
 def address(host: str, port: int) -> Any:
-    """A TCP socket address."""
+    """A TCP socket address, or a Unix socket: `unix:///PATH`, `unix://@NAME`."""
+    if host.startswith("unix://"):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=host.removeprefix("unix://")))
     return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
 
 

@@ -22,7 +22,7 @@ class EdgeHost:
 def table(config: RouterTable, encoded: list[bytes]) -> Resource:
     """The table of encoded virtual hosts; where no rule is bound, one that answers 404 to all."""
     hosts = encoded or [_bytes(_HOST(name=f"blackhole:{config.port}", domains=["*"]))]
-    return routes.table(config.name, hosts, others_pass=False)
+    return routes.table(config.name, hosts)
 
 
 def virtual_host(config: EdgeHost) -> bytes:

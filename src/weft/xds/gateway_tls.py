@@ -7,7 +7,7 @@ from google.protobuf import wrappers_pb2
 
 from weft.model.server_tls import CertificateFile, Credential, SecretName, ServerMode, ServerTls
 from weft.xds import tls
-from weft.xds.clusters import aggregated
+from weft.xds.discovery import aggregated
 from weft.xds.names import TRUST_ROOTS, WORKLOAD_CERTIFICATE, file_certificate, file_roots, secret
 from weft.xds.proto import base_pb2, common_pb2, secret_pb2, string_pb2, tls_pb2
 

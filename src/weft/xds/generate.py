@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass
 
-from weft.model.mesh_config import MeshConfig, OutboundPolicy
+from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
-from weft.model.view import ServiceView, View
-from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams
+from weft.model.view import EgressView, ScopeView, ServiceView, View
+from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams, unlisted
 from weft.xds.clusters import InboundCluster, OutboundCluster
+from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
 from weft.xds.gateway_generate import EdgeGenerator
+from weft.xds.ground import Ground, ground
 from weft.xds.inbound import Inbound
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
@@ -27,32 +29,43 @@ from weft.xds.service_listeners import (
     shares_requests,
 )
 from weft.xds.streams import Stream
+from weft.xds.unlisted import Otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class _Routed:
-    """A port whose requests are routed, and the table that lists it. `shared`: with other hosts on that port."""
+    """A port whose requests are routed, and the table that lists it.
+
+    `shared`: with other hosts on that port; `with_port`: with other ports of its host too.
+    """
 
     table: str
     shared: bool
     service: Service
     number: int
     routes: HostRoutes
+    with_port: bool = False
 
     def virtual_host(self, namespace: str, domain: str) -> VirtualHost:
         """The port under the names that clients in `namespace` have for it."""
         known_as = routes.domains(self.service, namespace, domain) if self.shared else ("*",)
+        if self.with_port:
+            known_as = routes.with_port(known_as, self.number)
         return VirtualHost(self.service.hostname, self.number, known_as, self.routes)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A route table as clients of one namespace see it; no namespace where that makes no difference."""
+    """A route table as clients of one namespace see it; no namespace where that makes no difference.
+
+    Where hosts share it, `otherwise` says what becomes of others.
+    """
 
     name: str
     ports: tuple[_Routed, ...]
     namespace: str
     domain: str
+    otherwise: Otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,7 @@ class _Outbound:
 
     resources: Resources
     tables: tuple[tuple[str, tuple[_Routed, ...]], ...]
+    otherwise: Otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +104,8 @@ class _Scope:
     mesh: MeshConfig
 
 
-_Services = tuple[tuple[ServiceView, ...], MeshConfig]
+_Tables = dict[str, list[_Routed]]
+_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig]
 _Own = tuple[Resources, Inbound, tuple[Patch, ...]]
 
 
@@ -111,16 +126,15 @@ class Generator:
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
         self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
-        self._parts: Memo[tuple[ServiceView, MeshConfig], _ServicePart] = Memo(self._part, depth=8)
-        self._outbound: Memo[tuple[tuple[ServiceView, ...], MeshConfig], _Outbound] = Memo(
-            self._of_services, depth=64
-        )
+        self._parts: Memo[tuple[ServiceView, Ground], _ServicePart] = Memo(self._part, depth=16)
+        self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
         self._patched = Patcher()
         self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
-        self._virtual_outbound: Memo[OutboundPolicy, Resource] = Memo(listeners.virtual_outbound)
+        self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
+        self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
         self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
@@ -129,7 +143,8 @@ class Generator:
             at_edge = self._edge.resources(view, view.router)
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
-        outbound = self._outbound("", (view.services, view.mesh))
+        place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
+        outbound = self._outbound(place, (view.services, view.scope, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
@@ -154,30 +169,69 @@ class Generator:
         tables = {}
         for name, ports in outbound.tables:
             here = (scope.namespace, scope.domain) if any(port.shared for port in ports) else ("", "")
-            tables[name] = self._tables((name, *here), _Table(name, ports, *here))
+            tables[name] = self._tables((name, *here), _Table(name, ports, *here, outbound.otherwise))
         return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
-        services, mesh = value
+        services, scope, mesh = value
+        base = ground(scope, mesh)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
-        tables: dict[str, list[_Routed]] = {}
+        tables: _Tables = {}
         shared: dict[int, list[SharedPart]] = {}
-        for resource in (*self._fixed, self._virtual_outbound(mesh.outbound, mesh.outbound)):
+        unclaimed = base.otherwise.connections
+        for resource in (*self._fixed, self._virtual_outbound(unclaimed, unclaimed)):
             resources[resource.type_url][resource.name] = resource
+        for each in scope.egress:
+            self._egress(each, base, resources, tables)
+        taken = frozenset(tables)
         for view in services:
-            part = self._parts(view.service.hostname, (view, mesh))
+            part = self._parts(view.service.hostname, (view, base))
             for resource in part.resources:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
-                tables.setdefault(routed.table, []).append(routed)
-            for each in part.shared:
-                shared.setdefault(each.port, []).append(each)
+                if routed.table not in taken:
+                    tables.setdefault(routed.table, []).append(routed)
+            for one in part.shared:
+                shared.setdefault(one.port, []).append(one)
         for port, parts in shared.items():
-            config = shared_listener(port, parts, mesh)
+            config = shared_listener(port, parts, base)
             listener = self._listeners((config.address, port), config)
-            resources[LISTENER][listener.name] = listener
+            resources[LISTENER].setdefault(listener.name, listener)
+        for view in scope.reached:
+            self._reach(view, base, resources)
         maps = {url: ResourceMap(found) for url, found in resources.items()}
-        return _Outbound(maps, tuple((name, tuple(ports)) for name, ports in tables.items()))
+        listed = tuple((name, tuple(ports)) for name, ports in tables.items())
+        return _Outbound(maps, listed, base.otherwise)
+
+    def _egress(
+        self, view: EgressView, base: Ground, resources: dict[str, dict[str, Resource]], tables: _Tables
+    ) -> None:
+        """Add a listener that a Sidecar names, and what it leads to."""
+        config = egress_listener(view, base)
+        listener = self._listeners((config.address, config.port), config)
+        resources[LISTENER].setdefault(listener.name, listener)
+        found = tables.setdefault(config.table, []) if config.table else []
+        with_port = ports_matter(view.listening)
+        for each in view.services:
+            self._reach(each, base, resources)
+            found.extend(
+                _Routed(
+                    table=config.table,
+                    shared=True,
+                    service=each.service,
+                    number=port.number,
+                    routes=port_view.routes,
+                    with_port=with_port,
+                )
+                for port, port_view in zip(each.service.ports, each.ports, strict=True)
+                if port.protocol.is_http or port.protocol is Protocol.AUTO
+            )
+
+    def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:
+        """Add the clusters of a service, without its listeners."""
+        for resource in self._parts(view.service.hostname, (view, base)).resources:
+            if resource.type_url != LISTENER:
+                resources[resource.type_url].setdefault(resource.name, resource)
 
     def _listener(self, config: OutboundListener) -> Resource:
         return listeners.outbound_listener(
@@ -200,7 +254,9 @@ class Generator:
         ):
             hosts = routes.distinct(each.host for each in listed)
             encoded = [self._encoded(host) for host in hosts]
-        return routes.table(table.name, encoded, others_pass=any(port.shared for port in table.ports))
+        if not table.ports or any(port.shared for port in table.ports):
+            encoded.append(self._unlisted((), table.otherwise))
+        return routes.table(table.name, encoded, ports_matter=any(port.with_port for port in table.ports))
 
     def _host(self, value: tuple[_Routed, str, str]) -> _Listed:
         port, namespace, domain = value
@@ -210,20 +266,20 @@ class Generator:
     def _encoded(self, host: VirtualHost) -> bytes:
         return self._virtual_hosts((host.hostname, host.port, host.domains), host)
 
-    def _part(self, value: tuple[ServiceView, MeshConfig]) -> _ServicePart:
-        view, mesh = value
+    def _part(self, value: tuple[ServiceView, Ground]) -> _ServicePart:
+        view, base = value
         resources: list[Resource] = []
         routed: list[_Routed] = []
         parts: list[SharedPart] = []
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, mesh):
+            for cluster, assignment in service_clusters(view, port, port_view, base.mesh):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
                     resources.append(self._assignments(name, assignment))
-            configs = service_listeners(view, port, port_view, mesh)
+            configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
             if (part := shared_part(view, port, port_view)) is not None:
                 parts.append(part)

@@ -7,7 +7,6 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.mesh_config import OutboundPolicy
 from weft.model.streams import EVERY, StreamMatch
 from weft.xds import encode, listeners_http, names, streams
 from weft.xds.endpoints import address
@@ -32,20 +31,32 @@ class OutboundListener:
     """The listener of one address and port.
 
     Requests are looked for where there is a `table` of their routes. `streams` are the routes of connections, no
-    two with one match; what none of them takes goes as `policy` has it. `silence` is how long a client may say
-    nothing before the inspectors give up, 0 for ever.
+    two with one match; what none of them takes goes to the cluster `otherwise`. `silence` is how long a client may
+    say nothing before the inspectors give up, 0 for ever. `bound`: the application dials this very address, which
+    may be a Unix socket (`unix://…`, port 0); else 15001 hands connections over. `looks_up`:
+    requests may go to any host, by the DNS.
     """
 
     address: str
     port: int
     table: str = ""
     streams: tuple[Stream, ...] = ()
-    policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY
+    otherwise: str = names.PASSTHROUGH
     silence: timedelta = DETECTION_TIMEOUT
+    looks_up: bool = False
+    bound: bool = False
+
+    @property
+    def name(self) -> str:
+        """`ADDRESS_PORT`, or the path of a socket."""
+        return f"{self.address}_{self.port}" if self.port else self.address
 
 
-def virtual_outbound(policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY) -> Resource:
-    """15001: takes every connection that leaves the pod, and hands it to the listener of the dialled address."""
+def virtual_outbound(otherwise: str = names.PASSTHROUGH) -> Resource:
+    """15001: takes every connection that leaves the pod, and hands it to the listener of the dialled address.
+
+    What no listener takes goes to the cluster `otherwise`.
+    """
     itself = _CHAIN.FilterChain(
         name="virtualOutbound-blackhole",
         filter_chain_match=_CHAIN.FilterChainMatch(
@@ -53,9 +64,7 @@ def virtual_outbound(policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY) -> Resou
         ),
         filters=[listeners_http.tcp(names.BLACK_HOLE)],
     )
-    others = _CHAIN.FilterChain(
-        name="virtualOutbound-catchall-tcp", filters=[listeners_http.tcp(_unclaimed(policy))]
-    )
+    others = _CHAIN.FilterChain(name="virtualOutbound-catchall-tcp", filters=[listeners_http.tcp(otherwise)])
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_OUTBOUND,
         address=address(ANYWHERE, names.OUTBOUND_PORT),
@@ -68,13 +77,14 @@ def virtual_outbound(policy: OutboundPolicy = OutboundPolicy.ALLOW_ANY) -> Resou
 
 def outbound_listener(config: OutboundListener, encoded: Callable[[Stream, str], bytes] | None = None) -> Resource:
     """`ADDRESS_PORT`. `encoded` gives the serialized chain of a stream, if some are remembered."""
-    name = f"{config.address}_{config.port}"
+    name = config.name
     listener = listener_pb2.Listener(
         name=name,
         address=address(config.address, config.port),
-        bind_to_port=wrappers_pb2.BoolValue(value=False),  # 15001 hands connections over
         traffic_direction=base_pb2.OUTBOUND,
     )
+    if not config.bound:
+        listener.bind_to_port.value = False
     if config.table or any(each.route.match.server_names for each in config.streams):
         listener.listener_filters.append(listeners_http.tls_inspector())
     if config.table:
@@ -128,7 +138,12 @@ def _requests(config: OutboundListener, name: str) -> Iterator[Any]:
         match.application_protocols.extend(PLAIN_HTTP)
         # a table of its own is that of one host; any other host passes as dialled
         host, own, _ = config.table.partition(":")
-        handler = listeners_http.outbound_http(f"outbound_{name}", config.table, host if own else "localhost")
+        handler = listeners_http.outbound_http(
+            f"outbound_{name}",
+            config.table,
+            host if own and config.port else "localhost",
+            looks_up=config.looks_up,
+        )
         yield _CHAIN.FilterChain(name=chain, filter_chain_match=match, filters=[handler])
 
 
@@ -136,10 +151,4 @@ def _otherwise(config: OutboundListener) -> Any:
     every = next((each for each in config.streams if each.route.match == EVERY), None)
     if every is not None:
         return streams.chain(every)
-    return _CHAIN.FilterChain(
-        name="PassthroughFilterChain", filters=[listeners_http.tcp(_unclaimed(config.policy))]
-    )
-
-
-def _unclaimed(policy: OutboundPolicy) -> str:
-    return names.BLACK_HOLE if policy is OutboundPolicy.REGISTRY_ONLY else names.PASSTHROUGH
+    return _CHAIN.FilterChain(name="PassthroughFilterChain", filters=[listeners_http.tcp(config.otherwise)])

@@ -6,8 +6,8 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
-from weft.xds import client_limits, encode
-from weft.xds.clusters import aggregated
+from weft.xds import client_limits, discovery, encode
+from weft.xds.discovery import aggregated
 from weft.xds.proto import (
     base_pb2,
     cors_pb2,
@@ -42,15 +42,30 @@ _ALPN_OFFER = (
 )
 
 
-def outbound_http(stat_prefix: str, route_name: str, default_host: str) -> Any:
+# At the edge the service's cluster decides, and the client only where that says so.
+_ALPN_OFFER_AT_EDGE = (
+    "%CEL(('http2' in xds.cluster_metadata.filter_metadata['istio'] || (request.protocol == 'HTTP/2'"
+    " && 'client_protocol' in xds.cluster_metadata.filter_metadata['istio']))"
+    " ? 'istio-h2,istio,h2' : 'istio-http/1.1,istio,http/1.1')%"
+)
+
+
+def look_up_server_name(port: int) -> Any:
+    """The filter that looks up the name that a TLS client asks for, to be dialled at `port`."""
+    return _filter(discovery.SNI_FILTER, discovery.sni_filter(port))
+
+
+def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks_up: bool = False) -> Any:
     """The filter for requests of the application, routed by the RDS table `route_name`.
 
-    `default_host` is that of HTTP/1.0 requests that name none.
+    `default_host` is that of HTTP/1.0 requests that name none. `looks_up`: some of its clusters take any host,
+    which the DNS is asked for.
     """
     rds = http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name)
     limits = http_filter("envoy.filters.http.header_mutation", client_limits.after_the_check())
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
-    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), _alpn(), _router()])
+    look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
+    manager = _manager(stat_prefix, [limits, cross_origin, _fault(), *look_up, _alpn(), _router()])
     manager.http_protocol_options.default_host_for_http_10 = default_host
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
@@ -60,7 +75,7 @@ def outbound_http(stat_prefix: str, route_name: str, default_host: str) -> Any:
 def edge_manager(stat_prefix: str, route_name: str, before: tuple[Any, ...] = ()) -> Any:
     """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
-    manager = _manager(stat_prefix, [*before, cross_origin, _fault(), _alpn(), _router()])
+    manager = _manager(stat_prefix, [*before, cross_origin, _fault(), _alpn(_ALPN_OFFER_AT_EDGE), _router()])
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
 
@@ -182,9 +197,9 @@ def _router() -> Any:
     return http_filter("envoy.filters.http.router", router_pb2.Router())
 
 
-def _alpn() -> Any:
+def _alpn(offered: str = _ALPN_OFFER) -> Any:
     offer = substitution_format_string_pb2.SubstitutionFormatString(
-        text_format_source=base_pb2.DataSource(inline_string=_ALPN_OFFER)
+        text_format_source=base_pb2.DataSource(inline_string=offered)
     )
     value = value_pb2.FilterStateValue(
         object_key=_ALPN_KEY,

@@ -2,6 +2,7 @@
 
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
+DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughClusterIpv4"
 
 VIRTUAL_OUTBOUND = "virtualOutbound"

@@ -36,8 +36,11 @@ def always_http2(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> bool:
     return (protocol in _BY_HTTP2 or upgraded) and not policy.pool.use_client_protocol
 
 
-def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_pb2.Any:
-    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own."""
+def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY, *, at_edge: bool = False) -> any_pb2.Any:
+    """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own.
+
+    `at_edge`: clients outside do not know what the service speaks; unless told, it is HTTP/1.1.
+    """
     pool = policy.pool
     http2 = _http2()
     if pool.max_concurrent_streams:
@@ -48,6 +51,8 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> any_p
     options = _OPTIONS()
     if always_http2(protocol, policy):
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
+    elif at_edge and not pool.use_client_protocol:
+        options.explicit_http_config.http_protocol_options.CopyFrom(_http1())
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)

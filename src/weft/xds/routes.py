@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
@@ -14,6 +13,7 @@ from weft.xds.proto import base_pb2, route_components_pb2, route_pb2
 from weft.xds.resource import ROUTE, Resource
 from weft.xds.route_actions import change_headers, forward, redirect
 
+_HTTP = 80
 _NO_LIMIT = duration_pb2.Duration()
 _ROUTE: Any = route_components_pb2
 
@@ -32,7 +32,9 @@ def domains(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
     """All names of a service for a client in `namespace`: its full name, its short forms, its addresses."""
     suffix = f".{service.namespace}.svc.{domain}"
     if not service.hostname.endswith(suffix):
-        return (service.hostname, *service.addresses)
+        # an address of six parts stands in brackets, and a range of them is no name
+        single = (each for each in (*service.addresses, *service.allocated) if "/" not in each)
+        return (service.hostname, *(f"[{each}]" if ":" in each else each for each in single))
     name = service.hostname.removesuffix(suffix)
     local = (name,) if service.namespace == namespace else ()
     shorter = (f"{name}.{service.namespace}.svc", f"{name}.{service.namespace}")
@@ -40,6 +42,11 @@ def domains(service: Service, namespace: str, domain: str) -> tuple[str, ...]:
     # pods of a headless service have names of their own below it
     pods = (f"*.{each}" for each in names) if service.headless else ()
     return (*names, *service.addresses, *pods)
+
+
+def with_port(names: tuple[str, ...], port: int) -> tuple[str, ...]:
+    """Names with a port behind them; on port 80 also without, as clients write it."""
+    return (*(f"{name}:{port}" for name in names), *(names if port == _HTTP else ()))
 
 
 def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
@@ -56,17 +63,16 @@ def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
     return tuple(kept)
 
 
-def table(name: str, virtual_hosts: Iterable[bytes], *, others_pass: bool) -> Resource:
-    """A RouteConfiguration of encoded virtual hosts; `others_pass`: unknown hosts are reached as dialled."""
+def table(name: str, virtual_hosts: Iterable[bytes], *, ports_matter: bool = False) -> Resource:
+    """A RouteConfiguration of encoded virtual hosts; `ports_matter`: `host:1` and `host:2` are told apart."""
     config = route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=1 << 20),
-        ignore_port_in_host_matching=True,
+        ignore_port_in_host_matching=not ports_matter,
     )
     field = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
-    listed = [*virtual_hosts, _ALLOW_ANY] if others_pass else list(virtual_hosts)
-    framed = [encode.framed(field, host) for host in listed]
+    framed = [encode.framed(field, host) for host in virtual_hosts]
     return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(framed))
 
 
@@ -136,13 +142,3 @@ def inline_table(name: str, virtual_host_name: str, cluster: str, operation: str
     return route_pb2.RouteConfiguration(
         name=name, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)
     )
-
-
-def _allow_any() -> bytes:
-    action = _ROUTE.RouteAction(cluster=names.PASSTHROUGH, timeout=timedelta(0), max_grpc_timeout=timedelta(0))
-    route = _ROUTE.Route(name="allow_any", match=_ROUTE.RouteMatch(prefix="/"), route=action)
-    host = _ROUTE.VirtualHost(name="allow_any", domains=["*"], routes=[route], include_request_attempt_count=True)
-    return bytes(host.SerializeToString(deterministic=True))
-
-
-_ALLOW_ANY = _allow_any()

@@ -2,13 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Labels, ServicePort
+from weft.model.services import Endpoint, Labels, Resolution, Service, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
-from weft.xds.clusters import Discovery, OutboundCluster
+from weft.xds.clusters import OutboundCluster
+from weft.xds.discovery import Discovery
 from weft.xds.endpoints import Assignment
+
+_BY_DNS: Final = {
+    Resolution.DNS: Discovery.DNS,
+    Resolution.DNS_ROUND_ROBIN: Discovery.DNS_ROUND_ROBIN,
+    Resolution.DYNAMIC_DNS: Discovery.DYNAMIC_DNS,
+}
 
 
 def clusters(
@@ -42,7 +50,9 @@ def clusters(
             identities=identities,
             trust_domain=mesh.trust_domain,
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
-            dns_name=service.external_name,
+            resolved=_resolved(service, port, labels, port_view) if discovery.brings_endpoints else (),
+            target=port.target,
+            at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
         yield cluster, _assignment(cluster, labels, port_view) if told else None
@@ -54,9 +64,20 @@ def _assignment(cluster: OutboundCluster, labels: Labels, port_view: PortView) -
     )
 
 
+def _resolved(service: Service, port: ServicePort, labels: Labels, port_view: PortView) -> tuple[Endpoint, ...]:
+    if service.external_name:
+        return (Endpoint(service.external_name, port.number),)
+    found = [each for each in port_view.endpoints if each.healthy and set(labels) <= set(each.labels)]
+    # the DNS is asked for one name only, for one connection after the other
+    return tuple(found[:1] if service.resolution is Resolution.DNS_ROUND_ROBIN else found)
+
+
 def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:
-    if view.service.external_name:
+    service = view.service
+    if service.external_name:
         return Discovery.DNS
+    if service.resolution in _BY_DNS:
+        return _BY_DNS[service.resolution]
     # the client of a headless service has chosen a pod already; a rule that names a subset chooses anew
-    chosen = view.service.headless and not subset
+    chosen = (service.headless and not subset) or service.resolution is Resolution.NONE
     return Discovery.DIALLED if chosen or policy.load_balancer is LoadBalancer.PASSTHROUGH else Discovery.EDS

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from weft.model.mesh_config import MeshConfig
 from weft.model.routing import Destination
-from weft.model.services import Protocol, Service, ServicePort
+from weft.model.services import Protocol, Resolution, Service, ServicePort
 from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
 from weft.model.traffic import BySource
 from weft.model.view import PortView, ServiceView
 from weft.xds import names
+from weft.xds.ground import Ground
 from weft.xds.listeners import ANYWHERE, OutboundListener
 from weft.xds.listeners_http import TcpLimits
 from weft.xds.streams import Stream
@@ -22,6 +22,7 @@ class SharedPart:
     port: int
     requests: bool
     streams: tuple[Stream, ...]
+    looks_up: bool = False
 
 
 def shares_requests(service: Service, port: ServicePort) -> bool:
@@ -36,7 +37,8 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
     service = view.service
     requests = shares_requests(service, port)
     if port.protocol.is_http:
-        return SharedPart(port.number, requests, ()) if requests else None
+        looks_up = service.resolution is Resolution.DYNAMIC_DNS
+        return SharedPart(port.number, requests, (), looks_up) if requests else None
     blocks = tuple(address for address in service.addresses if _is_block(address))
     if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
         return None
@@ -49,31 +51,41 @@ def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> Sh
     ]
     if named or not routes:
         # what a rule leaves of a wildcard is still known to the mesh
-        routes.append(_to_itself(service, port, default))
-    return SharedPart(port.number, requests, _streams(view, port, routes))
+        routes.append(to_itself(service, port, default))
+    return SharedPart(port.number, requests, stream_parts(view, port, routes))
 
 
-def shared_listener(port: int, parts: Sequence[SharedPart], mesh: MeshConfig) -> OutboundListener:
+def shared_listener(port: int, parts: Sequence[SharedPart], ground: Ground) -> OutboundListener:
     """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
-    given = [each for part in parts for each in part.streams]
-    streams = tuple(
+    streams = without_repetition([each for part in parts for each in part.streams])
+    requests = any(part.requests for part in parts)
+    # where TLS joins requests, all clients speak first: the listener stays as it is, but for the new chain
+    client_first = requests and all(each.route.match.server_names for each in streams)
+    mesh = ground.mesh
+    return OutboundListener(
+        address=ground.address or ANYWHERE,
+        port=port,
+        table=str(port) if requests else "",
+        streams=streams,
+        otherwise=ground.otherwise.connections,
+        silence=mesh.http_silence if client_first else mesh.silence,
+        bound=ground.bound,
+        looks_up=any(part.looks_up for part in parts),
+    )
+
+
+def without_repetition(given: Sequence[Stream]) -> tuple[Stream, ...]:
+    """The streams as Envoy can take them: of two with one match, the first has it."""
+    return tuple(
         each if match is each.route.match else replace(each, route=replace(each.route, match=match))
         for each, match in (
             (given[index], match) for index, match in disjoint([each.route.match for each in given])
         )
     )
-    return OutboundListener(
-        address=ANYWHERE,
-        port=port,
-        table=str(port) if any(part.requests for part in parts) else "",
-        streams=streams,
-        policy=mesh.outbound,
-        silence=mesh.silence if streams else mesh.http_silence,
-    )
 
 
 def service_listeners(
-    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig
+    view: ServiceView, port: ServicePort, port_view: PortView, ground: Ground
 ) -> Iterable[OutboundListener]:
     """One listener for each address of its own. HTTP ports have one only where they cannot share."""
     service = view.service
@@ -82,27 +94,47 @@ def service_listeners(
     addresses = tuple(address for address in service.addresses if not _is_block(address))
     if service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
+    if ground.address:
+        addresses = (ground.address,)
     requests = port.protocol.is_http or port.protocol is Protocol.AUTO
-    streams = _streams(view, port, port_view.streams or (_to_itself(service, port, EVERY),))
+    streams = stream_parts(view, port, port_view.streams or (to_itself(service, port, EVERY),))
     for address in addresses:
         yield OutboundListener(
             address=address,
             port=port.number,
             table=f"{service.hostname}:{port.number}" if requests else "",
             streams=streams,
-            policy=mesh.outbound,
-            silence=mesh.silence,
+            otherwise=ground.otherwise.connections,
+            silence=ground.mesh.silence,
+            bound=ground.bound,
+            looks_up=service.resolution is Resolution.DYNAMIC_DNS,
         )
 
 
-def _streams(view: ServiceView, port: ServicePort, routes: Iterable[StreamRoute]) -> tuple[Stream, ...]:
+def stream_parts(view: ServiceView, port: ServicePort, routes: Iterable[StreamRoute]) -> tuple[Stream, ...]:
+    """Routes of connections to a service, with its limits."""
     policy = view.traffic.at(port.number)
     by_source = policy.hash is not None and isinstance(policy.hash.key, BySource)
     limits = TcpLimits(policy.pool.tcp_idle_timeout, policy.pool.max_connection_duration, by_source)
-    return tuple(Stream(route, limits, sniffed=port.protocol is Protocol.AUTO) for route in routes)
+    dynamic = view.service.resolution is Resolution.DYNAMIC_DNS
+    return tuple(
+        Stream(
+            route,
+            limits,
+            sniffed=port.protocol is Protocol.AUTO,
+            looked_up=(port.target or port.number) if dynamic and _is_own(route, view.service) else 0,
+        )
+        for route in routes
+    )
 
 
-def _to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
+def _is_own(route: StreamRoute, service: Service) -> bool:
+    targets = (each for each in route.destinations if isinstance(each, Destination))
+    return any(each.hostname == service.hostname for each in targets)
+
+
+def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
+    """The route of a service without rules."""
     return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
 
 

@@ -15,6 +15,7 @@ from weft.xds.proto import (
     http_connection_manager_pb2,
     listener_pb2,
     percent_pb2,
+    route_components_pb2,
     route_pb2,
     tcp_proxy_pb2,
 )
@@ -22,12 +23,23 @@ from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
 from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
-from weft.xds.simulate_match import Request, matches, virtual_host
+from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
 from weft.xds.simulate_path import path_seen
+from weft.xds.simulate_tls import handshake
 from weft.xds.understood import NotUnderstoodError, require
 
-__all__ = ["Changes", "Fault", "NotUnderstoodError", "Outcome", "Request", "Share", "simulate"]
+__all__ = [
+    "Changes",
+    "ClientCertificate",
+    "Fault",
+    "NotUnderstoodError",
+    "Outcome",
+    "Request",
+    "Share",
+    "simulate",
+]
 
+_HOST: Any = route_components_pb2.VirtualHost
 _SCALE = {
     percent_pb2.FractionalPercent.HUNDRED: 1,
     percent_pb2.FractionalPercent.TEN_THOUSAND: 100,
@@ -65,7 +77,8 @@ class Outcome:
 
     `rule` is the path of the VirtualService in the API. Plain TCP has no `table`, `virtual_host` and `route`.
     `timeout` 0 means no limit. `path` and `host` are what the destination sees, `location` and `body` what the
-    client does, `mirrors` get copies.
+    client does, `mirrors` get copies. `chain` is the filter chain; `refused` says why the connection is closed
+    before a byte of it goes anywhere, `protocol` what client and proxy agreed on by ALPN.
     """
 
     listener: str
@@ -85,6 +98,9 @@ class Outcome:
     mirrors: tuple[Share, ...] = ()
     location: str = ""
     body: bytes = b""
+    chain: str = ""
+    refused: str = ""
+    protocol: str = ""
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -94,22 +110,31 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     lacks what it refers to.
     """
     listener = _listener(request, resources)
+    if listener is None:
+        return Outcome("", refused=f"nothing listens at {request.address}:{request.port}")
     require(listener, f"listener {listener.name}", ("filter_chains", "default_filter_chain"))
     chain = filter_chain(listener, request)
     if chain is None:
-        raise LookupError(f"listener {listener.name} has no filter chain for the connection")
+        return Outcome(listener.name, refused="no filter chain takes the connection")
     require(chain, f"listener {listener.name}, filter chain {chain.name}")
+    agreed = handshake(chain, request)
+    found = Outcome(listener.name, chain=chain.name, refused=agreed.refused, protocol=agreed.protocol)
+    if found.refused:
+        return found
     for each in chain.filters:
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
             rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
-            return Outcome(listener.name, rule=rule, shares=tuple(_connected(proxy, request, resources)))
+            return replace(found, rule=rule, shares=tuple(_connected(proxy, request, resources)))
         if each.name == HTTP_FILTER:
+            if request.tls and not agreed.ended:
+                return replace(found, refused="the client speaks TLS to a port of plaintext HTTP")
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
+            table = manager.rds.route_config_name
             path = path_seen(manager, request.path)
             if path is None:
-                return Outcome(listener.name, manager.rds.route_config_name, status=400)
-            return _routed(listener.name, manager.rds.route_config_name, replace(request, path=path), resources)
+                return replace(found, table=table, status=400)
+            return _routed(found, table, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
@@ -123,25 +148,27 @@ def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[S
         yield _share(each.name, 100.0 * each.weight / total, request, resources)
 
 
-def _listener(request: Request, resources: Resources) -> Any:
-    """The listener of the dialled address, that of its port, or the one that takes the rest."""
+def _listener(request: Request, resources: Resources) -> Any | None:
+    """The listener of the dialled address, that of its port, or the one of a sidecar that takes the rest."""
     listeners = resources[LISTENER]
     for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", names.VIRTUAL_OUTBOUND):
         if name in listeners:
             return listener_pb2.Listener.FromString(listeners[name].body)
-    raise LookupError("the proxy has no outbound listener")
+    return None
 
 
-def _routed(listener: str, table: str, request: Request, resources: Resources) -> Outcome:
+def _routed(found: Outcome, table: str, request: Request, resources: Resources) -> Outcome:
     if table not in resources[ROUTE]:
-        raise LookupError(f"listener {listener}: the proxy has no route table {table}")
+        raise LookupError(f"listener {found.listener}: the proxy has no route table {table}")
     config = route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
     require(config, f"route table {table}", ("virtual_hosts",))
     host = virtual_host(config, request.host)
     if host is None:
-        return Outcome(listener, table, status=404)
-    found = Outcome(listener, table, host.name)
+        return replace(found, table=table, status=404)
+    found = replace(found, table=table, virtual_host=host.name)
     require(host, f"route table {table}, virtual host {host.name}", ("routes",))
+    if host.require_tls == _HOST.ALL and not request.tls:
+        return replace(found, status=301, location=f"https://{request.host}{request.path}")
     for route in host.routes:
         require(route.match, f"virtual host {host.name}, route {route.name}")
         if matches(route.match, request):
@@ -208,7 +235,10 @@ def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[st
     cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
     require(cluster, f"cluster {name}")
     if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
-        yield f"{request.address}:{request.port}"
+        yield f"{request.address}:{cluster.original_dst_lb_config.upstream_port_override.value or request.port}"
+        return
+    if cluster.HasField("cluster_type"):
+        yield _asked_for(request)
         return
     if cluster.type == cluster_pb2.Cluster.EDS:
         told = resources[ENDPOINT].get(name)
@@ -220,8 +250,22 @@ def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[st
     for locality in assignment.endpoints if assignment is not None else ():
         for each in locality.lb_endpoints:
             if each.health_status != health_check_pb2.UNHEALTHY:
-                where = each.endpoint.address.socket_address
-                yield f"{where.address}:{where.port_value}"
+                yield place(each.endpoint.address)
+
+
+def _asked_for(request: Request) -> str:
+    """The host that a cluster of the dynamic forward proxy leads to: that of the request, or of the connection."""
+    if request.http:
+        return request.host if ":" in request.host else f"{request.host}:80"
+    return f"{request.server_name}:{request.port}"
+
+
+def place(address: Any) -> str:
+    """An endpoint's address as people write it."""
+    if address.HasField("pipe"):
+        return f"unix://{address.pipe.path}"
+    where = address.socket_address
+    return f"{where.address}:{where.port_value}"
 
 
 def _faults(route: Any) -> tuple[Fault | None, Fault | None]:

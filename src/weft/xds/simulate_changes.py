@@ -60,11 +60,11 @@ def path(route: Any, request: Request) -> str:
 
 
 def location(route: Any, request: Request) -> str:
-    """The Location of a redirect of a plaintext request."""
+    """The Location of a redirect."""
     to = route.redirect
-    scheme = to.scheme_redirect or "http"
+    scheme = to.scheme_redirect or request.scheme
     host, _, port = request.host.partition(":")
-    if to.scheme_redirect and port == _OWN_PORT["http"]:
+    if to.scheme_redirect and port == _OWN_PORT[request.scheme]:
         port = ""
     if to.host_redirect:
         host, port = to.host_redirect, ""

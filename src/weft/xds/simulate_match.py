@@ -8,11 +8,27 @@ from weft.base.regex import fits
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """What a client shows of itself. `signed_by` are the SDS names of the roots that vouch for it.
+
+    `names` are its subject alternative names with their kinds: DNS, URI, EMAIL or IP. `key` is the SHA-256 of its
+    public key in base64, `digest` that of the whole in hexadecimal digits.
+    """
+
+    signed_by: tuple[str, ...] = ()
+    names: tuple[tuple[str, str], ...] = ()
+    key: str = ""
+    digest: str = ""
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A connection to `address:port` and, if `http`, the request on it. Header names are lower-case.
 
     `host` is the Host header, with or without a port. `path` may carry a query. With `tls`, the client speaks TLS
-    and asks for `server_name`; `protocols` are those that it offers, by ALPN. `source` is its address.
+    and asks for `server_name`; `protocols` are those that it offers, by ALPN. `source` is its address. Of its
+    `cipher_suites` (for TLS 1.2 and older) and `curves`, none listed stands for all.
     """
 
     address: str
@@ -26,6 +42,15 @@ class Request:
     server_name: str = ""
     protocols: tuple[str, ...] = ()
     source: str = "127.0.0.1"
+    versions: tuple[str, ...] = ("TLSv1_2", "TLSv1_3")
+    cipher_suites: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()
+    certificate: ClientCertificate | None = None
+
+    @property
+    def scheme(self) -> str:
+        """By which scheme a proxy that ends the connection sees the request."""
+        return "https" if self.tls else "http"
 
 
 def virtual_host(config: Any, authority: str) -> Any | None:
@@ -56,7 +81,12 @@ def _domain_rank(domain: str, host: str) -> tuple[int, int] | None:
 
 def matches(match: Any, request: Request) -> bool:
     """Whether a RouteMatch takes the request."""
-    headers = {":method": request.method, ":authority": request.host, ":scheme": "http", **dict(request.headers)}
+    headers = {
+        ":method": request.method,
+        ":authority": request.host,
+        ":scheme": request.scheme,
+        **dict(request.headers),
+    }
     _, _, query = request.path.partition("?")
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
     return (

@@ -18,17 +18,21 @@ _PROXY: Any = tcp_proxy_pb2.TcpProxy
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A route of connections, and how long they may last. `sniffed`: only for what turns out not to be HTTP."""
+    """A route of connections, and how long they may last. `sniffed`: only for what turns out not to be HTTP.
+
+    `looked_up`: the name that the client asks for is looked up and dialled at this port.
+    """
 
     route: StreamRoute
     limits: TcpLimits = NO_LIMITS
     sniffed: bool = False
+    looked_up: int = 0
 
 
 def chain(stream: Stream, transport: str = "") -> Any:
     """The filter chain of a route; `transport` is what the inspectors must have found, if that matters."""
     route = stream.route
-    found = _CHAIN.FilterChain(name=chain_name(route), filters=[proxy(stream)])
+    found = _CHAIN.FilterChain(name=chain_name(route), filters=[*_look_up(stream), proxy(stream)])
     if transport:
         found.name += f"-{transport}"
     match = chain_match(route.match)
@@ -39,6 +43,10 @@ def chain(stream: Stream, transport: str = "") -> Any:
         istio["config"] = names.config_path(route.rule, "virtual-service")
         found.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
     return found
+
+
+def _look_up(stream: Stream) -> list[Any]:
+    return [listeners_http.look_up_server_name(stream.looked_up)] if stream.looked_up else []
 
 
 def chain_match(match: StreamMatch) -> Any:

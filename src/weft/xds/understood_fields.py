@@ -27,7 +27,7 @@ envoy.config.listener.v3.Filter: name typed_config
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
-http2_protocol_options proxy_100_continue
+server_name http2_protocol_options proxy_100_continue
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
@@ -42,14 +42,17 @@ expose_headers filter_enabled forward_not_matching_preflights max_age
 {_HTTP}.fault.v3.HTTPFault: abort delay
 {_HTTP}.fault.v3.FaultAbort: grpc_status http_status percentage
 envoy.extensions.filters.common.fault.v3.FaultDelay: fixed_delay percentage
+{_HTTP}.grpc_web.v3.GrpcWeb:
 {_HTTP}.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.header_mutation.v3.Mutations: request_mutations
 {_HTTP}.router.v3.Router:
+{_HTTP}.dynamic_forward_proxy.v3.FilterConfig: dns_cache_config
+{_NETWORK}.sni_dynamic_forward_proxy.v3.FilterConfig: dns_cache_config port_value
 {_HTTP}.set_filter_state.v3.Config: on_request_headers
 
 envoy.config.route.v3.RouteConfiguration: name virtual_hosts ignore_port_in_host_matching validate_clusters \
 max_direct_response_body_size_bytes
-envoy.config.route.v3.VirtualHost: name domains routes include_request_attempt_count
+envoy.config.route.v3.VirtualHost: name domains routes include_request_attempt_count require_tls
 envoy.config.route.v3.Route: name match route redirect direct_response metadata decorator stat_prefix \
 typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add \
 response_headers_to_remove
@@ -69,13 +72,18 @@ envoy.config.route.v3.DirectResponseAction: body status
 envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
-least_request_lb_config maglev_lb_config ring_hash_lb_config round_robin_lb_config
+least_request_lb_config original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
+dns_failure_refresh_rate cluster_type maglev_lb_config ring_hash_lb_config round_robin_lb_config
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
 envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
 envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
 envoy.config.endpoint.v3.Endpoint: address
-envoy.config.core.v3.Address: socket_address
+envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
+envoy.config.cluster.v3.Cluster.OriginalDstLbConfig: upstream_port_override
+envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig: dns_cache_config allow_insecure_cluster_options
+envoy.config.core.v3.Address: socket_address pipe
+envoy.config.core.v3.Pipe: path
 envoy.config.core.v3.SocketAddress: address port_value
 envoy.config.core.v3.TransportSocket: name typed_config
 envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport: config transport_socket
@@ -83,15 +91,18 @@ envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer:
 envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext: common_tls_context require_client_certificate \
 disable_stateless_session_resumption
 envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: common_tls_context sni
-envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols combined_validation_context \
+envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols \
+combined_validation_context validation_context \
 tls_certificate_sds_secret_configs tls_params
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext: \
 default_validation_context validation_context_sds_secret_config
-envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: match_typed_subject_alt_names
+envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext: \
+match_typed_subject_alt_names crl trust_chain_verification verify_certificate_hash verify_certificate_spki
 envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher: matcher san_type
-envoy.extensions.transport_sockets.tls.v3.TlsParameters: tls_minimum_protocol_version tls_maximum_protocol_version
+envoy.extensions.transport_sockets.tls.v3.TlsParameters: tls_minimum_protocol_version \
+tls_maximum_protocol_version cipher_suites ecdh_curves
 
-envoy.config.core.v3.DataSource: inline_bytes inline_string
+envoy.config.core.v3.DataSource: inline_bytes inline_string filename
 envoy.config.core.v3.HeaderValue: key value
 envoy.config.core.v3.HeaderValueOption: append_action header keep_empty_value
 envoy.config.core.v3.RuntimeFractionalPercent: default_value
@@ -119,6 +130,8 @@ OPAQUE: Final = frozenset(
         "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
         "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
         "envoy.config.cluster.v3.OutlierDetection",
+        "envoy.config.cluster.v3.Cluster.RefreshRate",
+        "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig",
         "envoy.config.cluster.v3.UpstreamConnectionOptions",
         "envoy.config.core.v3.BindConfig",
         "envoy.config.core.v3.ConfigSource",

@@ -51,7 +51,7 @@ class Pod:
             "INSTANCE_IP": "127.0.0.1",
             "CA_ADDR": istiod,
             "PORTS": json.dumps(self.ports),
-            "PROXY_CONFIG": '{"terminationDrainDuration":"1s"}\n',
+            "PROXY_CONFIG": '{"concurrency":1,"terminationDrainDuration":"1s"}\n',
             **self.environment,
         }
         arguments = ["--domain", "sidecar.svc.cluster.local", "--proxyLogLevel=warning", *flags]
@@ -76,6 +76,10 @@ class Pod:
         # a child that was forked but has not become Envoy yet still carries the agent's name
         named = [int(one) for one in children if (Path("/proc") / one / "comm").read_text().strip() == "envoy"]
         return named[0] if named else 0
+
+    @property
+    def envoys_command(self) -> list[str]:
+        return Path(f"/proc/{self.envoy}/cmdline").read_text().split("\0")
 
     async def ready(self) -> bool:
         with contextlib.suppress(OSError):
@@ -120,8 +124,8 @@ def pod(signer: authority.Authority) -> Iterator[Pod]:
     (home / "pod" / "annotations").write_text("")
     (home / "token").write_text(TOKEN)
     (home / "root.pem").write_text(pem.certificates(signer.roots))
-    admin, status, readiness, metrics, listener = free_ports(5)
-    ports = {"admin": admin, "status": status, "readiness": readiness, "metrics": metrics}
+    admin, status, readiness, metrics, dns, listener = free_ports(6)
+    ports = {"admin": admin, "status": status, "readiness": readiness, "metrics": metrics, "dns": dns}
     made = Pod(home, ports, listener)
     try:
         yield made

@@ -20,9 +20,11 @@ from google.protobuf import any_pb2, json_format
 
 from weft.adapters import keys
 from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server, Write
+from weft.model.name_table import Named
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
-from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER
+from weft.xds.name_table import encoded
+from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE
 
 WORKLOAD = SpiffeId("cluster.local", "sidecar", "default")
 TOKEN = "the-pod's-token"
@@ -43,12 +45,15 @@ def new_authority() -> authority.Authority:
 class Istiod:
     """`text` is what the listener on `port` answers; `issued` and `asked` are what the agent made it do.
 
+    `names` go to an agent that asks for them; `known` is what it said that it had already.
     `bootstrap_changes` are told to agents that ask for them.
     `sds` is the way in which Envoy is to ask for its secrets: GRPC (state of the world) or DELTA_GRPC.
     """
 
     def __init__(self, signer: authority.Authority, port: int, text: str, *, sds: str = "GRPC") -> None:
         self.signer = signer
+        self.names: tuple[Named, ...] = ()
+        self.known: list[dict[str, str]] = []
         self.issued: list[str] = []
         self.asked: list[Peer] = []
         self.nacks: list[str] = []
@@ -112,11 +117,15 @@ class Istiod:
                 response.resources.add(
                     name=name, version="1", resource=_listener(name, self._port, self._text, self._sds)
                 )
+            if request.type_url == NAME_TABLE:
+                self.known.append(dict(request.initial_resource_versions))
+                table = any_pb2.Any(type_url=NAME_TABLE, value=encoded(self.names))
+                response.resources.add(name="all", version="1", resource=table)
             if request.type_url == BOOTSTRAP:
                 for index, each in enumerate(self.bootstrap_changes):
                     packed = json_format.ParseDict({"@type": BOOTSTRAP, **each}, any_pb2.Any())
                     response.resources.add(name=f"{index:04}", version="1", resource=packed)
-            assert request.type_url in {LISTENER, CLUSTER, BOOTSTRAP}
+            assert request.type_url in {LISTENER, CLUSTER, NAME_TABLE, BOOTSTRAP}
             await write(response.SerializeToString())
 
 

@@ -21,9 +21,7 @@ def main() -> int:
     proxy._log_to_stderr()
     read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths)
     lifetime = timedelta(seconds=int(os.environ.get("CERTIFICATE_SECONDS", "86400")))
-    return asyncio.run(
-        proxy.run(dataclasses.replace(read, ports=ports, concurrency=1, certificate_lifetime=lifetime))
-    )
+    return asyncio.run(proxy.run(dataclasses.replace(read, ports=ports, certificate_lifetime=lifetime)))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ VALIDATINGWEBHOOKS = Kind(
 VIRTUALSERVICES = Kind("networking.istio.io", "v1", "VirtualService", "virtualservices")
 SIDECARS = Kind("networking.istio.io", "v1", "Sidecar", "sidecars")
 DESTINATIONRULES = Kind("networking.istio.io", "v1", "DestinationRule", "destinationrules")
+PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
 GATEWAYS = Kind("networking.istio.io", "v1", "Gateway", "gateways")
 SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentries")
 WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _ADMIN_PORT = 15000
 _STATUS_PORT = 15020
@@ -13,7 +14,8 @@ _STATUS_PORT = 15020
 
 def request(method: str, path: str, environment: Mapping[str, str] = os.environ) -> int:
     """Send one request to Envoy's admin interface and print the body. 1 when there is no good answer."""
-    return send(int(environment.get("ENVOY_ADMIN_PORT", _ADMIN_PORT)), method, path)
+    own = _config(environment).get("proxyAdminPort") or _ADMIN_PORT
+    return send(int(environment.get("ENVOY_ADMIN_PORT", own)), method, path)
 
 
 def send(port: int, method: str, path: str) -> int:
@@ -38,8 +40,7 @@ def wait(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> in
         name, _, value = argument.partition("=")
         if name == "--timeoutSeconds":
             seconds = float(value or argv[index + 1])
-    config = json.loads(environment.get("PROXY_CONFIG") or "{}")
-    port = int(config.get("statusPort") or _STATUS_PORT)
+    port = int(_config(environment).get("statusPort") or _STATUS_PORT)
     deadline, last = time.monotonic() + seconds, "it was not asked"
     while time.monotonic() < deadline:
         try:
@@ -52,6 +53,11 @@ def wait(argv: Sequence[str], environment: Mapping[str, str] = os.environ) -> in
         time.sleep(0.1)
     sys.stderr.write(f"agent: the sidecar is not ready after {seconds:g} s: {last}\n")
     return 1
+
+
+def _config(environment: Mapping[str, str]) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = json.loads(environment.get("PROXY_CONFIG") or "{}")
+    return config
 
 
 def _exchange(port: int, method: str, path: str) -> tuple[int, bytes]:

@@ -5,7 +5,6 @@ import itertools
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from weft.adapters import resolv_conf
 from weft.adapters.dns import messages, server
@@ -17,7 +16,6 @@ from weft.model.name_table import Located, Named, NameTable
 
 _log = logging.getLogger("weft.agent.dns")
 
-PORT: Final = 15053
 _RESOLVERS_PORT = 53
 _LOOPBACK = "127.0.0.1"
 _ROUNDS = 2
@@ -69,7 +67,7 @@ class Dns:
         resolvers = [(str(address), _RESOLVERS_PORT) for address in pod.nameservers]
         return cls(namespace, domain, pod.search, resolvers)
 
-    async def serve(self, port: int = PORT) -> None:
+    async def serve(self, port: int) -> None:
         """Answer on loopback, where the pod's queries are redirected to, until cancelled."""
         await server.serve(self.resolve, _LOOPBACK, port, self.at_once)
 

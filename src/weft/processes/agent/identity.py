@@ -40,10 +40,14 @@ def pause(failures: int, chance: float) -> float:
 class Identity:
     """Keeps the secrets of one Envoy fresh."""
 
-    def __init__(self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta) -> None:
+    def __init__(
+        self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta, roots: Sequence[str] = ()
+    ) -> None:
+        """`roots` are certificates to trust besides istiod's, as PEM."""
         self._istiod = istiod
         self._served = served
         self._lifetime = lifetime
+        self._more_roots = "\n".join(roots)
         self._said = ""
         self.held: Held | None = None
 
@@ -82,11 +86,10 @@ class Identity:
         return Held("".join(_leaf_chain(chain)), pem.key(key), chain[-1], renew_at, leaf.not_valid_after_utc)
 
     async def _publish(self, held: Held) -> None:
-        """Hand the secrets to Envoy. Trusted is what istiod answered with, and what the root file says now."""
+        """Hand the secrets to Envoy. Trusted is what istiod, the root file and the pod say."""
         filed = (await self._istiod.root()).decode()
-        trusted = "".join(
-            dict.fromkeys(pem.certificate(c) for c in pem.load_certificates(filed + "\n" + held.roots))
-        )
+        known = pem.load_certificates(f"{filed}\n{held.roots}\n{self._more_roots}")
+        trusted = "".join(dict.fromkeys(pem.certificate(one) for one in known))
         self._served.publish(
             secrets.certificate(WORKLOAD, held.chain, held.key),
             secrets.roots(ROOTS, trusted),

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters import envoy_process, grpc_server, http, sds_server
@@ -47,10 +48,17 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     _on_signals(stop)
     if settings.ignored:
         _log.info("flags without effect here: %s", " ".join(settings.ignored))
-    paths = settings.paths
-    istiod = Istiod(Credentials(settings.istiod, paths.token, paths.root, settings.cluster_id))
+    istiod = Istiod(_credentials(settings, settings.istiod))
     secrets = sds_server.Secrets()
-    identity = Identity(istiod, secrets, lifetime=settings.certificate_lifetime)
+    # configuration may come from another control plane than certificates do
+    authority = (
+        istiod
+        if settings.authority in {"", settings.istiod}
+        else Istiod(_credentials(settings, settings.authority))
+    )
+    identity = Identity(
+        authority, secrets, lifetime=settings.certificate_lifetime, roots=settings.proxy.ca_certificates_pem or ()
+    )
     files = FileSecrets(secrets)
     changes = await bootstrap_changes.ask(istiod, settings.node)
     supervisor = Supervisor(await _command(settings, changes), settings.ports, _duty(settings))
@@ -65,7 +73,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
     work = [identity.run(), files.run(), supervisor.run()]
     if dns:
-        work.append(dns.serve())
+        work.append(dns.serve(settings.ports.dns))
     tasks = [asyncio.ensure_future(task) for task in work]
     stopped = asyncio.ensure_future(stop.wait())
     try:
@@ -79,6 +87,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
         listener.close()
         await server.stop()
         await istiod.close()
+        await authority.close()
 
 
 async def _end(
@@ -103,10 +112,14 @@ def _duty(settings: Settings) -> Duty:
     return GATEWAY if settings.role == "router" else SIDECAR
 
 
+def _credentials(settings: Settings, address: str) -> Credentials:
+    return Credentials(address, settings.paths.token, settings.paths.root, settings.cluster_id)
+
+
 async def _command(settings: Settings, changes: tuple[bytes, ...]) -> envoy_process.Command:
     """Write Envoy's bootstrap and say how to run it. Changes that Envoy refuses are left out."""
     sockets = Sockets(str(settings.paths.xds), str(settings.paths.sds))
-    plain = bootstrap(settings.node, settings.ports, sockets)
+    plain = bootstrap(settings.node, settings.ports, sockets, settings.proxy)
     command = _written(settings, bootstrap_changes.applied(plain, changes))
     if changes and (why := await envoy_process.refusal(command)):
         _log.error("Envoy refuses its bootstrap as EnvoyFilters change it, so it starts without: %s", why)
@@ -127,6 +140,9 @@ def _written(settings: Settings, content: Mapping[str, Any]) -> envoy_process.Co
         log_level=settings.log_level,
         component_log_level=settings.component_log_level,
         drain_seconds=max(1, round(settings.drain.envoy.total_seconds())),
+        flush_milliseconds=round(settings.flush_interval.total_seconds() * 1000),
+        flush_kilobytes=settings.proxy.file_flush_min_size_kb,
+        override=_override(settings.bootstrap_override),
     )
 
 
@@ -134,6 +150,16 @@ def _dns(settings: Settings) -> "Dns":
     from weft.processes.agent.dns import Dns  # most pods do without it, and without the memory for its library
 
     return Dns.of_pod(settings.namespace, settings.domain)
+
+
+def _override(path: Path | None) -> str:
+    if path is None:
+        return ""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        way_out = "The ConfigMap of sidecar.istio.io/bootstrapOverride needs the key custom_bootstrap.json"
+        raise SettingsError(f"cannot read {path}: {error.strerror}. {way_out}") from error
 
 
 async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, relay: Relay) -> grpc_server.Server:

@@ -8,6 +8,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from weft.api.proxy_settings import ProxySettings
+from weft.api.proxy_settings_checks import read as read_settings
+from weft.api.report import Report
+from weft.base.durations import parse_duration
+from weft.base.problem import At
 from weft.inject import node
 from weft.inject.bootstrap import ProxyPorts
 
@@ -15,7 +20,7 @@ Role = Literal["sidecar", "router"]
 """What a proxy is: beside one application, or a gateway."""
 
 _MOST_WORKERS = 2
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_ISTIOD = "istiod.istio-system.svc:15012"
 
 
 class SettingsError(ValueError):
@@ -62,6 +67,9 @@ class Settings:
 
     node: node.Node
     istiod: str
+    authority: str = ""
+    """Where certificates are asked for, where that is not at istiod's address."""
+    proxy: ProxySettings = field(default_factory=ProxySettings)
     cluster_id: str = "Kubernetes"
     address: str = "127.0.0.1"
     namespace: str = "default"
@@ -76,6 +84,8 @@ class Settings:
     probers: Mapping[str, Any] = field(default_factory=dict)
     scrape: Mapping[str, str] = field(default_factory=dict)
     certificate_lifetime: timedelta = timedelta(days=1)
+    flush_interval: timedelta = timedelta(seconds=1)
+    bootstrap_override: Path | None = None
     dns: bool = False
     ignored: tuple[str, ...] = ()
     role: Role = "sidecar"
@@ -92,7 +102,7 @@ def read(
     """The settings of an agent started with `argv` in `environment`."""
     paths = paths or Paths()
     flags, ignored = _flags(argv)
-    config = _json(environment, "PROXY_CONFIG")
+    proxy = _proxy(environment)
     domain = flags.get("domain", "").partition(".svc.")[2] or "cluster.local"
     try:
         introduced = node.node(
@@ -106,28 +116,39 @@ def read(
         raise SettingsError(f"{error.args[0]} is not set: this program runs in a pod that was injected") from error
     return Settings(
         node=introduced,
-        istiod=environment.get("CA_ADDR") or "istiod.istio-system.svc:15012",
+        istiod=proxy.discovery_address or environment.get("CA_ADDR") or _ISTIOD,
+        authority=environment.get("CA_ADDR") or proxy.discovery_address or _ISTIOD,
+        proxy=proxy,
         cluster_id=environment.get("ISTIO_META_CLUSTER_ID", "Kubernetes"),
         address=environment["INSTANCE_IP"],
         namespace=environment["POD_NAMESPACE"],
         domain=domain,
         paths=paths,
-        ports=ProxyPorts(status=int(config.get("statusPort") or 15020)),
-        concurrency=_concurrency(config.get("concurrency"), environment.get("ISTIO_CPU_LIMIT", "")),
+        ports=ProxyPorts(admin=proxy.proxy_admin_port or 15000, status=proxy.status_port or 15020),
+        concurrency=_concurrency(proxy.concurrency, environment.get("ISTIO_CPU_LIMIT", "")),
         log_level=flags.get("proxyLogLevel", "warning"),
         component_log_level=flags.get("proxyComponentLogLevel", "misc:error"),
         agent_log_level=_log_level(flags.get("log_output_level", "")),
         drain=Drain(
-            least=_duration(config.get("terminationDrainDuration"), timedelta(seconds=5)),
+            least=_duration(proxy.termination_drain_duration, timedelta(seconds=5)),
             until_idle=environment.get("EXIT_ON_ZERO_ACTIVE_CONNECTIONS", "").lower() == "true",
-            envoy=_duration(config.get("drainDuration"), timedelta(seconds=45)),
+            envoy=_duration(proxy.drain_duration, timedelta(seconds=45)),
         ),
         probers=_json(environment, "ISTIO_KUBE_APP_PROBERS"),
         scrape=_json(environment, "ISTIO_PROMETHEUS_ANNOTATIONS"),
+        flush_interval=_duration(proxy.file_flush_interval, timedelta(seconds=1)),
+        bootstrap_override=Path(override) if (override := environment.get("ISTIO_BOOTSTRAP_OVERRIDE")) else None,
         dns=environment.get("ISTIO_META_DNS_CAPTURE", "").lower() == "true",
         ignored=ignored,
         role=role,
     )
+
+
+def _proxy(environment: Mapping[str, str]) -> ProxySettings:
+    settings, problems = read_settings(_json(environment, "PROXY_CONFIG"), Report(At(field="PROXY_CONFIG")))
+    if settings is None:
+        raise SettingsError(f"PROXY_CONFIG: {problems[0].at.field} {problems[0].message} {problems[0].hint}")
+    return settings
 
 
 def _flags(argv: Sequence[str]) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -181,10 +202,4 @@ def _downward(path: Path) -> dict[str, str]:
 
 
 def _duration(text: str | None, otherwise: timedelta) -> timedelta:
-    if not text:
-        return otherwise
-    number = text.rstrip("mhs")
-    try:
-        return timedelta(seconds=float(number) * _UNITS[text[len(number) :]])
-    except (ValueError, KeyError) as error:
-        raise SettingsError(f"PROXY_CONFIG: {text!r} is not a duration (5s, 1m)") from error
+    return parse_duration(text) if text else otherwise

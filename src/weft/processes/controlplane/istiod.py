@@ -6,8 +6,9 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
@@ -157,9 +158,13 @@ def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
     )
 
 
+def _proxy_settings(snapshot: Snapshot, namespace: str, labels: Mapping[str, str]) -> Sequence[Mapping[str, Any]]:
+    return (snapshot.mesh.default_config, *snapshot.directory.proxy_configs.layers(namespace, labels))
+
+
 def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
     return {
-        "inject": lambda review: webhook.review(review, inject),
+        "inject": lambda review: webhook.review(review, inject, partial(_proxy_settings, store.snapshot())),
         "validate": lambda review: validation.review(review, store.snapshot()),
     }
 

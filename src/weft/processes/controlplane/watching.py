@@ -18,6 +18,13 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.ENDPOINTSLICES,
     kinds.PODS,
     kinds.NAMESPACES,
+    kinds.VIRTUALSERVICES,
+    kinds.DESTINATIONRULES,
+    kinds.PROXYCONFIGS,
+    kinds.SERVICEENTRIES,
+    kinds.WORKLOADENTRIES,
+    kinds.WORKLOADGROUPS,
+    kinds.ENVOYFILTERS,
     *(kinds.ISTIO[name] for name in RESOURCES),
 )
 

@@ -1,0 +1,30 @@
+"""What the proxies that obey a Sidecar get to see."""
+
+from dataclasses import replace
+
+from weft.model.clients import Client
+from weft.model.resolution import Directory
+from weft.model.sidecars import Capture, SidecarRule
+from weft.model.view import EgressView, ScopeView, ServiceView
+from weft.model.view_memo import ViewMemo
+
+Services = tuple[ServiceView, ...]
+
+
+def scoped(rule: SidecarRule, client: Client, directory: Directory, memo: ViewMemo) -> tuple[Services, ScopeView]:
+    """The services on listeners of their own ports, and all else of the outbound side."""
+    services: Services = ()
+    listeners: list[EgressView] = []
+    reached: dict[str, ServiceView] = {}
+    address, capture = "", Capture.LED
+    for each in rule.egress:
+        seen_by = replace(client, imports=each.imports(client.namespace))
+        seen = memo.services(directory, seen_by)
+        reached |= {view.service.hostname: view for view in memo.reached(directory, seen_by)}
+        if each.listening is None:
+            services, address, capture = seen, each.address, each.capture
+        else:
+            listeners.append(EgressView(each.listening, seen))
+    known = {view.service.hostname for view in services}
+    more = tuple(view for name, view in sorted(reached.items()) if name not in known)
+    return services, ScopeView(tuple(listeners), more, rule.unlisted, address, capture, rule.full_name)
