@@ -8,6 +8,7 @@ meanwhile (their requests were sent again, as any client does), and what the fir
 import asyncio
 import collections
 import json
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ class Target:
 def parse(text: str) -> Target:
     place, _, name = text.partition("/")
     host, _, port = place.partition(":")
-    return Target(host, int(port), name)
+    # names are looked up once: this is about what becomes of requests, not about DNS
+    return Target(socket.gethostbyname(host), int(port), name)
 
 
 async def exchange(
@@ -103,14 +105,16 @@ async def main(rate: float, seconds: float, targets: list[Target]) -> None:
             # the target changes with every request, the kind of connection with every round
             target, keep = targets[number % len(targets)], number // len(targets) % 2 == 0
             tasks.create_task(one(target, began, failures, keep=keep))
-    seen = {f"{each.host}/{each.name}": dict(each.seen) for each in targets}
+    seen = {each.name: dict(each.seen) for each in targets}
     print(json.dumps({"seen": seen, "stale": sum(each.stale for each in targets), "failures": _thinned(failures)}))
 
 
 def _thinned(failures: list[str]) -> list[str]:
     """The first and the last of them."""
     half = MOST_TOLD // 2
-    return failures if len(failures) <= MOST_TOLD else [*failures[:half], f"… {len(failures)} …", *failures[-half:]]
+    return (
+        failures if len(failures) <= MOST_TOLD else [*failures[:half], f"… {len(failures)} …", *failures[-half:]]
+    )
 
 
 asyncio.run(main(float(sys.argv[1]), float(sys.argv[2]), [parse(each) for each in sys.argv[3:]]))
