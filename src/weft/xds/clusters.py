@@ -1,6 +1,7 @@
 """Where requests can go: clusters of services (CDS)."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2
