@@ -10,6 +10,7 @@ from weft.model.router_view import Edge
 from weft.model.scopes import scoped
 from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
+from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
 
 
@@ -24,7 +25,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     patches = snapshot.directory.envoy_filters.patches(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
-        edge = Edge(client, gateways, port_targets(snapshot, proxy))
+        edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
         router = snapshot.memo.routers(edge, snapshot.directory, services)
         return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
