@@ -80,8 +80,10 @@ class EdgeCase:
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
-    text = path.read_text().replace("CERTS/", f"{folder}/")
-    body = yaml.safe_load(text)
+    return read_edge(yaml.safe_load(path.read_text().replace("CERTS/", f"{folder}/")))
+
+
+def read_edge(body: dict[str, Any]) -> EdgeCase:
     case = engine.read(body)
     targets = dict(port_targets(case.snapshot, case.view.proxy))
     requests = tuple(_request(each, targets, case.view.proxy.namespace) for each in body.get("requests", ()))
