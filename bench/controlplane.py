@@ -23,8 +23,8 @@ from tests.model.objects import endpoint, endpoint_slice, pod, port, service, vi
 from weft.adapters.grpc_server import Server
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
+from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.discovery import Discovery
-from weft.processes.controlplane.istiod import configure
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds.generate import Generator
 
@@ -119,7 +119,10 @@ def one_service(number: int) -> list[Json]:
 def sidecar(space: str) -> Json:
     """The scope of a namespace: ten services of its own."""
     number = int(space.partition("-")[2])
-    hosts = [f"./svc-{number + NAMESPACES * each}.{space}.svc.cluster.local" for each in range(DEPENDENCIES)]
+    first = [number + NAMESPACES * each for each in range(DEPENDENCIES)]
+    # and those that are to come
+    later = [SERVICES + NAMESPACES * each for each in range(CHANGES)] if number == 0 else []
+    hosts = [f"./svc-{each}.{space}.svc.cluster.local" for each in (*first, *later)]
     return {
         "apiVersion": "networking.istio.io/v1",
         "kind": "Sidecar",
@@ -143,7 +146,7 @@ class Bench:
     """A control plane without watches: changes are given to its store."""
 
     def __init__(self, *, scoped: bool) -> None:
-        self.store, self.generator, self.recorder = Store(), Generator(), Recorder()
+        self.store, self.recorder = Store(), Recorder()
         self.pushed = asyncio.Event()
         for each in objects():
             self.store.apply(each["kind"], each)
@@ -151,7 +154,7 @@ class Bench:
             self.store.apply("Sidecar", sidecar(f"ns-{number}"))
         self.discovery: Discovery[Snapshot] = Discovery(
             source=self.store.snapshot,
-            configure=lambda snapshot, client: configure(self.generator, snapshot, client),
+            configure=Configurer(Generator()),
             identify=_nobody,
             metrics=self.recorder,
             monotonic=time.monotonic,

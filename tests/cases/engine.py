@@ -9,7 +9,8 @@ A case is a file with
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
   Where they matter: `becomes`, the `path`, `host` and `headers` (null for one that is gone) that the destination
   sees; `answer`, the `location`, `body` and `headers` that the client gets; `mirrors`, the share of the requests
-  that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it;
+  that is copied, in percent by destination; `route`, a part of what the route must be, as Envoy's JSON has it.
+  A host that nobody knows is `passed` or `closed`; `by` is an ADDRESS:PORT that is dialled in place of the host's;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
 - `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
@@ -32,7 +33,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from tests.cases.whereabouts import dialled, service_of
+from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
@@ -70,6 +72,7 @@ class Request:
     mirrors: tuple[tuple[str, float], ...] = ()
     route: dict[str, Any] = field(default_factory=dict)
     simulator: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def request(body: dict[str, Any], namespace: str) -> Request:
         mirrors=_placed(body.get("mirrors", {}), host, port, namespace),
         route=body.get("route", {}),
         simulator=body.get("simulator", ""),
+        by=body.get("by", ""),
     )
 
 
@@ -158,7 +162,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit():
+    if written.isdigit() or written in {PASSED, CLOSED}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")
@@ -180,6 +184,9 @@ def fqdn(host: str, namespace: str) -> str:
 
 def shares(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
     """Where the request goes by the model alone: percent by destination or status."""
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
+    if to.routes is None:
+        return ((unlisted(to.port, seen), 100.0),)
     route = _route(request, seen)
     return (("404", 100.0),) if route is None else route_shares(route, lambda each: _key(each, seen))
 
@@ -209,10 +216,8 @@ def mirrors(request: Request, seen: View) -> tuple[tuple[str, float], ...]:
 
 
 def _route(request: Request, seen: View) -> HttpRoute | None:
-    service = service_of(fqdn(request.address, seen.proxy.namespace), seen)
-    assert service is not None, request
-    port = next(each for each in service.ports if each.number == request.port)
-    return next((each for each in port.routes.routes if takes(each, request)), None)
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
+    return next((each for each in (to.routes.routes if to.routes else ()) if takes(each, request)), None)
 
 
 def rounded(found: dict[str, float]) -> tuple[tuple[str, float], ...]:
@@ -234,19 +239,13 @@ def route(request: Request, seen: View) -> dict[str, Any]:
     return json_format.MessageToDict(taken)
 
 
-def address(request: Request, seen: View) -> str:
-    """The address that the client of a request dials."""
-    service = service_of(fqdn(request.address, seen.proxy.namespace), seen)
-    assert service is not None, request
-    return dialled(service.service, captured=("DNS_CAPTURE", "true") in seen.proxy.metadata)
-
-
 def asked(request: Request, seen: View) -> simulate.Request:
     """The request as the simulator takes it."""
+    to = dialled(fqdn(request.address, seen.proxy.namespace), request.port, request.by, seen)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.Request(
-        address=address(request, seen),
-        port=request.port,
+        address=to.address,
+        port=to.port,
         # clients leave out the port only if it is the scheme's own
         host=dict(request.headers).get(
             "host", request.address if request.port == 80 else f"{request.address}:{request.port}"
@@ -264,7 +263,7 @@ def outcome_shares(outcome: simulate.Outcome) -> tuple[tuple[str, float], ...]:
     aborted = outcome.abort.percent if outcome.abort else 0.0
     found: dict[str, float] = {str(outcome.abort.status or 200): aborted} if outcome.abort else {}
     for each in outcome.shares:
-        key = cluster_key(each.cluster)
+        key = dialled_key(each.cluster, refused="503" if outcome.table else CLOSED)
         found[key] = found.get(key, 0.0) + (100.0 - aborted) * each.percent / 100.0
     return rounded(found)
 
@@ -298,7 +297,8 @@ def cluster_key(name: str) -> str:
 def _key(each: Destination | Unresolved, seen: View) -> str:
     if isinstance(each, Unresolved):
         return "503"
-    service = next(other for other in seen.services if other.service.hostname == each.hostname)
+    listed = (*seen.services, *seen.scope.reached, *(one for other in seen.scope.egress for one in other.services))
+    service = next(other for other in listed if other.service.hostname == each.hostname)
     assert not each.subset or each.subset in {subset.name for subset in service.traffic.subsets}
     return f"{each.hostname}|{each.port}|{each.subset}"
 

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.cases.engine import Case, Request, address, fqdn
+from tests.cases.dialled import CLOSED, PASSED, UNKNOWN, dialled
+from tests.cases.engine import Case, Request, fqdn
 from tests.cases.whereabouts import Whereabouts, resolver
 from tests.support import envoy
 from tests.support.identities import Authority
@@ -28,9 +29,10 @@ from weft.xds.proto import endpoint_pb2
 from weft.xds.resource import ENDPOINT, Resources
 
 PORT = 9000
-CAPTURE = """*nat
+CAPTURE = f"""*nat
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
 -A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :9000
+-A OUTPUT -p tcp -d {UNKNOWN} -m owner --uid-owner 1337 -j DNAT --to-destination {UNKNOWN}:{PORT}
 COMMIT
 """
 
@@ -62,9 +64,9 @@ class Place:
     identity: envoy.Identity
     seen: list[Seen] = field(default_factory=list)
 
-    def ask(self, request: Request, address: str, host: str) -> Answer:
-        """Send a request to an address, as an application would."""
-        return netns.inside(self.namespace, lambda: _ask(request, address, host))
+    def ask(self, request: Request, address: str, host: str, port: int = 0) -> Answer:
+        """Send a request to an address, as an application would; `port` is another than the request's."""
+        return netns.inside(self.namespace, lambda: _ask(request, address, host, port or request.port))
 
 
 class _Server(BaseHTTPRequestHandler):
@@ -146,18 +148,24 @@ class Sidecar:
     def ask(self, request: Request) -> Answer:
         """Send one request of the case."""
         self.asked = request
+        view = self.case.view
+        to = dialled(fqdn(request.address, view.proxy.namespace), request.port, request.by, view)
         self.here.seen.clear()
-        return self.here.ask(request, address(request, self.case.view), request.address)
+        return self.here.ask(request, to.address, request.address, to.port)
 
     def destination(self, answer: Answer) -> str:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
-        return str(answer.status) if answer.seen is None else self.cluster(answer.seen)
+        if answer.seen is None:
+            return str(answer.status) if answer.status else CLOSED
+        return PASSED if answer.seen.server == UNKNOWN else self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
         assert self.asked is not None
-        host = fqdn(self.asked.address, self.case.view.proxy.namespace)
-        name = self.whereabouts.cluster(seen.server, address(self.asked, self.case.view), self.asked.port, host)
+        asked, view = self.asked, self.case.view
+        host = fqdn(asked.address, view.proxy.namespace)
+        to = dialled(host, asked.port, asked.by, view)
+        name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"
 
@@ -213,8 +221,8 @@ def led(resources: Resources, addresses: dict[str, str]) -> Resources:
     return {**resources, ENDPOINT: endpoints}
 
 
-def _ask(request: Request, address: str, host: str) -> Answer:
-    connection = HTTPConnection(address, request.port, timeout=15)
+def _ask(request: Request, address: str, host: str, port: int) -> Answer:
+    connection = HTTPConnection(address, port, timeout=15)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     try:
         connection.putrequest(
@@ -235,5 +243,7 @@ def _ask(request: Request, address: str, host: str) -> Answer:
             found.setdefault(name.lower(), []).append(value)
         seen = Seen(**json.loads(found["x-seen"][0])) if "x-seen" in found else None
         return Answer(response.status, found, body, seen)
+    except (ConnectionError, RemoteDisconnected):
+        return Answer(0, {}, b"", None)
     finally:
         connection.close()

@@ -7,7 +7,7 @@ are told an address of their own; those that ask the DNS find one for each name.
 import socket
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ import dnslib
 from weft.adapters import netns
 from weft.base.names import host_matches
 from weft.model.services import Service
-from weft.model.view import ServiceView, View
+from weft.model.view import ServiceView
 from weft.xds.proto import cluster_pb2
 from weft.xds.resource import CLUSTER, Resources
 
@@ -27,9 +27,9 @@ OUTSIDE = "10.9.9.9"
 """What the DNS says of a host that has no address in the mesh."""
 
 
-def service_of(host: str, seen: View) -> ServiceView | None:
+def service_of(host: str, services: Iterable[ServiceView]) -> ServiceView | None:
     """The service that a client means by a host: of this name, or the closest wildcard."""
-    fitting = [each for each in seen.services if host_matches(each.service.hostname, host)]
+    fitting = [each for each in services if host_matches(each.service.hostname, host)]
     exact = (each for each in fitting if each.service.hostname == host)
     return next(iter((*exact, *sorted(fitting, key=lambda each: -len(each.service.hostname)))), None)
 

@@ -1,5 +1,7 @@
 """Names of services for DNS: which there are, and how clients may write them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ SEARCH = ("shop.svc.cluster.local", "svc.cluster.local", "cluster.local")
 
 def names_of(snapshot: Snapshot) -> list[Named]:
     services = view(snapshot, Proxy("p", "shop", "10.244.0.6")).services
-    return [each for service in services for each in named(service, DOMAIN)]
+    return [each for service in services for each in named(service)]
 
 
 def test_a_service_is_known_by_its_cluster_address() -> None:
@@ -49,9 +51,18 @@ def test_what_has_no_address_is_left_to_other_resolvers() -> None:
 
 
 def test_a_host_outside_has_the_addresses_of_its_entry_and_no_ranges() -> None:
-    entry = Service("api.example.com", "api", "shop", ("fd00::1", "240.240.0.1", "10.0.0.0/8"), ())
-    [found] = named(ServiceView(entry, HostTraffic(), ()), DOMAIN)
-    assert found == Named("api.example.com", ("240.240.0.1", "fd00::1"), EXTERNAL)
+    addresses = ("fd00::1", "192.0.2.7", "10.0.0.0/8")
+    entry = Service("api.example.com", "api.example.com", "shop", addresses, (), kubernetes=False)
+    [found] = named(ServiceView(entry, HostTraffic(), ()))
+    assert found == Named("api.example.com", ("192.0.2.7", "fd00::1"), EXTERNAL)
+
+
+def test_a_host_without_addresses_has_the_one_that_was_allocated_to_it() -> None:
+    entry = Service("api.example.com", "api.example.com", "shop", (), (), kubernetes=False)
+    given = replace(entry, allocated=("240.240.0.1", "2001:2::1"))
+    [found] = named(ServiceView(given, HostTraffic(), ()))
+    assert found == Named("api.example.com", ("240.240.0.1",), EXTERNAL)
+    assert named(ServiceView(entry, HostTraffic(), ())) == ()
 
 
 @pytest.mark.parametrize(

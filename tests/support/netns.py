@@ -56,9 +56,10 @@ class Pod:
         self.run("iptables-restore", stdin=SIDECAR_RULES)
 
     @contextlib.contextmanager
-    def serving(self, script: Path, *arguments: str) -> Iterator[None]:
+    def serving(self, script: Path, *arguments: str, wrapper: tuple[str, ...] = ()) -> Iterator[None]:
         """Run a Python script of the tests in the pod; it prints a line once it listens."""
-        command = ["nsenter", f"--net=/run/netns/{self.namespace}", sys.executable, str(script), *arguments]
+        inside = ["nsenter", f"--net=/run/netns/{self.namespace}", *wrapper]
+        command = [*inside, sys.executable, str(script), *arguments]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
         try:

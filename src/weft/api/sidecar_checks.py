@@ -159,7 +159,7 @@ def _endpoint(written: str, field: str, report: Report) -> Iterator[Problem]:
     if not written or written.startswith(f"{UNIX}/"):
         return
     hint = "Write 127.0.0.1:PORT, 0.0.0.0:PORT for the pod's own address, or unix:///PATH."
-    host, _, port = written.rpartition(":")
+    host, _, port = written.rpartition(":") if ":" in written else (written, "", "")
     if not (port.isdecimal() and 1 <= int(port) <= 65535):
         yield report.error(field, f'"{written}" has no port.', hint)
     if host not in {"127.0.0.1", "0.0.0.0", "[::1]", "[::]"}:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Final
 
+from weft.model.services import Service
 from weft.model.view import ServiceView
 
 KUBERNETES: Final = "Kubernetes"
@@ -34,16 +35,14 @@ class Located:
     ipv6: tuple[str, ...]
 
 
-def named(view: ServiceView, domain: str) -> tuple[Named, ...]:
+def named(view: ServiceView) -> tuple[Named, ...]:
     """The names of one service: its own and, where it is headless, those of its pods; none without addresses."""
     service = view.service
-    if service.hostname != f"{service.name}.{service.namespace}.svc.{domain}":
-        addresses = _addresses(service.addresses)
-        return (Named(service.hostname, addresses),) if addresses else ()
     if not service.headless:
-        addresses = _addresses(service.addresses)
-        found = Named(service.hostname, addresses, KUBERNETES, service.name, service.namespace)
-        return (found,) if addresses else ()
+        # what a proxy captures is IPv4: an address of the other kind would lead past it
+        allocated = (each for each in service.allocated if ":" not in each)
+        addresses = _addresses(service.addresses or allocated)
+        return (_named(service, addresses),) if addresses else ()
     every: set[str] = set()
     pods: dict[str, set[str]] = {}
     for port in view.ports:
@@ -54,7 +53,7 @@ def named(view: ServiceView, domain: str) -> tuple[Named, ...]:
                     pods.setdefault(endpoint.hostname, set()).add(endpoint.address)
     if not every:
         return ()
-    own = Named(service.hostname, _addresses(every), KUBERNETES, service.name, service.namespace)
+    own = _named(service, _addresses(every))
     below = (
         Named(
             hostname=f"{pod}.{service.hostname}",
@@ -66,6 +65,12 @@ def named(view: ServiceView, domain: str) -> tuple[Named, ...]:
         for pod, addresses in sorted(pods.items())
     )
     return (own, *below)
+
+
+def _named(service: Service, addresses: tuple[str, ...]) -> Named:
+    if not service.kubernetes:
+        return Named(service.hostname, addresses)
+    return Named(service.hostname, addresses, KUBERNETES, service.name, service.namespace)
 
 
 def _addresses(written: Iterable[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from weft.base.problem import Problem
-from weft.model import analysis
+from weft.model import analysis, sidecar_analysis
 from weft.model.kubernetes import Workload
 from weft.model.mesh_config import MeshConfig
 from weft.model.registry import Key
@@ -31,6 +31,6 @@ class Snapshot:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that users can mend, in stable order. Worked out anew at each call."""
-        return analysis.ordered(
-            (*self.reported, *analysis.problems(self.directory, tuple(self.workloads.values())))
-        )
+        pods = tuple(self.workloads.values())
+        between = (*analysis.problems(self.directory, pods), *sidecar_analysis.problems(self.directory, pods))
+        return analysis.ordered((*self.reported, *between))

@@ -13,6 +13,7 @@ from weft.api.destination_rule import DestinationRule
 from weft.api.gateway import Gateway
 from weft.api.resources import RESOURCES
 from weft.api.shape import Resource
+from weft.api.sidecar import Sidecar
 from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
 from weft.model import analysis
@@ -20,6 +21,8 @@ from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.gateway_analysis import Surroundings, gateway_problems
 from weft.model.gateways import Gateways, gateway
 from weft.model.routing_rule import routing_rule
+from weft.model.sidecar_analysis import sidecar_problems
+from weft.model.sidecars import Sidecars, sidecar_rule
 from weft.model.snapshot import Snapshot
 from weft.model.virtual_services import VirtualServices
 
@@ -83,6 +86,12 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
                 Gateways((*known, made)), tuple(snapshot.workloads.values()), directory.services.values()
             )
             return tuple(gateway_problems(made, around))
+        case Sidecar():
+            scope = sidecar_rule(source, domain)
+            rest_of = (each for each in directory.sidecars.rules if each.full_name != scope.full_name)
+            sidecars = Sidecars((*rest_of, scope), snapshot.mesh.root_namespace)
+            pods = tuple(snapshot.workloads.values())
+            return tuple(sidecar_problems(scope, replace(directory, sidecars=sidecars), pods))
         case _:
             return ()
 

@@ -32,8 +32,16 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     scope = WHOLE_MESH
     if sidecar is not None:
         services, scope = scoped(sidecar, client, snapshot.directory, snapshot.memo)
-    known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope)
+    return View(
+        with_inbound(snapshot, proxy), services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope
+    )
+
+
+def with_inbound(snapshot: Snapshot, proxy: Proxy) -> Proxy:
+    """The sidecar with the ports that services lead to; those that it has already are kept."""
+    if proxy.inbound or proxy.kind is ProxyKind.ROUTER:
+        return proxy
+    return replace(proxy, inbound=inbound_ports(snapshot, proxy))
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:

@@ -25,7 +25,7 @@ from weft.xds.service_listeners import (
     SharedPart,
     service_listeners,
     shared_listener,
-    shared_part,
+    shared_parts,
     shares_requests,
 )
 from weft.xds.streams import Stream
@@ -177,7 +177,7 @@ class Generator:
         base = ground(scope, mesh)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: _Tables = {}
-        shared: dict[int, list[SharedPart]] = {}
+        shared: dict[tuple[str, int], list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
         for resource in (*self._fixed, self._virtual_outbound(unclaimed, unclaimed)):
             resources[resource.type_url][resource.name] = resource
@@ -192,9 +192,10 @@ class Generator:
                 if routed.table not in taken:
                     tables.setdefault(routed.table, []).append(routed)
             for one in part.shared:
-                shared.setdefault(one.port, []).append(one)
-        for port, parts in shared.items():
-            config = shared_listener(port, parts, base)
+                place = (base.address or one.address, one.port)
+                shared.setdefault(place, []).append(one)
+        for (address, port), parts in shared.items():
+            config = shared_listener(address, port, parts, base)
             listener = self._listeners((config.address, port), config)
             resources[LISTENER].setdefault(listener.name, listener)
         for view in scope.reached:
@@ -281,8 +282,7 @@ class Generator:
                     resources.append(self._assignments(name, assignment))
             configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
-            if (part := shared_part(view, port, port_view)) is not None:
-                parts.append(part)
+            parts.extend(shared_parts(view, port, port_view))
             if port.protocol is Protocol.AUTO or port.protocol.is_http:
                 shared = shares_requests(view.service, port)
                 table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"

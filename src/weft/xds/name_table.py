@@ -1,7 +1,6 @@
 """Names for the DNS server of a proxy's agent (NDS): one resource a service, so that a change sends no more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -20,32 +19,23 @@ class NameTableError(ValueError):
     """The bytes are no NameTable."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    service: ServiceView
-    domain: str
-
-
 class NameTables:
     """Builds the resources of this type, and remembers them."""
 
     def __init__(self) -> None:
-        self._resources: Memo[_Names, Resource | None] = Memo(_resource, depth=8)
-        self._tables: Memo[tuple[tuple[ServiceView, ...], str], Mapping[str, Resource]] = Memo(
-            self._table, depth=64
-        )
+        self._resources: Memo[ServiceView, Resource | None] = Memo(_resource, depth=8)
+        self._tables: Memo[tuple[ServiceView, ...], Mapping[str, Resource]] = Memo(self._table, depth=64)
         self._together: Memo[tuple[Resources, Mapping[str, Resource]], Resources] = Memo(_together, capacity=4096)
 
     def beside(self, resources: Resources, view: View) -> Resources:
         """The resources of a proxy, with names where it answers queries; who sees the same shares them."""
         if ("DNS_CAPTURE", "true") not in view.proxy.metadata:
             return resources
-        table = self._tables("", (view.services, view.domain))
+        table = self._tables("", view.services)
         return self._together((view.proxy.namespace, view.proxy.inbound), (resources, table))
 
-    def _table(self, value: tuple[tuple[ServiceView, ...], str]) -> Mapping[str, Resource]:
-        services, domain = value
-        found = (self._resources(view.service.hostname, _Names(view, domain)) for view in services)
+    def _table(self, services: tuple[ServiceView, ...]) -> Mapping[str, Resource]:
+        found = (self._resources(view.service.hostname, view) for view in services)
         return {each.name: each for each in found if each is not None}
 
 
@@ -78,11 +68,9 @@ def _together(value: tuple[Resources, Mapping[str, Resource]]) -> Resources:
     return {**resources, NAME_TABLE: table}
 
 
-def _resource(value: _Names) -> Resource | None:
-    infos = named(value.service, value.domain)
-    if not infos:
-        return None
-    return encode.from_bytes(NAME_TABLE, value.service.service.hostname, encoded(infos))
+def _resource(view: ServiceView) -> Resource | None:
+    infos = named(view)
+    return encode.from_bytes(NAME_TABLE, view.service.hostname, encoded(infos)) if infos else None
 
 
 def _class() -> Any:

@@ -1,0 +1,62 @@
+"""Where a request of a case is sent, and what becomes of it where nobody knows its host."""
+
+from dataclasses import dataclass
+
+from tests.cases import whereabouts
+from tests.cases.whereabouts import service_of
+
+from weft.model.routing import HostRoutes
+from weft.model.view import ServiceView, View
+from weft.xds import names
+from weft.xds.unlisted import otherwise
+
+UNKNOWN = "10.99.99.99"
+"""The address of every host that the registry does not know."""
+PASSED, CLOSED = "passed", "closed"
+"""Reached as dialled; a connection that ends without an answer."""
+
+
+@dataclass(frozen=True)
+class Dialled:
+    """The address and port that the client connects to, and the routes of the port if its host is known there."""
+
+    address: str
+    port: int
+    routes: HostRoutes | None
+
+
+def dialled(host: str, port: int, by: str, seen: View) -> Dialled:
+    """`by` is an `ADDRESS:PORT` that is dialled in place of the host's own."""
+    address, _, number = by.rpartition(":")
+    at = int(number or port)
+    listeners = [each for each in seen.scope.egress if each.listening.port == at]
+    services = listeners[0].services if listeners else seen.services
+    found = service_of(host, services)
+    captured = ("DNS_CAPTURE", "true") in seen.proxy.metadata
+    own = whereabouts.dialled(found.service, captured=captured) if found else UNKNOWN
+    return Dialled(address or own, at, _routes(found, port))
+
+
+def _routes(found: ServiceView | None, port: int) -> HostRoutes | None:
+    return next((each.routes for each in found.ports if each.number == port), None) if found else None
+
+
+def unlisted(at: int, seen: View) -> str:
+    """Where a request goes whose host is not known on the port that was dialled."""
+    to = otherwise(seen.scope.unlisted, seen.mesh)
+    tables = any(
+        port.number == at and port.protocol.is_http for each in seen.services for port in each.service.ports
+    ) or any(each.listening.port == at and each.listening.protocol.is_http for each in seen.scope.egress)
+    return key(to.requests, refused="502") if tables else key(to.connections, refused=CLOSED)
+
+
+def key(cluster: str, *, refused: str = "503") -> str:
+    """A cluster as cases write it."""
+    match cluster:
+        case names.PASSTHROUGH:
+            return PASSED
+        case names.BLACK_HOLE:
+            return refused
+        case _:
+            _, port, subset, hostname = cluster.split("|")
+            return f"{hostname}|{port}|{subset}"

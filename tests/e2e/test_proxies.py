@@ -1,0 +1,135 @@
+"""Pods with settings of their own: names through the proxy, and an Envoy as they asked for."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.e2e.manifests import deployment, service
+from tests.support.cluster import Cluster, eventually
+
+NAMESPACE = "proxies"
+SETTINGS = """
+drainDuration: 7s
+terminationDrainDuration: 2s
+statusPort: 15520
+proxyAdminPort: 15600
+holdApplicationUntilProxyStarts: true
+runtimeValues: {weft.test: "42"}
+proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true", ISTIO_META_DNS_AUTO_ALLOCATE: "true"}
+"""
+FOR_CLIENTS = """
+apiVersion: networking.istio.io/v1beta1
+kind: ProxyConfig
+metadata: {name: clients}
+spec:
+  selector: {matchLabels: {app: client}}
+  concurrency: 1
+  environmentVariables: {ISTIO_META_NOTE: from-a-proxyconfig}
+"""
+BOOKS = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: books}
+spec:
+  hosts: [books.example.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  workloadSelector: {labels: {app: web}}
+"""
+
+
+@pytest.fixture(scope="module")
+def proxies(cluster: Cluster) -> Cluster:
+    """A client with settings, a web server, and a host that only the mesh knows."""
+    cluster.injected(NAMESPACE)
+    cluster.apply(NAMESPACE, FOR_CLIENTS, BOOKS, deployment("web", "web", "nginx:1.25.3"), service("web", "web"))
+
+    def known() -> bool:
+        # istiod reads a ProxyConfig on its own time, and pods get what it knows when they start
+        problems = cluster.kubectl("get", "proxyconfig", "-n", NAMESPACE, "clients", "-o", "name")
+        return bool(problems)
+
+    eventually(known)
+    client = json.loads(deployment("client", "client", "centos:7.9.2009", command=["tail", "-f", "/dev/null"]))
+    client["spec"]["template"]["metadata"]["annotations"] = {"proxy.istio.io/config": SETTINGS}
+    cluster.apply(NAMESPACE, json.dumps(client))
+    cluster.roll_out(NAMESPACE, "web", "client")
+    return cluster
+
+
+def asked(cluster: Cluster, name: str) -> list[str]:
+    """The addresses that the client's own resolver finds; nothing where it finds none."""
+    script = f"getent ahostsv4 {name} | awk '{{print $1}}' | sort -u"
+    return cluster.shell(NAMESPACE, "client", script).split()
+
+
+def test_a_host_that_only_the_mesh_knows_is_found_and_reached(proxies: Cluster) -> None:
+    [address] = eventually(lambda: asked(proxies, "books.example.test"))
+    assert address.startswith("240.240.")
+    page = proxies.shell(NAMESPACE, "client", "curl -s -m 10 http://books.example.test/")
+    assert "nginx answers" in page
+    headers = proxies.shell(NAMESPACE, "client", "curl -sI -m 10 http://books.example.test/")
+    assert "server: envoy" in headers.lower()
+
+
+def test_names_of_the_cluster_are_found_as_before(proxies: Cluster) -> None:
+    [web] = proxies.objects("services", NAMESPACE, "")
+    for name in ("web", f"web.{NAMESPACE}", f"web.{NAMESPACE}.svc.cluster.local"):
+        assert asked(proxies, name) == [web["spec"]["clusterIP"]]
+    # the mesh's table has no names of pods: cluster DNS is asked
+    [pod] = proxies.objects("pods", NAMESPACE, "app=web")
+    address = pod["status"]["podIP"]
+    assert asked(proxies, f"{address.replace('.', '-')}.{NAMESPACE}.pod.cluster.local") == [address]
+    assert asked(proxies, "nobody.example.test") == []
+
+
+def admin(cluster: Cluster, path: str) -> Any:
+    command = ["exec", "-n", NAMESPACE, "deploy/client", "-c", "istio-proxy", "--"]
+    return json.loads(cluster.kubectl(*command, "curl", "-s", f"127.0.0.1:15600{path}"))
+
+
+def test_envoy_is_as_the_annotation_and_the_proxyconfig_say(proxies: Cluster) -> None:
+    info = admin(proxies, "/server_info")
+    options = info["command_line_options"]
+    assert (options["concurrency"], options["drain_time"]) == (1, "7s")
+    assert info["node"]["metadata"]["NOTE"] == "from-a-proxyconfig"
+    assert admin(proxies, "/runtime")["entries"]["weft.test"]["final_value"] == "42"
+    assert proxies.shell(
+        NAMESPACE, "client", "curl -s -o /dev/null -w '%{http_code}' 127.0.0.1:15520/healthz/ready"
+    ) == ("200")
+
+
+def test_the_application_started_once_its_proxy_served(proxies: Cluster) -> None:
+    [pod] = proxies.objects("pods", NAMESPACE, "app=client")
+    assert [one["name"] for one in pod["spec"]["containers"]] == ["istio-proxy", "client"]
+    started = {one["name"]: one["state"]["running"]["startedAt"] for one in pod["status"]["containerStatuses"]}
+    assert started["istio-proxy"] <= started["client"]
+
+
+def test_a_setting_that_cannot_be_is_refused_where_it_is_written(proxies: Cluster) -> None:
+    wrong = FOR_CLIENTS.replace("concurrency: 1", "concurrency: -1").replace("name: clients", "name: wrong")
+    done = proxies.try_kubectl("apply", "-n", NAMESPACE, "-f", "-", text=wrong)
+    assert done.returncode != 0
+    assert "spec.concurrency" in done.stderr
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "wrong", "annotations": {"proxy.istio.io/config": "drainDuration: soon"}},
+        "spec": {"containers": [{"name": "app", "image": "centos:7.9.2009"}]},
+    }
+    done = proxies.try_kubectl("apply", "-n", NAMESPACE, "-f", "-", text=json.dumps(pod))
+    assert done.returncode != 0
+    assert "annotation proxy.istio.io/config: drainDuration: " in done.stderr
+
+
+def test_names_outlive_istiod(proxies: Cluster) -> None:
+    proxies.kubectl("scale", "-n", "istio-system", "deploy/istiod", "--replicas=0")
+    try:
+        proxies.kubectl(
+            "wait", "-n", "istio-system", "pod", "-l", "app=istiod", "--for=delete", "--timeout=60s", seconds=70
+        )
+        assert asked(proxies, "books.example.test")[0].startswith("240.240.")
+    finally:
+        proxies.kubectl("scale", "-n", "istio-system", "deploy/istiod", "--replicas=1")
+        proxies.roll_out("istio-system", "istiod")
