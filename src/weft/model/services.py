@@ -98,13 +98,14 @@ class Endpoint:
 class InboundPort:
     """A port of a proxy's own workload that a service points to.
 
-    `number` is the pod's port; `service_port` and `hostname` name the service it serves.
+    `number` is the pod's port; `service_port`, `name` and `hostname` are those of the service it serves.
     """
 
     number: int
     protocol: Protocol
     hostname: str
     service_port: int
+    name: str = ""
 
 
 class ProxyKind(StrEnum):

@@ -2,18 +2,20 @@
 
 from dataclasses import dataclass
 
+from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
-from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams, unlisted
-from weft.xds.clusters import InboundCluster, OutboundCluster
+from weft.xds import clusters, endpoints, inbound, inbound_clusters, listeners, names, routes, streams, unlisted
+from weft.xds.clusters import OutboundCluster
 from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
 from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.ground import Ground, ground
 from weft.xds.inbound import Inbound
+from weft.xds.inbound_clusters import InboundCluster
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
@@ -122,7 +124,7 @@ class Generator:
         self._listeners: Memo[OutboundListener, Resource] = Memo(self._listener, depth=8)
         self._chains: Memo[tuple[Stream, str], bytes] = Memo(lambda value: listeners.stream_chain(*value), depth=8)
         self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
-        self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
+        self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(inbound_clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
         self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
@@ -132,7 +134,8 @@ class Generator:
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
         self._patched = Patcher()
         self._name_tables = NameTables()
-        self._fixed = clusters.fixed_clusters()
+        self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
+        self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
         self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
         self._edge = EdgeGenerator(self._clusters, self._assignments)
@@ -147,19 +150,24 @@ class Generator:
         outbound = self._outbound(place, (view.services, view.scope, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
-        own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
+        served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
+        own = Inbound(served, view.mesh)
         found = self._proxies((scope, own), (shared, own, view.patches))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
         shared, own, patches = value
         ports = inbound.first_of_each_port(own.ports)
-        found = [InboundCluster(port.number, port.hostname, port.protocol) for port in ports]
-        to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
-        listener = self._virtual_inbound(own, own)
+        pattern = own.mesh.stat_names.inbound
+        to_application = [
+            self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
+            for each in ports
+        ]
+        bound = [self._bound((each.address, each.port.number), (each, own.mesh)) for each in ports if each.bound]
+        entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},
-            LISTENER: {listener.name: listener},
+            LISTENER: {each.name: each for each in entrances},
         }
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
         return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
@@ -179,7 +187,7 @@ class Generator:
         tables: _Tables = {}
         shared: dict[tuple[str, int], list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
-        for resource in (*self._fixed, self._virtual_outbound(unclaimed, unclaimed)):
+        for resource in (*self._fixed("", mesh), self._virtual_outbound(unclaimed, unclaimed)):
             resources[resource.type_url][resource.name] = resource
         for each in scope.egress:
             self._egress(each, base, resources, tables)
