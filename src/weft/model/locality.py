@@ -101,7 +101,7 @@ def parts(text: str) -> tuple[str, str, str]:
     return region, zone, subzone
 
 
-def topology(place: str, node: str, network: str) -> dict[str, str]:
+def place_labels(place: str, node: str, network: str) -> dict[str, str]:
     """What is known of a place, as labels."""
     known = (*zip(LEVELS, parts(place), strict=True), (HOSTNAME, node), (NETWORK, network), (CLUSTER, OWN_CLUSTER))
     return {label: value for label, value in known if value}

@@ -12,7 +12,7 @@ from weft.model.locality import (
     is_within,
     label_of,
     parts,
-    topology,
+    place_labels,
 )
 from weft.model.services import Endpoint, Labels
 from weft.model.traffic import TrafficPolicy
@@ -124,7 +124,7 @@ def _rank(endpoint: Endpoint, placed: Placement, client: Mapping[str, str]) -> i
 def _tier(endpoint: Endpoint, priorities: tuple[str, ...], client: Mapping[str, str]) -> int:
     """How many of the labels, from the last, are not shared: each counts only while all before it are."""
     asked = dict(each.split("=", 1) for each in priorities if "=" in each)
-    labels = dict(endpoint.labels) | topology(endpoint.locality, endpoint.node, endpoint.network)
+    labels = dict(endpoint.labels) | place_labels(endpoint.locality, endpoint.node, endpoint.network)
     for index, each in enumerate(priorities):
         label = label_of(each)
         if asked.get(label, client.get(label, "")) != labels.get(label, ""):

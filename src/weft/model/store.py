@@ -32,6 +32,15 @@ KINDS: Final = (*KUBERNETES, *RESOURCES, MESH)
 _UNSCOPED: Final = frozenset({"IngressClass", "Namespace", "Node", MESH})
 """Kinds that live in no namespace, or whose objects count wherever they live."""
 
+_REGISTERED: Final[Mapping[str, Callable[[Registry, Key, Any], None]]] = {
+    "EndpointSlice": Registry.put_slice,
+    "Pod": Registry.put_pod,
+    "Node": Registry.put_node,
+    "ServiceEntry": Registry.put_service_entry,
+    "WorkloadEntry": Registry.put_workload_entry,
+}
+"""Kinds that only the registry of services needs."""
+
 Object = Mapping[str, Any] | kubernetes.Partial
 """An object as JSON, or already decoded to its partial shape."""
 
@@ -231,16 +240,8 @@ class Store:
                 self._ingresses.put(key, value)
             case "IngressClass":
                 self._ingresses.put_class(key[1], value)
-            case "EndpointSlice":
-                self._registry.put_slice(key, value)
-            case "Pod":
-                self._registry.put_pod(key, value)
-            case "Node":
-                self._registry.put_node(key, value)
-            case "ServiceEntry":
-                self._registry.put_service_entry(key, value)
-            case "WorkloadEntry":
-                self._registry.put_workload_entry(key, value)
+            case _ if kind in _REGISTERED:
+                _REGISTERED[kind](self._registry, key, value)
             case _ if kind in RULE_KINDS:
                 rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
                 self._put_rule(kind, key, rule)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from weft.model.clients import Client, sorted_labels
 from weft.model.inbound import served
 from weft.model.kubernetes import Workload
-from weft.model.locality import NETWORK, topology
+from weft.model.locality import NETWORK, place_labels
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
 from weft.model.scopes import scoped
@@ -82,7 +82,7 @@ def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
 
 def _labels(proxy: Proxy) -> Labels:
     """The labels of its pod, and where it is (Istio adds the same to a workload's labels)."""
-    known = topology(proxy.locality, proxy.node, dict(proxy.labels).get(NETWORK, ""))
+    known = place_labels(proxy.locality, proxy.node, dict(proxy.labels).get(NETWORK, ""))
     return sorted_labels(dict(proxy.labels) | known)
 
 
