@@ -5,11 +5,12 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from weft.model.client_tls import ClientTls, TlsMode
-from weft.xds import tls
-from weft.xds.proto import base_pb2, common_pb2, config_source_pb2, secret_pb2, tls_pb2
+from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
+from weft.xds import names, tls
+from weft.xds.proto import common_pb2, config_source_pb2, secret_pb2, tls_pb2
 
-SYSTEM_ROOTS: Final = "file-root:system"
-"""The secret with the roots of the system that the proxy runs on; the agent finds them."""
+_SYSTEM: Final = "system"
+"""In place of a file: the roots of the system that the proxy runs on; the agent finds them."""
 ALPN_OVERRIDE: Final = "alpn_override"
 """Cluster metadata that keeps the mesh's own offers (`istio-http/1.1`) from servers that do not know them."""
 
@@ -18,12 +19,23 @@ _Validation: Any = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext
 
 @dataclass(frozen=True, slots=True)
 class Origination:
-    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: requests ask by their own host."""
+    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: requests ask by their own host.
+
+    `system_roots`: without roots of one's own, those of the system vouch; otherwise nobody is asked to.
+    """
 
     settings: ClientTls
     asked_for: str
     http: bool
     http2: bool
+    system_roots: bool = True
+    limits: TlsLimits = NO_TLS_LIMITS
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the server's certificate is looked at."""
+        settings = self.settings
+        return settings.verify and bool(settings.roots or settings.credential or self.system_roots)
 
     @property
     def by_request(self) -> bool:
@@ -40,13 +52,13 @@ class Origination:
         settings = self.settings
         own_roots = settings.roots or settings.credential
         named = bool(settings.sni or self.asked_for or self.http)
-        return named and settings.verify and not settings.names and not own_roots
+        return named and self.verifies and not settings.names and not own_roots
 
     @property
     def verified_by_request(self) -> bool:
         """Whether the certificate must be for the host of the request, though roots of one's own vouch for it."""
         settings = self.settings
-        return self.by_request and settings.verify and not settings.names and not self.verified_by_name
+        return self.by_request and self.verifies and not settings.names and not self.verified_by_name
 
 
 def socket(config: Origination) -> Any:
@@ -56,21 +68,21 @@ def socket(config: Origination) -> Any:
         sni=settings.sni or config.asked_for,
         auto_sni_san_validation=config.verified_by_name,
         common_tls_context=tls_pb2.CommonTlsContext(
-            tls_params=tls.parameters(), alpn_protocols=["h2"] if config.http2 else []
+            tls_params=tls.parameters(config.limits), alpn_protocols=["h2"] if config.http2 else []
         ),
     )
     common = context.common_tls_context
     if settings.mode is TlsMode.MUTUAL:
         common.tls_certificate_sds_secret_configs.append(_certificate(settings))
-    if settings.verify:
+    if config.verifies:
         common.combined_validation_context.CopyFrom(_validation(config))
     return tls.socket(context)
 
 
 def _certificate(settings: ClientTls) -> Any:
     if settings.credential:
-        return streamed(f"kubernetes://{settings.credential}")
-    return tls.by_agent(f"file-cert:{settings.certificate}~{settings.key}")
+        return streamed(names.secret(settings.credential))
+    return tls.by_agent(names.file_certificate(settings.certificate, settings.key))
 
 
 def _validation(config: Origination) -> Any:
@@ -78,12 +90,10 @@ def _validation(config: Origination) -> Any:
     context = common_pb2.CertificateValidationContext(
         match_typed_subject_alt_names=[_name(each) for each in settings.names]
     )
-    if settings.revoked:
-        context.crl.CopyFrom(base_pb2.DataSource(filename=settings.revoked))
     if settings.credential:
-        roots = streamed(f"kubernetes://{settings.credential}-cacert")
+        roots = streamed(names.secret(f"{settings.credential}-cacert"))
     else:
-        roots = tls.by_agent(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
+        roots = tls.by_agent(names.file_roots(settings.roots or _SYSTEM, settings.revoked))
     return _Validation(default_validation_context=context, validation_context_sds_secret_config=roots)
 
 

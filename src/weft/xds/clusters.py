@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, struct_pb2
 
 from weft.model.client_tls import TlsMode
 from weft.model.locality import ZoneAwareLb
+from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
 from weft.model.placing import Group
 from weft.model.services import Protocol
 from weft.model.traffic import TrafficPolicy
@@ -35,6 +36,7 @@ class OutboundCluster:
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
     `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `dns_name`: the name behind an alias. `credentials`: this client may ask for the Secret that its policy names.
+    `system_roots` and `tls_limits` are as in Origination.
     `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
@@ -58,6 +60,8 @@ class OutboundCluster:
     all_mutual: bool = False
     dns_name: str = ""
     credentials: bool = False
+    system_roots: bool = True
+    tls_limits: TlsLimits = NO_TLS_LIMITS
     weighted: bool = False
     zones: ZoneAwareLb | None = None
     passed_on: bool = False
@@ -82,7 +86,8 @@ class OutboundCluster:
             return None
         http = self.protocol.is_http or self.protocol is Protocol.AUTO
         one = "" if "*" in self.hostname else self.dns_name or self.hostname
-        return Origination(settings, one, http, protocols.always_http2(self.protocol, self.policy))
+        http2 = protocols.always_http2(self.protocol, self.policy)
+        return Origination(settings, one, http, http2, self.system_roots, self.tls_limits)
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:

@@ -70,6 +70,8 @@ def clusters(
             refresh=mesh.dns_refresh_rate,
             ipv6=client.ipv6,
             dns_name=service.external_name,
+            system_roots=mesh.verify_at_client,
+            tls_limits=mesh.tls,
             credentials=at_edge or traffic.selected,
             weighted=placed is not None and bool(placed.distribute),
             zones=policy.zones or (mesh.zones if policy.locality is None else None),
