@@ -3,7 +3,7 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace and labels;
+- `from`: the client's namespace and labels, and the `settings` of its proxy (`proxy.istio.io/config`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -38,6 +38,7 @@ from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
+from weft.model.proxy_traits import traits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
@@ -116,6 +117,7 @@ def read(body: dict[str, Any]) -> Case:
         labels=tuple(sorted({**client.get("labels", {}), **client.get("gateway", {})}.items())),
         kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
         metadata=tuple(sorted(client.get("metadata", {}).items())),
+        traits=traits(client.get("settings", {}), at_edge="gateway" in client),
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from weft.model.proxy_traits import USUAL, ProxyTraits
+
 Labels = tuple[tuple[str, str], ...]
 """Labels in sorted order, so that equal labels are equal values."""
 
@@ -130,3 +132,4 @@ class Proxy:
     kind: ProxyKind = ProxyKind.SIDECAR
     locality: str = ""
     metadata: Labels = ()
+    traits: ProxyTraits = USUAL

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
+from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
@@ -18,6 +19,7 @@ from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
+from weft.xds.proxy_traits import Fitter
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import clusters as service_clusters
@@ -106,7 +108,7 @@ class _Scope:
 
 _Tables = dict[str, list[_Routed]]
 _Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig]
-_Own = tuple[Resources, Inbound, tuple[Patch, ...]]
+_Own = tuple[Resources, Inbound, tuple[Patch, ...], ProxyTraits]
 
 
 class Generator:
@@ -130,6 +132,7 @@ class Generator:
         self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
+        self._fitted = Fitter()
         self._patched = Patcher()
         self._name_tables = NameTables()
         self._fixed = clusters.fixed_clusters()
@@ -141,18 +144,20 @@ class Generator:
         """All resources of `view`'s proxy."""
         if view.router is not None:
             at_edge = self._edge.resources(view, view.router)
+            at_edge = self._fitted(view.proxy.namespace, at_edge, view.proxy.traits)
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
         outbound = self._outbound(place, (view.services, view.scope, view.mesh))
         shared = self._scopes(scope, (outbound, scope))
+        shared = self._fitted(scope, shared, view.proxy.traits)
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
         own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
-        found = self._proxies((scope, own), (shared, own, view.patches))
+        found = self._proxies((scope, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
-        shared, own, patches = value
+        shared, own, patches, traits = value
         ports = inbound.first_of_each_port(own.ports)
         found = [InboundCluster(port.number, port.hostname, port.protocol) for port in ports]
         to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
@@ -161,6 +166,7 @@ class Generator:
             CLUSTER: {each.name: each for each in to_application},
             LISTENER: {listener.name: listener},
         }
+        inwards = self._fitted(own, inwards, traits)
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
         return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
 

@@ -123,7 +123,12 @@ def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resou
     known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
     kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
     asked = snapshot.directory.envoy_filters.metadata_keys
-    told = replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata, asked))
+    told = replace(
+        known,
+        kind=kind,
+        metadata=node_metadata.kept(client.node.metadata, asked),
+        traits=node_metadata.traits(client.node.metadata, at_edge=kind is ProxyKind.ROUTER),
+    )
     return generator.resources(view(snapshot, told))
 
 
