@@ -98,26 +98,42 @@ def by_model(connection: Connection, case: Case) -> Shares:
 
 
 def _routes(connection: Connection, case: Case) -> Iterator[StreamRoute]:
-    """The routes of the service at the dialled address; where there is none, those of all without an address."""
+    """The routes of the services at the dialled address; where there is none, those of all without an address."""
     ports = [(view, port) for view in case.view.services for port in view.ports if port.number == connection.port]
-    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port)]
-    for view, port in at[:1] or ports:
+    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port, case)]
+    # HTTP goes by its host, and leaves an address to what does not
+    at = [each for each in at if not _protocol(*each).is_http] or at
+    for view, port in at or ports:
         blocks = tuple(each for each in view.service.addresses if "/" in each)
-        if not at and (view.service.headless or (view.service.addresses and not blocks)):
+        protocol = _protocol(view, port)
+        named = protocol in {Protocol.TLS, Protocol.HTTPS}
+        addresses = view.service.addresses if named else _given(view, case)
+        if not at and (view.service.headless or (addresses and not blocks)):
             continue
-        [protocol] = (each.protocol for each in view.service.ports if each.number == port.number)
-        named = not at and protocol in {Protocol.TLS, Protocol.HTTPS}
-        itself = StreamRoute(
-            StreamMatch((view.service.hostname,) if named else (), blocks),
-            (Destination(view.service.hostname, port.number, "", 100),),
-        )
+        by_name = protocol in {Protocol.TLS, Protocol.HTTPS} and not (at and view.service.kubernetes)
         yield from port.streams
-        if named or not port.streams:
-            yield itself
+        if by_name:
+            yield _itself(view, port, StreamMatch((view.service.hostname,), () if at else blocks))
+        if at and not (port.streams and protocol in {Protocol.TLS, Protocol.HTTPS} and view.service.kubernetes):
+            yield _itself(view, port, StreamMatch())
+        if not by_name and not at and not port.streams:
+            yield _itself(view, port, StreamMatch((), blocks))
 
 
-def _dialled(view: ServiceView, port: PortView) -> set[str]:
-    return {each.address for each in port.endpoints} if view.service.headless else set(view.service.addresses)
+def _protocol(view: ServiceView, port: PortView) -> Protocol:
+    return next(each.protocol for each in view.service.ports if each.number == port.number)
+
+
+def _itself(view: ServiceView, port: PortView, match: StreamMatch) -> StreamRoute:
+    return StreamRoute(match, (Destination(view.service.hostname, port.number, "", 100),))
+
+
+def _dialled(view: ServiceView, port: PortView, case: Case) -> set[str]:
+    return {each.address for each in port.endpoints} if view.service.headless else set(_given(view, case))
+
+
+def _given(view: ServiceView, case: Case) -> tuple[str, ...]:
+    return view.service.dialled(answered=("DNS_CAPTURE", "true") in case.view.proxy.metadata)
 
 
 def _rank(match: StreamMatch, connection: Connection, source: str) -> tuple[int, int, int] | None:

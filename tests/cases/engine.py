@@ -16,6 +16,7 @@ A case is a file with
 - `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
   as Envoy's JSON has it, null for one that must not be there;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
+- `endpoints`: the same of the endpoints that a destination has;
 - `problems`: codes with the fields they name, all of them and no others.
 
 Where EnvoyFilters change the way of requests, `patched: true` says that the model alone cannot answer; a request
@@ -47,8 +48,8 @@ from weft.model.view import ServiceView, View
 from weft.model.views import view
 from weft.xds import names, simulate
 from weft.xds.generate import Generator
-from weft.xds.proto import cluster_pb2, route_pb2
-from weft.xds.resource import CLUSTER, ROUTE
+from weft.xds.proto import cluster_pb2, endpoint_pb2, route_pb2
+from weft.xds.resource import CLUSTER, ENDPOINT, ROUTE
 from weft.xds.simulate_match import matches
 
 HERE = Path(__file__).parent
@@ -89,6 +90,7 @@ class Case:
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     filters: dict[str, list[str]] = field(default_factory=dict)
     patched: bool = False
+    endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 EDGE = "gateways"
@@ -121,7 +123,10 @@ def read(body: dict[str, Any]) -> Case:
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)
-    clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
+    clusters, endpoints = (
+        {_destination(key, "", 0, proxy.namespace): part for key, part in body.get(what, {}).items()}
+        for what in ("clusters", "endpoints")
+    )
     seen = view(snapshot, proxy)
     return Case(
         snapshot=snapshot,
@@ -129,6 +134,7 @@ def read(body: dict[str, Any]) -> Case:
         requests=requests,
         policies=body.get("policies", {}),
         clusters=clusters,
+        endpoints=endpoints,
         problems=body.get("problems"),
         resources=body.get("resources", {}),
         filters=body.get("filters", {}),
@@ -355,6 +361,15 @@ def cluster(case: Case, destination: str) -> dict[str, Any]:
     hostname, port, subset = destination.split("|")
     body = Generator().resources(case.view)[CLUSTER][names.outbound_cluster(hostname, int(port), subset)].body
     return json_format.MessageToDict(cluster_pb2.Cluster.FromString(body))
+
+
+def endpoints(case: Case, destination: str) -> dict[str, Any]:
+    """The endpoints of a destination, told or brought by the cluster, as Envoy's JSON."""
+    hostname, port, subset = destination.split("|")
+    told = Generator().resources(case.view)[ENDPOINT].get(names.outbound_cluster(hostname, int(port), subset))
+    if told is None:
+        return dict(cluster(case, destination).get("loadAssignment", {}))
+    return json_format.MessageToDict(endpoint_pb2.ClusterLoadAssignment.FromString(told.body))
 
 
 def contains(whole: Any, part: Any) -> bool:

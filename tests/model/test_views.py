@@ -94,17 +94,19 @@ def test_inbound_ports_are_those_of_the_services_that_select_the_pod() -> None:
         service("web", "away"),
     )
     # the named port is not known before the pod is
-    assert found == (InboundPort(8080, Protocol.HTTP, WEB, 80),)
+    assert found == (InboundPort(8080, Protocol.HTTP, WEB, 80, "http"),)
 
 
 def test_a_named_target_port_is_looked_up_in_the_pod() -> None:
     found = inbound({}, service("web", "shop", port(80, "http", "web")), pod("web-1", "10.244.0.6"))
-    assert found == (InboundPort(8080, Protocol.HTTP, WEB, 80),)
+    assert found == (InboundPort(8080, Protocol.HTTP, WEB, 80, "http"),)
 
 
 def test_a_service_without_selector_leads_to_its_endpoints() -> None:
     manual = endpoint_slice("web", endpoint("10.244.0.6", ready=False), endpoint("10.244.0.7"))
-    assert inbound({}, service("web", selector=None), manual) == (InboundPort(8080, Protocol.HTTP, WEB, 80),)
+    assert inbound({}, service("web", selector=None), manual) == (
+        InboundPort(8080, Protocol.HTTP, WEB, 80, "http"),
+    )
 
 
 def test_of_two_services_on_one_port_the_first_by_name_counts() -> None:

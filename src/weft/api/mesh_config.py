@@ -242,7 +242,7 @@ class MeshConfig(Shape, frozen=True):
     ] = None
     default_inbound_http_retry_policy: Annotated[
         Retries | None,
-        Meta(description="Retries towards the application; by default 2, where it has not seen the request."),
+        Meta(description="Retries of the receiving sidecar; none by default, the calling one tries again."),
     ] = None
     mesh_mtls: Annotated[
         TlsConfig | None, Meta(description="Versions and ciphers of the mesh's own mTLS; TLS 1.2 at least.")

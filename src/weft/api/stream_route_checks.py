@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from ipaddress import ip_network
 
+from msgspec import json
+
+from weft.api import codes
 from weft.api.checks import check_host, check_labels
 from weft.api.report import Report
 from weft.api.virtual_service import StreamDestination, TcpMatch, TlsMatch, VirtualServiceSpec
@@ -12,6 +15,8 @@ from weft.base.problem import Problem
 
 def check(spec: VirtualServiceSpec, report: Report) -> Iterator[Problem]:
     """Give all that is wrong with the routes of connections, or works otherwise than it looks."""
+    yield from _unreachable("spec.tls", [each.match for each in spec.tls], report)
+    yield from _unreachable("spec.tcp", [each.match or (TcpMatch(),) for each in spec.tcp], report)
     for index, tls in enumerate(spec.tls):
         field = f"spec.tls[{index}]"
         if not tls.match:
@@ -25,6 +30,26 @@ def check(spec: VirtualServiceSpec, report: Report) -> Iterator[Problem]:
         for position, other in enumerate(tcp.match):
             yield from _tcp_match(other, f"{field}.match[{position}]", report)
         yield from _destinations(tcp.route, f"{field}.route", report)
+
+
+def _unreachable(
+    field: str, routes: list[tuple[TlsMatch, ...]] | list[tuple[TcpMatch, ...]], report: Report
+) -> Iterator[Problem]:
+    """Matches that an earlier route has already. Wider ones before are no matter: the most telling match wins."""
+    first: dict[bytes, int] = {}
+    for index, matches in enumerate(routes):
+        keys = [json.encode(each) for each in matches]
+        repeated = [(position, first[key]) for position, key in enumerate(keys) if key in first]
+        if keys and len(repeated) == len(keys):
+            message = f"{field}[{repeated[0][1]}] already takes all that this route asks for."
+            yield report.warning(f"{field}[{index}]", message, "Take one of them out.", codes.UNREACHABLE)
+        else:
+            for position, other in repeated:
+                message = f"{field}[{other}] already has this match."
+                hint = "Take one of them out."
+                yield report.warning(f"{field}[{index}].match[{position}]", message, hint, codes.INEFFECTIVE_MATCH)
+        for key in keys:
+            first.setdefault(key, index)
 
 
 def _tls_match(match: TlsMatch, hosts: tuple[str, ...], field: str, report: Report) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from weft.api.report import Report
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
-from weft.model import delegates, gateway_analysis
+from weft.model import delegates, gateway_analysis, port_analysis
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
 from weft.model.gateway_analysis import Surroundings, server_ports
@@ -32,6 +32,7 @@ def problems(directory: Directory, workloads: Iterable[Workload] = ()) -> tuple[
         found += traffic_problems(each, directory)
     for shared in directory.services.values():
         found += (entry_problem(left) for each in shared.all for left in each.left_out)
+    found += port_analysis.problems(directory.services.values())
     return ordered(found)
 
 
@@ -107,9 +108,13 @@ def _destinations(rule: RoutingRule, client: Client, directory: Directory, repor
     ports = server_ports(rule, directory.gateways)
     if rule.in_mesh:
         ports |= {port.number for each in _services(rule.hosts, directory) for port in each.service.ports}
-    targets = (each for route in rule.routes for each in route.references)
-    for target in (*targets, *(each for route in rule.streams for each in route.targets)):
-        for port in sorted(ports or {0}):
+    reached = [(each, ports) for route in rule.routes for each in route.references]
+    for stream in rule.streams:
+        asked = {each.port for each in stream.conditions}
+        # a route for single ports is not asked about others
+        reached += [(each, ports if 0 in asked else ports & asked) for each in stream.targets]
+    for target, numbers in reached:
+        for port in sorted(numbers or {0}):
             found = resolve(target, port, client, directory)
             if isinstance(found, Missing):
                 yield report.error(found.field, f"{found.reason}.", found.hint, found.code)
@@ -130,6 +135,11 @@ def _services(hosts: Iterable[str], directory: Directory) -> list[Registered]:
             found += [each for name, each in directory.services.items() if host_matches(host, name)]
         elif host in directory.services:
             found.append(directory.services[host])
+        else:
+            # an entry for all hosts below a name
+            found += [
+                each for name, each in directory.services.items() if name[0] == "*" and host_matches(name, host)
+            ]
     return found
 
 

@@ -56,7 +56,10 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A Service as the registry lists it. `targets` are the pods' ports or their names, one for each port."""
+    """A Service as the registry lists it. `targets` are the pods' ports or their names, one for each port.
+
+    `origin` is the name of the object that says so.
+    """
 
     service: Service
     selector: Labels
@@ -64,6 +67,7 @@ class Listing:
     export_to: frozenset[str]
     families: tuple[str, ...] = ()
     publish_not_ready: bool = False
+    origin: str = ""
 
 
 def listing(source: api.Service, domain: str) -> Listing:
@@ -89,6 +93,7 @@ def listing(source: api.Service, domain: str) -> Listing:
         export_to=exported_to((each.strip() for each in written.split(",") if each.strip()), meta.namespace),
         families=spec.ip_families or (),
         publish_not_ready=bool(spec.publish_not_ready_addresses),
+        origin=meta.name,
     )
 
 

@@ -71,6 +71,9 @@ class TlsLimits:
     curves: tuple[str, ...] = ()
 
 
+NO_TLS_LIMITS: Final = TlsLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """Where sidecars listen. `proxy` is that of the HTTP proxy on 127.0.0.1, 0 for none."""
@@ -142,8 +145,8 @@ class MeshConfig:
     access_log: AccessLog = AccessLog()
     listener_log: bool = True
     verify_at_client: bool = True
-    mutual_tls: TlsLimits = TlsLimits()
-    tls: TlsLimits = TlsLimits()
+    mutual_tls: TlsLimits = NO_TLS_LIMITS
+    tls: TlsLimits = NO_TLS_LIMITS
     discovery: tuple[Selector, ...] = ()
     ingress: IngressSettings = IngressSettings()
     default_config: Mapping[str, Any] = field(default_factory=dict, hash=False)

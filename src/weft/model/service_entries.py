@@ -77,6 +77,7 @@ def entry_rule(source: api.ServiceEntry, trust_domain: str) -> EntryRule:
             selector=selector or (),
             targets=tuple(each.target_port or each.number for each in ports),
             export_to=exported_to(spec.export_to, meta.namespace),
+            origin=meta.name,
         )
         for host in spec.hosts
     )

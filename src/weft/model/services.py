@@ -71,6 +71,10 @@ class Service:
     subject_alt_names: tuple[str, ...] = ()
     kubernetes: bool = True
 
+    def dialled(self, *, answered: bool) -> tuple[str, ...]:
+        """The addresses that clients dial; `answered`: their proxy answers their DNS queries."""
+        return self.addresses or (self.allocated if answered else ())
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -100,13 +104,14 @@ class Endpoint:
 class InboundPort:
     """A port of a proxy's own workload that a service points to.
 
-    `number` is the pod's port; `service_port` and `hostname` name the service it serves.
+    `number` is the pod's port; `service_port`, `name` and `hostname` are those of the service it serves.
     """
 
     number: int
     protocol: Protocol
     hostname: str
     service_port: int
+    name: str = ""
 
 
 class ProxyKind(StrEnum):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
 from weft.model.router import Router
@@ -67,6 +68,8 @@ WHOLE_MESH: Final = ScopeView()
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
+    `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
+
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
     changes of EnvoyFilters, in their order.
     """
@@ -77,4 +80,5 @@ class View:
     mesh: MeshConfig = DEFAULT_MESH
     router: Router | None = None
     scope: ScopeView = WHOLE_MESH
+    served: tuple[ServedPort, ...] | None = None
     patches: tuple[Patch, ...] = ()

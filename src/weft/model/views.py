@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from weft.model.clients import Client
+from weft.model.inbound import served
 from weft.model.kubernetes import Workload
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
@@ -20,19 +21,36 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     that the proxy already has are kept; else those of the services that select it are filled in.
     """
     client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
-    services = snapshot.memo.services(snapshot.directory, client)
+    directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy))
-        router = snapshot.memo.routers(edge, snapshot.directory, services)
+        services = memo.services(directory, client)
+        router = memo.routers(edge, directory, services)
         return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
-    scope = WHOLE_MESH
-    if sidecar is not None:
-        services, scope = scoped(sidecar, client, snapshot.directory, snapshot.memo)
-    known = proxy if proxy.inbound else replace(proxy, inbound=inbound_ports(snapshot, proxy))
-    return View(known, services, snapshot.domain, snapshot.mesh, patches=patches, scope=scope)
+    if sidecar is None:
+        services, scope = memo.services(directory, client), WHOLE_MESH
+    else:
+        services, scope = scoped(sidecar, client, directory, memo)
+    known = with_inbound(snapshot, proxy)
+    return View(
+        known,
+        services,
+        snapshot.domain,
+        snapshot.mesh,
+        patches=patches,
+        scope=scope,
+        served=served(known, sidecar, snapshot.directory),
+    )
+
+
+def with_inbound(snapshot: Snapshot, proxy: Proxy) -> Proxy:
+    """The sidecar with the ports that services lead to; those that it has already are kept."""
+    if proxy.inbound or proxy.kind is ProxyKind.ROUTER:
+        return proxy
+    return replace(proxy, inbound=inbound_ports(snapshot, proxy))
 
 
 def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
@@ -86,11 +104,11 @@ def _selected(registered: Registered, workload: Workload | None) -> Iterator[Inb
     for port, target in zip(service.ports, registered.listing.targets, strict=True):
         number = target if isinstance(target, int) else names.get(target, 0)
         if number:
-            yield InboundPort(number, port.protocol, service.hostname, port.number)
+            yield InboundPort(number, port.protocol, service.hostname, port.number, port.name)
 
 
 def _listed(registered: Registered, address: str) -> Iterator[InboundPort]:
     service = registered.service
     for port, endpoints in zip(service.ports, registered.endpoints, strict=True):
         for number in {each.port for each in endpoints if each.address == address}:
-            yield InboundPort(number, port.protocol, service.hostname, port.number)
+            yield InboundPort(number, port.protocol, service.hostname, port.number, port.name)

@@ -1,5 +1,6 @@
 """What a traffic policy sets on a cluster: balancing, limits, and when endpoints are set aside."""
 
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import wrappers_pb2
@@ -25,12 +26,13 @@ _BALANCERS = {
     LoadBalancer.PASSTHROUGH: _LB.CLUSTER_PROVIDED,
 }
 _NO_LIMIT = 4294967295
+CONNECT_TIMEOUT = timedelta(seconds=10)
 
 
 def apply(cluster: Any, policy: TrafficPolicy) -> None:
     """Write a policy into a cluster; limits, TLS and HTTP options are written elsewhere."""
     _balance(cluster, policy)
-    _connect(cluster, policy.pool)
+    connect(cluster, policy.pool)
     # an endpoint that is not ready is never a last resort, unless asked for
     panic = policy.outliers.min_health_percent if policy.outliers else 0
     cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=panic))
@@ -92,7 +94,8 @@ def _warm(cluster: Any, balancer: LoadBalancer, warmup: Warmup) -> None:
     slow.aggression.runtime_key = "weft.warmup.aggression"
 
 
-def _connect(cluster: Any, pool: ConnectionPool) -> None:
+def connect(cluster: Any, pool: ConnectionPool) -> None:
+    """Write how connections are made and kept."""
     if pool.connect_timeout is not None:
         cluster.connect_timeout.CopyFrom(encode.duration(pool.connect_timeout))
     keep = pool.keep_alive

@@ -1,4 +1,4 @@
-"""Where requests can go: clusters of services, of the proxy's own ports, and the three fixed ones (CDS)."""
+"""Where requests can go: clusters of services (CDS)."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,16 +12,11 @@ from weft.xds import cluster_policies, discovery, encode, names, protocols, tls
 from weft.xds.discovery import Discovery
 from weft.xds.endpoints import localities
 from weft.xds.proto import (
-    address_pb2,
     base_pb2,
     circuit_breaker_pb2,
     cluster_pb2,
 )
 from weft.xds.resource import CLUSTER, Resource
-
-CONNECT_TIMEOUT = timedelta(seconds=10)
-INBOUND_SOURCE = "127.0.0.6"
-"""The sidecar's source address towards its application: iptables lets it through to the loopback."""
 
 _LB: Any = cluster_pb2.Cluster
 
@@ -33,6 +28,7 @@ class OutboundCluster:
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
+    `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
     """
@@ -50,6 +46,8 @@ class OutboundCluster:
     trust_domain: str
     resolved: tuple[Endpoint, ...] = ()
     target: int = 0
+    refresh: timedelta = timedelta(seconds=60)
+    ipv6: bool = False
     all_mutual: bool = False
     passed_on: bool = False
     at_edge: bool = False
@@ -59,15 +57,6 @@ class OutboundCluster:
         """`outbound|80|v1|HOST`, or `outbound_.80_.v1_.HOST` for what is passed on."""
         spell = names.sni if self.passed_on else names.outbound_cluster
         return spell(self.hostname, self.port, self.subset)
-
-
-@dataclass(frozen=True, slots=True)
-class InboundCluster:
-    """A port of the proxy's own pod, and what is spoken there; `hostname` names the service that it serves."""
-
-    port: int
-    hostname: str
-    protocol: Protocol = Protocol.AUTO
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
@@ -89,47 +78,13 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     return encode.resource(CLUSTER, name, cluster)
 
 
-def inbound_cluster(config: InboundCluster) -> Resource:
-    """The cluster `inbound|PORT||`: the application in this pod, at the address that was dialled."""
-    name = names.inbound_cluster(config.port)
-    cluster = _to_application(name, config.protocol)
-    istio = struct_pb2.Struct()
-    istio["services"] = [_service(config.hostname)]
-    cluster.metadata.CopyFrom(base_pb2.Metadata(filter_metadata={"istio": istio}))
-    return encode.resource(CLUSTER, name, cluster)
-
-
-def fixed_clusters() -> tuple[Resource, ...]:
-    """BlackHoleCluster (nobody: 503), PassthroughCluster (as dialled) and InboundPassthroughClusterIpv4."""
-    black_hole = _base(names.BLACK_HOLE)
-    black_hole.type = _LB.STATIC
-    passthrough = _base(names.PASSTHROUGH)
-    discovery.as_dialled(passthrough)
-    passthrough.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(Protocol.AUTO)
-    )
-    inbound = _to_application(names.INBOUND_PASSTHROUGH)
-    return tuple(encode.resource(CLUSTER, cluster.name, cluster) for cluster in (black_hole, passthrough, inbound))
-
-
 def _base(name: str, policy: TrafficPolicy = protocols.NO_POLICY) -> Any:
     limits = cluster_policies.thresholds(policy.pool, policy.retry_budget)
     return cluster_pb2.Cluster(
         name=name,
-        connect_timeout=encode.duration(CONNECT_TIMEOUT),
+        connect_timeout=encode.duration(cluster_policies.CONNECT_TIMEOUT),
         circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[limits]),
     )
-
-
-def _to_application(name: str, protocol: Protocol = Protocol.AUTO) -> Any:
-    cluster = _base(name)
-    discovery.as_dialled(cluster)
-    source = address_pb2.SocketAddress(address=INBOUND_SOURCE, port_value=0)
-    cluster.upstream_bind_config.CopyFrom(address_pb2.BindConfig(source_address=source))
-    cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.application_options(protocol)
-    )
-    return cluster
 
 
 def _discover(cluster: Any, config: OutboundCluster) -> None:
@@ -140,7 +95,8 @@ def _discover(cluster: Any, config: OutboundCluster) -> None:
             discovery.as_dialled(cluster, config.target)
         case Discovery.DNS | Discovery.DNS_ROUND_ROBIN:
             each = config.discovery is Discovery.DNS
-            discovery.by_dns(cluster, localities(config.resolved), each_address=each)
+            found = localities(config.resolved)
+            discovery.by_dns(cluster, found, config.refresh, each_address=each, ipv6=config.ipv6)
         case Discovery.DYNAMIC_DNS:
             discovery.by_request(cluster)
 

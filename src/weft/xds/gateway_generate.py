@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, replace
 
-from weft.model.mesh_config import MeshConfig
+from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.router import Router, RouterListener, RouterTable
 from weft.model.services import Protocol
 from weft.model.view import ServiceView, View
-from weft.xds import clusters, gateway_listeners, gateway_routes, names
+from weft.xds import gateway_listeners, gateway_routes, inbound_clusters, names
 from weft.xds.clusters import OutboundCluster
 from weft.xds.endpoints import Assignment
 from weft.xds.gateway_listeners import EdgeListener
@@ -46,7 +46,9 @@ class EdgeGenerator:
         self._virtual_hosts: Memo[EdgeHost, bytes] = Memo(gateway_routes.virtual_host, depth=4)
         self._tables: Memo[RouterTable, Resource] = Memo(self._table, depth=4)
         self._routers: Memo[tuple[Router, Resources, str], Resources] = Memo(self._router, depth=64)
-        self._fixed = tuple(each for each in clusters.fixed_clusters() if each.name == names.BLACK_HOLE)
+        self._fixed = tuple(
+            each for each in inbound_clusters.fixed_clusters(DEFAULT_MESH) if each.name == names.BLACK_HOLE
+        )
 
     def resources(self, view: View, router: Router) -> Resources:
         """All resources of `view`'s proxy, which is to do what `router` says."""

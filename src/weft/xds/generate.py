@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 
+from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
 from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
-from weft.xds import clusters, endpoints, inbound, listeners, names, routes, streams, unlisted
-from weft.xds.clusters import InboundCluster, OutboundCluster
+from weft.xds import clusters, endpoints, inbound, inbound_clusters, listeners, names, routes, streams, unlisted
+from weft.xds.clusters import OutboundCluster
 from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
 from weft.xds.gateway_generate import EdgeGenerator
-from weft.xds.ground import Ground, ground
+from weft.xds.ground import Ground, Lookups, ground, lookups
 from weft.xds.inbound import Inbound
+from weft.xds.inbound_clusters import InboundCluster
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
@@ -27,7 +29,7 @@ from weft.xds.service_listeners import (
     SharedPart,
     service_listeners,
     shared_listener,
-    shared_part,
+    shared_parts,
     shares_requests,
 )
 from weft.xds.streams import Stream
@@ -107,7 +109,7 @@ class _Scope:
 
 
 _Tables = dict[str, list[_Routed]]
-_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig]
+_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig, Lookups]
 _Own = tuple[Resources, Inbound, tuple[Patch, ...], ProxyTraits]
 
 
@@ -124,7 +126,7 @@ class Generator:
         self._listeners: Memo[OutboundListener, Resource] = Memo(self._listener, depth=8)
         self._chains: Memo[tuple[Stream, str], bytes] = Memo(lambda value: listeners.stream_chain(*value), depth=8)
         self._virtual_inbound: Memo[Inbound, Resource] = Memo(inbound.virtual_inbound)
-        self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(clusters.inbound_cluster)
+        self._inbound_clusters: Memo[InboundCluster, Resource] = Memo(inbound_clusters.inbound_cluster)
         self._virtual_hosts: Memo[VirtualHost, bytes] = Memo(routes.virtual_host, depth=8)
         self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
@@ -135,7 +137,8 @@ class Generator:
         self._fitted = Fitter()
         self._patched = Patcher()
         self._name_tables = NameTables()
-        self._fixed = clusters.fixed_clusters()
+        self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
+        self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
         self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
         self._edge = EdgeGenerator(self._clusters, self._assignments)
@@ -148,23 +151,29 @@ class Generator:
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
-        outbound = self._outbound(place, (view.services, view.scope, view.mesh))
+        around = lookups(view.proxy)
+        outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._fitted(scope, shared, view.proxy.traits)
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
-        own = Inbound(view.proxy.inbound, view.mesh.trust_domain, view.mesh.silence)
+        served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
+        own = Inbound(served, view.mesh)
         found = self._proxies((scope, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
         shared, own, patches, traits = value
         ports = inbound.first_of_each_port(own.ports)
-        found = [InboundCluster(port.number, port.hostname, port.protocol) for port in ports]
-        to_application = [self._inbound_clusters((each.port, each.hostname), each) for each in found]
-        listener = self._virtual_inbound(own, own)
+        pattern = own.mesh.stat_names.inbound
+        to_application = [
+            self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
+            for each in ports
+        ]
+        bound = [self._bound((each.address, each.port.number), (each, own.mesh)) for each in ports if each.bound]
+        entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},
-            LISTENER: {listener.name: listener},
+            LISTENER: {each.name: each for each in entrances},
         }
         inwards = self._fitted(own, inwards, traits)
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
@@ -179,13 +188,13 @@ class Generator:
         return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
-        services, scope, mesh = value
-        base = ground(scope, mesh)
+        services, scope, mesh, around = value
+        base = ground(scope, mesh, around)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: _Tables = {}
-        shared: dict[int, list[SharedPart]] = {}
+        shared: dict[tuple[str, int], list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
-        for resource in (*self._fixed, self._virtual_outbound(unclaimed, unclaimed)):
+        for resource in (*self._fixed("", mesh), self._virtual_outbound(unclaimed, unclaimed)):
             resources[resource.type_url][resource.name] = resource
         for each in scope.egress:
             self._egress(each, base, resources, tables)
@@ -198,9 +207,10 @@ class Generator:
                 if routed.table not in taken:
                     tables.setdefault(routed.table, []).append(routed)
             for one in part.shared:
-                shared.setdefault(one.port, []).append(one)
-        for port, parts in shared.items():
-            config = shared_listener(port, parts, base)
+                place = (base.address or one.address, one.port)
+                shared.setdefault(place, []).append(one)
+        for (address, port), parts in shared.items():
+            config = shared_listener(address, port, parts, base)
             listener = self._listeners((config.address, port), config)
             resources[LISTENER].setdefault(listener.name, listener)
         for view in scope.reached:
@@ -280,17 +290,16 @@ class Generator:
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, base.mesh):
+            for cluster, assignment in service_clusters(view, port, port_view, base.mesh, ipv6=base.lookups.ipv6):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
                     resources.append(self._assignments(name, assignment))
             configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
-            if (part := shared_part(view, port, port_view)) is not None:
-                parts.append(part)
+            parts.extend(shared_parts(view, port, port_view, base))
             if port.protocol is Protocol.AUTO or port.protocol.is_http:
-                shared = shares_requests(view.service, port)
+                shared = shares_requests(view.service, port, base)
                 table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"
                 routed.append(_Routed(table, shared, view.service, port.number, port_view.routes))
         return _ServicePart(tuple(resources), tuple(routed), tuple(parts))

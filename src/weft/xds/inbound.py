@@ -3,16 +3,19 @@
 Permissive: sidecars come by mutual TLS, told by their ALPN; others in plaintext, without an identity.
 """
 
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.services import InboundPort, Protocol
-from weft.xds import encode, listeners_http, names, tls
+from weft.model.inbound import ServedPort
+from weft.model.mesh_config import MeshConfig
+from weft.model.server_tls import ServerTls
+from weft.model.services import Protocol
+from weft.xds import encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
-from weft.xds.listeners import DETECTION_TIMEOUT, PLAIN_HTTP, wait_for_first_bytes
+from weft.xds.listeners import PLAIN_HTTP, wait_for_first_bytes
+from weft.xds.listeners_http import NO_LIMITS, TcpLimits
 from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.routes import inline_table
@@ -23,29 +26,35 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload and the trust domain whose members it believes.
+    """The ports of the proxy's own workload, and what the mesh says of connections to them."""
 
-    `silence` is how long a client may say nothing before it is taken for one that waits for the server.
-    """
-
-    ports: tuple[InboundPort, ...]
-    trust_domain: str
-    silence: timedelta = DETECTION_TIMEOUT
+    ports: tuple[ServedPort, ...]
+    mesh: MeshConfig
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a group of chains leads. Port 0 stands for every port that no service points to."""
+    """Where a group of chains leads. Port 0 stands for every port that no service points to.
+
+    `matched` false: the listener is that port's own.
+    """
 
     port: int
     cluster: str
     operation: str
     default_host: str
+    mesh: MeshConfig
     grpc_web: bool = False
+    limits: TcpLimits = NO_LIMITS
+    matched: bool = True
 
     @property
     def table(self) -> Any:
-        return inline_table(self.cluster, f"inbound|http|{self.port}", self.cluster, self.operation)
+        name = f"inbound|http|{self.port}"
+        return inline_table(self.cluster, name, self.cluster, self.operation, self.mesh.inbound_retries)
+
+    def match(self, transport: str = "", protocols: tuple[str, ...] = ()) -> Any:
+        return _match(transport, protocols, self.port, matched=self.matched)
 
 
 def virtual_inbound(config: Inbound) -> Resource:
@@ -55,17 +64,11 @@ def virtual_inbound(config: Inbound) -> Resource:
         filter_chain_match=_match(port=names.INBOUND_PORT),
         filters=[listeners_http.tcp(names.BLACK_HOLE)],
     )
-    elsewhere = _Target(0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost")
-    chains = [itself, *_detecting(elsewhere, config.trust_domain)]
-    for port in first_of_each_port(config.ports):
-        target = _Target(
-            port.number,
-            names.inbound_cluster(port.number),
-            f"{port.hostname}:{port.service_port}/*",
-            port.hostname,
-            port.protocol is Protocol.GRPC_WEB,
-        )
-        chains.extend(_of_port(target, port.protocol, config.trust_domain))
+    elsewhere = _Target(0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh)
+    chains = [itself, *_detecting(elsewhere)]
+    for each in first_of_each_port(config.ports):
+        if not each.bound:
+            chains.extend(_of_port(_target(each, config.mesh), each))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", names.INBOUND_PORT),
@@ -77,50 +80,91 @@ def virtual_inbound(config: Inbound) -> Resource:
         ],
         filter_chains=chains,
     )
-    wait_for_first_bytes(listener, config.silence)
+    wait_for_first_bytes(listener, config.mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def first_of_each_port(ports: tuple[InboundPort, ...]) -> tuple[InboundPort, ...]:
+def bound_listener(served: ServedPort, mesh: MeshConfig) -> Resource:
+    """`ADDRESS_PORT`: a port that clients reach without iptables."""
+    target = replace(_target(served, mesh), matched=False)
+    listener = listener_pb2.Listener(
+        name=f"{served.address}_{target.port}",
+        address=address(served.address, target.port),
+        traffic_direction=base_pb2.INBOUND,
+        listener_filters=[listeners_http.tls_inspector(), listeners_http.http_inspector()],
+        filter_chains=_of_port(target, served),
+    )
+    wait_for_first_bytes(listener, mesh.silence)
+    return encode.resource(LISTENER, listener.name, listener)
+
+
+def _target(served: ServedPort, mesh: MeshConfig) -> _Target:
+    port, pool = served.port, served.pool
+    return _Target(
+        port.number,
+        names.inbound_cluster(port.number),
+        f"{port.hostname}:{port.service_port}/*",
+        port.hostname,
+        mesh,
+        port.protocol is Protocol.GRPC_WEB,
+        TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
+    )
+
+
+def first_of_each_port(ports: tuple[ServedPort, ...]) -> tuple[ServedPort, ...]:
     """One entry for each number, the first: two services may point to the same port of a pod."""
-    first: dict[int, InboundPort] = {}
-    for port in ports:
-        first.setdefault(port.number, port)
+    first: dict[int, ServedPort] = {}
+    for each in ports:
+        first.setdefault(each.port.number, each)
     return tuple(first.values())
 
 
-def _of_port(target: _Target, protocol: Protocol, trust_domain: str) -> list[Any]:
+def _of_port(target: _Target, served: ServedPort) -> list[Any]:
+    protocol = served.port.protocol
+    if served.tls is not None:
+        return _with_own_tls(target, protocol, served.tls)
     if protocol is Protocol.AUTO:
-        return _detecting(target, trust_domain)
+        return _detecting(target)
     if protocol.is_http:
         return [
-            _chain(
-                target, _match("tls", _ANY_MTLS, target.port), http=True, mutual=(trust_domain, tls.SERVER_ALPN)
-            ),
-            _chain(target, _match("raw_buffer", (), target.port), http=True),
+            _chain(target, target.match("tls", _ANY_MTLS), http=True, mutual=tls.SERVER_ALPN),
+            _chain(target, target.match("raw_buffer"), http=True),
         ]
     return [
-        _chain(target, _match("tls", _ANY_MTLS, target.port), mutual=(trust_domain, tls.TCP_ALPN)),
-        _chain(target, _match("tls", (), target.port)),  # the application's own TLS
-        _chain(target, _match("raw_buffer", (), target.port)),
+        _chain(target, target.match("tls", _ANY_MTLS), mutual=tls.TCP_ALPN),
+        _chain(target, target.match("tls")),  # the application's own TLS
+        _chain(target, target.match("raw_buffer")),
     ]
 
 
-def _detecting(target: _Target, trust_domain: str) -> list[Any]:
+def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls) -> list[Any]:
+    """A port where the proxy ends TLS with the application's certificate; sidecars may come by the mesh's too.
+
+    Plaintext is not let in: who asked for a certificate of their own did not mean it to be optional.
+    """
+    http = protocol is Protocol.HTTPS
+    alpn = tls.SERVER_ALPN if http else tls.TCP_ALPN
+    outside = _chain(target, target.match("tls"), http=http)
+    outside.name += "_own"
+    outside.transport_socket.CopyFrom(gateway_tls.downstream(own, target.mesh.trust_domain, requests=http))
+    return [_chain(target, target.match("tls", _ANY_MTLS), http=http, mutual=alpn), outside]
+
+
+def _detecting(target: _Target) -> list[Any]:
     """The chains of a port that may speak anything, in the order of `istioctl`'s table."""
     return [
-        _chain(
-            target, _match("tls", tls.HTTP_ALPN, target.port), http=True, mutual=(trust_domain, tls.SERVER_ALPN)
-        ),
-        _chain(target, _match("raw_buffer", PLAIN_HTTP, target.port), http=True),
-        _chain(target, _match("tls", tls.TCP_ALPN, target.port), mutual=(trust_domain, tls.TCP_ALPN)),
-        _chain(target, _match("raw_buffer", (), target.port)),
-        _chain(target, _match("tls", (), target.port)),  # the application's own TLS
+        _chain(target, target.match("tls", tls.HTTP_ALPN), http=True, mutual=tls.SERVER_ALPN),
+        _chain(target, target.match("raw_buffer", PLAIN_HTTP), http=True),
+        _chain(target, target.match("tls", tls.TCP_ALPN), mutual=tls.TCP_ALPN),
+        _chain(target, target.match("raw_buffer")),
+        _chain(target, target.match("tls")),  # the application's own TLS
     ]
 
 
-def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0) -> Any:
+def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0, *, matched: bool = True) -> Any:
     match = _CHAIN.FilterChainMatch(transport_protocol=transport, application_protocols=protocols)
+    if not matched:
+        return match
     if port:
         match.destination_port.value = port
     else:
@@ -129,22 +173,21 @@ def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0) 
     return match
 
 
-def _chain(
-    target: _Target, match: Any, *, http: bool = False, mutual: tuple[str, tuple[str, ...]] | None = None
-) -> Any:
+def _chain(target: _Target, match: Any, *, http: bool = False, mutual: tuple[str, ...] = ()) -> Any:
+    """A chain; `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none."""
     prefix = f"inbound_0.0.0.0_{target.port}" if target.port else names.INBOUND_PASSTHROUGH
     if http:
         handler = listeners_http.inbound_http(
             prefix,
             target.table,
-            authenticated=mutual is not None,
+            authenticated=bool(mutual),
             default_host=target.default_host,
             grpc_web=target.grpc_web,
         )
     else:
-        handler = listeners_http.tcp(target.cluster, prefix)
+        handler = listeners_http.tcp(target.cluster, prefix, target.limits)
     kind = f"{'mtls' if mutual else match.transport_protocol}_{'http' if http else 'tcp'}"
     chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
     if mutual:
-        chain.transport_socket.CopyFrom(tls.mutual_downstream(*mutual))
+        chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, mutual))
     return chain

@@ -64,7 +64,7 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY, *, at_ed
     return encode.packed(options)
 
 
-def application_options(protocol: Protocol) -> any_pb2.Any:
+def application_options(protocol: Protocol, pool: ConnectionPool = NO_POLICY.pool) -> any_pb2.Any:
     """The same for the application behind its own sidecar: what the port says, else what the client speaks.
 
     Sidecars may speak HTTP/2 to each other where the application does not (h2UpgradePolicy).
@@ -77,6 +77,7 @@ def application_options(protocol: Protocol) -> any_pb2.Any:
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(_http2())
+    _limits(options, pool)
     return encode.packed(options)
 
 

@@ -1,12 +1,12 @@
 """Which cluster takes a request: virtual hosts and their routes (RDS)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2, wrappers_pb2
 
-from weft.model.routing import Answer, HostRoutes, HttpRoute, Redirect, RequestMatch
+from weft.model.routing import Answer, HostRoutes, HttpRoute, Redirect, RequestMatch, Retries
 from weft.model.services import Service
 from weft.xds import encode, matches, names, route_policies
 from weft.xds.proto import base_pb2, route_components_pb2, route_pb2
@@ -64,24 +64,28 @@ def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
 
 
 def table(name: str, virtual_hosts: Iterable[bytes], *, ports_matter: bool = False) -> Resource:
-    """A RouteConfiguration of encoded virtual hosts; `ports_matter`: `host:1` and `host:2` are told apart."""
+    """A RouteConfiguration of listed virtual hosts; `ports_matter`: `host:1` and `host:2` are told apart."""
     config = route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=1 << 20),
         ignore_port_in_host_matching=not ports_matter,
     )
+    return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(virtual_hosts))
+
+
+def listed(virtual_host: Any) -> bytes:
+    """A VirtualHost as an entry of a RouteConfiguration, to be joined with others (see `encode.framed`)."""
     field = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
-    framed = [encode.framed(field, host) for host in virtual_hosts]
-    return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(framed))
+    return encode.framed(field, virtual_host.SerializeToString(deterministic=True))
 
 
 def virtual_host(host: VirtualHost) -> bytes:
-    """The serialized VirtualHost."""
+    """The VirtualHost, listed."""
     authority = f"{host.hostname}:{host.port}"
     message = _ROUTE.VirtualHost(name=authority, domains=host.domains, include_request_attempt_count=True)
     message.routes.extend(messages(host.routes, authority))
-    return bytes(message.SerializeToString(deterministic=True))
+    return listed(message)
 
 
 def messages(routes: HostRoutes, authority: str) -> Iterator[Any]:
@@ -127,7 +131,9 @@ def _outcome(message: Any, route: HttpRoute) -> None:
             )
 
 
-def inline_table(name: str, virtual_host_name: str, cluster: str, operation: str) -> Any:
+def inline_table(
+    name: str, virtual_host_name: str, cluster: str, operation: str, retries: Retries | None = None
+) -> Any:
     """A RouteConfiguration inside a listener: every request goes to `cluster`."""
     forever = _ROUTE.RouteAction.MaxStreamDuration(
         max_stream_duration=_NO_LIMIT, grpc_timeout_header_max=_NO_LIMIT
@@ -138,6 +144,9 @@ def inline_table(name: str, virtual_host_name: str, cluster: str, operation: str
         route=_ROUTE.RouteAction(cluster=cluster, timeout=_NO_LIMIT, max_stream_duration=forever),
         decorator=_ROUTE.Decorator(operation=operation),
     )
+    if retries is not None and retries.attempts:
+        # there is one application: it is tried again where it was tried
+        route.route.retry_policy.CopyFrom(route_policies.retry_policy(replace(retries, elsewhere=False)))
     host = _ROUTE.VirtualHost(name=virtual_host_name, domains=["*"], routes=[route])
     return route_pb2.RouteConfiguration(
         name=name, virtual_hosts=[host], validate_clusters=wrappers_pb2.BoolValue(value=False)

@@ -17,53 +17,67 @@ from weft.xds.streams import Stream
 
 @dataclass(frozen=True, slots=True)
 class SharedPart:
-    """What a service port adds to `0.0.0.0_PORT`: requests are told apart by host, streams by their match."""
+    """What a service port adds to a listener: requests are told apart by host, streams by their match.
+
+    `address` is empty for the listener of any address, `0.0.0.0_PORT`.
+    """
 
     port: int
     requests: bool
     streams: tuple[Stream, ...]
+    address: str = ""
     looks_up: bool = False
 
 
-def shares_requests(service: Service, port: ServicePort) -> bool:
+def shares_requests(service: Service, port: ServicePort, ground: Ground) -> bool:
     """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
     if port.number in names.PROXY_PORTS:
         return False
-    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service))
+    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service, port, ground))
 
 
-def shared_part(view: ServiceView, port: ServicePort, port_view: PortView) -> SharedPart | None:
-    """What the port adds to the listener that it shares; None where it shares none."""
+def shared_parts(
+    view: ServiceView, port: ServicePort, port_view: PortView, ground: Ground
+) -> Iterable[SharedPart]:
+    """What the port adds to the listeners that it shares."""
     service = view.service
-    requests = shares_requests(service, port)
+    requests = shares_requests(service, port, ground)
     if port.protocol.is_http:
-        looks_up = service.resolution is Resolution.DYNAMIC_DNS
-        return SharedPart(port.number, requests, (), looks_up) if requests else None
-    blocks = tuple(address for address in service.addresses if _is_block(address))
-    if port.number in names.PROXY_PORTS or not (blocks or _has_no_address(service)):
-        return None
+        if requests:
+            looks_up = service.resolution is Resolution.DYNAMIC_DNS
+            yield SharedPart(port.number, requests, (), looks_up=looks_up)
+        return
+    if port.number in names.PROXY_PORTS:
+        return
     # nothing but the server's name tells such a service from others
-    named = port.protocol in {Protocol.TLS, Protocol.HTTPS} and service.hostname != "*"
-    default = StreamMatch((service.hostname.lower(),) if named else (), blocks)
-    routes = [
-        replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
-        for each in port_view.streams
-    ]
-    if named or not routes:
-        # what a rule leaves of a wildcard is still known to the mesh
-        routes.append(to_itself(service, port, default))
-    return SharedPart(port.number, requests, stream_parts(view, port, routes))
+    name = (service.hostname.lower(),) if _by_name(port.protocol) and service.hostname != "*" else ()
+    blocks = tuple(address for address in service.addresses if _is_block(address))
+    if blocks or _has_no_address(service, port, ground):
+        routes = [
+            replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
+            for each in port_view.streams
+        ]
+        if name or not routes:
+            # what a rule leaves of a wildcard is still known to the mesh
+            routes.append(to_itself(service, port, StreamMatch(name, blocks)))
+        yield SharedPart(port.number, requests, stream_parts(view, port, routes))
+    if _shares_addresses(service, port):
+        defaults = (to_itself(service, port, StreamMatch(name)), to_itself(service, port, EVERY))
+        streams = stream_parts(view, port, (*port_view.streams, *defaults))
+        for address in service.addresses:
+            if not _is_block(address):
+                yield SharedPart(port.number, requests, streams, address)
 
 
-def shared_listener(port: int, parts: Sequence[SharedPart], ground: Ground) -> OutboundListener:
-    """`0.0.0.0_PORT` for all that share it. Of two streams with one match, the first has it."""
+def shared_listener(address: str, port: int, parts: Sequence[SharedPart], ground: Ground) -> OutboundListener:
+    """The listener of all that share a port at an address, any if empty; the first has what two match."""
     streams = without_repetition([each for part in parts for each in part.streams])
     requests = any(part.requests for part in parts)
     # where TLS joins requests, all clients speak first: the listener stays as it is, but for the new chain
     client_first = requests and all(each.route.match.server_names for each in streams)
     mesh = ground.mesh
     return OutboundListener(
-        address=ground.address or ANYWHERE,
+        address=address or ANYWHERE,
         port=port,
         table=str(port) if requests else "",
         streams=streams,
@@ -89,9 +103,10 @@ def service_listeners(
 ) -> Iterable[OutboundListener]:
     """One listener for each address of its own. HTTP ports have one only where they cannot share."""
     service = view.service
-    if shares_requests(service, port):
+    if shares_requests(service, port, ground) or _shares_addresses(service, port):
         return
-    addresses = tuple(address for address in service.addresses if not _is_block(address))
+    given = service.dialled(answered=ground.lookups.answered)
+    addresses = tuple(address for address in given if not _is_block(address))
     if service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
     if ground.address:
@@ -138,9 +153,23 @@ def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> Stream
     return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
 
 
-def _has_no_address(service: Service) -> bool:
-    """Whether its clients dial what they like: a host outside, by whatever DNS says."""
-    return not service.addresses and not service.headless and not service.external_name
+def _has_no_address(service: Service, port: ServicePort, ground: Ground) -> bool:
+    """Whether its clients dial what they like: a host outside, by whatever DNS says.
+
+    One that is known by name is so at an allocated address too, and for those who ask another DNS than the proxy.
+    """
+    known = service.addresses if _by_name(port.protocol) else service.dialled(answered=ground.lookups.answered)
+    return not known and not service.headless and not service.external_name
+
+
+def _by_name(protocol: Protocol) -> bool:
+    """Whether clients say first, by SNI, whom they ask for."""
+    return protocol in {Protocol.TLS, Protocol.HTTPS}
+
+
+def _shares_addresses(service: Service, port: ServicePort) -> bool:
+    """Whether other hosts may be at the same address: of an entry, a server's name tells them apart."""
+    return not service.kubernetes and _by_name(port.protocol)
 
 
 def _is_block(address: str) -> bool:

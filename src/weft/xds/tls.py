@@ -1,9 +1,11 @@
 """Transport sockets: mutual TLS with certificates that the agent hands out (SDS)."""
 
+from dataclasses import replace
 from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
+from weft.model.mesh_config import NO_TLS_LIMITS, MeshConfig, TlsLimits
 from weft.xds import encode
 from weft.xds.names import SDS_CLUSTER, TRUST_ROOTS, WORKLOAD_CERTIFICATE
 from weft.xds.proto import (
@@ -36,14 +38,14 @@ def mutual_upstream(server_name: str, identities: tuple[str, ...], any_below: st
     return socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
 
 
-def mutual_downstream(trust_domain: str, alpn: tuple[str, ...]) -> Any:
-    """The server's side: clients must show a certificate of the trust domain."""
-    names = [_san(prefix=f"spiffe://{trust_domain}/")]
+def mutual_downstream(mesh: MeshConfig, alpn: tuple[str, ...]) -> Any:
+    """The server's side: clients must show a certificate of the trust domain, or of one of its aliases."""
+    names = [_san(prefix=f"spiffe://{each}/") for each in (mesh.trust_domain, *mesh.trust_domain_aliases)]
     return socket(
         tls_pb2.DownstreamTlsContext(
             require_client_certificate=wrappers_pb2.BoolValue(value=True),
             disable_stateless_session_resumption=True,
-            common_tls_context=_common(names, alpn),
+            common_tls_context=_common(names, alpn, mesh.mutual_tls),
         )
     )
 
@@ -52,7 +54,7 @@ def simple_upstream(server_name: str) -> Any:
     """TLS without a client certificate. The server's certificate is not verified: no roots are named for it."""
     return socket(
         tls_pb2.UpstreamTlsContext(
-            sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=_versions())
+            sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=parameters())
         )
     )
 
@@ -69,9 +71,15 @@ def socket(context: Any) -> Any:
     return base_pb2.TransportSocket(name=_TLS_SOCKET, typed_config=encode.packed(context))
 
 
-def _versions() -> Any:
+def parameters(limits: TlsLimits = NO_TLS_LIMITS) -> Any:
+    """What a handshake may agree on: TLS 1.2 at least."""
     versions = common_pb2.TlsParameters
-    return versions(tls_minimum_protocol_version=versions.TLSv1_2, tls_maximum_protocol_version=versions.TLSv1_3)
+    return versions(
+        tls_minimum_protocol_version=versions.TLSv1_3 if limits.tls13_only else versions.TLSv1_2,
+        tls_maximum_protocol_version=versions.TLSv1_3,
+        cipher_suites=limits.ciphers,
+        ecdh_curves=limits.curves,
+    )
 
 
 def _san(*, exact: str = "", prefix: str = "") -> Any:
@@ -79,13 +87,13 @@ def _san(*, exact: str = "", prefix: str = "") -> Any:
     return common_pb2.SubjectAltNameMatcher(san_type=common_pb2.SubjectAltNameMatcher.URI, matcher=matcher)
 
 
-def _common(names: list[Any], alpn: tuple[str, ...]) -> Any:
+def _common(names: list[Any], alpn: tuple[str, ...], limits: TlsLimits = NO_TLS_LIMITS) -> Any:
     combined = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext(
         default_validation_context=common_pb2.CertificateValidationContext(match_typed_subject_alt_names=names),
         validation_context_sds_secret_config=by_agent(TRUST_ROOTS),
     )
     return tls_pb2.CommonTlsContext(
-        tls_params=_versions(),
+        tls_params=parameters(replace(limits, curves=())),  # as Istio documents, the mesh's own TLS heeds none
         alpn_protocols=alpn,
         tls_certificate_sds_secret_configs=[by_agent(WORKLOAD_CERTIFICATE)],
         combined_validation_context=combined,

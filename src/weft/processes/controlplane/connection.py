@@ -109,6 +109,8 @@ class Connection:
 
     def update(self, resources: Resources, changed_at: float) -> bool:
         """What the proxy is to have, and when the change behind it was seen. Whether that makes a difference."""
+        if resources is self._resources:
+            return False
         self._resources = resources
         self._update()
         if self._stream.settled:

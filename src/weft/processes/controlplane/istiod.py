@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,18 +22,15 @@ from weft.base.problem import Problem
 from weft.inject import webhook
 from weft.inject.settings import InjectSettings
 from weft.model import analysis, credentials, validation
-from weft.model.clients import sorted_labels
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
-from weft.model.views import proxy_of, view
 from weft.pki import pem
-from weft.processes.controlplane import authority, http, node_metadata, syncz
+from weft.processes.controlplane import authority, http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
-from weft.processes.controlplane.connection import Client
+from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
@@ -62,7 +59,6 @@ async def run(settings: Settings) -> None:
         metrics = Metrics()
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, mesh.trust_domain)
-        generator = Generator()
 
         def look() -> None:
             allocator.look()
@@ -72,7 +68,7 @@ async def run(settings: Settings) -> None:
         keyring = Keyring(kube, look)
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
-            configure=lambda snapshot, client: configure(generator, snapshot, client),
+            configure=Configurer(Generator()),
             identify=reviewer.identify,
             metrics=metrics,
             monotonic=time.monotonic,
@@ -117,37 +113,10 @@ async def run(settings: Settings) -> None:
             )
 
 
-def configure(generator: Generator, snapshot: Snapshot, client: Client) -> Resources:
-    """What a proxy is to have: as the cluster knows its pod, else as it introduced itself."""
-    pod, _, namespace = client.name.rpartition(".")
-    known = proxy_of(snapshot, namespace, pod) or _introduced(client, pod, namespace)
-    kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
-    asked = snapshot.directory.envoy_filters.metadata_keys
-    told = replace(
-        known,
-        kind=kind,
-        metadata=node_metadata.kept(client.node.metadata, asked),
-        traits=node_metadata.traits(client.node.metadata, at_edge=kind is ProxyKind.ROUTER),
-    )
-    return generator.resources(view(snapshot, told))
-
-
 def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
     """All that users can mend: in their objects, and in the Secrets that these name."""
     found = credentials.problems(snapshot.directory.gateways, keyring.troubles)
     return analysis.ordered((*snapshot.problems, *found))
-
-
-def _introduced(client: Client, pod: str, namespace: str) -> Proxy:
-    parts, metadata = client.node.id.split("~"), client.node.metadata
-    labels = metadata.get("LABELS")
-    return Proxy(
-        name=pod,
-        namespace=namespace,
-        address=parts[1] if len(parts) == 4 else "",
-        labels=sorted_labels({str(key): str(value) for key, value in labels.items()}) if labels else (),
-        service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
-    )
 
 
 def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:

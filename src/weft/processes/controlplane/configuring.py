@@ -1,0 +1,61 @@
+"""What each connected proxy is to have."""
+
+from dataclasses import replace
+
+from weft.model.clients import sorted_labels
+from weft.model.services import Proxy, ProxyKind
+from weft.model.snapshot import Snapshot
+from weft.model.views import proxy_of, view, with_inbound
+from weft.processes.controlplane import node_metadata
+from weft.processes.controlplane.connection import Client
+from weft.xds.generate import Generator
+from weft.xds.resource import Resources
+
+
+class Configurer:
+    """Works out resources once for all proxies of a class: those that differ in name and address only."""
+
+    def __init__(self, generator: Generator) -> None:
+        self._generator = generator
+        self._snapshot: Snapshot | None = None
+        self._classes: dict[Proxy, Resources] = {}
+
+    def __call__(self, snapshot: Snapshot, client: Client) -> Resources:
+        """All resources of a proxy: as the cluster knows its pod, else as it introduced itself."""
+        if snapshot is not self._snapshot:
+            self._snapshot, self._classes = snapshot, {}
+        proxy = with_inbound(snapshot, introduced(snapshot, client))
+        if proxy.kind is ProxyKind.ROUTER:
+            # the ports of a gateway's services are looked up by the name of its pod
+            return self._generator.resources(view(snapshot, proxy))
+        alike = replace(proxy, name="", address="")
+        found = self._classes.get(alike)
+        if found is None:
+            found = self._classes[alike] = self._generator.resources(view(snapshot, proxy))
+        return found
+
+
+def introduced(snapshot: Snapshot, client: Client) -> Proxy:
+    """The proxy of a client."""
+    pod, _, namespace = client.name.rpartition(".")
+    known = proxy_of(snapshot, namespace, pod) or _as_it_says(client, pod, namespace)
+    kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
+    asked = snapshot.directory.envoy_filters.metadata_keys
+    return replace(
+        known,
+        kind=kind,
+        metadata=node_metadata.kept(client.node.metadata, asked),
+        traits=node_metadata.traits(client.node.metadata, at_edge=kind is ProxyKind.ROUTER),
+    )
+
+
+def _as_it_says(client: Client, pod: str, namespace: str) -> Proxy:
+    parts, metadata = client.node.id.split("~"), client.node.metadata
+    labels = metadata.get("LABELS")
+    return Proxy(
+        name=pod,
+        namespace=namespace,
+        address=parts[1] if len(parts) == 4 else "",
+        labels=sorted_labels({str(key): str(value) for key, value in labels.items()}) if labels else (),
+        service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
+    )
