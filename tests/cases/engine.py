@@ -13,8 +13,8 @@ A case is a file with
   A host that nobody knows is `passed` or `closed`; `by` is an ADDRESS:PORT that is dialled in place of the host's;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
-- `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
-  as Envoy's JSON has it, null for one that must not be there;
+- `resources`: by type (`listener`, `route`, `cluster`, `extension`, `bootstrap`) and name, a part of what the
+  resource must be, as Envoy's JSON has it, null for one that must not be there;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
 - `endpoints`: the same of the endpoints that a destination has;
 - `problems`: codes with the fields they name, all of them and no others.
@@ -93,13 +93,13 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = "gateways"
-"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+EDGE = ("gateways", "ingresses")
+"""The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
 
 
 def load(path: Path) -> Case:

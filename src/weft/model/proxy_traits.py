@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from weft.api.proxy_settings import ConnectionSettings, GatewayTopology, ProxyHeaders
+from weft.api.proxy_settings import ConnectionSettings, ProxyHeaders
 from weft.api.proxy_settings_checks import read
 from weft.api.report import Report
 from weft.base.durations import parse_duration
@@ -56,12 +56,10 @@ class ConnectionTraits:
 
 @dataclass(frozen=True, slots=True)
 class ProxyTraits:
-    """All of it. `trusted_proxies` stand before a gateway; with `proxy_protocol` they say who the client is."""
+    """All of it."""
 
     headers: HeaderTraits = HeaderTraits()
     connections: ConnectionTraits = ConnectionTraits()
-    trusted_proxies: int = 0
-    proxy_protocol: bool = False
 
 
 USUAL: Final = ProxyTraits()
@@ -88,27 +86,11 @@ def traits(written: Mapping[str, Any], *, at_edge: bool) -> ProxyTraits:
 
     The pod was refused when it was made with such settings; a proxy that comes with them nevertheless is served.
     """
-    settings, _ = read(_whole(written), Report(At()))
+    settings, _ = read(written, Report(At()))
     if settings is None:
         return USUAL
     headers = _headers(settings.proxy_headers) if settings.proxy_headers else HeaderTraits()
-    connections = _connections(settings.connection_settings, at_edge=at_edge)
-    if not at_edge:
-        return ProxyTraits(headers, connections)
-    return _behind(settings.gateway_topology, ProxyTraits(headers, connections))
-
-
-def _whole(value: Any) -> Any:
-    """JSON that went through a protobuf Struct, where all numbers are floats, as it was written."""
-    match value:
-        case float() if value.is_integer():
-            return int(value)
-        case dict():
-            return {key: _whole(each) for key, each in value.items()}
-        case list():
-            return [_whole(each) for each in value]
-        case _:
-            return value
+    return ProxyTraits(headers, _connections(settings.connection_settings, at_edge=at_edge))
 
 
 def _headers(written: ProxyHeaders) -> HeaderTraits:
@@ -124,18 +106,6 @@ def _headers(written: ProxyHeaders) -> HeaderTraits:
         keeps_case=bool(written.preserve_http1_header_case),
         forwarded_host=bool(written.x_forwarded_host and written.x_forwarded_host.enabled),
         forwarded_port=bool(written.x_forwarded_port and written.x_forwarded_port.enabled),
-    )
-
-
-def _behind(topology: GatewayTopology | None, found: ProxyTraits) -> ProxyTraits:
-    if topology is None:
-        return found
-    client_cert = _defined(topology.forward_client_cert_details) or found.headers.client_cert
-    return replace(
-        found,
-        headers=replace(found.headers, client_cert=client_cert),
-        trusted_proxies=topology.num_trusted_proxies or 0,
-        proxy_protocol=topology.proxy_protocol is not None,
     )
 
 

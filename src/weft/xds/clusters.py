@@ -19,6 +19,7 @@ from weft.xds.proto import (
 from weft.xds.resource import CLUSTER, Resource
 
 _LB: Any = cluster_pb2.Cluster
+_REFRESH = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class OutboundCluster:
     trust_domain: str
     resolved: tuple[Endpoint, ...] = ()
     target: int = 0
-    refresh: timedelta = timedelta(seconds=60)
+    refresh: timedelta = _REFRESH
     ipv6: bool = False
     all_mutual: bool = False
     passed_on: bool = False

@@ -18,9 +18,7 @@ from weft.xds.proto import (
     cluster_pb2,
     http_connection_manager_pb2,
     http_protocol_options_pb2,
-    listener_components_pb2,
     listener_pb2,
-    listener_proxy_protocol_pb2,
     preserve_case_pb2,
     route_pb2,
     router_pb2,
@@ -76,14 +74,6 @@ def _fitted(value: _One) -> Resource:
 def _listener(listener: Any, traits: ProxyTraits) -> None:
     if traits.connections.listener_buffer is not None:
         _set(listener.per_connection_buffer_limit_bytes, traits.connections.listener_buffer)
-    if traits.proxy_protocol:
-        first = listener_components_pb2.ListenerFilter(
-            name="envoy.filters.listener.proxy_protocol",
-            typed_config=encode.packed(listener_proxy_protocol_pb2.ProxyProtocol()),
-        )
-        others = list(listener.listener_filters)
-        del listener.listener_filters[:]
-        listener.listener_filters.extend([first, *others])
     for chain in _chains(listener):
         for each in chain.filters:
             if each.name == HTTP_FILTER:
@@ -102,8 +92,6 @@ def _chains(listener: Any) -> Iterator[Any]:
 def _manager(manager: Any, traits: ProxyTraits) -> None:
     _headers(manager, traits.headers)
     _connections(manager, traits.connections)
-    if traits.trusted_proxies:
-        manager.xff_num_trusted_hops = traits.trusted_proxies
     if manager.HasField("route_config"):
         _table(manager.route_config, traits)
 

@@ -23,13 +23,15 @@ envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
+{_LISTENER}.proxy_protocol.v3.ProxyProtocol:
 {_LISTENER}.tls_inspector.v3.TlsInspector:
 
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
 server_name http2_protocol_options proxy_100_continue generate_request_id xff_num_trusted_hops \
-common_http_protocol_options request_timeout request_headers_timeout drain_timeout append_x_forwarded_port
+path_with_escaped_slashes_action common_http_protocol_options request_timeout request_headers_timeout \
+drain_timeout append_x_forwarded_port
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
