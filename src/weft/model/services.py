@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from weft.model.locality import Nearness
 from weft.model.proxy_traits import USUAL, ProxyTraits
 
 Labels = tuple[tuple[str, str], ...]
@@ -65,6 +66,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     headless: bool = False
     external_name: str = ""
+    nearness: Nearness = Nearness.ANY
     resolution: Resolution = Resolution.STATIC
     external: bool = False
     allocated: tuple[str, ...] = ()
@@ -137,4 +139,5 @@ class Proxy:
     kind: ProxyKind = ProxyKind.SIDECAR
     locality: str = ""
     metadata: Labels = ()
+    node: str = ""
     traits: ProxyTraits = USUAL
