@@ -16,9 +16,9 @@ from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.cases.dialled import CLOSED, PASSED, UNKNOWN, dialled
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, UNKNOWN, dialled
 from tests.cases.engine import Case, Request, fqdn
-from tests.cases.whereabouts import Whereabouts, resolver
+from tests.cases.whereabouts import Whereabouts, found, resolver
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -157,7 +157,9 @@ class Sidecar:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
         if answer.seen is None:
             return str(answer.status) if answer.status else CLOSED
-        return PASSED if answer.seen.server == UNKNOWN else self.cluster(answer.seen)
+        if answer.seen.server in {UNKNOWN, "127.0.0.1"}:
+            return PASSED if answer.seen.server == UNKNOWN else APPLICATION
+        return self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
@@ -165,6 +167,8 @@ class Sidecar:
         asked, view = self.asked, self.case.view
         host = fqdn(asked.address, view.proxy.namespace)
         to = dialled(host, asked.port, asked.by, view)
+        if host not in {each.service.hostname for each in view.services} and seen.server == found(host):
+            return RESOLVED
         name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"

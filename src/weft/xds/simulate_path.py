@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+_UNESCAPE = 4
+"""UNESCAPE_AND_FORWARD (HttpConnectionManager.PathWithEscapedSlashesAction)."""
 _UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aA]|5[fF]|6[1-9a-fA-F]|7[0-9aA]|7[eE])")
 _UNSAFE = re.compile(r'[\x00-\x20"<>`{}^|\x7f-\U0010ffff]')
 
@@ -13,6 +15,8 @@ def path_seen(manager: Any, path: str) -> str | None:
     The query stays as it is (HttpConnectionManager.normalize_path, merge_slashes).
     """
     before, mark, query = path.partition("?")
+    if manager.path_with_escaped_slashes_action == _UNESCAPE:
+        before = re.sub(r"%(2[fF]|5[cC])", lambda found: "/" if found[1][0] == "2" else "\\", before)
     if manager.HasField("normalize_path") and manager.normalize_path.value:
         if "%00" in before:
             return None

@@ -13,7 +13,8 @@ _LISTENER: Final = "envoy.extensions.filters.listener"
 
 _LINES: Final = f"""
 envoy.config.listener.v3.Listener: name address bind_to_port traffic_direction use_original_dst filter_chains \
-default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout
+default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout access_log \
+additional_addresses
 envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
@@ -27,12 +28,12 @@ envoy.config.listener.v3.Filter: name typed_config
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
-server_name http2_protocol_options proxy_100_continue
+server_name http2_protocol_options proxy_100_continue access_log path_with_escaped_slashes_action
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
 {_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
-max_downstream_connection_duration
+max_downstream_connection_duration access_log
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
