@@ -1,5 +1,5 @@
 # One command each. Every target installs what it needs, says what it does, and is safe to repeat.
-.PHONY: demo test lint bench clean up down packages
+.PHONY: demo test lint churn bench clean up down packages
 .DEFAULT_GOAL := help
 
 UV := .tools/uv/bin/uv
@@ -9,6 +9,7 @@ help:
 	@echo "make demo    a working mesh on this machine, with traffic through it"
 	@echo "make test    lint, then all tests, with real kubectl, containerd, Envoy and network namespaces"
 	@echo "make lint    ruff, mypy, import-linter"
+	@echo "make churn   two minutes of random changes under 200 requests a second, none of which may fail"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
@@ -45,6 +46,9 @@ lint: .venv/.synced
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache > /dev/null || .venv/bin/lint-imports --no-cache
+
+churn: packages .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
+	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} .venv/bin/pytest -s tests/e2e/test_churn.py
 
 bench: packages .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench import apiserver
+from bench import apiserver, controlplane
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.manifests import NGINX, TOOLBOX, service, virtual_service
@@ -39,6 +39,7 @@ def main() -> None:
         shown = [f"{number:.4g} {figure.unit}" for number in (figure.value, figure.goal)]
         table.add_row(figure.what, *shown, f"{figure.value / figure.goal:.2f}")
     console.print(table)
+    controlplane.main(console)
     with tempfile.TemporaryDirectory() as folder:
         apiserver.main(Path(folder), console)
 

@@ -100,14 +100,16 @@ def by_model(connection: Connection, case: Case) -> Shares:
 def _routes(connection: Connection, case: Case) -> Iterator[StreamRoute]:
     """The routes of the services at the dialled address; where there is none, those of all without an address."""
     ports = [(view, port) for view in case.view.services for port in view.ports if port.number == connection.port]
-    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port)]
+    at = [(view, port) for view, port in ports if connection.address in _dialled(view, port, case)]
     # HTTP goes by its host, and leaves an address to what does not
     at = [each for each in at if not _protocol(*each).is_http] or at
     for view, port in at or ports:
         blocks = tuple(each for each in view.service.addresses if "/" in each)
-        if not at and (view.service.headless or (view.service.addresses and not blocks)):
-            continue
         protocol = _protocol(view, port)
+        named = protocol in {Protocol.TLS, Protocol.HTTPS}
+        addresses = view.service.addresses if named else _given(view, case)
+        if not at and (view.service.headless or (addresses and not blocks)):
+            continue
         by_name = protocol in {Protocol.TLS, Protocol.HTTPS} and not (at and view.service.kubernetes)
         yield from port.streams
         if by_name:
@@ -126,8 +128,12 @@ def _itself(view: ServiceView, port: PortView, match: StreamMatch) -> StreamRout
     return StreamRoute(match, (Destination(view.service.hostname, port.number, "", 100),))
 
 
-def _dialled(view: ServiceView, port: PortView) -> set[str]:
-    return {each.address for each in port.endpoints} if view.service.headless else set(view.service.addresses)
+def _dialled(view: ServiceView, port: PortView, case: Case) -> set[str]:
+    return {each.address for each in port.endpoints} if view.service.headless else set(_given(view, case))
+
+
+def _given(view: ServiceView, case: Case) -> tuple[str, ...]:
+    return view.service.dialled(answered=("DNS_CAPTURE", "true") in case.view.proxy.metadata)
 
 
 def _rank(match: StreamMatch, connection: Connection, source: str) -> tuple[int, int, int] | None:

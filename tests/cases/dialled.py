@@ -32,8 +32,7 @@ def dialled(host: str, port: int, by: str, seen: View) -> Dialled:
     listeners = [each for each in seen.scope.egress if each.listening.port == at]
     services = listeners[0].services if listeners else seen.services
     found = service_of(host, services)
-    captured = ("DNS_CAPTURE", "true") in seen.proxy.metadata
-    own = whereabouts.dialled(found.service, captured=captured) if found else UNKNOWN
+    own = whereabouts.dialled(found.service, seen) if found else UNKNOWN
     return Dialled(address or own, at, _routes(found, port))
 
 

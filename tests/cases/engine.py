@@ -13,9 +13,10 @@ A case is a file with
   A host that nobody knows is `passed` or `closed`; `by` is an ADDRESS:PORT that is dialled in place of the host's;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
-- `resources`: by type (`listener`, `route`, `cluster`, `extension`) and name, a part of what the resource must be,
-  as Envoy's JSON has it, null for one that must not be there;
+- `resources`: by type (`listener`, `route`, `cluster`, `extension`, `bootstrap`) and name, a part of what the
+  resource must be, as Envoy's JSON has it, null for one that must not be there;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
+- `endpoints`: the same of the endpoints that a destination has;
 - `problems`: codes with the fields they name, all of them and no others.
 
 Where EnvoyFilters change the way of requests, `patched: true` says that the model alone cannot answer; a request
@@ -46,8 +47,8 @@ from weft.model.view import ServiceView, View
 from weft.model.views import view
 from weft.xds import names, simulate
 from weft.xds.generate import Generator
-from weft.xds.proto import cluster_pb2, route_pb2
-from weft.xds.resource import CLUSTER, ROUTE
+from weft.xds.proto import cluster_pb2, endpoint_pb2, route_pb2
+from weft.xds.resource import CLUSTER, ENDPOINT, ROUTE
 from weft.xds.simulate_match import matches
 
 HERE = Path(__file__).parent
@@ -88,15 +89,16 @@ class Case:
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     filters: dict[str, list[str]] = field(default_factory=dict)
     patched: bool = False
+    endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = "gateways"
-"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+EDGE = ("gateways", "ingresses")
+"""The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
 
 
 def load(path: Path) -> Case:
@@ -119,7 +121,10 @@ def read(body: dict[str, Any]) -> Case:
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)
-    clusters = {_destination(key, "", 0, proxy.namespace): part for key, part in body.get("clusters", {}).items()}
+    clusters, endpoints = (
+        {_destination(key, "", 0, proxy.namespace): part for key, part in body.get(what, {}).items()}
+        for what in ("clusters", "endpoints")
+    )
     seen = view(snapshot, proxy)
     return Case(
         snapshot=snapshot,
@@ -127,6 +132,7 @@ def read(body: dict[str, Any]) -> Case:
         requests=requests,
         policies=body.get("policies", {}),
         clusters=clusters,
+        endpoints=endpoints,
         problems=body.get("problems"),
         resources=body.get("resources", {}),
         filters=body.get("filters", {}),
@@ -353,6 +359,15 @@ def cluster(case: Case, destination: str) -> dict[str, Any]:
     hostname, port, subset = destination.split("|")
     body = Generator().resources(case.view)[CLUSTER][names.outbound_cluster(hostname, int(port), subset)].body
     return json_format.MessageToDict(cluster_pb2.Cluster.FromString(body))
+
+
+def endpoints(case: Case, destination: str) -> dict[str, Any]:
+    """The endpoints of a destination, told or brought by the cluster, as Envoy's JSON."""
+    hostname, port, subset = destination.split("|")
+    told = Generator().resources(case.view)[ENDPOINT].get(names.outbound_cluster(hostname, int(port), subset))
+    if told is None:
+        return dict(cluster(case, destination).get("loadAssignment", {}))
+    return json_format.MessageToDict(endpoint_pb2.ClusterLoadAssignment.FromString(told.body))
 
 
 def contains(whole: Any, part: Any) -> bool:

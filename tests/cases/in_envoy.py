@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, UNKNOWN, dialled
 from tests.cases.engine import Case, Request, fqdn
-from tests.cases.whereabouts import Whereabouts, found, resolver
+from tests.cases.whereabouts import Whereabouts, found, resolver, service_of
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -26,7 +26,7 @@ from weft.adapters import netns
 from weft.xds import encode
 from weft.xds.generate import Generator
 from weft.xds.proto import endpoint_pb2
-from weft.xds.resource import ENDPOINT, Resources
+from weft.xds.resource import ENDPOINT, SECRET, Resources
 
 PORT = 9000
 CAPTURE = f"""*nat
@@ -167,7 +167,7 @@ class Sidecar:
         asked, view = self.asked, self.case.view
         host = fqdn(asked.address, view.proxy.namespace)
         to = dialled(host, asked.port, asked.by, view)
-        if host not in {each.service.hostname for each in view.services} and seen.server == found(host):
+        if service_of(host, view.services) is None and seen.server == found(asked.address):
             return RESOLVED
         name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
@@ -194,7 +194,8 @@ def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
         resolver(here.namespace),
         envoy.started(resources, here.identity, namespace=here.namespace, resolver="127.0.0.1") as (_, management),
     ):
-        assert management.rejected == []
+        # files of the application are not here, and their secrets are the agent's to hand out
+        assert [each for each in management.rejected if each[0] != SECRET] == []
         yield Sidecar(case, here, whereabouts, management)
 
 

@@ -7,9 +7,15 @@ from tests.cases.engine import Case
 
 from weft.api.envoy_messages import PREFIX, class_of, required
 from weft.xds.generate import Generator
-from weft.xds.resource import CLUSTER, EXTENSION, LISTENER, ROUTE
+from weft.xds.resource import BOOTSTRAP, CLUSTER, EXTENSION, LISTENER, ROUTE
 
-_TYPES: Final = {"listener": LISTENER, "route": ROUTE, "cluster": CLUSTER, "extension": EXTENSION}
+_TYPES: Final = {
+    "listener": LISTENER,
+    "route": ROUTE,
+    "cluster": CLUSTER,
+    "extension": EXTENSION,
+    "bootstrap": BOOTSTRAP,
+}
 _MANAGER: Final = "envoy.filters.network.http_connection_manager"
 
 

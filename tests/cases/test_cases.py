@@ -49,6 +49,9 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
 @pytest.mark.parametrize("path", ALL)
 def test_clusters_are_as_the_case_says(path: Path) -> None:
     case = load(path)
+    for destination, part in case.endpoints.items():
+        told = engine.endpoints(case, destination)
+        assert engine.contains(told, part), (destination, told)
     for destination, part in case.clusters.items():
         found = engine.cluster(case, destination)
         assert engine.contains(found, part), (destination, found)

@@ -17,7 +17,7 @@ import dnslib
 from weft.adapters import netns
 from weft.base.names import host_matches
 from weft.model.services import Service
-from weft.model.view import ServiceView
+from weft.model.view import ServiceView, View
 from weft.xds.proto import cluster_pb2
 from weft.xds.resource import CLUSTER, Resources
 
@@ -28,15 +28,19 @@ OUTSIDE = "10.9.9.9"
 
 
 def service_of(host: str, services: Iterable[ServiceView]) -> ServiceView | None:
-    """The service that a client means by a host: of this name, or the closest wildcard."""
+    """The service that a client means by a host: of this name or address, or the closest wildcard."""
+    services = tuple(services)
+    at = next((each for each in services if host in each.service.addresses), None)
+    if at is not None:
+        return at
     fitting = [each for each in services if host_matches(each.service.hostname, host)]
     exact = (each for each in fitting if each.service.hostname == host)
     return next(iter((*exact, *sorted(fitting, key=lambda each: -len(each.service.hostname)))), None)
 
 
-def dialled(service: Service, *, captured: bool) -> str:
-    """The address that a client dials for a service; `captured`: its proxy answers its DNS queries."""
-    given = (*service.addresses, *(service.allocated if captured else ()))
+def dialled(service: Service, seen: View) -> str:
+    """The address that a client dials for a service."""
+    given = service.dialled(answered=("DNS_CAPTURE", "true") in seen.proxy.metadata)
     single = next((each for each in given if "/" not in each), "")
     return single or next((each.replace("0/", "7/").partition("/")[0] for each in given), OUTSIDE)
 

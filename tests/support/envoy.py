@@ -88,6 +88,12 @@ class Management:
             for kind in changed:
                 events.put(kind)
 
+    def renew(self, secrets: Mapping[str, bytes | None]) -> None:
+        """Hand out other secrets from now on."""
+        self.secrets = secrets
+        for events in list(self._streams):
+            events.put(SECRET)
+
     def _stream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         """Answer requests for other names than before; and updates, which come as a type URL."""
         events: Queue[Any] = Queue()

@@ -7,7 +7,6 @@ from msgspec import Meta, field
 from weft.api.shape import NOT_YET, Port, Resource, Shape
 
 ApplyTo = Literal[
-    "INVALID",
     "LISTENER",
     "FILTER_CHAIN",
     "NETWORK_FILTER",
@@ -21,7 +20,6 @@ ApplyTo = Literal[
     "LISTENER_FILTER",
 ]
 Operation = Literal[
-    "INVALID",
     "MERGE",
     "ADD",
     "REMOVE",
@@ -153,7 +151,7 @@ class Match(Shape, frozen=True):
 class Patch(Shape, frozen=True):
     """What is done."""
 
-    operation: Operation = "INVALID"
+    operation: Operation | None = None
     value: Annotated[
         dict[str, Any] | None, Meta(description="A part of Envoy's configuration, as its documentation has it.")
     ] = None
@@ -168,7 +166,7 @@ class Patch(Shape, frozen=True):
 class ConfigPatch(Shape, frozen=True):
     """One change."""
 
-    apply_to: ApplyTo = "INVALID"
+    apply_to: ApplyTo | None = None
     match: Match | None = None
     patch: Patch | None = None
 

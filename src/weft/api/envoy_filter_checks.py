@@ -91,13 +91,13 @@ def _target(ref: TargetRef, field: str, report: Report) -> Iterator[Problem]:
 
 
 def _patch(each: ConfigPatch, priority: int, field: str, report: Report) -> Iterator[Problem]:
-    if each.apply_to == "INVALID":
+    if each.apply_to is None:
         yield report.error(f"{field}.applyTo", "says not what to change.", f"Use one of {', '.join(MESSAGES)}.")
         return
     if each.patch is None:
         yield report.error(f"{field}.patch", "the patch is missing.", "Add operation and value.")
         return
-    if each.patch.operation == "INVALID":
+    if each.patch.operation is None:
         hint = "Use MERGE, ADD, REMOVE, INSERT_BEFORE, INSERT_AFTER, INSERT_FIRST or REPLACE."
         yield report.error(f"{field}.patch.operation", "says not what to do.", hint)
         return
@@ -121,7 +121,7 @@ def _value(patch: Patch, apply_to: str, field: str, report: Report) -> Iterator[
 
 def _operation(patch: Patch, apply_to: str, field: str, report: Report) -> Iterator[Problem]:
     """Operations that have no effect on what they are for."""
-    operation, here = patch.operation, f"{field}.operation"
+    operation, here = str(patch.operation), f"{field}.operation"
     no_effect = f"{operation} has no effect on {apply_to}."
     if apply_to in {"ROUTE_CONFIGURATION", "BOOTSTRAP"} and operation not in _MERGES:
         code = {"ADD": codes.FILTER_ADDS_WRONGLY, "REMOVE": codes.FILTER_REMOVES_WRONGLY}

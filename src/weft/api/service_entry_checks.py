@@ -10,7 +10,7 @@ from weft.api.report import Report
 from weft.api.service_entry import AUTO_ALLOCATE, ServiceEntry, ServiceEntrySpec
 from weft.api.workload_entry import UNIX
 from weft.api.workload_entry_checks import check_entry, check_ports, is_address, is_numeric
-from weft.base.names import nearest
+from weft.base.names import host_fault, nearest
 from weft.base.problem import Problem
 
 HTTP: Final = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
@@ -173,7 +173,12 @@ def _endpoints(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
             yield from _socket(spec, field, report)
             continue
         yield from check_ports(each, names, field, report)
-        if spec.resolution == "STATIC" and each.address and not is_address(each.address):
+        if (
+            spec.resolution == "STATIC"
+            and not host_fault(each.address, wildcard=False)
+            and not is_address(each.address)
+            and not is_numeric(each.address)
+        ):
             message = f'"{each.address}" is a name, and resolution STATIC asks no DNS.'
             yield report.error(f"{field}.address", message, "Write its address, or resolution: DNS.")
 

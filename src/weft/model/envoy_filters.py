@@ -68,9 +68,7 @@ def filter_rule(source: api.EnvoyFilter, _domain: str) -> FilterRule:
         targeted=bool(spec.target_refs),
         gateways=frozenset(each.name for each in spec.target_refs if each.kind == "Gateway"),
         priority=spec.priority,
-        patches=tuple(
-            _conditional(each, each.patch, origin) for each in spec.config_patches if each.patch is not None
-        ),
+        patches=tuple(_conditional(each, each.patch, origin) for each in spec.config_patches if each.patch),
     )
 
 
@@ -135,7 +133,7 @@ def _is_for(each: Conditional, metadata: dict[str, str]) -> bool:
 
 def _conditional(source: api.ConfigPatch, patch: api.Patch, origin: str) -> Conditional:
     match = source.match or api.Match()
-    part, operation = Part(source.apply_to), Operation(patch.operation)
+    part, operation = Part(str(source.apply_to)), Operation(str(patch.operation))
     if operation in _INSERTS and part not in _ORDERED:
         operation = Operation.ADD
     message = parsed(MESSAGES[part], patch.value or {})

@@ -69,6 +69,10 @@ class Service:
     subject_alt_names: tuple[str, ...] = ()
     kubernetes: bool = True
 
+    def dialled(self, *, answered: bool) -> tuple[str, ...]:
+        """The addresses that clients dial; `answered`: their proxy answers their DNS queries."""
+        return self.addresses or (self.allocated if answered else ())
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:

@@ -11,6 +11,7 @@ from weft.model.router_view import Edge
 from weft.model.scopes import scoped, with_proxy_port
 from weft.model.services import InboundPort, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
+from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
 
 
@@ -25,7 +26,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     patches = snapshot.directory.envoy_filters.patches(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
-        edge = Edge(client, gateways, port_targets(snapshot, proxy))
+        edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
         services = memo.services(directory, client)
         router = memo.routers(edge, directory, services)
         return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)

@@ -1,6 +1,7 @@
 """Where requests can go: clusters of services (CDS)."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2
@@ -18,6 +19,7 @@ from weft.xds.proto import (
 from weft.xds.resource import CLUSTER, Resource
 
 _LB: Any = cluster_pb2.Cluster
+_REFRESH = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class OutboundCluster:
     `identities` are the SPIFFE IDs that its endpoints may have, sorted. `all_mutual` says that each known endpoint
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
+    `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
     """
@@ -44,6 +47,8 @@ class OutboundCluster:
     trust_domain: str
     resolved: tuple[Endpoint, ...] = ()
     target: int = 0
+    refresh: timedelta = _REFRESH
+    ipv6: bool = False
     all_mutual: bool = False
     passed_on: bool = False
     at_edge: bool = False
@@ -91,7 +96,8 @@ def _discover(cluster: Any, config: OutboundCluster) -> None:
             discovery.as_dialled(cluster, config.target)
         case Discovery.DNS | Discovery.DNS_ROUND_ROBIN:
             each = config.discovery is Discovery.DNS
-            discovery.by_dns(cluster, localities(config.resolved), each_address=each)
+            found = localities(config.resolved)
+            discovery.by_dns(cluster, found, config.refresh, each_address=each, ipv6=config.ipv6)
         case Discovery.DYNAMIC_DNS:
             discovery.by_request(cluster)
 

@@ -21,8 +21,6 @@ from weft.xds.proto import (
     sni_dynamic_forward_proxy_pb2,
 )
 
-REFRESH: Final = timedelta(seconds=60)
-"""How long an answer without a time to live counts (MeshConfig, dnsRefreshRate)."""
 HTTP_FILTER: Final = "envoy.filters.http.dynamic_forward_proxy"
 SNI_FILTER: Final = "envoy.filters.network.sni_dynamic_forward_proxy"
 _DYNAMIC: Final = "envoy.clusters.dynamic_forward_proxy"
@@ -64,15 +62,15 @@ def as_dialled(cluster: Any, port: int = 0) -> None:
         cluster.original_dst_lb_config.upstream_port_override.value = port
 
 
-def by_dns(cluster: Any, localities: list[Any], *, each_address: bool) -> None:
+def by_dns(cluster: Any, localities: list[Any], refresh: timedelta, *, each_address: bool, ipv6: bool) -> None:
     """Endpoints are what the DNS says of names: `each_address` of it, or the next one for each connection."""
     if not localities:
         cluster.type = _LB.STATIC  # nobody to ask for
         return
     cluster.type = _LB.STRICT_DNS if each_address else _LB.LOGICAL_DNS
-    cluster.dns_lookup_family = _LB.V4_ONLY
+    cluster.dns_lookup_family = _LB.V6_ONLY if ipv6 else _LB.V4_ONLY
     cluster.respect_dns_ttl = True
-    cluster.dns_refresh_rate.CopyFrom(encode.duration(REFRESH))
+    cluster.dns_refresh_rate.CopyFrom(encode.duration(refresh))
     cluster.dns_jitter.CopyFrom(encode.duration(_JITTER))
     cluster.dns_failure_refresh_rate.CopyFrom(
         _LB.RefreshRate(base_interval=encode.duration(_FIRST_RETRY), max_interval=encode.duration(_LAST_RETRY))
@@ -115,8 +113,7 @@ def aggregated() -> Any:
 def _cache() -> Any:
     return dns_cache_pb2.DnsCacheConfig(
         name=_CACHE,
-        dns_lookup_family=_LB.V4_ONLY,
-        dns_refresh_rate=encode.duration(REFRESH),
+        dns_lookup_family=_LB.V4_PREFERRED,
         dns_failure_refresh_rate=_LB.RefreshRate(
             base_interval=encode.duration(_FIRST_RETRY), max_interval=encode.duration(_LAST_RETRY)
         ),

@@ -9,7 +9,8 @@ from weft.model.view import ServiceView, View
 from weft.xds import gateway_listeners, gateway_routes, inbound_clusters, names
 from weft.xds.clusters import OutboundCluster
 from weft.xds.endpoints import Assignment
-from weft.xds.gateway_listeners import EdgeListener
+from weft.xds.gateway_http import HttpSettings
+from weft.xds.gateway_listeners import EdgeListener, EdgeSettings
 from weft.xds.gateway_routes import EdgeHost
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
@@ -45,7 +46,7 @@ class EdgeGenerator:
         self._listeners: Memo[EdgeListener, Resource] = Memo(gateway_listeners.edge_listener, depth=4)
         self._virtual_hosts: Memo[EdgeHost, bytes] = Memo(gateway_routes.virtual_host, depth=4)
         self._tables: Memo[RouterTable, Resource] = Memo(self._table, depth=4)
-        self._routers: Memo[tuple[Router, Resources, str], Resources] = Memo(self._router, depth=64)
+        self._routers: Memo[tuple[Router, Resources, EdgeSettings], Resources] = Memo(self._router, depth=64)
         self._fixed = tuple(
             each for each in inbound_clusters.fixed_clusters(DEFAULT_MESH) if each.name == names.BLACK_HOLE
         )
@@ -53,11 +54,13 @@ class EdgeGenerator:
     def resources(self, view: View, router: Router) -> Resources:
         """All resources of `view`'s proxy, which is to do what `router` says."""
         services = self._of_services("", _Services(view.services, view.mesh, router.automatic))
-        return self._routers("", (router, services, view.mesh.trust_domain))
+        http = HttpSettings(router.topology, view.mesh.paths)
+        settings = EdgeSettings(view.mesh.trust_domain, http, view.mesh.tls)
+        return self._routers("", (router, services, settings))
 
-    def _router(self, value: tuple[Router, Resources, str]) -> Resources:
-        router, services, trust_domain = value
-        listeners = [self._listener(each, trust_domain) for each in router.listeners]
+    def _router(self, value: tuple[Router, Resources, EdgeSettings]) -> Resources:
+        router, services, settings = value
+        listeners = [self._listener(each, settings) for each in router.listeners]
         tables = [self._tables(each.name, each) for each in router.tables]
         return {
             **services,
@@ -65,8 +68,8 @@ class EdgeGenerator:
             ROUTE: {each.name: each for each in tables},
         }
 
-    def _listener(self, listener: RouterListener, trust_domain: str) -> Resource:
-        return self._listeners((listener.bind, listener.port), EdgeListener(listener, trust_domain))
+    def _listener(self, listener: RouterListener, settings: EdgeSettings) -> Resource:
+        return self._listeners((listener.bind, listener.port), EdgeListener(listener, settings))
 
     def _table(self, table: RouterTable) -> Resource:
         hosts = [self._virtual_hosts((table.name, each.host), EdgeHost(each, table.port)) for each in table.hosts]

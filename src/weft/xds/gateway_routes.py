@@ -21,12 +21,12 @@ class EdgeHost:
 
 def table(config: RouterTable, encoded: list[bytes]) -> Resource:
     """The table of encoded virtual hosts; where no rule is bound, one that answers 404 to all."""
-    hosts = encoded or [_bytes(_HOST(name=f"blackhole:{config.port}", domains=["*"]))]
+    hosts = encoded or [routes.listed(_HOST(name=f"blackhole:{config.port}", domains=["*"]))]
     return routes.table(config.name, hosts)
 
 
 def virtual_host(config: EdgeHost) -> bytes:
-    """The serialized VirtualHost `HOST:PORT`."""
+    """The VirtualHost `HOST:PORT`, listed."""
     routed = config.routed
     name = f"{routed.host}:{config.port}"
     message = _HOST(name=name, domains=[routed.host], include_request_attempt_count=True)
@@ -34,8 +34,4 @@ def virtual_host(config: EdgeHost) -> bytes:
         message.require_tls = _HOST.ALL
     for each in routed.routes:
         message.routes.extend(routes.messages(each, name))
-    return _bytes(message)
-
-
-def _bytes(message: Any) -> bytes:
-    return bytes(message.SerializeToString(deterministic=True))
+    return routes.listed(message)

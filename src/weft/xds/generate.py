@@ -25,7 +25,7 @@ from weft.xds.clusters import OutboundCluster
 from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
 from weft.xds.gateway_generate import EdgeGenerator
-from weft.xds.ground import Ground, ground
+from weft.xds.ground import Ground, Lookups, ground, lookups
 from weft.xds.inbound import Inbound
 from weft.xds.inbound_clusters import InboundCluster
 from weft.xds.listener_settings import Settings
@@ -120,7 +120,7 @@ class _Scope:
 
 
 _Tables = dict[str, list[_Routed]]
-_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig]
+_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig, Lookups]
 _Own = tuple[Resources, Inbound, tuple[Patch, ...]]
 
 
@@ -163,7 +163,8 @@ class Generator:
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
-        outbound = self._outbound(place, (view.services, view.scope, view.mesh))
+        around = lookups(view.proxy)
+        outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
         shared = self._scopes(scope, (outbound, scope))
         shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
@@ -197,8 +198,8 @@ class Generator:
         return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
-        services, scope, mesh = value
-        base = ground(scope, mesh)
+        services, scope, mesh, around = value
+        base = ground(scope, mesh, around)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: _Tables = {}
         shared: dict[tuple[str, int], list[SharedPart]] = {}
@@ -311,16 +312,16 @@ class Generator:
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, base.mesh):
+            for cluster, assignment in service_clusters(view, port, port_view, base.mesh, ipv6=base.lookups.ipv6):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
                     resources.append(self._assignments(name, assignment))
             configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
-            parts.extend(shared_parts(view, port, port_view))
+            parts.extend(shared_parts(view, port, port_view, base))
             if port.protocol is Protocol.AUTO or port.protocol.is_http:
-                shared = shares_requests(view.service, port)
+                shared = shares_requests(view.service, port, base)
                 table = str(port.number) if shared else f"{view.service.hostname}:{port.number}"
                 routed.append(_Routed(table, shared, view.service, port.number, port_view.routes))
         return _ServicePart(tuple(resources), tuple(routed), tuple(parts))

@@ -54,6 +54,8 @@ def _requests(manager: Any, found: Settings) -> None:
     if found.log.file:
         manager.access_log.append(access_logs.logger(found.log))
     paths = found.paths
+    if paths is PathNormalization.BASE:
+        return
     manager.normalize_path.CopyFrom(wrappers_pb2.BoolValue(value=paths is not PathNormalization.NONE))
     manager.merge_slashes = paths in {
         PathNormalization.MERGE_SLASHES,

@@ -19,6 +19,7 @@ from weft.xds.proto import (
     listener_components_pb2,
     original_dst_pb2,
     protocol_pb2,
+    proxy_protocol_listener_pb2,
     router_pb2,
     set_filter_state_pb2,
     substitution_format_string_pb2,
@@ -148,6 +149,11 @@ def tcp_filter(proxy: Any, limits: TcpLimits) -> Any:
 def original_dst() -> Any:
     """Restores the address that the client dialled, from the kernel's NAT."""
     return _listener_filter("original_dst", original_dst_pb2.OriginalDst())
+
+
+def proxy_protocol() -> Any:
+    """Learns the client's address from the PROXY protocol, with which connections have to begin."""
+    return _listener_filter("proxy_protocol", proxy_protocol_listener_pb2.ProxyProtocol())
 
 
 def tls_inspector() -> Any:

@@ -12,7 +12,7 @@ from weft.model.patches import Context, Operation, Part, Patch
 from weft.xds import encode, patch_clusters, patch_listeners, patch_routes
 from weft.xds.memo import Memo
 from weft.xds.proto import cluster_pb2, extension_pb2, listener_pb2, route_pb2
-from weft.xds.resource import BOOTSTRAP, CLUSTER, EXTENSION, LISTENER, ROUTE, Resource, Resources
+from weft.xds.resource import BOOTSTRAP, CLUSTER, EXTENSION, LISTENER, ROUTE, Resource, ResourceMap, Resources
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Patcher:
         patches: tuple[Patch, ...],
         context: Context,
     ) -> Mapping[str, Resource]:
-        changed = {}
+        changed = ResourceMap()
         for name, resource in resources.items():
             after = self._one((url, name, context), _One(resource, patches, context))
             if after is not None:
@@ -116,7 +116,7 @@ def _beside(patches: Sequence[Patch]) -> Resources:
         for name, body in ((f"{index:04}", body) for index, body in enumerate(merged))
     }
     found = {EXTENSION: extensions, BOOTSTRAP: changes}
-    return {url: resources for url, resources in found.items() if resources}
+    return {url: ResourceMap(resources) for url, resources in found.items() if resources}
 
 
 def _changed(value: _One) -> Resource | None:

@@ -64,24 +64,28 @@ def distinct(hosts: Iterable[VirtualHost]) -> tuple[VirtualHost, ...]:
 
 
 def table(name: str, virtual_hosts: Iterable[bytes], *, ports_matter: bool = False) -> Resource:
-    """A RouteConfiguration of encoded virtual hosts; `ports_matter`: `host:1` and `host:2` are told apart."""
+    """A RouteConfiguration of listed virtual hosts; `ports_matter`: `host:1` and `host:2` are told apart."""
     config = route_pb2.RouteConfiguration(
         name=name,
         validate_clusters=wrappers_pb2.BoolValue(value=False),
         max_direct_response_body_size_bytes=wrappers_pb2.UInt32Value(value=1 << 20),
         ignore_port_in_host_matching=not ports_matter,
     )
+    return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(virtual_hosts))
+
+
+def listed(virtual_host: Any) -> bytes:
+    """A VirtualHost as an entry of a RouteConfiguration, to be joined with others (see `encode.framed`)."""
     field = route_pb2.RouteConfiguration.VIRTUAL_HOSTS_FIELD_NUMBER
-    framed = [encode.framed(field, host) for host in virtual_hosts]
-    return encode.from_bytes(ROUTE, name, config.SerializeToString(deterministic=True) + b"".join(framed))
+    return encode.framed(field, virtual_host.SerializeToString(deterministic=True))
 
 
 def virtual_host(host: VirtualHost) -> bytes:
-    """The serialized VirtualHost."""
+    """The VirtualHost, listed."""
     authority = f"{host.hostname}:{host.port}"
     message = _ROUTE.VirtualHost(name=authority, domains=host.domains, include_request_attempt_count=True)
     message.routes.extend(messages(host.routes, authority))
-    return bytes(message.SerializeToString(deterministic=True))
+    return listed(message)
 
 
 def messages(routes: HostRoutes, authority: str) -> Iterator[Any]:

@@ -20,17 +20,24 @@ _BY_DNS: Final = {
 
 
 def clusters(
-    view: ServiceView, port: ServicePort, port_view: PortView, mesh: MeshConfig, *, at_edge: bool = False
+    view: ServiceView,
+    port: ServicePort,
+    port_view: PortView,
+    mesh: MeshConfig,
+    *,
+    at_edge: bool = False,
+    ipv6: bool = False,
 ) -> Iterable[tuple[OutboundCluster, Assignment | None]]:
     """Each cluster with its endpoints; None where it finds them by itself.
 
-    `at_edge`: for gateways, whose clients have dialled the gateway and no endpoint.
+    `at_edge`: for gateways, whose clients have dialled the gateway and no endpoint. `ipv6`: see OutboundCluster.
     """
     service, traffic = view.service, view.traffic
     policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
     policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
     meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
-    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity}))
+    vouched = {each for each in service.subject_alt_names if each.startswith("spiffe://")}
+    identities = tuple(sorted({endpoint.identity for endpoint in meshed if endpoint.identity} | vouched))
     for subset, labels, policy in policies:
         discovery = _discovery(view, subset, policy)
         if at_edge and discovery is Discovery.DIALLED:
@@ -52,6 +59,8 @@ def clusters(
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
             resolved=_resolved(service, port, labels, port_view) if discovery.brings_endpoints else (),
             target=port.target,
+            refresh=mesh.dns_refresh_rate,
+            ipv6=ipv6,
             at_edge=at_edge,
         )
         told = discovery is Discovery.EDS

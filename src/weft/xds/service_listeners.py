@@ -29,17 +29,19 @@ class SharedPart:
     looks_up: bool = False
 
 
-def shares_requests(service: Service, port: ServicePort) -> bool:
+def shares_requests(service: Service, port: ServicePort, ground: Ground) -> bool:
     """Whether the port's requests come in on `0.0.0.0_PORT`, told apart by host."""
     if port.number in names.PROXY_PORTS:
         return False
-    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service))
+    return port.protocol.is_http or (port.protocol is Protocol.AUTO and _has_no_address(service, port, ground))
 
 
-def shared_parts(view: ServiceView, port: ServicePort, port_view: PortView) -> Iterable[SharedPart]:
+def shared_parts(
+    view: ServiceView, port: ServicePort, port_view: PortView, ground: Ground
+) -> Iterable[SharedPart]:
     """What the port adds to the listeners that it shares."""
     service = view.service
-    requests = shares_requests(service, port)
+    requests = shares_requests(service, port, ground)
     if port.protocol.is_http:
         if requests:
             looks_up = service.resolution is Resolution.DYNAMIC_DNS
@@ -50,7 +52,7 @@ def shared_parts(view: ServiceView, port: ServicePort, port_view: PortView) -> I
     # nothing but the server's name tells such a service from others
     name = (service.hostname.lower(),) if _by_name(port.protocol) and service.hostname != "*" else ()
     blocks = tuple(address for address in service.addresses if _is_block(address))
-    if blocks or _has_no_address(service):
+    if blocks or _has_no_address(service, port, ground):
         routes = [
             replace(each, match=replace(each.match, destinations=each.match.destinations or blocks))
             for each in port_view.streams
@@ -101,9 +103,10 @@ def service_listeners(
 ) -> Iterable[OutboundListener]:
     """One listener for each address of its own. HTTP ports have one only where they cannot share."""
     service = view.service
-    if shares_requests(service, port) or _shares_addresses(service, port):
+    if shares_requests(service, port, ground) or _shares_addresses(service, port):
         return
-    addresses = tuple(address for address in service.addresses if not _is_block(address))
+    given = service.dialled(answered=ground.lookups.answered)
+    addresses = tuple(address for address in given if not _is_block(address))
     if service.headless:
         addresses = tuple(sorted({endpoint.address for endpoint in port_view.endpoints}))
     if ground.address:
@@ -150,9 +153,13 @@ def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> Stream
     return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
 
 
-def _has_no_address(service: Service) -> bool:
-    """Whether its clients dial what they like: a host outside, by whatever DNS says."""
-    return not service.addresses and not service.headless and not service.external_name
+def _has_no_address(service: Service, port: ServicePort, ground: Ground) -> bool:
+    """Whether its clients dial what they like: a host outside, by whatever DNS says.
+
+    One that is known by name is so at an allocated address too, and for those who ask another DNS than the proxy.
+    """
+    known = service.addresses if _by_name(port.protocol) else service.dialled(answered=ground.lookups.answered)
+    return not known and not service.headless and not service.external_name
 
 
 def _by_name(protocol: Protocol) -> bool:

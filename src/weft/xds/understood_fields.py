@@ -23,12 +23,14 @@ envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
+{_LISTENER}.proxy_protocol.v3.ProxyProtocol:
 {_LISTENER}.tls_inspector.v3.TlsInspector:
 
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
-server_name http2_protocol_options proxy_100_continue access_log path_with_escaped_slashes_action
+server_name xff_num_trusted_hops path_with_escaped_slashes_action http2_protocol_options proxy_100_continue \
+access_log
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
@@ -124,6 +126,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 OPAQUE: Final = frozenset(
     {
         # limits, timings and bookkeeping: they decide when and how often, not where and how
+        "envoy.config.accesslog.v3.AccessLog",
         "envoy.config.cluster.v3.CircuitBreakers",
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
         "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",

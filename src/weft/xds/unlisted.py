@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from weft.model.mesh_config import MeshConfig, OutboundPolicy
 from weft.model.sidecars import Unlisted
-from weft.xds import names
+from weft.xds import names, routes
 from weft.xds.proto import route_components_pb2
 
 _ROUTE: Any = route_components_pb2
@@ -54,7 +54,7 @@ def otherwise(unlisted: Unlisted | None, mesh: MeshConfig) -> Otherwise:
 
 
 def virtual_host(to: Otherwise) -> bytes:
-    """`allow_any` or `block_all`: the virtual host of all hosts that no other one has, serialized."""
+    """`allow_any` or `block_all`: the virtual host of all hosts that no other one has, listed."""
     if to.requests == names.BLACK_HOLE:
         name, action = "block_all", {"direct_response": _ROUTE.DirectResponseAction(status=_REFUSED)}
     else:
@@ -62,4 +62,4 @@ def virtual_host(to: Otherwise) -> bytes:
         name, action = "allow_any", {"route": forward}
     route = _ROUTE.Route(name=name, match=_ROUTE.RouteMatch(prefix="/"), **action)
     host = _ROUTE.VirtualHost(name=name, domains=["*"], routes=[route], include_request_attempt_count=True)
-    return bytes(host.SerializeToString(deterministic=True))
+    return routes.listed(host)

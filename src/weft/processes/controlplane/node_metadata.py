@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from weft.model import topology
 from weft.model.services import Labels
 
 _KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE")
@@ -13,7 +14,9 @@ def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
 
     `asked` are keys that EnvoyFilters look at.
     """
-    return tuple((key, _text(metadata[key])) for key in sorted({*_KEPT, *asked}) if key in metadata)
+    kept = {key: _text(metadata[key]) for key in (*_KEPT, *asked) if key in metadata}
+    before = topology.told(metadata.get("PROXY_CONFIG"))
+    return tuple(sorted({**kept, **({topology.METADATA: before} if before else {})}.items()))
 
 
 def _text(value: Any) -> str:
