@@ -3,11 +3,8 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-<<<<<<< HEAD
-- `from`: the client's namespace and labels, and the `settings` of its proxy (`proxy.istio.io/config`);
-=======
-- `from`: the client's namespace, labels, locality, node, and its kind if it is a gateway (`router`);
->>>>>>> main
+- `from`: the client's namespace, labels, locality, node, the `settings` of its proxy (`proxy.istio.io/config`), and
+  its kind if it is a gateway (`router`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -41,7 +38,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
@@ -183,7 +180,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit() or written in {PASSED, CLOSED}:
+    if written.isdigit() or written in {PASSED, CLOSED, RESOLVED, APPLICATION}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")
