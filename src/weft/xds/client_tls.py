@@ -28,8 +28,8 @@ class Origination:
     asked_for: str
     http: bool
     http2: bool
-    system_roots: bool = True
     limits: TlsLimits = NO_TLS_LIMITS
+    system_roots: bool = True
 
     @property
     def verifies(self) -> bool:

@@ -36,8 +36,9 @@ class OutboundCluster:
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
     `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `dns_name`: the name behind an alias. `credentials`: this client may ask for the Secret that its policy names.
-    `system_roots` and `tls_limits` are as in Origination.
-    `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
+    `system_roots`: see Origination. `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
+    `stat_name` is what it is counted under, empty for its name. `aliases` are trust domains that count as the
+    mesh's own, `mutual` and `limits` what handshakes of its own mTLS and of other TLS may agree on.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
     """
@@ -61,9 +62,12 @@ class OutboundCluster:
     dns_name: str = ""
     credentials: bool = False
     system_roots: bool = True
-    tls_limits: TlsLimits = NO_TLS_LIMITS
     weighted: bool = False
     zones: ZoneAwareLb | None = None
+    stat_name: str = ""
+    aliases: tuple[str, ...] = ()
+    mutual: TlsLimits = NO_TLS_LIMITS
+    limits: TlsLimits = NO_TLS_LIMITS
     passed_on: bool = False
     at_edge: bool = False
 
@@ -87,7 +91,7 @@ class OutboundCluster:
         http = self.protocol.is_http or self.protocol is Protocol.AUTO
         one = "" if "*" in self.hostname else self.dns_name or self.hostname
         http2 = protocols.always_http2(self.protocol, self.policy)
-        return Origination(settings, one, http, http2, self.system_roots, self.tls_limits)
+        return Origination(settings, one, http, http2, self.limits, self.system_roots)
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
@@ -105,6 +109,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     _discover(cluster, config)
     if not config.passed_on:
         _secure(cluster, config)
+    cluster.alt_stat_name = config.stat_name
     if config.policy.proxy_protocol:
         _announce(cluster, config.policy.proxy_protocol)
     return encode.resource(CLUSTER, name, cluster)
@@ -180,11 +185,15 @@ def _announce(cluster: Any, version: int) -> None:
 def _mutual(config: OutboundCluster) -> Any:
     alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol, config.policy) else tls.TCP_ALPN
     settings = config.policy.tls
+    own = f"spiffe://{config.trust_domain}/"
+    known = settings.names or config.identities
+    others = (each.replace(own, f"spiffe://{alias}/", 1) for alias in config.aliases for each in known)
     return tls.mutual_upstream(
         settings.sni or names.sni(config.hostname, config.port, config.subset),
-        settings.names or config.identities,
-        f"spiffe://{config.trust_domain}/ns/{config.namespace}/",
+        tuple(dict.fromkeys((*known, *others))),
+        tuple(f"spiffe://{each}/ns/{config.namespace}/" for each in (config.trust_domain, *config.aliases)),
         alpn,
+        config.mutual,
     )
 
 
