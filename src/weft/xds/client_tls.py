@@ -19,23 +19,13 @@ _Validation: Any = tls_pb2.CommonTlsContext.CombinedCertificateValidationContext
 
 @dataclass(frozen=True, slots=True)
 class Origination:
-    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: requests ask by their own host.
-
-    `system_roots`: without roots of one's own, those of the system vouch; otherwise nobody is asked to.
-    """
+    """TLS of one cluster. `asked_for` is the host, if it is one name; `http`: requests ask by their own host."""
 
     settings: ClientTls
     asked_for: str
     http: bool
     http2: bool
     limits: TlsLimits = NO_TLS_LIMITS
-    system_roots: bool = True
-
-    @property
-    def verifies(self) -> bool:
-        """Whether the server's certificate is looked at."""
-        settings = self.settings
-        return settings.verify and bool(settings.roots or settings.credential or self.system_roots)
 
     @property
     def by_request(self) -> bool:
@@ -52,13 +42,13 @@ class Origination:
         settings = self.settings
         own_roots = settings.roots or settings.credential
         named = bool(settings.sni or self.asked_for or self.http)
-        return named and self.verifies and not settings.names and not own_roots
+        return named and settings.verify and not settings.names and not own_roots
 
     @property
     def verified_by_request(self) -> bool:
         """Whether the certificate must be for the host of the request, though roots of one's own vouch for it."""
         settings = self.settings
-        return self.by_request and self.verifies and not settings.names and not self.verified_by_name
+        return self.by_request and settings.verify and not settings.names and not self.verified_by_name
 
 
 def socket(config: Origination) -> Any:
@@ -74,7 +64,7 @@ def socket(config: Origination) -> Any:
     common = context.common_tls_context
     if settings.mode is TlsMode.MUTUAL:
         common.tls_certificate_sds_secret_configs.append(_certificate(settings))
-    if config.verifies:
+    if settings.verify:
         common.combined_validation_context.CopyFrom(_validation(config))
     return tls.socket(context)
 

@@ -36,7 +36,7 @@ class OutboundCluster:
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
     `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `dns_name`: the name behind an alias. `credentials`: this client may ask for the Secret that its policy names.
-    `system_roots`: see Origination. `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
+    `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
     `stat_name` is what it is counted under, empty for its name. `aliases` are trust domains that count as the
     mesh's own, `mutual` and `limits` what handshakes of its own mTLS and of other TLS may agree on.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
@@ -61,7 +61,6 @@ class OutboundCluster:
     all_mutual: bool = False
     dns_name: str = ""
     credentials: bool = False
-    system_roots: bool = True
     weighted: bool = False
     zones: ZoneAwareLb | None = None
     stat_name: str = ""
@@ -91,7 +90,7 @@ class OutboundCluster:
         http = self.protocol.is_http or self.protocol is Protocol.AUTO
         one = "" if "*" in self.hostname else self.dns_name or self.hostname
         http2 = protocols.always_http2(self.protocol, self.policy)
-        return Origination(settings, one, http, http2, self.limits, self.system_roots)
+        return Origination(settings, one, http, http2, self.limits)
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:

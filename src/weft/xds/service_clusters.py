@@ -76,7 +76,6 @@ def clusters(
             limits=mesh.tls,
             ipv6=client.ipv6,
             dns_name=service.external_name,
-            system_roots=mesh.verify_at_client,
             credentials=at_edge or traffic.selected,
             weighted=placed is not None and bool(placed.distribute),
             zones=policy.zones or (mesh.zones if policy.locality is None else None),
