@@ -92,13 +92,13 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = "gateways"
-"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+EDGE = ("gateways", "ingresses")
+"""The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
 
 
 def load(path: Path) -> Case:

@@ -279,7 +279,12 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(
-    server: Path, *, namespace: str = "", env: Mapping[str, str] | None = None, resolver: str = ""
+    server: Path,
+    *,
+    namespace: str = "",
+    env: Mapping[str, str] | None = None,
+    resolver: str = "",
+    options: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """Start Envoy on the xDS server at `server`; as the proxy's user where it has a namespace of its own."""
     with scratch() as folder:
@@ -287,7 +292,7 @@ def running(
         config.write_text(json.dumps(bootstrap(server, admin, resolver=resolver)))
         command = [str(ENVOY), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
         # as Istio does: the routes' maxGrpcTimeout is deprecated, and Envoy says so for each
-        command += ["--component-log-level", "misc:error"]
+        command += ["--component-log-level", "misc:error", *options]
         if namespace:
             user = ["setpriv", f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups", "--"]
             command = ["nsenter", f"--net=/run/netns/{namespace}", *user, *command]
@@ -312,12 +317,13 @@ def started(
     namespace: str = "",
     resolver: str = "",
     secrets: Mapping[str, bytes | None] | None = None,
+    options: tuple[str, ...] = (),
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
         Management(folder / "xds", resources, identity, secrets=secrets or {}).serving() as management,
-        running(management.path, namespace=namespace, resolver=resolver) as envoy,
+        running(management.path, namespace=namespace, resolver=resolver, options=options) as envoy,
     ):
         envoy.wait_ready()
         yield envoy, management

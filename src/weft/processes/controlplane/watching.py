@@ -18,6 +18,8 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.ENDPOINTSLICES,
     kinds.PODS,
     kinds.NAMESPACES,
+    kinds.INGRESSES,
+    kinds.INGRESSCLASSES,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
     kinds.PROXYCONFIGS,
