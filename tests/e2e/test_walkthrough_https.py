@@ -137,6 +137,15 @@ def test_the_listener_is_told_by_its_server_name(secure: Cluster) -> None:
     listeners = secure.weft("proxy-config", "listener", f"{pod}.istio-system", "--port", "8443").stdout
     (row,) = [" ".join(line.split()) for line in listeners.splitlines()[1:]]
     assert row == f"0.0.0.0 8443 SNI: {HOST} Route: https.443.https-default.httpsserver.securesvc"
+    secrets = secure.weft("proxy-config", "secret", f"{pod}.istio-system")
+    assert secrets.returncode == 0, secrets.stderr
+    found = {line.split()[0]: line.split()[1:] for line in secrets.stdout.splitlines()}
+    assert set(found) == {"RESOURCE", "default", "ROOTCA", f"kubernetes://{CREDENTIAL}"}
+    assert found["ROOTCA"][:3] == ["CA", "ACTIVE", "true"]
+    assert found[f"kubernetes://{CREDENTIAL}"][:4] == ["Cert", "Chain", "ACTIVE", "true"]
+    whole = secure.weft("proxy-config", "secret", f"{pod}.istio-system", "-o", "json").stdout
+    assert "PRIVATE" not in whole
+    assert CREDENTIAL in whole
 
 
 def test_the_certificate_is_turned_over_live(secure: Cluster, folder: Path) -> None:

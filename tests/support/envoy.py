@@ -137,12 +137,23 @@ class Management:
 
     def _secret(self, name: str) -> bytes:
         assert self.identity is not None
-        body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": self.identity.roots}}}
-        if name == "default":
-            chain, key = {"inline_string": self.identity.chain}, {"inline_string": self.identity.key}
-            body = {"tls_certificate": {"certificate_chain": chain, "private_key": key}}
-        secret = json_format.ParseDict({"name": name, **body}, secret_pb2.Secret())
-        return bytes(secret.SerializeToString())
+        is_key = name.startswith("file-cert:") or (name.startswith("kubernetes:") and not name.endswith("-cacert"))
+        return certificate(name, self.identity) if name == "default" or is_key else roots(name, self.identity)
+
+
+def certificate(name: str, identity: Identity) -> bytes:
+    """The secret of a certificate and its key."""
+    chain, key = {"inline_string": identity.chain}, {"inline_string": identity.key}
+    return _serialized(name, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
+
+
+def roots(name: str, identity: Identity) -> bytes:
+    """The secret of the roots behind an identity."""
+    return _serialized(name, {"validation_context": {"trusted_ca": {"inline_string": identity.roots}}})
+
+
+def _serialized(name: str, body: dict[str, Any]) -> bytes:
+    return bytes(json_format.ParseDict({"name": name, **body}, secret_pb2.Secret()).SerializeToString())
 
 
 def _forward(requests: Iterator[Any], events: "Queue[Any]") -> None:

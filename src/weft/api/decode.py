@@ -21,6 +21,7 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
     "EndpointSlice": kubernetes.EndpointSlice,
     "Pod": kubernetes.Pod,
     "Namespace": kubernetes.Namespace,
+    "Node": kubernetes.Node,
     "Ingress": ingress.Ingress,
     "IngressClass": ingress.IngressClass,
 }

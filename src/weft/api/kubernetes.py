@@ -52,6 +52,7 @@ class ServiceSpec(Partial, frozen=True):
     external_name: str = ""
     external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
     publish_not_ready_addresses: bool | None = None
+    traffic_distribution: str | None = None
 
 
 class PortStatus(Partial, frozen=True):
@@ -179,7 +180,13 @@ class Pod(Partial, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class Node(Partial, frozen=True):
+    """A Node, for its labels."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class Namespace(Partial, frozen=True):
-    """A Namespace, for its labels."""
+    """A Namespace, for its labels and annotations."""
 
     metadata: ObjectMeta = ObjectMeta()

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from weft.model.clients import EVERYWHERE
+from weft.model.locality import BY_DEFAULT, LocalityLb, ZoneAwareLb
 from weft.model.routing import Retries
 from weft.model.traffic import ConnectionPool, OutlierDetection
 
@@ -132,6 +133,8 @@ class MeshConfig:
     detection_timeout: timedelta | None = None
     pool: ConnectionPool = NO_LIMITS
     outliers: OutlierDetection | None = None
+    locality: LocalityLb = BY_DEFAULT
+    zones: ZoneAwareLb | None = None
     auto_mtls: bool = True
     service_export: tuple[str, ...] = (EVERYWHERE,)
     routing_export: tuple[str, ...] = (EVERYWHERE,)

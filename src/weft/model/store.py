@@ -32,6 +32,15 @@ KINDS: Final = (*KUBERNETES, *RESOURCES, MESH)
 _UNSCOPED: Final = frozenset({"IngressClass", "Namespace", "Node", MESH})
 """Kinds that live in no namespace, or whose objects count wherever they live."""
 
+_REGISTERED: Final[Mapping[str, Callable[[Registry, Key, Any], None]]] = {
+    "EndpointSlice": Registry.put_slice,
+    "Pod": Registry.put_pod,
+    "Node": Registry.put_node,
+    "ServiceEntry": Registry.put_service_entry,
+    "WorkloadEntry": Registry.put_workload_entry,
+}
+"""Kinds that only the registry of services needs."""
+
 Object = Mapping[str, Any] | kubernetes.Partial
 """An object as JSON, or already decoded to its partial shape."""
 
@@ -126,7 +135,7 @@ class Store:
             revision=last.revision + 1,
             directory=directory,
             workloads=workloads,
-            label_keys=last.label_keys if directory is last.directory else self._label_keys(),
+            label_keys=last.label_keys if directory is last.directory else self._label_keys(directory),
             reported=(*(each for found in self._reported.values() for each in found), *self._derived.problems),
             derived=self._derived,
             domain=self._domain,
@@ -183,10 +192,9 @@ class Store:
         directory = Directory(services, **nothing, mesh=self._mesh)
         return Snapshot(0, directory, workloads, frozenset(), (), self._domain, self._mesh, self._memo)
 
-    def _label_keys(self) -> frozenset[str]:
-        return frozenset(
-            key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels
-        )
+    def _label_keys(self, directory: Directory) -> frozenset[str]:
+        asked = (key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels)
+        return directory.near_labels.union(asked)
 
     def _settle(self, key: Key, config_map: Mapping[str, Any]) -> None:
         """Take in the ConfigMap of the mesh's settings; the last good ones stay while it is broken."""
@@ -224,6 +232,7 @@ class Store:
             case "Namespace":
                 labels = None if value is None else value.metadata.labels or {}
                 self._select(lambda: self._namespaces.put(key[1], labels))
+                self._registry.put_namespace(key, value)
             case "Service":
                 self._registry.put_service(key, value)
                 self._ingresses.put_service(key, value)
@@ -231,14 +240,8 @@ class Store:
                 self._ingresses.put(key, value)
             case "IngressClass":
                 self._ingresses.put_class(key[1], value)
-            case "EndpointSlice":
-                self._registry.put_slice(key, value)
-            case "Pod":
-                self._registry.put_pod(key, value)
-            case "ServiceEntry":
-                self._registry.put_service_entry(key, value)
-            case "WorkloadEntry":
-                self._registry.put_workload_entry(key, value)
+            case _ if kind in _REGISTERED:
+                _REGISTERED[kind](self._registry, key, value)
             case _ if kind in RULE_KINDS:
                 rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
                 self._put_rule(kind, key, rule)

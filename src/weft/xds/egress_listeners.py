@@ -52,7 +52,7 @@ def _streams(view: EgressView, *, bound: bool) -> list[Stream]:
         for port, port_view in zip(each.service.ports, each.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            routes = port_view.streams or (to_itself(each.service, port, EVERY),)
+            routes = port_view.streams or (to_itself(each, port, EVERY),)
             narrowed = (
                 replace(one, match=replace(one.match, destinations=one.match.destinations or blocks))
                 for one in routes

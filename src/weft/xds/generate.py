@@ -22,6 +22,7 @@ from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
+from weft.xds.service_clusters import ClientSide
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import (
     SharedPart,
@@ -146,14 +147,14 @@ class Generator:
             at_edge = self._edge.resources(view, view.router)
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
-        place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
+        place = (view.client, view.scope.rule, view.proxy.namespace if view.scope.rule else "")
         around = lookups(view.proxy)
         outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
-        shared = self._scopes(scope, (outbound, scope))
-        shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
+        shared = self._scopes((scope, view.client), (outbound, scope))
+        shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
         own = Inbound(served, view.mesh)
-        found = self._proxies((scope, own), (shared, own, view.patches))
+        found = self._proxies((scope, view.client, own), (shared, own, view.patches))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
@@ -194,7 +195,7 @@ class Generator:
             self._egress(each, base, resources, tables)
         taken = frozenset(tables)
         for view in services:
-            part = self._parts(view.service.hostname, (view, base))
+            part = self._parts((view.service.hostname, view.near), (view, base))
             for resource in part.resources:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
@@ -239,7 +240,7 @@ class Generator:
 
     def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:
         """Add the clusters of a service, without its listeners."""
-        for resource in self._parts(view.service.hostname, (view, base)).resources:
+        for resource in self._parts((view.service.hostname, view.near), (view, base)).resources:
             if resource.type_url != LISTENER:
                 resources[resource.type_url].setdefault(resource.name, resource)
 
@@ -284,11 +285,12 @@ class Generator:
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, base.mesh, ipv6=base.lookups.ipv6):
+            client = ClientSide(base.mesh, ipv6=base.lookups.ipv6)
+            for cluster, assignment in service_clusters(view, port, port_view, client):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
-                    resources.append(self._assignments(name, assignment))
+                    resources.append(self._assignments((name, view.near), assignment))
             configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
             parts.extend(shared_parts(view, port, port_view, base))

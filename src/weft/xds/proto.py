@@ -10,6 +10,9 @@ address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
 base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
 bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
+client_side_weighted_round_robin_pb2: Any = import_module(
+    "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.client_side_weighted_round_robin_pb2"
+)
 cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")

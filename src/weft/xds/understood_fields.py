@@ -33,7 +33,8 @@ server_name xff_num_trusted_hops path_with_escaped_slashes_action http2_protocol
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
 {_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
-max_downstream_connection_duration
+max_downstream_connection_duration tunneling_config
+{_NETWORK}.tcp_proxy.v3.TcpProxy.TunnelingConfig: hostname use_post
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
@@ -73,11 +74,11 @@ envoy.config.route.v3.DirectResponseAction: body status
 envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
-least_request_lb_config original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
+least_request_lb_config load_balancing_policy original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
 dns_failure_refresh_rate cluster_type maglev_lb_config ring_hash_lb_config round_robin_lb_config
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
-envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
+envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints load_balancing_weight priority
 envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
 envoy.config.endpoint.v3.Endpoint: address
 envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
@@ -91,7 +92,7 @@ envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransp
 envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer:
 envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext: common_tls_context require_client_certificate \
 disable_stateless_session_resumption
-envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: common_tls_context sni
+envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: auto_sni_san_validation common_tls_context sni
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols \
 combined_validation_context validation_context \
 tls_certificate_sds_secret_configs tls_params
@@ -130,6 +131,7 @@ OPAQUE: Final = frozenset(
         "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
         "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
         "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        "envoy.config.cluster.v3.LoadBalancingPolicy",
         "envoy.config.cluster.v3.OutlierDetection",
         "envoy.config.cluster.v3.Cluster.RefreshRate",
         "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig",

@@ -14,6 +14,8 @@ from weft.api.resources import RESOURCES
 from weft.model.store import MESH, Store
 
 FOLLOWED: tuple[Kind, ...] = (
+    kinds.NAMESPACES,
+    kinds.NODES,
     kinds.SERVICES,
     kinds.ENDPOINTSLICES,
     kinds.PODS,
