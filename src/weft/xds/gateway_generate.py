@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from weft.model.mesh_config import DEFAULT_MESH
 from weft.model.router import Router, RouterListener, RouterTable
-from weft.model.services import Protocol, Resolution
+from weft.model.services import Protocol, ProxyKind, Resolution
 from weft.model.view import ServiceView, View
 from weft.xds import gateway_listeners, gateway_routes, inbound_clusters, names
 from weft.xds.clusters import OutboundCluster
@@ -13,6 +13,7 @@ from weft.xds.gateway_http import HttpSettings
 from weft.xds.gateway_listeners import EdgeListener, EdgeSettings
 from weft.xds.gateway_routes import EdgeHost
 from weft.xds.gateway_tls import TlsSettings
+from weft.xds.ground import lookups
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.service_clusters import ClientSide
@@ -56,7 +57,7 @@ class EdgeGenerator:
     def resources(self, view: View, router: Router) -> Resources:
         """All resources of `view`'s proxy, which is to do what `router` says."""
         mesh = view.mesh
-        client = ClientSide(mesh, view.proxy.kind)
+        client = ClientSide(mesh, ProxyKind.ROUTER, lookups(view.proxy).ipv6)
         services = self._of_services(view.client, _Services(view.services, client, router.automatic))
         looks_up = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services)
         http = HttpSettings(router.topology, mesh.paths, looks_up=looks_up)
