@@ -37,7 +37,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
@@ -177,7 +177,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit() or written in {PASSED, CLOSED}:
+    if written.isdigit() or written in {PASSED, CLOSED, RESOLVED, APPLICATION}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")

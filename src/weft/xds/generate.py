@@ -1,5 +1,6 @@
 """From a proxy's view to its resources."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.model.inbound import ServedPort
@@ -8,7 +9,18 @@ from weft.model.patches import Context, Patch
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
-from weft.xds import clusters, endpoints, inbound, inbound_clusters, listeners, names, routes, streams, unlisted
+from weft.xds import (
+    clusters,
+    endpoints,
+    inbound,
+    inbound_clusters,
+    listener_settings,
+    listeners,
+    names,
+    routes,
+    streams,
+    unlisted,
+)
 from weft.xds.clusters import OutboundCluster
 from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
@@ -16,6 +28,7 @@ from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.ground import Ground, Lookups, ground, lookups
 from weft.xds.inbound import Inbound
 from weft.xds.inbound_clusters import InboundCluster
+from weft.xds.listener_settings import Settings
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
@@ -139,12 +152,15 @@ class Generator:
         self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
         self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
+        self._finished: Memo[tuple[Resource, Settings], Resource] = Memo(listener_settings.applied, depth=8)
+        self._edges: Memo[tuple[Resources, MeshConfig], Resources] = Memo(self._at_edge, depth=16)
         self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
         if view.router is not None:
             at_edge = self._edge.resources(view, view.router)
+            at_edge = self._edges(view.proxy.namespace, (at_edge, view.mesh))
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.client, view.scope.rule, view.proxy.namespace if view.scope.rule else "")
@@ -169,7 +185,7 @@ class Generator:
         entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},
-            LISTENER: {each.name: each for each in entrances},
+            LISTENER: self._finish({each.name: each for each in entrances}, own.mesh),
         }
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
         return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
@@ -210,6 +226,7 @@ class Generator:
             resources[LISTENER].setdefault(listener.name, listener)
         for view in scope.reached:
             self._reach(view, base, resources)
+        resources[LISTENER] = self._finish(resources[LISTENER], mesh)
         maps = {url: ResourceMap(found) for url, found in resources.items()}
         listed = tuple((name, tuple(ports)) for name, ports in tables.items())
         return _Outbound(maps, listed, base.otherwise)
@@ -243,6 +260,17 @@ class Generator:
         for resource in self._parts((view.service.hostname, view.near), (view, base)).resources:
             if resource.type_url != LISTENER:
                 resources[resource.type_url].setdefault(resource.name, resource)
+
+    def _finish(self, found: Mapping[str, Resource], mesh: MeshConfig) -> dict[str, Resource]:
+        """Listeners with what the mesh's settings add to all of them."""
+        more = listener_settings.settings(mesh)
+        if more is None:
+            return dict(found)
+        return {name: self._finished(name, (one, more)) for name, one in found.items()}
+
+    def _at_edge(self, value: tuple[Resources, MeshConfig]) -> Resources:
+        found, mesh = value
+        return {**found, LISTENER: ResourceMap(self._finish(found[LISTENER], mesh))}
 
     def _listener(self, config: OutboundListener) -> Resource:
         return listeners.outbound_listener(

@@ -13,7 +13,8 @@ _LISTENER: Final = "envoy.extensions.filters.listener"
 
 _LINES: Final = f"""
 envoy.config.listener.v3.Listener: name address bind_to_port traffic_direction use_original_dst filter_chains \
-default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout
+default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout access_log \
+additional_addresses
 envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
@@ -28,12 +29,13 @@ envoy.config.listener.v3.Filter: name typed_config
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
-server_name xff_num_trusted_hops path_with_escaped_slashes_action http2_protocol_options proxy_100_continue
+server_name xff_num_trusted_hops path_with_escaped_slashes_action http2_protocol_options proxy_100_continue \
+access_log
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
 {_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
-max_downstream_connection_duration tunneling_config
+max_downstream_connection_duration access_log tunneling_config
 {_NETWORK}.tcp_proxy.v3.TcpProxy.TunnelingConfig: hostname use_post
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
@@ -125,6 +127,7 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 OPAQUE: Final = frozenset(
     {
         # limits, timings and bookkeeping: they decide when and how often, not where and how
+        "envoy.config.accesslog.v3.AccessLog",
         "envoy.config.cluster.v3.CircuitBreakers",
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
         "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
