@@ -3,7 +3,8 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace, labels, locality, node, and its kind if it is a gateway (`router`);
+- `from`: the client's namespace, labels, locality, node, the `settings` of its proxy (`proxy.istio.io/config`), and
+  its kind if it is a gateway (`router`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -42,6 +43,7 @@ from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
+from weft.model.proxy_traits import traits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
@@ -125,6 +127,7 @@ def read(body: dict[str, Any]) -> Case:
         locality=client.get("locality", ""),
         node=client.get("node", ""),
         metadata=tuple(sorted(client.get("metadata", {}).items())),
+        traits=traits(client.get("settings", {}), at_edge="gateway" in client),
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
+from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
@@ -33,6 +34,7 @@ from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
+from weft.xds.proxy_traits import Fitter
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
 from weft.xds.service_clusters import ClientSide
@@ -122,7 +124,7 @@ class _Scope:
 
 _Tables = dict[str, list[_Routed]]
 _Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig, Lookups]
-_Own = tuple[Resources, Inbound, tuple[Patch, ...]]
+_Own = tuple[Resources, Inbound, tuple[Patch, ...], ProxyTraits]
 
 
 class Generator:
@@ -146,6 +148,7 @@ class Generator:
         self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
+        self._fitted = Fitter()
         self._patched = Patcher()
         self._name_tables = NameTables()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
@@ -161,20 +164,22 @@ class Generator:
         if view.router is not None:
             at_edge = self._edge.resources(view, view.router)
             at_edge = self._edges(view.proxy.namespace, (at_edge, view.mesh))
+            at_edge = self._fitted(view.proxy.namespace, at_edge, view.proxy.traits)
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.client, view.scope.rule, view.proxy.namespace if view.scope.rule else "")
         around = lookups(view.proxy)
         outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
         shared = self._scopes((scope, view.client), (outbound, scope))
+        shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
         own = Inbound(served, view.mesh)
-        found = self._proxies((scope, view.client, own), (shared, own, view.patches))
+        found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
-        shared, own, patches = value
+        shared, own, patches, traits = value
         ports = inbound.first_of_each_port(own.ports)
         pattern = own.mesh.stat_names.inbound
         to_application = [
@@ -187,6 +192,7 @@ class Generator:
             CLUSTER: {each.name: each for each in to_application},
             LISTENER: self._finish({each.name: each for each in entrances}, own.mesh),
         }
+        inwards = self._fitted(own, inwards, traits)
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
         return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
 

@@ -80,3 +80,9 @@ upstream_proxy_protocol_pb2: Any = import_module(
     "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2"
 )
 value_pb2: Any = import_module("envoy.extensions.filters.common.set_filter_state.v3.value_pb2")
+preserve_case_pb2: Any = import_module(
+    "envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2"
+)
+listener_proxy_protocol_pb2: Any = import_module(
+    "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
+)
