@@ -383,11 +383,12 @@ def endpoints(case: Case, destination: str) -> dict[str, Any]:
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Whether `part` is in `whole`: of mappings, the keys named; of lists, one entry for each."""
+    """Whether `part` is in `whole`: of mappings, the keys named, null for none; of lists, one entry for each."""
     match part:
         case dict():
             return isinstance(whole, dict) and all(
-                key in whole and contains(whole[key], part[key]) for key in part
+                key not in whole if part[key] is None else key in whole and contains(whole[key], part[key])
+                for key in part
             )
         case list():
             return isinstance(whole, list) and all(any(contains(each, one) for each in whole) for one in part)
