@@ -37,6 +37,7 @@ from weft.processes.controlplane.identities import TokenReviewer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
+from weft.processes.controlplane.registering import Registrar
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.trust import Trust
 from weft.processes.controlplane.watching import Watching
@@ -66,6 +67,7 @@ async def run(settings: Settings) -> None:
             teller.look()
 
         keyring = Keyring(kube, look)
+        registrar = Registrar(kube, settings.name, clock.now)
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
             configure=Configurer(Generator()),
@@ -73,6 +75,7 @@ async def run(settings: Settings) -> None:
             metrics=metrics,
             monotonic=time.monotonic,
             secrets=keyring,
+            presence=registrar,
         )
         watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
@@ -107,6 +110,7 @@ async def run(settings: Settings) -> None:
                 discovery.run(on_push=look),
                 teller.run(),
                 allocator.run(),
+                registrar.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
