@@ -60,6 +60,9 @@ def _cluster_rules() -> list[Json]:
         # workloads outside the cluster that register themselves, and their health
         _rule("networking.istio.io", ["workloadentries"], ["create", "update", "patch", "delete"]),
         _rule("networking.istio.io", ["workloadentries/status"], ["get", "patch", "update"]),
+        _rule("networking.k8s.io", ["ingresses", "ingressclasses"], _READ),
+        # where an Ingress is served
+        _rule("networking.k8s.io", ["ingresses/status"], ["patch", "update"]),
         # what is wrong with a user's rule, told where `kubectl describe` shows it
         _rule("", ["events"], ["get", "create", "patch"]),
         # the root certificate, for the pods of every namespace
