@@ -3,7 +3,8 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace, labels, locality, node, and its kind if it is a gateway (`router`);
+- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`), and
+  its kind if it is a gateway (`router`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -37,11 +38,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
+from weft.model.proxy_traits import traits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
@@ -125,6 +127,7 @@ def read(body: dict[str, Any]) -> Case:
         locality=client.get("locality", ""),
         node=client.get("node", ""),
         metadata=tuple(sorted(client.get("metadata", {}).items())),
+        traits=traits(client.get("settings", {}), at_edge="gateway" in client),
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)
@@ -177,7 +180,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit() or written in {PASSED, CLOSED}:
+    if written.isdigit() or written in {PASSED, CLOSED, RESOLVED, APPLICATION}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")
@@ -380,11 +383,12 @@ def endpoints(case: Case, destination: str) -> dict[str, Any]:
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Whether `part` is in `whole`: of mappings, the keys named; of lists, one entry for each."""
+    """Whether `part` is in `whole`: of mappings, the keys named, null for none; of lists, one entry for each."""
     match part:
         case dict():
             return isinstance(whole, dict) and all(
-                key in whole and contains(whole[key], part[key]) for key in part
+                key not in whole if part[key] is None else key in whole and contains(whole[key], part[key])
+                for key in part
             )
         case list():
             return isinstance(whole, list) and all(any(contains(each, one) for each in whole) for one in part)

@@ -16,9 +16,9 @@ from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.cases.dialled import CLOSED, PASSED, UNKNOWN, dialled
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, UNKNOWN, dialled
 from tests.cases.engine import Case, Request, fqdn
-from tests.cases.whereabouts import Whereabouts, resolver
+from tests.cases.whereabouts import Whereabouts, found, resolver, service_of
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -26,7 +26,7 @@ from weft.adapters import netns
 from weft.xds import encode
 from weft.xds.generate import Generator
 from weft.xds.proto import endpoint_pb2
-from weft.xds.resource import ENDPOINT, Resource, Resources
+from weft.xds.resource import ENDPOINT, SECRET, Resource, Resources
 
 PORT = 9000
 """Where the server is; all that the proxy dials is led to it, but for servers of 127.64.0.0/16."""
@@ -159,7 +159,9 @@ class Sidecar:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
         if answer.seen is None:
             return str(answer.status) if answer.status else CLOSED
-        return PASSED if answer.seen.server == UNKNOWN else self.cluster(answer.seen)
+        if answer.seen.server in {UNKNOWN, "127.0.0.1"}:
+            return PASSED if answer.seen.server == UNKNOWN else APPLICATION
+        return self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
@@ -167,6 +169,8 @@ class Sidecar:
         asked, view = self.asked, self.case.view
         host = fqdn(asked.address, view.proxy.namespace)
         to = dialled(host, asked.port, asked.by, view)
+        if service_of(host, view.services) is None and seen.server == found(asked.address):
+            return RESOLVED
         name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"
@@ -192,7 +196,8 @@ def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
         resolver(here.namespace),
         envoy.started(resources, here.identity, namespace=here.namespace, resolver="127.0.0.1") as (_, management),
     ):
-        assert management.rejected == []
+        # files of the application are not here, and their secrets are the agent's to hand out
+        assert [each for each in management.rejected if each[0] != SECRET] == []
         yield Sidecar(case, here, whereabouts, management)
 
 

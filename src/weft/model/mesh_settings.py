@@ -46,7 +46,6 @@ def mesh_config(written: api.MeshConfig, root_namespace: str) -> MeshConfig:
         trust_domain_aliases=written.trust_domain_aliases,
         root_namespace=written.root_namespace or root_namespace,
         outbound=OutboundPolicy(outbound.mode) if outbound else default.outbound,
-        outbound_tls=bool(outbound and outbound.tls and outbound.tls.mode != "DISABLE"),
         inbound_localhost=inbound is not None and inbound.mode == "LOCALHOST",
         detection_timeout=_time(written.protocol_detection_timeout),
         pool=_pool(written),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from weft.model.locality import Nearness
+from weft.model.proxy_traits import USUAL, ProxyTraits
 
 Labels = tuple[tuple[str, str], ...]
 """Labels in sorted order, so that equal labels are equal values."""
@@ -139,3 +140,4 @@ class Proxy:
     locality: str = ""
     metadata: Labels = ()
     node: str = ""
+    traits: ProxyTraits = USUAL

@@ -9,7 +9,7 @@ from weft.model.kubernetes import Workload
 from weft.model.locality import NETWORK, place_labels
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
-from weft.model.scopes import scoped
+from weft.model.scopes import scoped, with_proxy_port
 from weft.model.services import InboundPort, Labels, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.topology import topology
@@ -44,6 +44,8 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         services, scope = memo.services(directory, client), WHOLE_MESH
     else:
         services, scope = scoped(sidecar, client, directory, memo)
+    if snapshot.mesh.ports.proxy:
+        scope = with_proxy_port(scope, services, snapshot.mesh.ports.proxy)
     known = with_inbound(snapshot, proxy)
     return View(
         known,

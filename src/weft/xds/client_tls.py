@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from weft.model.client_tls import ClientTls, TlsMode
+from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
 from weft.xds import tls
 from weft.xds.proto import base_pb2, common_pb2, config_source_pb2, secret_pb2, tls_pb2
 
@@ -24,6 +25,7 @@ class Origination:
     asked_for: str
     http: bool
     http2: bool
+    limits: TlsLimits = NO_TLS_LIMITS
 
     @property
     def by_request(self) -> bool:
@@ -56,7 +58,7 @@ def socket(config: Origination) -> Any:
         sni=settings.sni or config.asked_for,
         auto_sni_san_validation=config.verified_by_name,
         common_tls_context=tls_pb2.CommonTlsContext(
-            tls_params=tls.parameters(), alpn_protocols=["h2"] if config.http2 else []
+            tls_params=tls.parameters(config.limits), alpn_protocols=["h2"] if config.http2 else []
         ),
     )
     common = context.common_tls_context

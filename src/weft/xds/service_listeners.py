@@ -84,7 +84,7 @@ def shared_listener(address: str, port: int, parts: Sequence[SharedPart], ground
         otherwise=ground.otherwise.connections,
         silence=mesh.http_silence if client_first else mesh.silence,
         bound=ground.bound,
-        looks_up=any(part.looks_up for part in parts),
+        looks_up=ground.otherwise.looks_up or any(part.looks_up for part in parts),
     )
 
 

@@ -138,11 +138,12 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             if request.tls and not agreed.ended:
                 return replace(found, refused="the client speaks TLS to a port of plaintext HTTP")
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            table = manager.rds.route_config_name
+            table = manager.rds.route_config_name or manager.route_config.name
             path = path_seen(manager, request.path)
             if path is None:
                 return replace(found, table=table, status=400)
-            return _routed(found, table, replace(request, path=path), resources)
+            config = _table(manager, found, resources)
+            return _routed(found, config, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
@@ -170,10 +171,18 @@ def _listener(request: Request, resources: Resources) -> Any | None:
     return None
 
 
-def _routed(found: Outcome, table: str, request: Request, resources: Resources) -> Outcome:
+def _table(manager: Any, found: Outcome, resources: Resources) -> Any:
+    """The route table of a connection manager: one by name, or its own."""
+    if manager.HasField("route_config"):
+        return manager.route_config
+    table = manager.rds.route_config_name
     if table not in resources[ROUTE]:
         raise LookupError(f"listener {found.listener}: the proxy has no route table {table}")
-    config = route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
+    return route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
+
+
+def _routed(found: Outcome, config: Any, request: Request, resources: Resources) -> Outcome:
+    table = config.name
     require(config, f"route table {table}", ("virtual_hosts",))
     host = virtual_host(config, request.host)
     if host is None:
