@@ -231,10 +231,9 @@ def test_a_timeout_of_0s_means_none() -> None:
             "{host: web, trafficPolicy: {loadBalancer: {simple: LEAST_CONN}}}",
             [("Warning", "spec.trafficPolicy.loadBalancer.simple")],
         ),
-        ("{host: web, trafficPolicy: {tls: {mode: MUTUAL}}}", [("Warning", "spec.trafficPolicy.tls.mode")]),
         (
-            "{host: web, trafficPolicy: {tls: {mode: SIMPLE, sni: a}, tunnel: {protocol: CONNECT}}}",
-            [("Warning", "spec.trafficPolicy.tls.sni"), ("Warning", "spec.trafficPolicy.tunnel")],
+            "{host: web, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /c}}}",
+            [("Error", "spec.trafficPolicy.tls.privateKey")],
         ),
     ],
 )

@@ -10,6 +10,11 @@ HASH = "loadBalancer: {consistentHash: "
 HASHED = "loadBalancer.consistentHash"
 WARMUP = "loadBalancer.warmup"
 PORTS = "portLevelSettings"
+BY_LOAD = "loadBalancer: {backendUtilization: "
+LOCAL = "loadBalancer: {localityLbSetting: {"
+LOCALITY = "loadBalancer.localityLbSetting"
+OUTLIERS = "}\noutlierDetection: {}"
+SPLIT = "{from: us/*, to: {us/a: 80, us/b: 20}}"
 
 
 def said(policy: str) -> list[tuple[str, str]]:
@@ -31,6 +36,14 @@ def said(policy: str) -> list[tuple[str, str]]:
         "portLevelSettings: [{port: {number: 80}}, {port: {number: 81}}]",
         "retryBudget: {percent: 12.5, minRetryConcurrency: 1}",
         "proxyProtocol: {version: V2}",
+        "tunnel: {protocol: POST, targetHost: a.b, targetPort: 1}",
+        "tls: {mode: MUTUAL, clientCertificate: /c, privateKey: /k, caCertificates: /r, caCrl: /l, sni: a.b}",
+        "tls: {mode: MUTUAL, credentialName: a, subjectAltNames: [a.b]}",
+        "loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {us/a/1: 1, us/a/*: 99}}]}}",
+        "loadBalancer: {localityLbSetting: {failoverPriority: [a=b, a]}}\noutlierDetection: {}",
+        "loadBalancer: {zoneAwareLbSetting: {enabled: true, failoverPriority: [a], minClusterSize: 1}}",
+        "loadBalancer: {backendUtilization: {errorUtilizationPenaltyPercent: 50}}",
+        "retryBudget: {budgetInterval: 0s}",
     ],
 )
 def test_a_good_policy_gets_not_a_word(policy: str) -> None:
@@ -98,7 +111,36 @@ def test_a_good_policy_gets_not_a_word(policy: str) -> None:
             "portLevelSettings[0].connectionPool.tcp.maxConnections",
         ),
         ("retryBudget: {percent: 101}", "Error", "retryBudget.percent"),
-        ("retryBudget: {budgetInterval: 1s}", "Warning", "retryBudget.budgetInterval"),
+        ("retryBudget: {budgetInterval: x}", "Error", "retryBudget.budgetInterval"),
+        ("tunnel: {protocol: SOCKS, targetHost: a.b, targetPort: 1}", "Error", "tunnel.protocol"),
+        ("tunnel: {targetHost: '*.b', targetPort: 1}", "Error", "tunnel.targetHost"),
+        ("tunnel: {targetHost: a.b}", "Error", "tunnel.targetPort"),
+        ("tls: {mode: SIMPLE, credentialName: a, caCertificates: /a}", "Error", "tls"),
+        ("tls: {mode: MUTUAL, privateKey: /a}", "Error", "tls.clientCertificate"),
+        ("tls: {mode: ISTIO_MUTUAL, caCertificates: /a}", "Error", "tls.caCertificates"),
+        ("tls: {mode: DISABLE, credentialName: a}", "Error", "tls.credentialName"),
+        ("tls: {mode: DISABLE, insecureSkipVerify: true}", "Error", "tls.insecureSkipVerify"),
+        ("tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: /a}", "Warning", "tls.insecureSkipVerify"),
+        (f"{BY_LOAD}{{weightUpdatePeriod: 1}}}}", "Error", "loadBalancer.backendUtilization.weightUpdatePeriod"),
+        (f"{BY_LOAD}{{}}, simple: RANDOM}}", "Warning", "loadBalancer.simple"),
+        (f"{LOCAL}failover: [{{from: us, to: eu}}]}}}}", "Warning", LOCALITY),
+        (f"{LOCAL}failoverPriority: [a], distribute: [{SPLIT}]}}}}", "Error", LOCALITY),
+        (f"{LOCAL}distribute: [{{from: us, to: {{us: 99}}}}]}}}}", "Error", f"{LOCALITY}.distribute[0].to"),
+        (f"{LOCAL}distribute: [{{from: u*, to: {{us: 100}}}}]}}}}", "Error", f"{LOCALITY}.distribute[0].from"),
+        (f"{LOCAL}distribute: [{SPLIT}, {SPLIT}]}}}}", "Error", f"{LOCALITY}.distribute[1].from"),
+        (f"{LOCAL}failover: [{{from: us/a, to: eu}}]}}{OUTLIERS}", "Error", f"{LOCALITY}.failover[0].from"),
+        (f"{LOCAL}failover: [{{from: us, to: us}}]}}{OUTLIERS}", "Error", f"{LOCALITY}.failover[0]"),
+        (f"{LOCAL}failoverPriority: ['=a']}}{OUTLIERS}", "Error", f"{LOCALITY}.failoverPriority[0]"),
+        (
+            "loadBalancer: {zoneAwareLbSetting: {enabled: true, failoverPriority: [topology.kubernetes.io/zone]}}",
+            "Error",
+            "loadBalancer.zoneAwareLbSetting.failoverPriority[0]",
+        ),
+        (
+            "loadBalancer: {localityLbSetting: {enabled: true}, zoneAwareLbSetting: {enabled: true}}",
+            "Error",
+            "loadBalancer",
+        ),
     ],
 )
 def test_a_policy_is_checked_field_by_field(policy: str, severity: str, field: str) -> None:

@@ -9,12 +9,19 @@ from weft.base.names import full_host, host_fault, host_matches, nearest
         ("web", "web.shop.svc.cluster.local"),
         ("WEB", "web.shop.svc.cluster.local"),
         ("web.other", "web.other"),
+        ("web.other.svc", "web.other.svc.cluster.local"),
+        ("WEB.other.svc.", "web.other.svc.cluster.local"),
+        ("other.svc", "other.svc"),
+        ("a.web.other.svc", "a.web.other.svc"),
+        ("*.other.svc", "*.other.svc"),
         ("web.shop.svc.cluster.local.", "web.shop.svc.cluster.local"),
         ("*", "*"),
         ("*.example.com", "*.example.com"),
     ],
 )
-def test_only_a_name_without_dots_is_a_service_of_the_rules_namespace(host: str, full: str) -> None:
+def test_a_name_without_dots_is_of_the_rules_namespace_and_one_in_svc_of_the_one_it_names(
+    host: str, full: str
+) -> None:
     assert full_host(host, "shop", "cluster.local") == full
 
 

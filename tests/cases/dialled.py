@@ -12,8 +12,8 @@ from weft.xds.unlisted import otherwise
 
 UNKNOWN = "10.99.99.99"
 """The address of every host that the registry does not know."""
-PASSED, CLOSED = "passed", "closed"
-"""Reached as dialled; a connection that ends without an answer."""
+PASSED, CLOSED, RESOLVED, APPLICATION = "passed", "closed", "resolved", "application"
+"""Reached as dialled; ended without an answer; reached where the DNS says; the application beside the proxy."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ def _routes(found: ServiceView | None, port: int) -> HostRoutes | None:
 
 def unlisted(at: int, seen: View) -> str:
     """Where a request goes whose host is not known on the port that was dialled."""
+    if any(each.bound and each.port.number == at for each in seen.served or ()):
+        return APPLICATION
     to = otherwise(seen.scope.unlisted, seen.mesh)
     tables = any(
         port.number == at and port.protocol.is_http for each in seen.services for port in each.service.ports
@@ -56,6 +58,10 @@ def key(cluster: str, *, refused: str = "503") -> str:
             return PASSED
         case names.BLACK_HOLE:
             return refused
+        case names.DYNAMIC_DNS:
+            return RESOLVED
+        case _ if cluster.startswith("inbound|"):
+            return APPLICATION
         case _:
             _, port, subset, hostname = cluster.split("|")
             return f"{hostname}|{port}|{subset}"

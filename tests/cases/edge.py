@@ -27,12 +27,17 @@ from tests.cases.engine import Case, Request
 from tests.support.edge_pki import clients
 
 from weft.base.names import host_matches
+from weft.model.mesh_config import PathNormalization
 from weft.model.router import Asked, Chain, Requests, RoutedHost
 from weft.model.routing import Destination, HttpRoute, Unresolved
 from weft.model.server_tls import CertificateFile, SecretName, ServerMode, ServerTls
 from weft.model.views import port_targets
 from weft.xds import names, simulate
+from weft.xds.gateway_tls import with_defaults
 from weft.xds.generate import Generator
+from weft.xds.path_normalization import normalize
+from weft.xds.proto import http_connection_manager_pb2
+from weft.xds.simulate_path import path_seen
 
 REFUSED = "refused"
 
@@ -75,8 +80,10 @@ class EdgeCase:
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
-    text = path.read_text().replace("CERTS/", f"{folder}/")
-    body = yaml.safe_load(text)
+    return read_edge(yaml.safe_load(path.read_text().replace("CERTS/", f"{folder}/")))
+
+
+def read_edge(body: dict[str, Any]) -> EdgeCase:
     case = engine.read(body)
     targets = dict(port_targets(case.snapshot, case.view.proxy))
     requests = tuple(_request(each, targets, case.view.proxy.namespace) for each in body.get("requests", ()))
@@ -126,7 +133,7 @@ def _then(shares: dict[Any, float], namespace: str) -> tuple[tuple[str, float], 
 def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...]:
     """Where a request goes by the model alone."""
     chain = chain_of(asked, edge)
-    if chain is None or _is_refused(asked, chain):
+    if chain is None or _is_refused(asked, chain, edge):
         return ((REFUSED, 100.0),)
     match chain.handler:
         case Requests(table):
@@ -165,8 +172,8 @@ def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
     return None
 
 
-def _is_refused(asked: EdgeRequest, chain: Chain) -> bool:
-    tls = chain.tls
+def _is_refused(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
+    tls = None if chain.tls is None else with_defaults(chain.tls, edge.case.view.mesh.tls)
     if tls is None:
         # what is not TLS cannot have been asked for by name
         return asked.is_request and asked.server_name is not None and isinstance(chain.handler, Requests)
@@ -214,10 +221,18 @@ def _requested(asked: EdgeRequest, edge: EdgeCase, table: str) -> tuple[tuple[st
     if host.redirect and request.scheme == "http":
         return (("301", 100.0),)
     routes: list[HttpRoute] = [route for rule in host.routes for route in rule.routes]
+    request = replace(request, path=_alike(request.path, edge.case.view.mesh.paths))
     taken = next((each for each in routes if engine.takes(each, request)), None)
     if taken is None:
         return (("404", 100.0),)
     return engine.route_shares(taken, lambda each: _place(each, "503"))
+
+
+def _alike(path: str, how: PathNormalization) -> str:
+    """The path as the mesh's settings make paths alike."""
+    manager = http_connection_manager_pb2.HttpConnectionManager()
+    normalize(manager, how)
+    return path_seen(manager, path) or ""
 
 
 def _host(written: str, hosts: tuple[RoutedHost, ...]) -> RoutedHost | None:

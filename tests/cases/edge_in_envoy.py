@@ -55,6 +55,13 @@ class Gateway:
         assert done.returncode == 0, (asked, done.returncode, done.stderr.decode())
         return _answer(done.stdout)
 
+    def is_trusted(self, asked: EdgeRequest) -> bool:
+        """Whether the certificate shown is one for the host that is asked for."""
+        command = ["nsenter", f"--net=/run/netns/{self.here.namespace}", "curl", *self._arguments(asked)]
+        done = subprocess.run(command, capture_output=True, timeout=20, check=False)
+        assert done.returncode in {0, 60}, done.stderr
+        return done.returncode == 0
+
     def connect(self, asked: EdgeRequest) -> str:
         """The cluster that a connection comes to, REFUSED if none."""
         server = netns.inside(self.here.namespace, lambda: self._connected(asked))
@@ -168,9 +175,9 @@ def secrets(edge: EdgeCase) -> dict[str, bytes | None]:
             asked.setdefault(name, set()).update(chain.match.server_names)
         match tls.roots if tls else None:
             case SecretName(name):
-                found[names.secret(name)] = _roots(names.secret(name))
+                found[names.secret(name)] = roots(names.secret(name))
             case CertificateFile(path, _):
-                found[names.file_roots(path)] = _roots(names.file_roots(path))
+                found[names.file_roots(path)] = roots(names.file_roots(path))
     for name, hosts in asked.items():
         missing = "missing" in name
         found[name] = None if missing else certificate(name, tuple(sorted(hosts)) or ("any.example.com",))
@@ -192,8 +199,12 @@ def certificate(name: str, hosts: tuple[str, ...]) -> bytes:
     return _secret(name, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
 
 
-def _roots(name: str) -> bytes:
-    return _secret(name, {"validation_context": {"trusted_ca": {"inline_string": edge_pki.CLIENTS.roots}}})
+def roots(name: str, *, revoking: bool = False) -> bytes:
+    """A Secret with the roots of clients, and perhaps what they revoke."""
+    context = {"trusted_ca": {"inline_string": edge_pki.CLIENTS.roots}}
+    if revoking:
+        context["crl"] = {"inline_string": edge_pki.REVOCATIONS}
+    return _secret(name, {"validation_context": context})
 
 
 def _secret(name: str, body: dict[str, Any]) -> bytes:

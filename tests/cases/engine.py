@@ -3,7 +3,8 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace and labels;
+- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`), and
+  its kind if it is a gateway (`router`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -13,6 +14,9 @@ A case is a file with
   A host that nobody knows is `passed` or `closed`; `by` is an ADDRESS:PORT that is dialled in place of the host's;
 - `policies`: by host and subset (`""` for none), the load balancer and the TLS mode;
 - `clusters`: by destination, a part of what its cluster must be, as Envoy's JSON has it;
+- `spread`: by destination, the share of its requests in percent by endpoint, named by its address;
+- `secured`: by destination, the TLS towards its endpoints: `sni`, `certificate` and `roots` (the secrets), `names`
+  (of which the certificate must be for one); null for plaintext;
 - `resources`: by type (`listener`, `route`, `cluster`, `extension`, `bootstrap`) and name, a part of what the
   resource must be, as Envoy's JSON has it, null for one that must not be there;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
@@ -34,11 +38,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
-from tests.cases.dialled import CLOSED, PASSED, dialled, unlisted
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
 from weft.base.names import full_host
 from weft.base.regex import fits
+from weft.model.proxy_traits import traits
 from weft.model.routing import Destination, HttpRoute, MatchKind, RequestMatch, StringMatch, Unresolved
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
@@ -86,19 +91,21 @@ class Case:
     policies: dict[str, dict[str, list[str]]]
     clusters: dict[str, dict[str, Any]]
     problems: list[list[str]] | None
+    spread: dict[str, dict[str, float]] = field(default_factory=dict)
+    secured: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     filters: dict[str, list[str]] = field(default_factory=dict)
     patched: bool = False
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = "gateways"
-"""The folder of the cases from outside the mesh; `edge` asks their requests."""
+EDGE = ("gateways", "ingresses")
+"""The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name != EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
 
 
 def load(path: Path) -> Case:
@@ -117,23 +124,28 @@ def read(body: dict[str, Any]) -> Case:
         address="10.244.0.99",
         labels=tuple(sorted({**client.get("labels", {}), **client.get("gateway", {})}.items())),
         kind=ProxyKind.ROUTER if "gateway" in client else ProxyKind.SIDECAR,
+        locality=client.get("locality", ""),
+        node=client.get("node", ""),
         metadata=tuple(sorted(client.get("metadata", {}).items())),
+        traits=traits(client.get("settings", {}), at_edge="gateway" in client),
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)
-    clusters, endpoints = (
-        {_destination(key, "", 0, proxy.namespace): part for key, part in body.get(what, {}).items()}
-        for what in ("clusters", "endpoints")
-    )
+
+    def by_destination(key: str) -> dict[str, Any]:
+        return {_destination(name, "", 0, proxy.namespace): part for name, part in body.get(key, {}).items()}
+
     seen = view(snapshot, proxy)
     return Case(
         snapshot=snapshot,
         view=seen,
         requests=requests,
         policies=body.get("policies", {}),
-        clusters=clusters,
-        endpoints=endpoints,
+        clusters=by_destination("clusters"),
+        endpoints=by_destination("endpoints"),
         problems=body.get("problems"),
+        spread=by_destination("spread"),
+        secured=by_destination("secured"),
         resources=body.get("resources", {}),
         filters=body.get("filters", {}),
         patched=body.get("patched", False),
@@ -168,7 +180,7 @@ def _placed(shares: dict[Any, float], host: str, port: int, namespace: str) -> t
 
 
 def _destination(written: str, host: str, port: int, namespace: str) -> str:
-    if written.isdigit() or written in {PASSED, CLOSED}:
+    if written.isdigit() or written in {PASSED, CLOSED, RESOLVED, APPLICATION}:
         return written
     if "|" in written:
         other, number, subset = written.split("|")
@@ -351,7 +363,7 @@ def policies(case: Case, host: str) -> dict[str, list[str]]:
     name = fqdn(host, case.view.proxy.namespace)
     found: ServiceView = next(each for each in case.view.services if each.service.hostname == name)
     listed = {"": found.traffic.policy} | {subset.name: subset.policy for subset in found.traffic.subsets}
-    return {name: [policy.load_balancer.value, policy.tls.value] for name, policy in listed.items()}
+    return {name: [policy.load_balancer.value, policy.tls.mode.value] for name, policy in listed.items()}
 
 
 def cluster(case: Case, destination: str) -> dict[str, Any]:

@@ -9,16 +9,16 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.cases.dialled import CLOSED, PASSED, UNKNOWN, dialled
+from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, UNKNOWN, dialled
 from tests.cases.engine import Case, Request, fqdn
-from tests.cases.whereabouts import Whereabouts, resolver
+from tests.cases.whereabouts import Whereabouts, found, resolver, service_of
 from tests.support import envoy
 from tests.support.identities import Authority
 
@@ -26,10 +26,12 @@ from weft.adapters import netns
 from weft.xds import encode
 from weft.xds.generate import Generator
 from weft.xds.proto import endpoint_pb2
-from weft.xds.resource import ENDPOINT, Resources
+from weft.xds.resource import ENDPOINT, SECRET, Resource, Resources
 
 PORT = 9000
+"""Where the server is; all that the proxy dials is led to it, but for servers of 127.64.0.0/16."""
 CAPTURE = f"""*nat
+-A OUTPUT -d 127.64.0.0/16 -j RETURN
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15001
 -A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :9000
 -A OUTPUT -p tcp -d {UNKNOWN} -m owner --uid-owner 1337 -j DNAT --to-destination {UNKNOWN}:{PORT}
@@ -157,7 +159,9 @@ class Sidecar:
         """Where the answer came from, as cases write it: `host|port|subset`, or the status that Envoy gave."""
         if answer.seen is None:
             return str(answer.status) if answer.status else CLOSED
-        return PASSED if answer.seen.server == UNKNOWN else self.cluster(answer.seen)
+        if answer.seen.server in {UNKNOWN, "127.0.0.1"}:
+            return PASSED if answer.seen.server == UNKNOWN else APPLICATION
+        return self.cluster(answer.seen)
 
     def cluster(self, seen: Seen) -> str:
         """The destination that a request came to."""
@@ -165,6 +169,8 @@ class Sidecar:
         asked, view = self.asked, self.case.view
         host = fqdn(asked.address, view.proxy.namespace)
         to = dialled(host, asked.port, asked.by, view)
+        if service_of(host, view.services) is None and seen.server == found(asked.address):
+            return RESOLVED
         name = self.whereabouts.cluster(seen.server, to.address, asked.port, host)
         _, port, subset, hostname = name.split("|")
         return f"{hostname}|{port}|{subset}"
@@ -190,7 +196,8 @@ def sidecar(case: Case, here: Place) -> Iterator[Sidecar]:
         resolver(here.namespace),
         envoy.started(resources, here.identity, namespace=here.namespace, resolver="127.0.0.1") as (_, management),
     ):
-        assert management.rejected == []
+        # files of the application are not here, and their secrets are the agent's to hand out
+        assert [each for each in management.rejected if each[0] != SECRET] == []
         yield Sidecar(case, here, whereabouts, management)
 
 
@@ -206,6 +213,44 @@ def _prepared(case: Case) -> tuple[Resources, Whereabouts]:
     resources = Generator().resources(case.view)
     whereabouts = Whereabouts.of(resources)
     return led(resources, whereabouts.told), whereabouts
+
+
+@contextmanager
+def crowd(case: Case, here: Place) -> Iterator[Callable[[str, int], Counter[str]]]:
+    """Start the client's Envoy with the endpoints of the case, each an address of the server.
+
+    What it gives counts, by endpoint, where so many requests to a destination come to.
+    """
+    resources = Generator().resources(case.view)
+    assignments, originals = _moved(resources)
+    with envoy.started({**resources, ENDPOINT: assignments}, here.identity, namespace=here.namespace) as (_, xds):
+        assert xds.rejected == []
+
+        def ask(destination: str, times: int) -> Counter[str]:
+            hostname, port, _ = destination.split("|")
+            service = next(each.service for each in case.view.services if each.service.hostname == hostname)
+            request = Request("GET", "http", service.hostname, int(port), "/", (), (), ())
+            answers = (here.ask(request, service.addresses[0], service.hostname) for _ in range(times))
+            return Counter(originals[each.seen.server] if each.seen else str(each.status) for each in answers)
+
+        yield ask
+
+
+def _moved(resources: Resources) -> tuple[dict[str, Resource], dict[str, str]]:
+    """The endpoints at addresses of the server, in plaintext; and whose each address is."""
+    found: dict[str, Resource] = {}
+    originals: dict[str, str] = {}
+    for name, resource in resources[ENDPOINT].items():
+        assignment = endpoint_pb2.ClusterLoadAssignment.FromString(resource.body)
+        for locality in assignment.endpoints:
+            for each in locality.lb_endpoints:
+                where = each.endpoint.address.socket_address
+                loopback = f"127.2.{len(originals) // 200}.{1 + len(originals) % 200}"
+                originals[loopback] = where.address
+                where.address, where.port_value = loopback, PORT
+                each.metadata.Clear()
+        found[name] = encode.resource(ENDPOINT, name, assignment)
+    return found, originals
 
 
 def led(resources: Resources, addresses: dict[str, str]) -> Resources:

@@ -6,10 +6,16 @@ from pathlib import Path
 
 import pytest
 from tests.cases.engine import HERE, Request, files, load
-from tests.cases.in_envoy import Place, Sidecar, place, sidecar
+from tests.cases.in_envoy import Place, Sidecar, crowd, place, sidecar
 
 TRIES = 60
 """Requests where shares divide them: one of a fifth is missed once in a million runs."""
+CROWD = 200
+TOLERANCE = 15
+"""In percent points: more than four standard deviations of a share of half of so many requests."""
+SPREAD = [
+    pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files() if load(path).spread
+]
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
 
 
@@ -25,6 +31,17 @@ def test_envoy_sends_requests_where_the_case_says(path: Path, here: Place) -> No
     with sidecar(case, here) as proxy:
         for request in case.requests:
             _check(proxy, request)
+
+
+@pytest.mark.parametrize("path", SPREAD)
+def test_envoy_spreads_requests_as_the_case_says(path: Path, here: Place) -> None:
+    case = load(path)
+    with crowd(case, here) as ask:
+        for destination, shares in case.spread.items():
+            found = ask(destination, CROWD if len(shares) > 1 else 10)
+            assert set(found) == set(shares), (destination, found)
+            for endpoint, share in shares.items():
+                assert abs(100 * found[endpoint] / found.total() - share) < TOLERANCE, (destination, found)
 
 
 def _check(proxy: Sidecar, request: Request) -> None:

@@ -15,7 +15,11 @@ from weft.xds.simulate import Outcome
 
 TRIES = 40
 """Requests where shares divide them: one of a fifth is missed once in ten thousand runs."""
-FILES = [pytest.param(path, id=path.stem) for path in sorted((HERE / EDGE).glob("*.yaml"))]
+FILES = [
+    pytest.param(path, id=f"{folder}/{path.stem}")
+    for folder in EDGE
+    for path in sorted((HERE / folder).glob("*.yaml"))
+]
 BY_THE_PROXY = ("x-forwarded-", "x-envoy-", "server")
 """Headers that do not come of routes; only the real Envoy sets them."""
 

@@ -139,3 +139,47 @@ def test_a_path_of_its_own_is_rewritten_and_the_others_are_gone(simple: Cluster)
     assert headers["content-type"] == "text/html"
     page = simple.inside("curl", "-s", "-m", "5", "-H", f"host: {HOST}", f"{address(simple)}/nginx").stdout
     assert "nginx answers" in page
+
+
+INGRESS_CLASS = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "IngressClass",
+    "metadata": {"name": "istio"},
+    "spec": {"controller": "istio.io/ingress-controller"},
+}
+
+
+def ingress(host: str, *paths: dict[str, Any], **spec: Any) -> str:
+    rules = [{"host": host, "http": {"paths": list(paths)}}]
+    head = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "simple"}}
+    return json.dumps(head | {"spec": {"ingressClassName": "istio", "rules": rules, **spec}})
+
+
+def test_an_ingress_leads_to_the_page_and_is_told_where_it_is_served(simple: Cluster) -> None:
+    host = "ingress.zhongmingmao.io"
+    backend = {"service": {"name": "simple", "port": {"name": "http"}}}
+    paths = {"path": "/50x.html", "pathType": "Exact", "backend": backend}
+    simple.kubectl("apply", "-f", "-", text=json.dumps(INGRESS_CLASS))
+    simple.apply("simple", ingress(host, paths))
+    try:
+        assert eventually(lambda: ask(simple, "/50x.html", "-H", f"host: {host}")[0] == "HTTP/1.1 200 OK")
+        assert ask(simple, "/", "-H", f"host: {host}")[0] == "HTTP/1.1 404 Not Found"
+        balancer = "jsonpath={.status.loadBalancer.ingress[*].ip}"
+        given = simple.kubectl("get", "svc", "-n", "istio-system", "istio-ingressgateway", "-o", balancer)
+        assert given, "the cluster gives the gateway's Service an address"
+        assert eventually(
+            lambda: simple.kubectl("get", "ingress", "-n", "simple", "simple", "-o", balancer) == given
+        )
+        row = simple.kubectl("get", "ingress", "-n", "simple", "simple", "--no-headers").split()
+        assert row[:4] == ["simple", "istio", host, given]
+        nobody = {**paths, "backend": {"service": {"name": "nobody", "port": {"number": 80}}}}
+        simple.apply("simple", ingress(host, nobody))
+        assert eventually(lambda: ask(simple, "/50x.html", "-H", f"host: {host}")[0].startswith("HTTP/1.1 503"))
+
+        def described() -> str:
+            return simple.kubectl("describe", "ingress", "-n", "simple", "simple")
+
+        assert eventually(lambda: 'host not found "nobody' in described())
+    finally:
+        simple.kubectl("delete", "ingress", "-n", "simple", "simple")
+    assert eventually(lambda: ask(simple, "/50x.html", "-H", f"host: {host}")[0] == "HTTP/1.1 404 Not Found")

@@ -18,6 +18,7 @@ def web(*objects: dict[str, Any]) -> Registered:
     [
         (port(80, "http"), Protocol.HTTP),
         (port(80, "http-web"), Protocol.HTTP),
+        (port(3128, "http_proxy-x"), Protocol.HTTP),
         (port(80, "HTTP2"), Protocol.HTTP2),
         (port(80, "grpc-api"), Protocol.GRPC),
         (port(80, "grpc-web"), Protocol.GRPC_WEB),

@@ -8,6 +8,8 @@ from tests.cases.engine import Request
 
 Json = dict[str, Any]
 NAMESPACE = "shop"
+GATEWAY = {"istio": "ingressgateway"}
+BEACON = Request("GET", "http", f"beacon.{NAMESPACE}.svc.cluster.local", 80, "/", (), (), ())
 SUBSETS = ("v1", "v2")
 PATHS = ("/", "/a", "/a/b", "/A/b", "/ab", "/v1/x", "/v12/users", "/a//b", "/%61")
 HEADERS = ("x-user", "x-team", "cookie")
@@ -157,15 +159,15 @@ def traffic_policy(draw: st.DrawFn) -> Json:
 
 
 @st.composite
-def requests(draw: st.DrawFn, name: str) -> Request:
-    """A request to one of the world's services."""
+def requests(draw: st.DrawFn, hosts: tuple[str, ...], ports: tuple[int, ...]) -> Request:
+    """A request to one of these hosts."""
     headers = draw(st.dictionaries(st.sampled_from(HEADERS), st.sampled_from(VALUES), max_size=2))
     query = draw(st.sampled_from(((), (("q", "1"),), (("page", "2"), ("q", "2")))))
     return Request(
         method=draw(st.sampled_from(("GET", "GET", "POST"))),
         scheme="http",
-        address=draw(st.sampled_from((f"{name}-a", f"{name}-a.{NAMESPACE}", f"{name}-b"))),
-        port=draw(st.sampled_from((80, 80, 8080))),
+        address=draw(st.sampled_from(hosts)),
+        port=draw(st.sampled_from(ports)),
         path=draw(st.sampled_from(PATHS)),
         query=query,
         headers=tuple(sorted(headers.items())),
@@ -174,28 +176,70 @@ def requests(draw: st.DrawFn, name: str) -> Request:
 
 
 @st.composite
-def world(draw: st.DrawFn, number: int) -> World:
-    """The world of a number, which its names carry and its addresses come from."""
-    name = f"w{number}"
-    objects: list[Json] = [
-        service(f"{name}-{letter}", f"10.97.{number}.{index + 1}") for index, letter in enumerate("ab")
-    ]
+def services(draw: st.DrawFn, name: str, number: int) -> list[Json]:
+    """Two services, perhaps with a rule for the first."""
+    found = [service(f"{name}-{letter}", f"10.97.{number}.{index + 1}") for index, letter in enumerate("ab")]
     if draw(st.booleans()):
-        objects.append(
-            rule("DestinationRule", f"{name}-a", {
-                "host": f"{name}-a",
-                "trafficPolicy": draw(traffic_policy()),
-                "subsets": [
-                    {"name": each, "labels": {"version": each}, "trafficPolicy": draw(traffic_policy())}
-                    for each in SUBSETS
-                ],
-            })
-        )  # fmt: skip
+        subsets = [
+            {"name": each, "labels": {"version": each}, "trafficPolicy": draw(traffic_policy())}
+            for each in SUBSETS
+        ]
+        spec = {"host": f"{name}-a", "trafficPolicy": draw(traffic_policy()), "subsets": subsets}
+        found.append(rule("DestinationRule", f"{name}-a", spec))
+    return found
+
+
+@st.composite
+def world(draw: st.DrawFn, number: int) -> World:
+    """The world of a number as its neighbours see it; names carry the number, addresses come from it."""
+    name = f"w{number}"
+    objects = draw(services(name, number))
     routes = draw(st.lists(http_route(name), min_size=1, max_size=4))
     full = f"{name}-a.{NAMESPACE}.svc.cluster.local"
     hosts = draw(st.sampled_from(([f"{name}-a"], [f"{name}-a", f"{name}-b"], [full])))
     objects.append(rule("VirtualService", name, {"hosts": hosts, "http": routes}))
-    return World(name, tuple(objects), tuple(draw(st.lists(requests(name), min_size=4, max_size=6))))
+    asked = requests((f"{name}-a", f"{name}-a.{NAMESPACE}", f"{name}-b"), (80, 80, 8080))
+    return World(name, tuple(objects), tuple(draw(st.lists(asked, min_size=4, max_size=6))))
+
+
+@st.composite
+def world_outside(draw: st.DrawFn, number: int) -> World:
+    """The world of a number as seen at the edge: a Gateway, and rules bound to it. Worlds share some hosts."""
+    name = f"w{number}"
+    objects = draw(services(name, number))
+    own, shared = f"{name}.example.com", ("any.example.com", "*.example.com")
+    servers = []
+    for port in draw(st.sampled_from(((80,), (80, 8080)))):
+        hosts = draw(
+            st.lists(
+                st.sampled_from((own, f"./{own}", f"*/x.{own}", *shared)), min_size=1, max_size=3, unique=True
+            )
+        )
+        server = {"port": {"number": port, "name": f"http-{port}", "protocol": "HTTP"}, "hosts": hosts}
+        if draw(st.sampled_from((False, False, False, True))):
+            server["tls"] = {"httpsRedirect": True}
+        servers.append(server)
+    objects.append(rule("Gateway", name, {"selector": GATEWAY, "servers": servers}))
+    for index in range(draw(st.sampled_from((1, 1, 2)))):
+        routes = draw(st.lists(http_route(name), min_size=1, max_size=3))
+        hosts = draw(st.lists(st.sampled_from((own, f"x.{own}", *shared)), min_size=1, max_size=2, unique=True))
+        objects.append(
+            rule("VirtualService", f"{name}-{index}", {"hosts": hosts, "gateways": [name], "http": routes})
+        )
+    asked = requests((own, own, f"x.{own}", "any.example.com", "new.example.com"), (80, 80, 8080))
+    return World(name, tuple(objects), tuple(draw(st.lists(asked, min_size=4, max_size=6))))
+
+
+def beacon(count: int) -> list[Json]:
+    """A service that answers with a number, inside and at the edge: by it a proxy tells what it has."""
+    answer = [{"directResponse": {"status": 200, "body": {"string": str(count)}}}]
+    host = BEACON.address
+    port = {"number": 80, "name": "http", "protocol": "HTTP"}
+    return [
+        service("beacon", "10.97.255.1"),
+        rule("Gateway", "beacon", {"selector": GATEWAY, "servers": [{"port": port, "hosts": [host]}]}),
+        rule("VirtualService", "beacon", {"hosts": [host], "gateways": ["mesh", "beacon"], "http": answer}),
+    ]
 
 
 def service(name: str, address: str) -> Json:

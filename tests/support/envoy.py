@@ -88,6 +88,12 @@ class Management:
             for kind in changed:
                 events.put(kind)
 
+    def renew(self, secrets: Mapping[str, bytes | None]) -> None:
+        """Hand out other secrets from now on."""
+        self.secrets = secrets
+        for events in list(self._streams):
+            events.put(SECRET)
+
     def _stream(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         """Answer requests for other names than before; and updates, which come as a type URL."""
         events: Queue[Any] = Queue()
@@ -131,12 +137,23 @@ class Management:
 
     def _secret(self, name: str) -> bytes:
         assert self.identity is not None
-        body: dict[str, Any] = {"validation_context": {"trusted_ca": {"inline_string": self.identity.roots}}}
-        if name == "default":
-            chain, key = {"inline_string": self.identity.chain}, {"inline_string": self.identity.key}
-            body = {"tls_certificate": {"certificate_chain": chain, "private_key": key}}
-        secret = json_format.ParseDict({"name": name, **body}, secret_pb2.Secret())
-        return bytes(secret.SerializeToString())
+        is_key = name.startswith("file-cert:") or (name.startswith("kubernetes:") and not name.endswith("-cacert"))
+        return certificate(name, self.identity) if name == "default" or is_key else roots(name, self.identity)
+
+
+def certificate(name: str, identity: Identity) -> bytes:
+    """The secret of a certificate and its key."""
+    chain, key = {"inline_string": identity.chain}, {"inline_string": identity.key}
+    return _serialized(name, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
+
+
+def roots(name: str, identity: Identity) -> bytes:
+    """The secret of the roots behind an identity."""
+    return _serialized(name, {"validation_context": {"trusted_ca": {"inline_string": identity.roots}}})
+
+
+def _serialized(name: str, body: dict[str, Any]) -> bytes:
+    return bytes(json_format.ParseDict({"name": name, **body}, secret_pb2.Secret()).SerializeToString())
 
 
 def _forward(requests: Iterator[Any], events: "Queue[Any]") -> None:
@@ -273,7 +290,12 @@ def scratch() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(
-    server: Path, *, namespace: str = "", env: Mapping[str, str] | None = None, resolver: str = ""
+    server: Path,
+    *,
+    namespace: str = "",
+    env: Mapping[str, str] | None = None,
+    resolver: str = "",
+    options: tuple[str, ...] = (),
 ) -> Iterator[Running]:
     """Start Envoy on the xDS server at `server`; as the proxy's user where it has a namespace of its own."""
     with scratch() as folder:
@@ -281,7 +303,7 @@ def running(
         config.write_text(json.dumps(bootstrap(server, admin, resolver=resolver)))
         command = [str(ENVOY), "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
         # as Istio does: the routes' maxGrpcTimeout is deprecated, and Envoy says so for each
-        command += ["--component-log-level", "misc:error"]
+        command += ["--component-log-level", "misc:error", *options]
         if namespace:
             user = ["setpriv", f"--reuid={PROXY_UID}", f"--regid={PROXY_UID}", "--clear-groups", "--"]
             command = ["nsenter", f"--net=/run/netns/{namespace}", *user, *command]
@@ -306,12 +328,13 @@ def started(
     namespace: str = "",
     resolver: str = "",
     secrets: Mapping[str, bytes | None] | None = None,
+    options: tuple[str, ...] = (),
 ) -> Iterator[tuple[Running, Management]]:
     """An Envoy that got `resources` by xDS and is ready."""
     with (
         scratch() as folder,
         Management(folder / "xds", resources, identity, secrets=secrets or {}).serving() as management,
-        running(management.path, namespace=namespace, resolver=resolver) as envoy,
+        running(management.path, namespace=namespace, resolver=resolver, options=options) as envoy,
     ):
         envoy.wait_ready()
         yield envoy, management

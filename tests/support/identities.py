@@ -62,6 +62,20 @@ class Authority:
         chain = certificate.public_bytes(serialization.Encoding.PEM).decode()
         return Identity(chain, private.decode(), self.roots)
 
+    def revoke(self, identity: Identity) -> str:
+        """The list with one certificate revoked."""
+        now = dt.datetime.now(dt.UTC)
+        serial = x509.load_pem_x509_certificate(identity.chain.encode()).serial_number
+        revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - dt.timedelta(minutes=2))
+            .next_update(now + dt.timedelta(days=1))
+            .add_revoked_certificate(revoked)
+        )
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         now = dt.datetime.now(dt.UTC)
         return x509.CertificateBuilder(

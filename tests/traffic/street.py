@@ -141,8 +141,8 @@ def counted(running: envoy.Running, pattern: str) -> int:
 
 
 @contextmanager
-def running_street() -> Iterator[Street]:
-    """Everything, running; the traffic of both meshed pods is captured."""
+def running_street(*options: str) -> Iterator[Street]:
+    """Everything, running, Envoy with these options; the traffic of both meshed pods is captured."""
     with ExitStack() as stack:
         client, server, outside = stack.enter_context(netns.pods(3))
         street = Street(client, server, outside, Authority())
@@ -150,12 +150,12 @@ def running_street() -> Iterator[Street]:
         identity = street.authority.issue("spiffe://cluster.local/ns/street/sa/client")
         resources = street.generator.resources(street.view())
         street.at_client, street.client_management = stack.enter_context(
-            envoy.started(resources, identity, namespace=client.namespace)
+            envoy.started(resources, identity, namespace=client.namespace, options=options)
         )
         identity = street.authority.issue("spiffe://cluster.local/ns/street/sa/default")
         resources = street.generator.resources(street.view(inbound=INBOUND))
         street.at_server, street.server_management = stack.enter_context(
-            envoy.started(resources, identity, namespace=server.namespace)
+            envoy.started(resources, identity, namespace=server.namespace, options=options)
         )
         assert street.client_management.rejected == street.server_management.rejected == []
         client.capture()

@@ -124,9 +124,22 @@ def test_endpoints_that_leave_keep_their_connections(street: Street) -> None:
             street.at(street.client, lambda: Talk(GREETER))
 
 
-def _with_endpoints(view: ServiceView, *, healthy: bool | None) -> ServiceView:
-    """The greeter with an unhealthy endpoint, or without any (None); other services as they are."""
-    if view.service.name != "greeter":
+def test_a_websocket_outlives_its_endpoint(street: Street) -> None:
+    async def websocket() -> str:
+        async with aiohttp.ClientSession() as session, session.ws_connect(f"http://{WEB}/ws") as upgraded:
+            for healthy in (False, None):
+                left = (_with_endpoints(each, healthy=healthy, of="web") for each in street.services())
+                await asyncio.to_thread(street.give_client, *left)
+                await upgraded.send_str("after")
+                said = await upgraded.receive_str()
+            return said
+
+    assert street.at(street.client, lambda: asyncio.run(websocket())) == "you said after"
+
+
+def _with_endpoints(view: ServiceView, *, healthy: bool | None, of: str = "greeter") -> ServiceView:
+    """A service with an unhealthy endpoint, or without any (None); other services as they are."""
+    if view.service.name != of:
         return view
     [port] = view.ports
     left = () if healthy is None else tuple(replace(each, healthy=healthy) for each in port.endpoints)

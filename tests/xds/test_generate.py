@@ -1,6 +1,7 @@
 """What is built, what is shared, and that the real Envoy takes all of it."""
 
 from dataclasses import replace
+from itertools import cycle
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,9 +9,10 @@ from tests.support import envoy, mesh
 from tests.support.identities import Authority
 from tests.support.proto import cluster_pb2, endpoint_pb2, route_pb2
 
+from weft.model.client_tls import ClientTls, TlsMode
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Unresolved
 from weft.model.services import Endpoint, InboundPort, Protocol, Service, ServicePort
-from weft.model.traffic import HostTraffic, LoadBalancer, Subset, TlsMode, TrafficPolicy
+from weft.model.traffic import HostTraffic, LoadBalancer, Subset, TrafficPolicy
 from weft.model.view import PortView, ServiceView, View
 from weft.xds.generate import Generator, generate
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
@@ -148,9 +150,9 @@ def odd() -> View:
             f"10.96.1.{index + 1}",
             [http, ("grpc", 7000 + index, Protocol.GRPC)],
             endpoints=pods,
-            traffic=HostTraffic(TrafficPolicy(balancer, mode)),
+            traffic=HostTraffic(TrafficPolicy(balancer, ClientTls(mode, certificate="/c", key="/k"))),
         )
-        for index, (mode, balancer) in enumerate(zip(TlsMode, LoadBalancer, strict=True))
+        for index, (mode, balancer) in enumerate(zip(TlsMode, cycle(LoadBalancer), strict=False))
     ]
     return mesh.view(
         *modes,

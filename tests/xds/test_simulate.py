@@ -21,6 +21,7 @@ from weft.model.services import Endpoint, Protocol
 from weft.model.traffic import HostTraffic, Subset, TrafficPolicy
 from weft.xds.generate import generate
 from weft.xds.simulate import Fault, Outcome, Request, Share, simulate
+from weft.xds.simulate_endpoints import Reached, UpstreamTls
 
 HOST = "canary.canary.svc.cluster.local"
 VIP = "10.100.93.113"
@@ -60,8 +61,8 @@ def test_the_walkthroughs_canary_follows_the_header() -> None:
     )
     plain = outcome(Request(VIP, 80, "canary"), routes)
     chosen = outcome(Request(VIP, 80, "canary", headers=(("user", "zhongmingmao"),)), routes)
-    assert plain.shares == (Share(f"outbound|80|v1|{HOST}", 100.0, ("10.244.0.6:8080",)),)
-    assert chosen.shares == (Share(f"outbound|80|v2|{HOST}", 100.0, ("10.244.0.8:8080",)),)
+    assert plain.shares == (Share(f"outbound|80|v1|{HOST}", 100.0, (_by_mutual_tls("10.244.0.6:8080", "v1"),)),)
+    assert chosen.shares == (Share(f"outbound|80|v2|{HOST}", 100.0, (_by_mutual_tls("10.244.0.8:8080", "v2"),)),)
     assert (plain.listener, plain.table, plain.virtual_host) == ("0.0.0.0_80", "80", f"{HOST}:80")
     assert plain.rule == "/apis/networking.istio.io/v1/namespaces/canary/virtual-service/canary"
     assert (plain.retries, plain.timeout) == (2, timedelta(0))
@@ -106,7 +107,7 @@ def test_every_name_of_a_service_leads_to_it(host: str) -> None:
 def test_a_short_name_is_known_in_its_own_namespace_only() -> None:
     abroad = outcome(Request(VIP, 80, "canary"), namespace="sidecar")
     assert abroad.virtual_host == "allow_any"
-    assert abroad.shares == (Share("PassthroughCluster", 100.0, (f"{VIP}:80",)),)
+    assert abroad.shares == (Share("PassthroughCluster", 100.0, (Reached(f"{VIP}:80", 100.0),)),)
     assert outcome(Request(VIP, 80, "canary.canary"), namespace="sidecar").virtual_host == f"{HOST}:80"
 
 
@@ -114,10 +115,16 @@ def test_plain_connections_go_to_the_service_or_pass_as_dialled() -> None:
     tcp = outcome(Request(VIP, 9000, http=False))
     unknown = outcome(Request("192.0.2.1", 5432, http=False))
     assert tcp.shares[0].cluster == f"outbound|9000||{HOST}"
-    passed = (Share("PassthroughCluster", 100.0, ("192.0.2.1:5432",)),)
-    assert unknown == Outcome("virtualOutbound", chain="virtualOutbound-catchall-tcp", shares=passed)
+    share = Share("PassthroughCluster", 100.0, (Reached("192.0.2.1:5432", 100.0),))
+    assert unknown == Outcome("virtualOutbound", chain="virtualOutbound-catchall-tcp", shares=(share,))
 
 
 def test_a_request_that_matches_no_route_is_answered_404() -> None:
     only = HostRoutes((HttpRoute((Destination(HOST, 80, "", 100),), matches=(BY_USER,)),), rule="canary.canary")
     assert outcome(Request(VIP, 80, "canary"), only).status == 404
+
+
+def _by_mutual_tls(address: str, subset: str) -> Reached:
+    identities = ("spiffe://cluster.local/ns/canary/sa/default",)
+    tls = UpstreamTls(f"outbound_.80_.{subset}_.{HOST}", "default", "ROOTCA", identities)
+    return Reached(address, 100.0, tls=tls)

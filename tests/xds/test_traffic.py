@@ -11,6 +11,7 @@ from tests.support import envoy, mesh
 from tests.support.city import BY_USER, CANARY, HOST, V1, V2, City, running_city
 from tests.support.identities import Authority
 
+from weft.model.client_tls import ClientTls, TlsMode
 from weft.model.routing import (
     Abort,
     Delay,
@@ -24,7 +25,7 @@ from weft.model.routing import (
     Unresolved,
 )
 from weft.model.services import Protocol
-from weft.model.traffic import HostTraffic, TlsMode, TrafficPolicy
+from weft.model.traffic import HostTraffic, TrafficPolicy
 from weft.xds.simulate import Request, simulate
 
 SAY = """
@@ -259,8 +260,8 @@ def test_a_server_that_is_not_the_expected_workload_is_refused(city: City) -> No
 
 
 def test_tls_modes_of_a_rule_hold(city: City) -> None:
-    plain = HostTraffic(TrafficPolicy(tls=TlsMode.DISABLE), rule="canary.canary")
-    always = HostTraffic(TrafficPolicy(tls=TlsMode.ISTIO_MUTUAL), rule="canary.canary")
+    plain = HostTraffic(TrafficPolicy(tls=ClientTls(TlsMode.DISABLE)), rule="canary.canary")
+    always = HostTraffic(TrafficPolicy(tls=ClientTls(TlsMode.ISTIO_MUTUAL)), rule="canary.canary")
     with city.calling(traffic=plain):
         assert XFCC not in city.get("http://10.96.0.50/", *HOST_HEADER)["headers"]
     with city.calling(traffic=always):

@@ -77,3 +77,15 @@ def test_an_acknowledgement_has_no_node_and_no_error() -> None:
 def test_other_bytes_are_an_error() -> None:
     with pytest.raises(WireError, match="DeltaDiscoveryRequest"):
         wire.decode(b"\xff\xff\xff")
+
+
+def test_whole_numbers_of_a_nodes_metadata_are_whole_again() -> None:
+    # protobuf's Struct knows floats alone
+    metadata = {"PROXY_CONFIG": {"concurrency": 2, "tracing": {"sampling": 0.5}}, "PORTS": [80]}
+    request = MESSAGES.DeltaDiscoveryRequest()
+    request.node.id = "sidecar~10.0.0.1~web.shop~shop.svc.cluster.local"
+    request.node.metadata.update(metadata)
+    _, node = wire.decode(request.SerializeToString())
+    assert node is not None
+    assert repr(node.metadata["PROXY_CONFIG"]["concurrency"]) == "2"
+    assert node.metadata == metadata

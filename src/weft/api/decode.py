@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import inspect
 
-from weft.api import kubernetes
+from weft.api import ingress, kubernetes
 from weft.api.effect import without_effect
 from weft.api.faults import faults
 from weft.api.report import Report
@@ -21,6 +21,9 @@ KUBERNETES: Mapping[str, type[kubernetes.Partial]] = {
     "EndpointSlice": kubernetes.EndpointSlice,
     "Pod": kubernetes.Pod,
     "Namespace": kubernetes.Namespace,
+    "Node": kubernetes.Node,
+    "Ingress": ingress.Ingress,
+    "IngressClass": ingress.IngressClass,
 }
 """Kubernetes' kinds that the mesh reads, each by its partial shape."""
 

@@ -137,6 +137,8 @@ def check_parameters(tls: ServerTls, field: str, report: Report) -> Iterator[Pro
         yield report.error(f"{field}.minProtocolVersion", message, "Exchange the two.")
     if least in {"TLSV1_0", "TLSV1_1"}:
         hint = "Write TLSV1_2 unless some client knows nothing newer."
+        if not tls.cipher_suites:
+            hint = f"{hint} Then add cipherSuites for it, such as ECDHE-RSA-AES128-SHA: Envoy's own are newer."
         yield report.warning(f"{field}.minProtocolVersion", f"{least} is no longer safe.", hint)
     for name, given, known in (
         ("cipherSuites", tls.cipher_suites, CIPHER_SUITES),

@@ -10,7 +10,8 @@ from weft.api.virtual_service import HeaderChanges, Headers
 from weft.base.names import is_header_name, nearest
 from weft.base.problem import Problem
 
-_COMMAND: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(.*?\))?(?::\d+)?%)?")
+COMMAND: Final = re.compile(r"%(?:%|([A-Z0-9_]+)(?:\(.*?\))?(?::\d+)?%)?")
+"""One of Envoy's operators, %% or a percent sign that begins none."""
 COMMANDS: Final = frozenset({
     "BYTES_RECEIVED", "BYTES_SENT", "CEL", "CLUSTER_METADATA", "CONNECTION_ID",
     "CONNECTION_TERMINATION_DETAILS", "DOWNSTREAM_DIRECT_LOCAL_ADDRESS", "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
@@ -53,7 +54,7 @@ def _entry(name: str, value: str, field: str, report: Report, *, host: bool) -> 
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
         hint = "Write the value in one line."
         yield report.error(field, "the value has characters that no header can have.", hint)
-    for found in _COMMAND.finditer(value):
+    for found in COMMAND.finditer(value):
         command = found[1]
         if found[0] == "%":
             hint = "Write %% for a percent sign, or a command such as %REQ(x-id)%."

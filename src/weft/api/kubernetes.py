@@ -50,7 +50,36 @@ class ServiceSpec(Partial, frozen=True):
     ports: tuple[ServicePort, ...] | None = None
     selector: dict[str, str] | None = None
     external_name: str = ""
+    external_ips: tuple[str, ...] | None = msgspec.field(default=None, name="externalIPs")
     publish_not_ready_addresses: bool | None = None
+    traffic_distribution: str | None = None
+
+
+class PortStatus(Partial, frozen=True):
+    """A port that is served at an address."""
+
+    port: int
+    protocol: str = "TCP"
+
+
+class Address(Partial, frozen=True):
+    """Where clients reach it: an address or a name."""
+
+    ip: str = ""
+    hostname: str = ""
+    ports: tuple[PortStatus, ...] | None = None
+
+
+class LoadBalancer(Partial, frozen=True):
+    """What was given to a Service or an Ingress."""
+
+    ingress: tuple[Address, ...] | None = None
+
+
+class ServiceStatus(Partial, frozen=True):
+    """What is told of a Service."""
+
+    load_balancer: LoadBalancer = LoadBalancer()
 
 
 class Service(Partial, frozen=True):
@@ -58,6 +87,7 @@ class Service(Partial, frozen=True):
 
     metadata: ObjectMeta = ObjectMeta()
     spec: ServiceSpec = ServiceSpec()
+    status: ServiceStatus = ServiceStatus()
 
 
 class Conditions(Partial, frozen=True):
@@ -150,7 +180,13 @@ class Pod(Partial, frozen=True):
     status: PodStatus = PodStatus()
 
 
+class Node(Partial, frozen=True):
+    """A Node, for its labels."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class Namespace(Partial, frozen=True):
-    """A Namespace, for its labels."""
+    """A Namespace, for its labels and annotations."""
 
     metadata: ObjectMeta = ObjectMeta()

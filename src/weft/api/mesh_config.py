@@ -24,7 +24,7 @@ class OutboundTrafficPolicy(Shape, frozen=True):
     """What becomes of traffic to hosts that the registry does not know."""
 
     mode: Literal["REGISTRY_ONLY", "ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"] = "REGISTRY_ONLY"
-    tls: Tls | None = None
+    tls: Annotated[Tls | None, _later("TLS to hosts that are looked up.")] = None
 
 
 class InboundTrafficPolicy(Shape, frozen=True):
@@ -153,8 +153,7 @@ class MeshConfig(Shape, frozen=True):
         OutboundTrafficPolicy | None,
         Meta(
             description="ALLOW_ANY, the default: unknown hosts are reached as dialled. REGISTRY_ONLY: 502, or the "
-            "connection ends. ALLOW_ANY_DYNAMIC_DNS: the Host header of HTTP is resolved by the proxy; "
-            "tls: to reach it over TLS."
+            "connection ends. ALLOW_ANY_DYNAMIC_DNS: the Host header of HTTP is resolved by the proxy."
         ),
     ] = None
     inbound_traffic_policy: Annotated[

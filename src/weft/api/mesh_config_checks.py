@@ -1,16 +1,18 @@
 """What must hold of a MeshConfig beyond its shape."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Final
 
 from weft.api import codes
 from weft.api.checks import check_duration, check_export_to, check_labels
+from weft.api.header_checks import COMMAND, COMMANDS
 from weft.api.mesh_config import LabelSelector, MeshConfig
 from weft.api.report import Report
 from weft.api.traffic_policy import TrafficPolicy
 from weft.api.traffic_policy_checks import check_policy
-from weft.base.names import is_dns_label
+from weft.base.names import is_dns_label, nearest
 from weft.base.problem import Problem
 
 INBOUND_NAMES: Final = frozenset({"SERVICE", "SERVICE_FQDN", "SERVICE_PORT", "TARGET_PORT", "SERVICE_PORT_NAME"})
@@ -18,6 +20,8 @@ OUTBOUND_NAMES: Final = frozenset(
     {"SERVICE", "SERVICE_NAME", "SERVICE_FQDN", "SERVICE_PORT", "SERVICE_PORT_NAME", "SUBSET_NAME"}
 )
 _VARIABLE: Final = re.compile(r"%([^%]*)%")
+_LOG_ONLY: Final = frozenset({"UPSTREAM_CLUSTER_RAW", "START_TIME_LOCAL", "CONNECTION_TERMINATION_DETAILS"})
+"""Operators that logs may hold, and headers may not."""
 _LISTS: Final = ("In", "NotIn")
 
 
@@ -41,6 +45,7 @@ def check(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
     yield from _policies(mesh, report, place)
     yield from _retries(mesh, report, place)
     yield from _tls(mesh, report, place)
+    yield from _logs(mesh, report, place)
 
 
 def _times(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
@@ -100,10 +105,32 @@ def _policies(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]
             connection_pool=default.connection_pool, outlier_detection=default.outlier_detection
         )
         yield from check_policy(policy, f"{place}.defaultTrafficPolicy", report)
-    outbound = mesh.outbound_traffic_policy
-    if outbound is not None and outbound.tls is not None and outbound.mode != "ALLOW_ANY_DYNAMIC_DNS":
-        message = f"has no effect in mode {outbound.mode}."
-        yield report.warning(f"{place}.outboundTrafficPolicy.tls", message, "It goes with ALLOW_ANY_DYNAMIC_DNS.")
+
+
+def _logs(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
+    """A format that Envoy refuses would keep every listener back."""
+    written = mesh.access_log_format
+    if not written:
+        return
+    field = f"{place}.accessLogFormat"
+    for found in COMMAND.finditer(written):
+        if found[0] == "%":
+            hint = "Write %% for a percent sign, or an operator such as %RESPONSE_CODE%."
+            yield report.error(field, "has a percent sign that begins no operator.", hint)
+        elif found[1] and found[1] not in COMMANDS | _LOG_ONLY:
+            near = nearest(found[1], COMMANDS | _LOG_ONLY)
+            hint = f"Did you mean %{near}%?" if near else "Write %% for a percent sign."
+            yield report.error(field, f'"{found[0]}" is not an operator of Envoy.', hint)
+    if mesh.access_log_encoding == "JSON" and not isinstance(_json(written), dict):
+        hint = 'Write an object, such as {"status": "%RESPONSE_CODE%"}, or accessLogEncoding: TEXT.'
+        yield report.error(field, "is not a JSON object.", hint)
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def _retries(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:

@@ -115,7 +115,16 @@ class ConnectionSettings(Shape, frozen=True):
         default=None, name="http2InitialConnectionWindowSize"
     )
     http_headers_with_underscores_action: (
-        Literal["HEADERS_WITH_UNDERSCORES_UNSPECIFIED", "ALLOW", "REJECT_REQUEST", "DROP_HEADER"] | None
+        Literal[
+            "HEADERS_WITH_UNDERSCORES_UNSPECIFIED",
+            "HEADERS_WITH_UNDERSCORES_ALLOW",
+            "HEADERS_WITH_UNDERSCORES_REJECT_REQUEST",
+            "HEADERS_WITH_UNDERSCORES_DROP_HEADER",
+            "ALLOW",
+            "REJECT_REQUEST",
+            "DROP_HEADER",
+        ]
+        | None
     ) = None
     http_merge_slashes: bool | None = None
     http_path_with_escaped_slashes_action: (

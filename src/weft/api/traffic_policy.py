@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from weft.api.shape import NOT_YET, Duration, Port, PortSelector, Shape, UInt
+from weft.api.shape import Duration, Port, PortSelector, Shape, UInt
 
 
 class KeepAlive(Shape, frozen=True):
@@ -98,33 +98,46 @@ class ConsistentHash(Shape, frozen=True):
 class Distribute(Shape, frozen=True):
     """Shares of the traffic from one locality."""
 
-    from_: str = field(default="", name="from")
-    to: dict[str, UInt] = field(default_factory=dict)
+    from_: Annotated[str, Meta(description="The clients' locality: region/zone/subzone; * is any.")] = field(
+        default="", name="from"
+    )
+    to: Annotated[dict[str, UInt], Meta(description="Percent by locality; they sum to 100.")] = field(
+        default_factory=dict
+    )
 
 
 class Failover(Shape, frozen=True):
     """Where traffic of one region goes when it is down."""
 
-    from_: str = field(default="", name="from")
-    to: str = ""
+    from_: Annotated[str, Meta(description="The clients' region.")] = field(default="", name="from")
+    to: Annotated[str, Meta(description="The region that comes next.")] = ""
 
 
 class LocalityLb(Shape, frozen=True):
-    """Load balancing by locality."""
+    """Load balancing by locality. Failover takes outlierDetection beside it, which tells what is down."""
 
-    distribute: tuple[Distribute, ...] = ()
+    distribute: Annotated[
+        tuple[Distribute, ...], Meta(description="Fixed shares, instead of the nearest first.")
+    ] = ()
     failover: tuple[Failover, ...] = ()
-    failover_priority: tuple[str, ...] = ()
-    enabled: bool | None = None
+    failover_priority: Annotated[
+        tuple[str, ...],
+        Meta(description="Labels, or label=value: the more of them an endpoint shares, in order, the earlier."),
+    ] = ()
+    enabled: Annotated[bool | None, Meta(description="false: localities are of no account.")] = None
 
 
 class ZoneAwareLb(Shape, frozen=True):
-    """Load balancing by zone."""
+    """Load balancing by zone: as much as evenly fits stays in the client's zone."""
 
     enabled: bool | None = None
     failover: tuple[Failover, ...] = ()
-    failover_priority: tuple[str, ...] = ()
-    min_cluster_size: UInt | None = None
+    failover_priority: Annotated[
+        tuple[str, ...], Meta(description="As in localityLbSetting, without the labels of regions and zones.")
+    ] = ()
+    min_cluster_size: Annotated[
+        UInt | None, Meta(description="With fewer endpoints, zones are of no account.")
+    ] = None
 
 
 class Warmup(Shape, frozen=True):
@@ -138,11 +151,18 @@ class Warmup(Shape, frozen=True):
 class BackendUtilization(Shape, frozen=True):
     """Weights by the load that endpoints report."""
 
-    metric_names_for_computing_utilization: tuple[str, ...] = ()
-    error_utilization_penalty_percent: UInt | None = None
-    weight_update_period: Duration | None = None
-    weight_expiration_period: Duration | None = None
-    weight_stabilization_period: Duration | None = None
+    metric_names_for_computing_utilization: Annotated[
+        tuple[str, ...],
+        Meta(description="Named metrics of the report (named_metrics.x); the application's own by default."),
+    ] = ()
+    error_utilization_penalty_percent: Annotated[
+        UInt | None, Meta(description="How much errors count; 100 by default.")
+    ] = None
+    weight_update_period: Annotated[Duration | None, Meta(description="1s by default.")] = None
+    weight_expiration_period: Annotated[Duration | None, Meta(description="3m by default.")] = None
+    weight_stabilization_period: Annotated[
+        Duration | None, Meta(description="How long an endpoint reports before it counts; 10s by default.")
+    ] = None
 
 
 Simple = Literal["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"]
@@ -157,11 +177,11 @@ class LoadBalancer(Shape, frozen=True):
     consistent_hash: Annotated[
         ConsistentHash | None, Meta(description="Requests with equal keys go to the same endpoint.")
     ] = None
-    locality_lb_setting: Annotated[LocalityLb | None, NOT_YET] = None
-    zone_aware_lb_setting: Annotated[ZoneAwareLb | None, NOT_YET] = None
+    locality_lb_setting: LocalityLb | None = None
+    zone_aware_lb_setting: ZoneAwareLb | None = None
     warmup_duration_secs: Annotated[Duration | None, Meta(description="Deprecated: use warmup.")] = None
     warmup: Annotated[Warmup | None, Meta(description="How a new endpoint's share grows.")] = None
-    backend_utilization: Annotated[BackendUtilization | None, NOT_YET] = None
+    backend_utilization: BackendUtilization | None = None
 
 
 class OutlierDetection(Shape, frozen=True):
@@ -192,21 +212,28 @@ class Tls(Shape, frozen=True):
         Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"],
         Meta(description="Without it, mTLS is used wherever the endpoint has a sidecar."),
     ] = "DISABLE"
-    client_certificate: Annotated[str | None, NOT_YET] = None
-    private_key: Annotated[str | None, NOT_YET] = None
-    ca_certificates: Annotated[str | None, NOT_YET] = None
-    credential_name: Annotated[str | None, NOT_YET] = None
-    subject_alt_names: Annotated[tuple[str, ...], NOT_YET] = ()
-    sni: Annotated[str | None, NOT_YET] = None
-    insecure_skip_verify: Annotated[bool | None, NOT_YET] = None
-    ca_crl: Annotated[str | None, NOT_YET] = None
+    client_certificate: Annotated[str | None, Meta(description="A file in the proxy's container.")] = None
+    private_key: Annotated[str | None, Meta(description="A file in the proxy's container.")] = None
+    ca_certificates: Annotated[
+        str | None, Meta(description="A file in the proxy's container; the system's roots by default.")
+    ] = None
+    credential_name: Annotated[
+        str | None,
+        Meta(description="A Secret, in place of files: at gateways, and in sidecars that workloadSelector names."),
+    ] = None
+    subject_alt_names: Annotated[
+        tuple[str, ...], Meta(description="What the server's certificate must be for: one of these.")
+    ] = ()
+    sni: Annotated[str | None, Meta(description="The server name to ask for; the host by default.")] = None
+    insecure_skip_verify: Annotated[bool | None, Meta(description="Take any certificate.")] = None
+    ca_crl: Annotated[str | None, Meta(description="A file with the revoked certificates.")] = None
 
 
 class Tunnel(Shape, frozen=True):
     """A tunnel through a proxy."""
 
-    protocol: str = ""
-    target_host: str = ""
+    protocol: Annotated[str, Meta(description="CONNECT (the default) or POST.")] = ""
+    target_host: Annotated[str, Meta(description="Where the proxy is asked to connect to.")] = ""
     target_port: Port | None = None
 
 
@@ -221,7 +248,9 @@ class RetryBudget(Shape, frozen=True):
 
     percent: float | None = None
     min_retry_concurrency: UInt | None = None
-    budget_interval: Annotated[Duration | None, NOT_YET] = None
+    budget_interval: Annotated[
+        Duration | None, Meta(description="Requests of this time count too; only those under way by default.")
+    ] = None
 
 
 class PortTrafficPolicy(Shape, frozen=True):
@@ -244,6 +273,6 @@ class TrafficPolicy(Shape, frozen=True):
     port_level_settings: Annotated[
         tuple[PortTrafficPolicy, ...], Meta(description="In place of all else here, for single ports.")
     ] = ()
-    tunnel: Annotated[Tunnel | None, NOT_YET] = None
+    tunnel: Annotated[Tunnel | None, Meta(description="Connections of TCP and TLS go through the host.")] = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None

@@ -4,9 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from weft.api import codes
-from weft.api.checks import check_duration
+from weft.api.checks import check_duration, check_host
+from weft.api.client_tls_checks import check_client_tls
+from weft.api.locality_checks import check_localities
 from weft.api.report import Report
 from weft.api.traffic_policy import (
+    BackendUtilization,
     ConnectionPool,
     ConsistentHash,
     HttpPool,
@@ -14,6 +17,7 @@ from weft.api.traffic_policy import (
     OutlierDetection,
     PortTrafficPolicy,
     TrafficPolicy,
+    Tunnel,
 )
 from weft.base.names import is_header_name
 from weft.base.problem import Problem
@@ -27,14 +31,16 @@ _WARMED: Final = frozenset({None, "UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST", 
 def check_policy(policy: TrafficPolicy | PortTrafficPolicy, field: str, report: Report) -> Iterator[Problem]:
     """Give all that is wrong with a policy, or works otherwise than it looks."""
     if policy.load_balancer is not None:
-        yield from _balancer(policy.load_balancer, f"{field}.loadBalancer", report)
+        here = f"{field}.loadBalancer"
+        yield from _balancer(policy.load_balancer, here, report)
+        detects = policy.outlier_detection is not None
+        yield from check_localities(policy.load_balancer, here, report, detects_failure=detects)
     if policy.connection_pool is not None:
         yield from check_pool(policy.connection_pool, f"{field}.connectionPool", report)
     if policy.outlier_detection is not None:
         yield from _outliers(policy.outlier_detection, f"{field}.outlierDetection", report)
-    if policy.tls is not None and policy.tls.mode == "MUTUAL":
-        hint = "ISTIO_MUTUAL uses the mesh's own certificates; DISABLE and SIMPLE work as well."
-        yield report.warning(f"{field}.tls.mode", "MUTUAL is not acted on yet.", hint, codes.NOT_ACTED_ON)
+    if policy.tls is not None:
+        yield from check_client_tls(policy.tls, f"{field}.tls", report)
     if isinstance(policy, TrafficPolicy):
         yield from _whole(policy, field, report)
 
@@ -46,6 +52,10 @@ def _whole(policy: TrafficPolicy, field: str, report: Report) -> Iterator[Proble
         yield report.error(
             f"{field}.retryBudget.percent", f"{budget.percent} is no percentage.", "Write 0 to 100."
         )
+    if budget is not None:
+        yield from check_duration(budget.budget_interval, f"{field}.retryBudget.budgetInterval", report, zero=True)
+    if policy.tunnel is not None:
+        yield from _tunnel(policy.tunnel, f"{field}.tunnel", report)
     seen: dict[int, int] = {}
     for index, each in enumerate(policy.port_level_settings):
         here = f"{field}.portLevelSettings[{index}]"
@@ -57,6 +67,15 @@ def _whole(policy: TrafficPolicy, field: str, report: Report) -> Iterator[Proble
         yield from check_policy(each, here, report)
 
 
+def _tunnel(tunnel: Tunnel, field: str, report: Report) -> Iterator[Problem]:
+    if tunnel.protocol not in {"", "CONNECT", "POST"}:
+        message = f'"{tunnel.protocol}" is no protocol of tunnels.'
+        yield report.error(f"{field}.protocol", message, "Write CONNECT or POST.")
+    yield from check_host(tunnel.target_host, f"{field}.targetHost", report, wildcard=False)
+    if tunnel.target_port is None:
+        yield report.error(f"{field}.targetPort", "there is no port.", "Add targetPort: 443.")
+
+
 def _balancer(balancer: LoadBalancer, field: str, report: Report) -> Iterator[Problem]:
     if balancer.simple == "LEAST_CONN":
         hint = "Write LEAST_REQUEST, which does the same."
@@ -65,7 +84,23 @@ def _balancer(balancer: LoadBalancer, field: str, report: Report) -> Iterator[Pr
         yield report.error(field, "simple and consistentHash exclude each other.", "Keep one of them.")
     if balancer.consistent_hash is not None:
         yield from _hash(balancer.consistent_hash, f"{field}.consistentHash", report)
+    if balancer.backend_utilization is not None:
+        others = {"consistentHash": balancer.consistent_hash, "simple": balancer.simple}
+        for name in (name for name, value in others.items() if value not in {None, "UNSPECIFIED"}):
+            hint = "Keep one of them."
+            yield report.warning(f"{field}.{name}", "has no effect beside backendUtilization.", hint)
+        yield from _utilization(balancer.backend_utilization, f"{field}.backendUtilization", report)
     yield from _warmup(balancer, field, report)
+
+
+def _utilization(by_load: BackendUtilization, field: str, report: Report) -> Iterator[Problem]:
+    periods = {
+        "weightUpdatePeriod": by_load.weight_update_period,
+        "weightExpirationPeriod": by_load.weight_expiration_period,
+        "weightStabilizationPeriod": by_load.weight_stabilization_period,
+    }
+    for name, period in periods.items():
+        yield from check_duration(period, f"{field}.{name}", report)
 
 
 def _hash(hashed: ConsistentHash, field: str, report: Report) -> Iterator[Problem]:

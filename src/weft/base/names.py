@@ -8,6 +8,8 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _HOST_LABEL = re.compile(r"[A-Za-z0-9_]([-A-Za-z0-9_]{0,61}[A-Za-z0-9_])?", re.ASCII)
 # RFC 9110, section 5.6.2: a field name is a token
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+# a service as Kubernetes' DNS search completes it in every namespace: no domain of the Internet is called svc
+_IN_CLUSTER = re.compile(r"[^.]+\.[^.]+\.svc")
 MAX_HOST = 253
 
 
@@ -42,12 +44,15 @@ def host_fault(host: str, *, wildcard: bool) -> str:
 def full_host(host: str, namespace: str, domain: str) -> str:
     """Give a host's full name, lower case: one without dots is a service of the rule's own namespace.
 
-    Like Istio, nothing is added to a name with dots: `web.shop` is not `web.shop.svc.cluster.local`.
+    `web.shop.svc` is completed as pods complete it; Istio takes it as it is, and leads nowhere (decision 0014).
+    Like Istio, nothing is added to any other name with dots: `web.shop` is not `web.shop.svc.cluster.local`.
     """
     host = host.lower().removesuffix(".")
-    if not host or "." in host or "*" in host:
+    if not host or "*" in host:
         return host
-    return service_host(host, namespace, domain)
+    if "." not in host:
+        return service_host(host, namespace, domain)
+    return f"{host}.{domain}" if _IN_CLUSTER.fullmatch(host) else host
 
 
 def service_host(name: str, namespace: str, domain: str) -> str:

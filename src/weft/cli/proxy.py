@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "route": (route, ("routes", "r")),
         "cluster": (cluster, ("clusters", "c")),
         "endpoint": (endpoint, ("endpoints", "ep")),
+        "secret": (secret, ("secrets", "s")),
     }
     for name, (command, short) in commands.items():
         config.command(name)(command)
@@ -136,6 +137,21 @@ def endpoint(
     found = _fetch(context, kubeconfig, proxy, namespace, "/clusters?format=json")
     rows = proxy_tables.endpoint_table(config_dump_rows.endpoint_rows(found, chosen))
     _print(rows, config_dump.endpoint_objects(found, chosen), output)
+
+
+def secret(
+    context: typer.Context,
+    proxy: Proxy,
+    namespace: Namespace = "",
+    output: How = Output.SHORT,
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Show the certificates: whose they are, and until when they hold. Private keys are not told."""
+    from weft.adapters import clock
+    from weft.cli import proxy_secrets
+
+    dump = _fetch(context, kubeconfig, proxy, namespace, _DUMP)
+    _print(proxy_secrets.render(proxy_secrets.rows(dump, clock.now())), proxy_secrets.objects(dump), output)
 
 
 def _fetch(context: typer.Context, kubeconfig: str, proxy: str, namespace: str, path: str) -> dict[str, Any]:

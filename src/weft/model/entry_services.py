@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from weft.model.kubernetes import Workload
+from weft.model.locality import NETWORK
 from weft.model.registered import Key, LeftOut, Registered
 from weft.model.service_entries import EntryRule, joined, joins
 from weft.model.services import Labels
@@ -68,6 +69,10 @@ class EntryServices:
                     self._touch(self.workloads[other])
                     yield self.workloads[other]
 
+    def is_ready(self, key: Key) -> bool:
+        """Whether a pod takes requests."""
+        return key in self._pods and self._pods[key].healthy
+
     def of(self, host: str) -> tuple[Registered, ...]:
         """The services of a host: one of each namespace, the oldest first, made of all its entries there."""
         found: dict[str, Registered] = {}
@@ -127,8 +132,8 @@ def _of_pod(pod: Workload, *, ready: bool) -> EntryWorkload:
         ports=(),
         mutual_tls=pod.mutual_tls,
         identity=pod.identity,
-        locality="",
-        network="",
+        locality=pod.locality,
+        network=dict(pod.labels).get(NETWORK, ""),
         weight=1,
         healthy=ready,
         node=pod.node,

@@ -46,7 +46,10 @@ def binding_problems(rule: RoutingRule, gateways: Gateways, report: Report) -> I
             hint = f'Did you mean "{near}"?' if near else "Create the Gateway, or correct the name."
             message = f'Gateway not found "{path}", so no request comes by it.'
             yield report.error(f"spec.gateways[{index}]", message, hint, codes.NOT_FOUND)
-        elif path != MESH and not any(_serves(gateways.by_path[path], host, rule) for host in rule.hosts):
+        # a rule with this one gateway is told host by host
+        elif path == MESH or len(rule.gateways) == 1:
+            continue
+        elif not any(_serves(gateways.by_path[path], host, rule) for host in rule.hosts):
             message = f"none of the hosts is served by Gateway {path}."
             hint = "Add them to a server there, or correct the name."
             yield report.warning(f"spec.gateways[{index}]", message, hint, codes.HOST_NOT_IN_GATEWAY)

@@ -1,17 +1,19 @@
 """From Kubernetes' Services, EndpointSlices and Pods to the registry's values."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from weft.api import kubernetes as api
 from weft.base.names import service_host, spiffe_id
 from weft.model.clients import exported_to, sorted_labels
+from weft.model.locality import NEARNESS, NETWORK, Nearness, locality
 from weft.model.services import Endpoint, Labels, Protocol, Service, ServicePort
 
 TLS_MODE: Final = "security.istio.io/tlsMode"
 EXPORT_TO: Final = "networking.istio.io/exportTo"
+TRAFFIC_DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"
 SERVICE_NAME: Final = "kubernetes.io/service-name"
 _POD_TEMPLATE_HASH: Final = "pod-template-hash"
 
@@ -52,6 +54,7 @@ class Workload:
     node: str
     address: str
     ports: tuple[tuple[str, int], ...] = ()
+    locality: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,11 @@ class Listing:
     origin: str = ""
 
 
-def listing(source: api.Service, domain: str) -> Listing:
-    """List a Service. UDP and SCTP ports are left out: the mesh carries TCP."""
+def listing(source: api.Service, domain: str, of_namespace: Nearness = Nearness.ANY) -> Listing:
+    """List a Service. UDP and SCTP ports are left out: the mesh carries TCP.
+
+    `of_namespace` is what Services of its namespace prefer that say nothing themselves.
+    """
     meta, spec = source.metadata, source.spec
     ports = [port for port in spec.ports or () if port.protocol == "TCP" and protocol(port) is not Protocol.UDP]
     headless = spec.cluster_ip == "None"
@@ -84,6 +90,7 @@ def listing(source: api.Service, domain: str) -> Listing:
         ports=tuple(ServicePort(port.name, port.port, protocol(port)) for port in ports),
         headless=headless,
         external_name=spec.external_name if spec.type == "ExternalName" else "",
+        nearness=nearness(meta.annotations, spec.traffic_distribution or "", of_namespace),
     )
     written = (meta.annotations or {}).get(EXPORT_TO, "")
     return Listing(
@@ -95,6 +102,12 @@ def listing(source: api.Service, domain: str) -> Listing:
         publish_not_ready=bool(spec.publish_not_ready_addresses),
         origin=meta.name,
     )
+
+
+def nearness(annotations: Mapping[str, str] | None, written: str, otherwise: Nearness) -> Nearness:
+    """Which endpoints are preferred: by the annotation, else by the field, else as the namespace has it."""
+    said = (annotations or {}).get(TRAFFIC_DISTRIBUTION) or written
+    return NEARNESS.get(said, otherwise) if said else otherwise
 
 
 def protocol(port: api.ServicePort) -> Protocol:
@@ -109,7 +122,7 @@ def protocol(port: api.ServicePort) -> Protocol:
     return Protocol.TCP if port.port in SERVER_FIRST else Protocol.AUTO
 
 
-def workload(pod: api.Pod, trust_domain: str) -> Workload:
+def workload(pod: api.Pod, trust_domain: str, node_locality: str = "") -> Workload:
     """Describe a pod. Two pods that only differ in their status are equal here."""
     meta, spec = pod.metadata, pod.spec
     labels = meta.labels or {}
@@ -127,7 +140,16 @@ def workload(pod: api.Pod, trust_domain: str) -> Workload:
         node=spec.node_name,
         address=pod.status.pod_ip,
         ports=tuple(ports),
+        locality=locality(labels, node_locality),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What stands behind endpoints: workloads by namespace and name, and localities by node."""
+
+    workloads: Mapping[tuple[str, str], Workload]
+    nodes: Mapping[str, str]
 
 
 def is_pod_ready(pod: api.Pod) -> bool:
@@ -137,15 +159,15 @@ def is_pod_ready(pod: api.Pod) -> bool:
 
 
 def endpoints(
-    listed: Listing, slices: Iterable[api.EndpointSlice], pod: Callable[[str, str], Workload | None]
+    listed: Listing, slices: Iterable[api.EndpointSlice], places: Places
 ) -> tuple[tuple[Endpoint, ...], ...]:
-    """The endpoints of each port, sorted by address. `pod` finds a workload by namespace and name."""
+    """The endpoints of each port, sorted by address."""
     used = [each for each in slices if not listed.families or each.address_type == listed.families[0]]
-    return tuple(_port_endpoints(listed, port.name, used, pod) for port in listed.service.ports)
+    return tuple(_port_endpoints(listed, port.name, used, places) for port in listed.service.ports)
 
 
 def _port_endpoints(
-    listed: Listing, name: str, slices: list[api.EndpointSlice], pod: Callable[[str, str], Workload | None]
+    listed: Listing, name: str, slices: list[api.EndpointSlice], places: Places
 ) -> tuple[Endpoint, ...]:
     found: dict[tuple[str, int], Endpoint] = {}
     draining: set[tuple[str, int]] = set()
@@ -158,7 +180,7 @@ def _port_endpoints(
             healthy = is_ready(source.conditions) or listed.publish_not_ready
             # while a pod moves between slices it may be in two: ready in one is ready
             if place not in found or healthy:
-                found[place] = _endpoint(source, place, listed.service.namespace, pod, healthy=healthy)
+                found[place] = _endpoint(source, place, listed.service.namespace, places, healthy=healthy)
             if still_serves(source.conditions):
                 draining.add(place)
     return tuple(found[place] for place in sorted(_with_fallback(found, draining)))
@@ -189,17 +211,24 @@ def _endpoint(
     source: api.SliceEndpoint,
     place: tuple[str, int],
     namespace: str,
-    pod: Callable[[str, str], Workload | None],
+    places: Places,
     *,
     healthy: bool,
 ) -> Endpoint:
     address, port = place
     target = source.target_ref
-    found = pod(target.namespace or namespace, target.name) if target and target.kind == "Pod" else None
+    is_pod = target is not None and target.kind == "Pod"
+    found = places.workloads.get((target.namespace or namespace, target.name)) if target and is_pod else None
     node = source.node_name or ""
     if found is None:
         return Endpoint(
-            address, port, healthy=healthy, namespace=namespace, node=node, hostname=source.hostname or ""
+            address,
+            port,
+            healthy=healthy,
+            namespace=namespace,
+            node=node,
+            locality=places.nodes.get(node, ""),
+            hostname=source.hostname or "",
         )
     return Endpoint(
         address=address,
@@ -211,6 +240,8 @@ def _endpoint(
         workload=found.name,
         namespace=found.namespace,
         node=node or found.node,
+        locality=found.locality,
+        network=dict(found.labels).get(NETWORK, ""),
         hostname=source.hostname or "",
     )
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from weft.model.clients import EVERYWHERE
+from weft.model.locality import BY_DEFAULT, LocalityLb, ZoneAwareLb
 from weft.model.routing import Retries
 from weft.model.traffic import ConnectionPool, OutlierDetection
 
@@ -119,7 +120,7 @@ class MeshConfig:
     """The mesh's settings, with Istio's defaults.
 
     `detection_timeout` 0 means to wait for ever, None what suits the port. `pool` and `outliers` hold where no
-    DestinationRule says otherwise; `retries` where no route does. `outbound_tls` is for ALLOW_ANY_DYNAMIC_DNS.
+    DestinationRule says otherwise; `retries` where no route does.
     `default_config` is a ProxyConfig as written.
     """
 
@@ -127,11 +128,12 @@ class MeshConfig:
     trust_domain_aliases: tuple[str, ...] = ()
     root_namespace: str = "istio-system"
     outbound: OutboundPolicy = OutboundPolicy.ALLOW_ANY
-    outbound_tls: bool = False
     inbound_localhost: bool = False
     detection_timeout: timedelta | None = None
     pool: ConnectionPool = NO_LIMITS
     outliers: OutlierDetection | None = None
+    locality: LocalityLb = BY_DEFAULT
+    zones: ZoneAwareLb | None = None
     auto_mtls: bool = True
     service_export: tuple[str, ...] = (EVERYWHERE,)
     routing_export: tuple[str, ...] = (EVERYWHERE,)

@@ -21,7 +21,13 @@ from weft.model.mesh_config import (
 )
 from weft.model.routing import Retries
 from weft.model.traffic import ConnectionPool
-from weft.model.traffic_policies import connection_pool, keep_alive_of, outlier_detection
+from weft.model.traffic_policies import (
+    connection_pool,
+    keep_alive_of,
+    locality_lb,
+    outlier_detection,
+    zone_aware_lb,
+)
 
 _DEFAULT = MeshConfig()
 _PATHS = {"DEFAULT": PathNormalization.BASE}
@@ -40,11 +46,12 @@ def mesh_config(written: api.MeshConfig, root_namespace: str) -> MeshConfig:
         trust_domain_aliases=written.trust_domain_aliases,
         root_namespace=written.root_namespace or root_namespace,
         outbound=OutboundPolicy(outbound.mode) if outbound else default.outbound,
-        outbound_tls=bool(outbound and outbound.tls and outbound.tls.mode != "DISABLE"),
         inbound_localhost=inbound is not None and inbound.mode == "LOCALHOST",
         detection_timeout=_time(written.protocol_detection_timeout),
         pool=_pool(written),
         outliers=None if outliers is None else outlier_detection(outliers),
+        locality=locality_lb(written.locality_lb_setting) if written.locality_lb_setting else default.locality,
+        zones=zone_aware_lb(written.zone_aware_lb_setting) if written.zone_aware_lb_setting else None,
         auto_mtls=written.enable_auto_mtls is not False,
         service_export=written.default_service_export_to or default.service_export,
         routing_export=written.default_virtual_service_export_to or default.routing_export,

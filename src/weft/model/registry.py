@@ -16,13 +16,16 @@ from weft.model.entry_services import EntryServices
 from weft.model.kubernetes import (
     SERVICE_NAME,
     Listing,
+    Places,
     Workload,
     endpoints,
     is_pod_ready,
     listing,
+    nearness,
     pods_of,
     workload,
 )
+from weft.model.locality import Nearness, locality, node_locality
 from weft.model.registered import Key, Registered
 from weft.model.service_entries import entry_rule
 from weft.model.services import Endpoint
@@ -44,6 +47,9 @@ class Registry:
         self._slices_of: dict[Key, set[Key]] = {}
         self._users_of: dict[Key, set[Key]] = {}
         self._workloads: dict[Key, Workload] = {}
+        self._services: dict[Key, api.Service] = {}
+        self._nodes: dict[str, str] = {}
+        self._nearness: dict[str, Nearness] = {}
         self._entries = EntryServices()
         self._sources: dict[Key, ServiceEntry] = {}
         self._kubernetes: dict[str, Registered] = {}
@@ -65,10 +71,29 @@ class Registry:
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
-        new = None if source is None else listing(source, self._domain)
-        if put(self._listings, key, new):
-            self._dirty.add(key)
-            relate(self._listings_in, key[0], key, link=new is not None)
+        put(self._services, key, source)
+        self._list(key)
+
+    def put_namespace(self, key: Key, source: api.Namespace | None) -> None:
+        """Take in a Namespace, or its deletion (None), for what its Services prefer."""
+        name = key[1]
+        wanted = Nearness.ANY if source is None else nearness(source.metadata.annotations, "", Nearness.ANY)
+        if put(self._nearness, name, wanted if wanted is not Nearness.ANY else None):
+            for service in [each for each in self._services if each[0] == name]:
+                self._list(service)
+
+    def put_node(self, key: Key, source: api.Node | None) -> None:
+        """Take in a Node, or its deletion (None), for where it is."""
+        name = key[1]
+        place = "" if source is None else node_locality(source.metadata.labels or {})
+        if not put(self._nodes, name, place or None):
+            return
+        for pod, found in [each for each in self._workloads.items() if each[1].node == name]:
+            moved = replace(found, locality=locality(dict(found.labels), place))
+            self._put_workload(pod, moved, ready=self._entries.is_ready(pod))
+        for slice_key, each in self._slices.items():
+            if any(endpoint.node_name == name for endpoint in each.endpoints or ()):
+                self._dirty.add(_service_of(slice_key, each))
 
     def put_slice(self, key: Key, source: api.EndpointSlice | None) -> None:
         """Take in an EndpointSlice, or its deletion (None)."""
@@ -81,8 +106,14 @@ class Registry:
 
     def put_pod(self, key: Key, source: api.Pod | None) -> None:
         """Take in a Pod, or its deletion (None)."""
-        pod = None if source is None else workload(source, self._trust_domain)
-        for each in self._entries.put_pod(key, pod, ready=source is not None and is_pod_ready(source)):
+        if source is None:
+            self._put_workload(key, None, ready=False)
+        else:
+            node = self._nodes.get(source.spec.node_name, "")
+            self._put_workload(key, workload(source, self._trust_domain, node), ready=is_pod_ready(source))
+
+    def _put_workload(self, key: Key, pod: Workload | None, *, ready: bool) -> None:
+        for each in self._entries.put_pod(key, pod, ready=ready):
             self._touch_selectors(each)
         if not put(self._workloads, key, pod):
             return
@@ -142,12 +173,19 @@ class Registry:
             self._workloads_changed = False
         return self._published_workloads
 
+    def _list(self, key: Key) -> None:
+        source = self._services.get(key)
+        prefers = self._nearness.get(key[0], Nearness.ANY)
+        if put(self._listings, key, None if source is None else listing(source, self._domain, prefers)):
+            self._dirty.add(key)
+            relate(self._listings_in, key[0], key, link=source is not None)
+
     def _join(self, key: Key) -> Registered | None:
         listed = self._listings.get(key)
         if listed is None:
             return None
         slices = [self._slices[each] for each in sorted(self._slices_of.get(key, ()))]
-        made = endpoints(listed, slices, lambda namespace, name: self._workloads.get((namespace, name)))
+        made = endpoints(listed, slices, Places(self._workloads, self._nodes))
         selected = self._entries.selected(key[0], listed.selector) if listed.selector else ()
         return Registered(listed, _with_entries(listed, made, selected))
 

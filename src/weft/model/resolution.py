@@ -65,16 +65,23 @@ class Directory:
         """How this client talks to a service."""
         return inherited(traffic(self.traffic_rules(service, client)), self.mesh)
 
+    @property
+    def near_labels(self) -> frozenset[str]:
+        """All labels of clients on which the order of some service's endpoints depends."""
+        rules = self.destination_rules
+        kinds = {each.service.nearness for each in self.services.values()}
+        return rules.near_labels.union(*(rules.near_labels_of(kind) for kind in kinds))
+
     def label_keys(self, service: Service, rules: tuple[RoutingRule, ...], namespace: str) -> frozenset[str]:
         """The labels of a client on which its view of this service depends; `rules` are those that name it."""
         traffic_rules = self.destination_rules
-        keys = traffic_rules.label_keys(service.hostname, service.namespace, namespace)
+        keys = traffic_rules.label_keys(service, namespace)
         for rule in rules:
             keys |= rule.label_keys
             for hostname in rule.targets:
                 found = self.service(hostname, namespace)
                 if found is not None:
-                    keys |= traffic_rules.label_keys(found.hostname, found.namespace, namespace)
+                    keys |= traffic_rules.label_keys(found, namespace)
         return keys
 
 

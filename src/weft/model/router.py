@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from weft.model.routing import HostRoutes
 from weft.model.server_tls import ServerTls
 from weft.model.streams import EVERY, StreamMatch, StreamRoute
+from weft.model.topology import NOTHING_BEFORE, Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +82,4 @@ class Router:
     listeners: tuple[RouterListener, ...]
     tables: tuple[RouterTable, ...]
     automatic: bool = False
+    topology: Topology = NOTHING_BEFORE

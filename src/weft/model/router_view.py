@@ -14,6 +14,7 @@ from weft.model.routing_rule import RoutingRule
 from weft.model.server_tls import ServerMode
 from weft.model.stream_resolution import destinations, matches
 from weft.model.streams import StreamMatch, StreamRoute, disjoint
+from weft.model.topology import NOTHING_BEFORE, Topology
 from weft.model.view import ServiceView
 
 
@@ -24,6 +25,7 @@ class Edge:
     client: Client
     gateways: tuple[Gateway, ...]
     targets: tuple[tuple[int, int], ...] = ()
+    topology: Topology = NOTHING_BEFORE
 
     @property
     def target(self) -> Callable[[int], int]:
@@ -45,6 +47,7 @@ def router(edge: Edge, directory: Directory, services: tuple[ServiceView, ...]) 
         listeners=tuple(each for each in listeners if each.chains),
         tables=tuple(_table(name, servers, edge.client, directory) for name, servers in tables.items()),
         automatic=any(_is_automatic(placed) for each in shared for placed in each.servers),
+        topology=edge.topology,
     )
 
 

@@ -44,10 +44,7 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
         lambda mesh: mesh.routing_export,
     ),
     "DestinationRule": RuleKind(
-        "destination_rules",
-        traffic_rule,
-        lambda rules, mesh: DestinationRules(rules, mesh.root_namespace),
-        lambda mesh: mesh.traffic_export,
+        "destination_rules", traffic_rule, DestinationRules, lambda mesh: mesh.traffic_export
     ),
     "ProxyConfig": RuleKind(
         "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from weft.model.clients import Client
 from weft.model.resolution import Directory
-from weft.model.sidecars import Capture, SidecarRule
+from weft.model.services import Protocol
+from weft.model.sidecars import Capture, Listening, SidecarRule
 from weft.model.view import EgressView, ScopeView, ServiceView
 from weft.model.view_memo import ViewMemo
 
@@ -28,3 +29,9 @@ def scoped(rule: SidecarRule, client: Client, directory: Directory, memo: ViewMe
     known = {view.service.hostname for view in services}
     more = tuple(view for name, view in sorted(reached.items()) if name not in known)
     return services, ScopeView(tuple(listeners), more, rule.unlisted, address, capture, rule.full_name)
+
+
+def with_proxy_port(scope: ScopeView, services: Services, port: int) -> ScopeView:
+    """With a port on the loopback where the sidecar serves as an HTTP proxy (MeshConfig, proxyHttpPort)."""
+    listening = Listening(port, Protocol.HTTP, "127.0.0.1", Capture.DIALLED, proxy=True, table="http_proxy")
+    return replace(scope, egress=(*scope.egress, EgressView(listening, services)))

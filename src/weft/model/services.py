@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from weft.model.locality import Nearness
+from weft.model.proxy_traits import USUAL, ProxyTraits
+
 Labels = tuple[tuple[str, str], ...]
 """Labels in sorted order, so that equal labels are equal values."""
 
@@ -63,6 +66,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     headless: bool = False
     external_name: str = ""
+    nearness: Nearness = Nearness.ANY
     resolution: Resolution = Resolution.STATIC
     external: bool = False
     allocated: tuple[str, ...] = ()
@@ -135,3 +139,5 @@ class Proxy:
     kind: ProxyKind = ProxyKind.SIDECAR
     locality: str = ""
     metadata: Labels = ()
+    node: str = ""
+    traits: ProxyTraits = USUAL

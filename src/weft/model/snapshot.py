@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from weft.base.problem import Problem
 from weft.model import analysis, sidecar_analysis
+from weft.model.ingresses import NOTHING, Derived
 from weft.model.kubernetes import Workload
 from weft.model.mesh_config import MeshConfig
 from weft.model.registry import Key
@@ -16,7 +17,8 @@ from weft.model.view_memo import ViewMemo
 class Snapshot:
     """The state behind all views. `revision` grows with every change; two snapshots of one revision are the same.
 
-    `reported` are the problems of single objects; `memo` keeps views that did not change since.
+    `reported` are the problems of single objects; `derived` is what Ingresses amount to; `memo` keeps views that
+    did not change since.
     """
 
     revision: int
@@ -27,10 +29,11 @@ class Snapshot:
     domain: str
     mesh: MeshConfig
     memo: ViewMemo = field(repr=False)
+    derived: Derived = NOTHING
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """All that users can mend, in stable order. Worked out anew at each call."""
         pods = tuple(self.workloads.values())
         between = (*analysis.problems(self.directory, pods), *sidecar_analysis.problems(self.directory, pods))
-        return analysis.ordered((*self.reported, *between))
+        return analysis.ordered((*self.reported, *map(self.derived.told, between)))

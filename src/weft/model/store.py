@@ -13,6 +13,7 @@ from weft.api.report import Report
 from weft.api.resources import RESOURCES
 from weft.api.service_entry import ServiceEntry
 from weft.base.problem import Problem
+from weft.model.ingresses import NOTHING, Ingresses
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.model.namespaces import Namespaces
@@ -28,8 +29,17 @@ MESH: Final = "ConfigMap"
 KINDS: Final = (*KUBERNETES, *RESOURCES, MESH)
 """The kinds that the store takes in."""
 
-_UNSCOPED: Final = frozenset({"Namespace", "Node", MESH})
+_UNSCOPED: Final = frozenset({"IngressClass", "Namespace", "Node", MESH})
 """Kinds that live in no namespace, or whose objects count wherever they live."""
+
+_REGISTERED: Final[Mapping[str, Callable[[Registry, Key, Any], None]]] = {
+    "EndpointSlice": Registry.put_slice,
+    "Pod": Registry.put_pod,
+    "Node": Registry.put_node,
+    "ServiceEntry": Registry.put_service_entry,
+    "WorkloadEntry": Registry.put_workload_entry,
+}
+"""Kinds that only the registry of services needs."""
 
 Object = Mapping[str, Any] | kubernetes.Partial
 """An object as JSON, or already decoded to its partial shape."""
@@ -50,6 +60,8 @@ class Store:
         self._rules: dict[str, dict[Key, Rule]] = {kind: {} for kind in RULE_KINDS}
         self._reported: dict[tuple[str, Key], tuple[Problem, ...]] = {}
         self._resolved: dict[str, dict[Key, tuple[Rule, Any, Rule]]] = {kind: {} for kind in RULE_KINDS}
+        self._ingresses = Ingresses(domain)
+        self._derived = NOTHING
         self._changed: set[str] = set()
         self._reports_changed = False
         self._memo = ViewMemo()
@@ -114,6 +126,7 @@ class Store:
         """The state now; the same snapshot as before if nothing has changed."""
         services, workloads = self._registry.services(), self._registry.workloads()
         last = self._snapshot
+        self._derive(services)
         directory = self._directory(services)
         same = directory is last.directory and workloads is last.workloads and self._mesh == last.mesh
         if same and not self._reports_changed:
@@ -122,14 +135,30 @@ class Store:
             revision=last.revision + 1,
             directory=directory,
             workloads=workloads,
-            label_keys=last.label_keys if directory is last.directory else self._label_keys(),
-            reported=tuple(each for found in self._reported.values() for each in found),
+            label_keys=last.label_keys if directory is last.directory else self._label_keys(directory),
+            reported=(*(each for found in self._reported.values() for each in found), *self._derived.problems),
+            derived=self._derived,
             domain=self._domain,
             mesh=self._mesh,
             memo=self._memo,
         )
         self._reports_changed = False
         return self._snapshot
+
+    def ingress_statuses(self) -> tuple[tuple[Key, kubernetes.LoadBalancer], ...]:
+        """The Ingresses whose status does not say yet where they are served, and what it is to say."""
+        return tuple(self._ingresses.statuses(self._mesh))
+
+    def _derive(self, services: Mapping[str, Registered]) -> None:
+        """Put the rules that Ingresses amount to among the others."""
+        before, self._derived = self._derived, self._ingresses.derive(self._mesh, services)
+        if before is self._derived:
+            return
+        self._reports_changed = True
+        for kind, *key in before.rules.keys() - self._derived.rules.keys():
+            self._put_rule(kind, (key[0], key[1]), None)
+        for (kind, namespace, name), rule in self._derived.rules.items():
+            self._put_rule(kind, (namespace, name), rule)
 
     def _directory(self, services: Mapping[str, Registered]) -> Directory:
         """All that names mean now; each part is the one of the last directory if it has not changed."""
@@ -163,10 +192,9 @@ class Store:
         directory = Directory(services, **nothing, mesh=self._mesh)
         return Snapshot(0, directory, workloads, frozenset(), (), self._domain, self._mesh, self._memo)
 
-    def _label_keys(self) -> frozenset[str]:
-        return frozenset(
-            key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels
-        )
+    def _label_keys(self, directory: Directory) -> frozenset[str]:
+        asked = (key for rules in self._rules.values() for rule in rules.values() for key in rule.client_labels)
+        return directory.near_labels.union(asked)
 
     def _settle(self, key: Key, config_map: Mapping[str, Any]) -> None:
         """Take in the ConfigMap of the mesh's settings; the last good ones stay while it is broken."""
@@ -204,16 +232,16 @@ class Store:
             case "Namespace":
                 labels = None if value is None else value.metadata.labels or {}
                 self._select(lambda: self._namespaces.put(key[1], labels))
+                self._registry.put_namespace(key, value)
             case "Service":
                 self._registry.put_service(key, value)
-            case "EndpointSlice":
-                self._registry.put_slice(key, value)
-            case "Pod":
-                self._registry.put_pod(key, value)
-            case "ServiceEntry":
-                self._registry.put_service_entry(key, value)
-            case "WorkloadEntry":
-                self._registry.put_workload_entry(key, value)
+                self._ingresses.put_service(key, value)
+            case "Ingress":
+                self._ingresses.put(key, value)
+            case "IngressClass":
+                self._ingresses.put_class(key[1], value)
+            case _ if kind in _REGISTERED:
+                _REGISTERED[kind](self._registry, key, value)
             case _ if kind in RULE_KINDS:
                 rule = None if value is None else RULE_KINDS[kind].translate(value, self._domain)
                 self._put_rule(kind, key, rule)

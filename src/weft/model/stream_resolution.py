@@ -15,6 +15,7 @@ from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
 from weft.model.stream_rules import StreamRule
 from weft.model.streams import EVERY, StreamMatch, StreamRoute, disjoint
+from weft.model.traffic import Tunnel
 
 
 def stream_routes(
@@ -29,13 +30,15 @@ def stream_routes(
         return ()
     tls = port.protocol in {Protocol.TLS, Protocol.HTTPS}
     found = [
-        StreamRoute(match, destinations(each, port.number, client, directory), rule.full_name)
+        StreamRoute(match, to, rule.full_name, tunnel(to, client, directory))
         for rule in rules
         for each in (rule.streams.tls if tls else rule.streams.tcp)
+        for to in (destinations(each, port.number, client, directory),)
         for match in matches(each, client, port.number)
     ]
     if found and not tls:
-        found.append(StreamRoute(EVERY, (Destination(service.hostname, port.number, "", 100),)))
+        itself = (Destination(service.hostname, port.number, "", 100),)
+        found.append(StreamRoute(EVERY, itself, tunnel=tunnel(itself, client, directory)))
     told_apart = disjoint([each.match for each in found])
     return tuple(
         found[index] if match is found[index].match else replace(found[index], match=match)
@@ -58,3 +61,14 @@ def destinations(
     return tuple(
         each if isinstance(each, Destination) else Unresolved(each.reason, weight) for weight, each in found
     )
+
+
+def tunnel(targets: tuple[Destination | Unresolved, ...], client: Client, directory: Directory) -> Tunnel | None:
+    """The tunnel through the only destination of a route; several are reached without (Istio, TunnelSettings)."""
+    match targets:
+        case [Destination() as only] if only.hostname in directory.services:
+            traffic = directory.traffic(directory.services[only.hostname].service, client)
+            subset = next((each for each in traffic.subsets if each.name == only.subset), None)
+            return (subset or traffic).at(only.port).tunnel
+        case _:
+            return None

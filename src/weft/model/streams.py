@@ -6,6 +6,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import product
 
 from weft.model.routing import Destination, Unresolved
+from weft.model.traffic import Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,11 @@ class StreamRoute:
 
     The most telling match takes a connection, not the first: Envoy compares the dialled address before the server
     name, longer prefixes and names before shorter ones, and the client's address last. No two routes of a port
-    have the same match. `rule` is the VirtualService's `name.namespace`, empty for the service itself.
+    have the same match. `rule` is the VirtualService's `name.namespace`, empty for the service itself. A `tunnel`
+    leads through the only destination.
     """
 
     match: StreamMatch
     destinations: tuple[Destination | Unresolved, ...]
     rule: str = ""
+    tunnel: Tunnel | None = None

@@ -1,9 +1,12 @@
 """Traffic policy: how a proxy talks to a service, after DestinationRules are resolved."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from weft.model.client_tls import AUTO, ClientTls
+from weft.model.locality import LocalityLb, ZoneAwareLb
 from weft.model.services import Labels
 
 
@@ -14,15 +17,6 @@ class LoadBalancer(StrEnum):
     ROUND_ROBIN = "ROUND_ROBIN"
     RANDOM = "RANDOM"
     PASSTHROUGH = "PASSTHROUGH"
-
-
-class TlsMode(StrEnum):
-    """What a DestinationRule asks of the connection. AUTO: mTLS where the endpoint takes it."""
-
-    AUTO = "AUTO"
-    DISABLE = "DISABLE"
-    ISTIO_MUTUAL = "ISTIO_MUTUAL"
-    SIMPLE = "SIMPLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,27 +119,56 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True)
 class RetryBudget:
-    """How much of the traffic may be retries: `percent` of what is under way, but at least `min_concurrency`."""
+    """How much of the traffic may be retries: `percent` of what is under way, but at least `min_concurrency`.
+
+    With `interval`, the requests of that time count as well.
+    """
 
     percent: float = 20.0
     min_concurrency: int = 3
+    interval: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ByUtilization:
+    """Weights by the load that endpoints report (ORCA). None leaves Envoy's defaults; `penalty` is a factor."""
+
+    metrics: tuple[str, ...] = ()
+    penalty: float | None = None
+    update: timedelta | None = None
+    expiration: timedelta | None = None
+    stabilization: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """Connections are carried through the host as a proxy, by CONNECT or POST, to `host:port`."""
+
+    host: str
+    port: int
+    post: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficPolicy:
     """How to talk to one service (or one subset of it) on one port.
 
-    `hash` goes before `load_balancer`. `proxy_protocol` is its version, 0 for none.
+    `utilization` goes before `hash`, and that before `load_balancer`. `proxy_protocol` is its version, 0 for none.
+    `locality` and `zones` None leave it to the Service and to the mesh.
     """
 
     load_balancer: LoadBalancer = LoadBalancer.LEAST_REQUEST
-    tls: TlsMode = TlsMode.AUTO
+    tls: ClientTls = AUTO
     hash: ConsistentHash | None = None
     warmup: Warmup | None = None
     pool: ConnectionPool = ConnectionPool()
     outliers: OutlierDetection | None = None
     retry_budget: RetryBudget | None = None
     proxy_protocol: int = 0
+    utilization: ByUtilization | None = None
+    locality: LocalityLb | None = None
+    zones: ZoneAwareLb | None = None
+    tunnel: Tunnel | None = None
 
 
 PortPolicies = tuple[tuple[int, TrafficPolicy], ...]
@@ -168,12 +191,25 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class HostTraffic:
-    """The DestinationRule in force for a host. `rule` is its `name.namespace`, empty where there is none."""
+    """The DestinationRule in force for a host. `rule` is its `name.namespace`, empty where there is none.
+
+    `selected`: it selects its clients by label.
+    """
 
     policy: TrafficPolicy = field(default_factory=TrafficPolicy)
     subsets: tuple[Subset, ...] = ()
     rule: str = ""
     ports: PortPolicies = ()
+    selected: bool = False
+
+    @property
+    def policies(self) -> Iterator[TrafficPolicy]:
+        """All policies: of the host, of its ports, of its subsets and of their ports."""
+        yield self.policy
+        yield from (policy for _, policy in self.ports)
+        for subset in self.subsets:
+            yield subset.policy
+            yield from (policy for _, policy in subset.ports)
 
     def at(self, port: int) -> TrafficPolicy:
         """The policy of a port."""

@@ -6,11 +6,14 @@ from typing import Final
 
 from weft.api import traffic_policy as api
 from weft.base.durations import parse_duration
+from weft.model.client_tls import ClientTls, TlsMode
+from weft.model.locality import LocalityLb, ZoneAwareLb
 from weft.model.traffic import (
     ByCookie,
     ByHeader,
     ByQuery,
     BySource,
+    ByUtilization,
     ConnectionPool,
     ConsistentHash,
     HashKey,
@@ -19,8 +22,8 @@ from weft.model.traffic import (
     OutlierDetection,
     PortPolicies,
     RetryBudget,
-    TlsMode,
     TrafficPolicy,
+    Tunnel,
     Warmup,
 )
 
@@ -30,11 +33,6 @@ _BALANCERS: Final = {
     "ROUND_ROBIN": LoadBalancer.ROUND_ROBIN,
     "RANDOM": LoadBalancer.RANDOM,
     "PASSTHROUGH": LoadBalancer.PASSTHROUGH,
-}
-_TLS: Final = {
-    "DISABLE": TlsMode.DISABLE,
-    "SIMPLE": TlsMode.SIMPLE,
-    "ISTIO_MUTUAL": TlsMode.ISTIO_MUTUAL,
 }
 _UPGRADE: Final = {"UPGRADE": True, "DO_NOT_UPGRADE": False}
 _PROXY_PROTOCOL: Final = {"V1": 1, "V2": 2}
@@ -49,6 +47,8 @@ def overridden(policy: TrafficPolicy, override: api.TrafficPolicy | None) -> Tra
         policy = replace(policy, retry_budget=_budget(override.retry_budget))
     if override.proxy_protocol is not None:
         policy = replace(policy, proxy_protocol=_PROXY_PROTOCOL[override.proxy_protocol.version])
+    if override.tunnel is not None:
+        policy = replace(policy, tunnel=_tunnel(override.tunnel))
     return policy
 
 
@@ -57,7 +57,9 @@ def port_policies(policy: TrafficPolicy, written: api.TrafficPolicy | None) -> P
 
     What only a policy of all ports can say holds on (Istio, TrafficPolicy.PortTrafficPolicy).
     """
-    kept = TrafficPolicy(retry_budget=policy.retry_budget, proxy_protocol=policy.proxy_protocol)
+    kept = TrafficPolicy(
+        retry_budget=policy.retry_budget, proxy_protocol=policy.proxy_protocol, tunnel=policy.tunnel
+    )
     entries = written.port_level_settings if written else ()
     found = {each.port.number: _common(kept, each) for each in entries if each.port is not None}
     return tuple(sorted(found.items()))
@@ -70,11 +72,10 @@ def subset_ports(host: PortPolicies, own: PortPolicies, written: api.TrafficPoli
 
 
 def _common(policy: TrafficPolicy, override: api.TrafficPolicy | api.PortTrafficPolicy) -> TrafficPolicy:
-    tls = override.tls
     if override.load_balancer is not None:
         policy = _balanced(policy, override.load_balancer)
-    if tls is not None and tls.mode in _TLS:
-        policy = replace(policy, tls=_TLS[tls.mode])
+    if override.tls is not None:
+        policy = replace(policy, tls=_tls(override.tls))
     if override.connection_pool is not None:
         policy = replace(policy, pool=connection_pool(override.connection_pool))
     if override.outlier_detection is not None:
@@ -83,11 +84,67 @@ def _common(policy: TrafficPolicy, override: api.TrafficPolicy | api.PortTraffic
 
 
 def _balanced(policy: TrafficPolicy, balancer: api.LoadBalancer) -> TrafficPolicy:
-    if balancer.consistent_hash is not None:
-        policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=_hash(balancer.consistent_hash))
+    by_load = balancer.backend_utilization
+    if by_load is not None:
+        policy = replace(
+            policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=None, utilization=_by_load(by_load)
+        )
+    elif balancer.consistent_hash is not None:
+        hashed = _hash(balancer.consistent_hash)
+        policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST, hash=hashed, utilization=None)
     elif balancer.simple in _BALANCERS:
-        policy = replace(policy, load_balancer=_BALANCERS[balancer.simple], hash=None)
+        policy = replace(policy, load_balancer=_BALANCERS[balancer.simple], hash=None, utilization=None)
+    if balancer.locality_lb_setting is not None:
+        policy = replace(policy, locality=locality_lb(balancer.locality_lb_setting))
+    if balancer.zone_aware_lb_setting is not None:
+        policy = replace(policy, zones=zone_aware_lb(balancer.zone_aware_lb_setting))
     return replace(policy, warmup=_warmup(balancer) or policy.warmup)
+
+
+def locality_lb(written: api.LocalityLb) -> LocalityLb:
+    """Translate a `localityLbSetting`, of a rule or of the mesh."""
+    return LocalityLb(
+        enabled=written.enabled is not False,
+        distribute=tuple((each.from_, tuple(sorted(each.to.items()))) for each in written.distribute),
+        failover=tuple((each.from_, each.to) for each in written.failover),
+        priorities=written.failover_priority,
+    )
+
+
+def zone_aware_lb(written: api.ZoneAwareLb) -> ZoneAwareLb:
+    """Translate a `zoneAwareLbSetting`, of a rule or of the mesh."""
+    least = ZoneAwareLb().min_cluster_size if written.min_cluster_size is None else written.min_cluster_size
+    failover = tuple((each.from_, each.to) for each in written.failover)
+    return ZoneAwareLb(bool(written.enabled), failover, written.failover_priority, least)
+
+
+def _by_load(written: api.BackendUtilization) -> ByUtilization:
+    penalty = written.error_utilization_penalty_percent
+    return ByUtilization(
+        metrics=written.metric_names_for_computing_utilization,
+        penalty=None if penalty is None else penalty / 100,
+        update=_time(written.weight_update_period),
+        expiration=_time(written.weight_expiration_period),
+        stabilization=_time(written.weight_stabilization_period),
+    )
+
+
+def _tls(written: api.Tls) -> ClientTls:
+    return ClientTls(
+        mode=TlsMode(written.mode),
+        sni=written.sni or "",
+        names=written.subject_alt_names,
+        certificate=written.client_certificate or "",
+        key=written.private_key or "",
+        roots=written.ca_certificates or "",
+        revoked=written.ca_crl or "",
+        credential=written.credential_name or "",
+        verify=not written.insecure_skip_verify,
+    )
+
+
+def _tunnel(written: api.Tunnel) -> Tunnel:
+    return Tunnel(written.target_host, written.target_port or 0, post=written.protocol == "POST")
 
 
 def _hash(written: api.ConsistentHash) -> ConsistentHash:
@@ -170,6 +227,7 @@ def _budget(written: api.RetryBudget) -> RetryBudget:
     return RetryBudget(
         RetryBudget().percent if written.percent is None else written.percent,
         least if written.min_retry_concurrency is None else written.min_retry_concurrency,
+        _time(written.budget_interval) or None,
     )
 
 

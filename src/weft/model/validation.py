@@ -77,7 +77,7 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             policy = traffic_rule(source, domain)
             rules = directory.destination_rules
             rest = (each for each in rules.rules if each.full_name != policy.full_name)
-            with_policy = DestinationRules((*rest, policy), rules.root_namespace)
+            with_policy = DestinationRules((*rest, policy), rules.mesh)
             return analysis.traffic_problems(policy, replace(directory, destination_rules=with_policy))
         case Gateway():
             made = gateway(source, domain)

@@ -8,7 +8,7 @@ from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
-from weft.model.services import Endpoint, Proxy, Service
+from weft.model.services import Endpoint, Labels, Proxy, Service
 from weft.model.sidecars import Capture, Listening, Unlisted
 from weft.model.streams import StreamRoute
 from weft.model.traffic import HostTraffic
@@ -29,11 +29,15 @@ class PortView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """One service with all that a client of it needs. `ports` has one entry per port of the service, in order."""
+    """One service with all that a client of it needs. `ports` has one entry per port of the service, in order.
+
+    `near` are the client's labels by which endpoints are near to it or far; none where it makes no difference.
+    """
 
     service: Service
     traffic: HostTraffic
     ports: tuple[PortView, ...]
+    near: Labels = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class View:
     `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
-    changes of EnvoyFilters, in their order.
+    changes of EnvoyFilters, in their order. `client` are those of its labels that set it apart.
     """
 
     proxy: Proxy
@@ -82,3 +86,4 @@ class View:
     scope: ScopeView = WHOLE_MESH
     served: tuple[ServedPort, ...] | None = None
     patches: tuple[Patch, ...] = ()
+    client: Labels = ()

@@ -238,9 +238,11 @@ def _changed(old: tuple[Any, ...], new: tuple[Any, ...]) -> Iterable[Any]:
 def service_view(directory: Directory, registered: Registered, rules: Rules, client: Client) -> ServiceView:
     """Resolve one service for one client."""
     service = registered.service
+    traffic = directory.traffic(service, client)
     return ServiceView(
         service=service,
-        traffic=directory.traffic(service, client),
+        traffic=traffic,
+        near=directory.destination_rules.near(service, traffic, client),
         ports=tuple(
             PortView(
                 port.number,
@@ -264,7 +266,8 @@ def _inputs(directory: Directory, registered: Registered, rules: Rules, client: 
     """All that a service view is made of. Tuples compare by identity first, so that equal inputs cost little."""
     service = registered.service
     policy = directory.traffic_rules(service, client)
-    mesh = (directory.mesh.pool, directory.mesh.outliers, directory.mesh.retries)
+    settings = directory.mesh
+    mesh = (settings.pool, settings.outliers, settings.retries, settings.locality, settings.zones)
     if not rules.all:
         return (registered, policy, mesh)
     return (registered, policy, mesh, rules, *(_target(directory, host, client) for host in sorted(rules.targets)))

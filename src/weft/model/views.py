@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from weft.model.clients import Client
+from weft.model.clients import Client, sorted_labels
 from weft.model.inbound import served
 from weft.model.kubernetes import Workload
+from weft.model.locality import NETWORK, place_labels
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
-from weft.model.scopes import scoped
-from weft.model.services import InboundPort, Proxy, ProxyKind
+from weft.model.scopes import scoped, with_proxy_port
+from weft.model.services import InboundPort, Labels, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
+from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
 
 
@@ -20,20 +22,30 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     Proxies of one namespace that no rule tells apart by labels get the very same tuple of services. Inbound ports
     that the proxy already has are kept; else those of the services that select it are filled in.
     """
-    client = Client(proxy.namespace, proxy.labels).narrowed(snapshot.label_keys)
+    client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
-        edge = Edge(client, gateways, port_targets(snapshot, proxy))
+        edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
         services = memo.services(directory, client)
         router = memo.routers(edge, directory, services)
-        return View(proxy, services, snapshot.domain, snapshot.mesh, router=router, patches=patches)
+        return View(
+            proxy,
+            services,
+            snapshot.domain,
+            snapshot.mesh,
+            router=router,
+            patches=patches,
+            client=client.labels,
+        )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
     if sidecar is None:
         services, scope = memo.services(directory, client), WHOLE_MESH
     else:
         services, scope = scoped(sidecar, client, directory, memo)
+    if snapshot.mesh.ports.proxy:
+        scope = with_proxy_port(scope, services, snapshot.mesh.ports.proxy)
     known = with_inbound(snapshot, proxy)
     return View(
         known,
@@ -42,6 +54,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         snapshot.mesh,
         patches=patches,
         scope=scope,
+        client=client.labels,
         served=served(known, sidecar, snapshot.directory),
     )
 
@@ -58,7 +71,21 @@ def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
     found = snapshot.workloads.get((namespace, pod))
     if found is None or not found.address:
         return None
-    return Proxy(pod, namespace, found.address, found.labels, found.service_account)
+    return Proxy(
+        name=pod,
+        namespace=namespace,
+        address=found.address,
+        labels=found.labels,
+        service_account=found.service_account,
+        locality=found.locality,
+        node=found.node,
+    )
+
+
+def _labels(proxy: Proxy) -> Labels:
+    """The labels of its pod, and where it is (Istio adds the same to a workload's labels)."""
+    known = place_labels(proxy.locality, proxy.node, dict(proxy.labels).get(NETWORK, ""))
+    return sorted_labels(dict(proxy.labels) | known)
 
 
 def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:

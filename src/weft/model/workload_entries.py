@@ -8,15 +8,10 @@ from weft.api.workload_entry import HEALTH_CHECKED, HEALTHY, UNIX, WorkloadEntry
 from weft.base.names import spiffe_id
 from weft.model.clients import sorted_labels
 from weft.model.kubernetes import TLS_MODE
+from weft.model.locality import LEVELS, NETWORK
+from weft.model.locality import locality as pod_locality
 from weft.model.services import Endpoint, Labels
 
-NETWORK: Final = "topology.istio.io/network"
-_LOCALITY: Final = ("topology.istio.io/locality", "istio-locality")
-_PARTS_OF_LOCALITY: Final = (
-    "topology.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.istio.io/subzone",
-)
 _WORKLOAD_NAME: Final = "service.istio.io/workload-name"
 
 
@@ -84,10 +79,10 @@ def described(
 ) -> EntryWorkload:
     """Describe a workload by its spec. `labels` are those in force, the spec's own by default."""
     own = dict(spec.labels if labels is None else labels)
-    locality = spec.locality or next((own[key].replace(".", "/") for key in _LOCALITY if own.get(key)), "")
+    locality = spec.locality or pod_locality(own, "")
     network = spec.network or own.get(NETWORK, "")
     # clients prefer endpoints and choose subsets by where they are, as if it were labels (Istio adds the same)
-    places = dict(zip(_PARTS_OF_LOCALITY, locality.split("/"), strict=False)) if locality else {}
+    places = dict(zip(LEVELS, locality.split("/"), strict=False)) if locality else {}
     places |= {NETWORK: network} if network else {}
     return EntryWorkload(
         name=own.get(_WORKLOAD_NAME, name),

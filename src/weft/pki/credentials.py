@@ -4,7 +4,6 @@ Nothing here ends up in a message but names and reasons: what a Secret holds sta
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -122,7 +121,7 @@ def _spki(public: object) -> bytes:
 def _decoded(data: Mapping[str, str], name: str) -> bytes:
     try:
         return base64.b64decode(data[name], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise CredentialError(f"{name} is not base64") from error
 
 

@@ -5,13 +5,23 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.traffic import ConnectionPool, LoadBalancer, OutlierDetection, RetryBudget, TrafficPolicy, Warmup
+from weft.model.traffic import (
+    ByUtilization,
+    ConnectionPool,
+    LoadBalancer,
+    OutlierDetection,
+    RetryBudget,
+    TrafficPolicy,
+    Warmup,
+)
 from weft.xds import encode
 from weft.xds.proto import (
     address_pb2,
     base_pb2,
     circuit_breaker_pb2,
+    client_side_weighted_round_robin_pb2,
     cluster_pb2,
+    extension_pb2,
     outlier_detection_pb2,
     percent_pb2,
     proxy_protocol_pb2,
@@ -51,6 +61,10 @@ def thresholds(pool: ConnectionPool, budget: RetryBudget | None) -> Any:
     if budget is not None:
         found.retry_budget.budget_percent.value = budget.percent
         found.retry_budget.min_retry_concurrency.value = budget.min_concurrency
+        if budget.interval is not None:
+            # budget_interval, field 3 of RetryBudget: xds-protos lags the binary
+            interval = encode.duration(budget.interval).SerializeToString(deterministic=True)
+            found.retry_budget.MergeFromString(encode.framed(3, interval))
     return found
 
 
@@ -68,6 +82,9 @@ def through_proxy_protocol(socket: Any, version: int) -> Any:
 
 def _balance(cluster: Any, policy: TrafficPolicy) -> None:
     hashed = policy.hash
+    if policy.utilization is not None:
+        cluster.load_balancing_policy.policies.append(_by_utilization(policy.utilization, policy.warmup))
+        return
     if hashed is not None and hashed.table_size:
         cluster.lb_policy = _LB.MAGLEV
         cluster.maglev_lb_config.table_size.value = hashed.table_size
@@ -80,14 +97,41 @@ def _balance(cluster: Any, policy: TrafficPolicy) -> None:
             _warm(cluster, policy.load_balancer, policy.warmup)
 
 
+def _by_utilization(by_load: ByUtilization, warmup: Warmup | None) -> Any:
+    """Round robin, weighted by the load that responses report (`endpoint-load-metrics`, ORCA)."""
+    found = client_side_weighted_round_robin_pb2.ClientSideWeightedRoundRobin(
+        metric_names_for_computing_utilization=by_load.metrics
+    )
+    periods = (
+        (found.weight_update_period, by_load.update),
+        (found.weight_expiration_period, by_load.expiration),
+        (found.blackout_period, by_load.stabilization),
+    )
+    for field, period in periods:
+        if period is not None:
+            field.CopyFrom(encode.duration(period))
+    if by_load.penalty is not None:
+        found.error_utilization_penalty.value = by_load.penalty
+    if warmup is not None:
+        _slow(found.slow_start_config, warmup)
+    policies: Any = cluster_pb2.LoadBalancingPolicy
+    extension = extension_pb2.TypedExtensionConfig(
+        name="envoy.load_balancing_policies.client_side_weighted_round_robin", typed_config=encode.packed(found)
+    )
+    return policies.Policy(typed_extension_config=extension)
+
+
 def _warm(cluster: Any, balancer: LoadBalancer, warmup: Warmup) -> None:
     match balancer:
         case LoadBalancer.ROUND_ROBIN:
-            slow = cluster.round_robin_lb_config.slow_start_config
+            _slow(cluster.round_robin_lb_config.slow_start_config, warmup)
         case LoadBalancer.LEAST_REQUEST:
-            slow = cluster.least_request_lb_config.slow_start_config
+            _slow(cluster.least_request_lb_config.slow_start_config, warmup)
         case _:
             return
+
+
+def _slow(slow: Any, warmup: Warmup) -> None:
     slow.slow_start_window.CopyFrom(encode.duration(warmup.duration))
     slow.min_weight_percent.value = warmup.minimum_percent
     slow.aggression.default_value = warmup.aggression

@@ -6,9 +6,13 @@ from typing import Any
 
 from google.protobuf import duration_pb2, struct_pb2
 
-from weft.model.services import Endpoint, Protocol
-from weft.model.traffic import TlsMode, TrafficPolicy
-from weft.xds import cluster_policies, discovery, encode, names, protocols, tls
+from weft.model.client_tls import TlsMode
+from weft.model.locality import ZoneAwareLb
+from weft.model.placing import Group
+from weft.model.services import Protocol
+from weft.model.traffic import TrafficPolicy
+from weft.xds import client_tls, cluster_policies, discovery, encode, names, protocols, tls
+from weft.xds.client_tls import Origination
 from weft.xds.discovery import Discovery
 from weft.xds.endpoints import localities
 from weft.xds.proto import (
@@ -19,6 +23,7 @@ from weft.xds.proto import (
 from weft.xds.resource import CLUSTER, Resource
 
 _LB: Any = cluster_pb2.Cluster
+_REFRESH = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class OutboundCluster:
     takes mTLS: it decides for DIALLED, where Envoy sees no metadata of endpoints. `resolved` are endpoints for
     the DNS to find; `target`, if not 0, is dialled in place of the port that the client dialled.
     `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
+    `dns_name`: the name behind an alias. `credentials`: this client may ask for the Secret that its policy names.
+    `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
     """
@@ -44,11 +51,15 @@ class OutboundCluster:
     discovery: Discovery
     identities: tuple[str, ...]
     trust_domain: str
-    resolved: tuple[Endpoint, ...] = ()
+    resolved: tuple[Group, ...] = ()
     target: int = 0
-    refresh: timedelta = timedelta(seconds=60)
+    refresh: timedelta = _REFRESH
     ipv6: bool = False
     all_mutual: bool = False
+    dns_name: str = ""
+    credentials: bool = False
+    weighted: bool = False
+    zones: ZoneAwareLb | None = None
     passed_on: bool = False
     at_edge: bool = False
 
@@ -58,17 +69,33 @@ class OutboundCluster:
         spell = names.sni if self.passed_on else names.outbound_cluster
         return spell(self.hostname, self.port, self.subset)
 
+    @property
+    def finds_sidecars(self) -> bool:
+        """Whether some endpoint that it brings itself takes mTLS."""
+        return any(each.mutual_tls for group in self.resolved for each in group.endpoints)
+
+    @property
+    def origination(self) -> Origination | None:
+        """TLS of the host's own, if the policy asks for it and this client can have what it takes."""
+        settings = self.policy.tls
+        if self.passed_on or not settings.mode.originates or (settings.credential and not self.credentials):
+            return None
+        http = self.protocol.is_http or self.protocol is Protocol.AUTO
+        one = "" if "*" in self.hostname else self.dns_name or self.hostname
+        return Origination(settings, one, http, protocols.always_http2(self.protocol, self.policy))
+
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
     """The cluster `outbound|PORT|SUBSET|HOSTNAME`."""
     name = config.cluster
     cluster = _base(name, config.policy)
     cluster_policies.apply(cluster, config.policy)
+    _localities(cluster, config)
     cluster.metadata.CopyFrom(_metadata(config))
     # an endpoint that leaves is believed at once: Envoy would gather such news for a second (update_merge_window)
     cluster.common_lb_config.update_merge_window.CopyFrom(duration_pb2.Duration())
     cluster.typed_extension_protocol_options[protocols.HTTP_OPTIONS].CopyFrom(
-        protocols.http_options(config.protocol, config.policy, at_edge=config.at_edge)
+        protocols.http_options(config.protocol, config.policy, config.origination, at_edge=config.at_edge)
     )
     _discover(cluster, config)
     if not config.passed_on:
@@ -95,24 +122,34 @@ def _discover(cluster: Any, config: OutboundCluster) -> None:
             discovery.as_dialled(cluster, config.target)
         case Discovery.DNS | Discovery.DNS_ROUND_ROBIN:
             each = config.discovery is Discovery.DNS
-            found = localities(config.resolved)
+            found = localities(config.resolved, weighted=config.weighted)
             discovery.by_dns(cluster, found, config.refresh, each_address=each, ipv6=config.ipv6)
         case Discovery.DYNAMIC_DNS:
             discovery.by_request(cluster)
 
 
+def _localities(cluster: Any, config: OutboundCluster) -> None:
+    if config.zones is not None:
+        zones = cluster.common_lb_config.zone_aware_lb_config
+        zones.routing_enabled.value = 100 if config.zones.enabled else 0
+        zones.min_cluster_size.value = config.zones.min_cluster_size
+    elif config.weighted:
+        cluster.common_lb_config.locality_weighted_lb_config.SetInParent()
+
+
 def _secure(cluster: Any, config: OutboundCluster) -> None:
-    match config.policy.tls:
+    match config.policy.tls.mode:
         case TlsMode.DISABLE:
             pass
-        case TlsMode.SIMPLE:
-            cluster.transport_socket.CopyFrom(tls.simple_upstream(config.hostname))
+        case TlsMode.SIMPLE | TlsMode.MUTUAL:
+            if config.origination is not None:
+                cluster.transport_socket.CopyFrom(client_tls.socket(config.origination))
         case TlsMode.ISTIO_MUTUAL:
             cluster.transport_socket.CopyFrom(_mutual(config))
         case TlsMode.AUTO if config.discovery is Discovery.DIALLED:
             if config.all_mutual:
                 cluster.transport_socket.CopyFrom(_mutual(config))
-        case TlsMode.AUTO if config.discovery is Discovery.EDS or any(each.mutual_tls for each in config.resolved):
+        case TlsMode.AUTO if config.discovery is Discovery.EDS or config.finds_sidecars:
             matches: tuple[tuple[str, dict[str, str], Any], ...] = (
                 ("tlsMode-istio", {"tlsMode": "istio"}, _mutual(config)),
                 ("tlsMode-disabled", {}, tls.plaintext()),
@@ -137,9 +174,10 @@ def _announce(cluster: Any, version: int) -> None:
 
 def _mutual(config: OutboundCluster) -> Any:
     alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol, config.policy) else tls.TCP_ALPN
+    settings = config.policy.tls
     return tls.mutual_upstream(
-        names.sni(config.hostname, config.port, config.subset),
-        config.identities,
+        settings.sni or names.sni(config.hostname, config.port, config.subset),
+        settings.names or config.identities,
         f"spiffe://{config.trust_domain}/ns/{config.namespace}/",
         alpn,
     )
@@ -156,6 +194,8 @@ def _metadata(config: OutboundCluster) -> Any:
         istio["http2"] = True
     elif config.at_edge and config.policy.pool.use_client_protocol:
         istio["client_protocol"] = True
+    if config.origination is not None:
+        istio[client_tls.ALPN_OVERRIDE] = "false"
     return base_pb2.Metadata(filter_metadata={"istio": istio})
 
 

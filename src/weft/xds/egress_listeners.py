@@ -11,9 +11,6 @@ from weft.xds.listeners import ANYWHERE, OutboundListener
 from weft.xds.service_listeners import stream_parts, to_itself, without_repetition
 from weft.xds.streams import Stream
 
-HTTP_PROXY = "http_proxy"
-"""The table of the port where all sidecars serve as HTTP proxies (MeshConfig, proxyHttpPort)."""
-
 
 def table(listening: Listening) -> str:
     """The name of the table of the listener's requests."""
@@ -40,7 +37,8 @@ def egress_listener(view: EgressView, ground: Ground) -> OutboundListener:
         otherwise=ground.otherwise.connections,
         silence=mesh.http_silence if requests else mesh.silence,
         bound=bound,
-        looks_up=any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services),
+        looks_up=ground.otherwise.looks_up
+        or any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services),
     )
 
 
@@ -52,7 +50,7 @@ def _streams(view: EgressView, *, bound: bool) -> list[Stream]:
         for port, port_view in zip(each.service.ports, each.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            routes = port_view.streams or (to_itself(each.service, port, EVERY),)
+            routes = port_view.streams or (to_itself(each, port, EVERY),)
             narrowed = (
                 replace(one, match=replace(one.match, destinations=one.match.destinations or blocks))
                 for one in routes

@@ -5,6 +5,8 @@ from typing import Any
 
 from google.protobuf import struct_pb2, wrappers_pb2
 
+from weft.model.locality import parts
+from weft.model.placing import Group
 from weft.model.services import Endpoint
 from weft.xds import encode
 from weft.xds.proto import address_pb2, base_pb2, endpoint_components_pb2, endpoint_pb2, health_check_pb2
@@ -13,27 +15,36 @@ from weft.xds.resource import ENDPOINT, Resource
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The endpoints of one cluster, already narrowed to its subset."""
+    """The endpoints of one cluster, already narrowed to its subset. `weighted`: its localities have weights."""
 
     cluster: str
-    endpoints: tuple[Endpoint, ...]
+    groups: tuple[Group, ...]
+    weighted: bool = False
 
 
 def assignment(config: Assignment) -> Resource:
-    """The ClusterLoadAssignment: one locality, since the mesh knows of no zones."""
-    message = endpoint_pb2.ClusterLoadAssignment(
-        cluster_name=config.cluster, endpoints=localities(config.endpoints)
-    )
+    """The ClusterLoadAssignment."""
+    found = localities(config.groups, weighted=config.weighted)
+    message = endpoint_pb2.ClusterLoadAssignment(cluster_name=config.cluster, endpoints=found)
     return encode.resource(ENDPOINT, config.cluster, message)
 
 
-def localities(endpoints: tuple[Endpoint, ...]) -> list[Any]:
-    """The endpoints in one locality; none without endpoints."""
-    ordered = sorted(endpoints, key=lambda endpoint: (endpoint.address, endpoint.port))
-    locality = endpoint_components_pb2.LocalityLbEndpoints(
-        locality=base_pb2.Locality(), lb_endpoints=[_endpoint(endpoint) for endpoint in ordered]
+def localities(groups: tuple[Group, ...], *, weighted: bool) -> list[Any]:
+    """Endpoints by priority and locality, as EDS and clusters that bring their own have them."""
+    return [_locality(group, weighted=weighted) for group in groups]
+
+
+def _locality(group: Group, *, weighted: bool) -> Any:
+    region, zone, subzone = parts(group.locality)
+    ordered = sorted(group.endpoints, key=lambda endpoint: (endpoint.address, endpoint.port))
+    found = endpoint_components_pb2.LocalityLbEndpoints(
+        locality=base_pb2.Locality(region=region, zone=zone, sub_zone=subzone),
+        lb_endpoints=[_endpoint(endpoint) for endpoint in ordered],
+        priority=group.priority,
     )
-    return [locality] if ordered else []
+    if weighted:
+        found.load_balancing_weight.value = group.weight
+    return found
 
 
 def address(host: str, port: int) -> Any:

@@ -2,17 +2,19 @@
 
 from dataclasses import dataclass, replace
 
-from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
+from weft.model.mesh_config import DEFAULT_MESH
 from weft.model.router import Router, RouterListener, RouterTable
 from weft.model.services import Protocol
 from weft.model.view import ServiceView, View
 from weft.xds import gateway_listeners, gateway_routes, inbound_clusters, names
 from weft.xds.clusters import OutboundCluster
 from weft.xds.endpoints import Assignment
-from weft.xds.gateway_listeners import EdgeListener
+from weft.xds.gateway_http import HttpSettings
+from weft.xds.gateway_listeners import EdgeListener, EdgeSettings
 from weft.xds.gateway_routes import EdgeHost
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.service_clusters import ClientSide
 from weft.xds.service_clusters import clusters as service_clusters
 
 
@@ -21,14 +23,14 @@ class _Services:
     """The services that gateways of a namespace see. `by_name`: they go by server name too, as they come."""
 
     views: tuple[ServiceView, ...]
-    mesh: MeshConfig
+    client: ClientSide
     by_name: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
     view: ServiceView
-    mesh: MeshConfig
+    client: ClientSide
     by_name: bool
 
 
@@ -45,19 +47,22 @@ class EdgeGenerator:
         self._listeners: Memo[EdgeListener, Resource] = Memo(gateway_listeners.edge_listener, depth=4)
         self._virtual_hosts: Memo[EdgeHost, bytes] = Memo(gateway_routes.virtual_host, depth=4)
         self._tables: Memo[RouterTable, Resource] = Memo(self._table, depth=4)
-        self._routers: Memo[tuple[Router, Resources, str], Resources] = Memo(self._router, depth=64)
+        self._routers: Memo[tuple[Router, Resources, EdgeSettings], Resources] = Memo(self._router, depth=64)
         self._fixed = tuple(
             each for each in inbound_clusters.fixed_clusters(DEFAULT_MESH) if each.name == names.BLACK_HOLE
         )
 
     def resources(self, view: View, router: Router) -> Resources:
         """All resources of `view`'s proxy, which is to do what `router` says."""
-        services = self._of_services("", _Services(view.services, view.mesh, router.automatic))
-        return self._routers("", (router, services, view.mesh.trust_domain))
+        client = ClientSide(view.mesh, view.proxy.kind)
+        services = self._of_services(view.client, _Services(view.services, client, router.automatic))
+        http = HttpSettings(router.topology, view.mesh.paths)
+        settings = EdgeSettings(view.mesh.trust_domain, http, view.mesh.tls)
+        return self._routers("", (router, services, settings))
 
-    def _router(self, value: tuple[Router, Resources, str]) -> Resources:
-        router, services, trust_domain = value
-        listeners = [self._listener(each, trust_domain) for each in router.listeners]
+    def _router(self, value: tuple[Router, Resources, EdgeSettings]) -> Resources:
+        router, services, settings = value
+        listeners = [self._listener(each, settings) for each in router.listeners]
         tables = [self._tables(each.name, each) for each in router.tables]
         return {
             **services,
@@ -65,8 +70,8 @@ class EdgeGenerator:
             ROUTE: {each.name: each for each in tables},
         }
 
-    def _listener(self, listener: RouterListener, trust_domain: str) -> Resource:
-        return self._listeners((listener.bind, listener.port), EdgeListener(listener, trust_domain))
+    def _listener(self, listener: RouterListener, settings: EdgeSettings) -> Resource:
+        return self._listeners((listener.bind, listener.port), EdgeListener(listener, settings))
 
     def _table(self, table: RouterTable) -> Resource:
         hosts = [self._virtual_hosts((table.name, each.host), EdgeHost(each, table.port)) for each in table.hosts]
@@ -77,8 +82,8 @@ class EdgeGenerator:
         for resource in self._fixed:
             resources[resource.type_url][resource.name] = resource
         for view in services.views:
-            part = _Part(view, services.mesh, services.by_name)
-            for resource in self._parts(view.service.hostname, part):
+            part = _Part(view, services.client, services.by_name)
+            for resource in self._parts((view.service.hostname, view.near), part):
                 resources[resource.type_url].setdefault(resource.name, resource)
         return resources
 
@@ -88,10 +93,10 @@ class EdgeGenerator:
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for config, assignment in service_clusters(view, port, port_view, part.mesh, at_edge=True):
+            for config, assignment in service_clusters(view, port, port_view, part.client):
                 for each in (config, replace(config, passed_on=True)) if part.by_name else (config,):
                     name = each.cluster
                     found.append(self._clusters(name, each))
                     if assignment is not None:
-                        found.append(self._assignments(name, replace(assignment, cluster=name)))
+                        found.append(self._assignments((name, view.near), replace(assignment, cluster=name)))
         return tuple(found)

@@ -1,10 +1,13 @@
 """How a gateway handles requests: as the first proxy that they meet."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.xds import listeners_http
+from weft.model.mesh_config import PathNormalization
+from weft.model.topology import NOTHING_BEFORE, Topology
+from weft.xds import listeners_http, path_normalization
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
 SERVER_NAME = "istio-envoy"
@@ -13,19 +16,30 @@ SERVER_NAME = "istio-envoy"
 _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 
 
-def requests(stat_prefix: str, table: str, *, grpc_web: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """What stands before the gateway, and how it makes paths alike."""
+
+    topology: Topology = NOTHING_BEFORE
+    paths: PathNormalization = PathNormalization.BASE
+
+
+def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: bool) -> Any:
     """The filter for requests from outside, routed by the RDS table `table`.
 
-    Nobody outside is believed: the client's address is that of the connection, `x-forwarded-*` are made anew, and
-    so is x-forwarded-client-cert, from the certificate that the client has shown.
+    Nobody outside is believed unless the topology says so: the client's address is that of the connection,
+    `x-forwarded-*` are made anew, and so is x-forwarded-client-cert, from the certificate that the client showed.
     """
+    topology = settings.topology
     before = (
         (listeners_http.http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb()),) if grpc_web else ()
     )
     manager = listeners_http.edge_manager(stat_prefix, table, before)
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
-    manager.forward_client_cert_details = _HCM.SANITIZE_SET
+    manager.xff_num_trusted_hops = topology.trusted_proxies
+    path_normalization.normalize(manager, settings.paths)
+    manager.forward_client_cert_details = _HCM.ForwardClientCertDetails.Value(topology.forward_certificate)
     manager.set_current_client_cert_details.CopyFrom(
         _HCM.SetCurrentClientCertDetails(subject=wrappers_pb2.BoolValue(value=True), cert=True, dns=True, uri=True)
     )

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from weft.model.mesh_config import TlsLimits
 from weft.model.router import Asked, Chain, Requests, RouterListener
 from weft.model.streams import StreamRoute
 from weft.xds import encode, gateway_http, gateway_tls, listeners_http, names, streams
 from weft.xds.endpoints import address
+from weft.xds.gateway_http import HttpSettings
 from weft.xds.proto import base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.streams import Stream
@@ -18,11 +20,20 @@ _OF_THE_MESH = ("istio", *TCP_ALPN[:1], *HTTP_ALPN)
 
 
 @dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """What holds for all listeners of a gateway: the mesh's settings, and what stands before it."""
+
+    trust_domain: str
+    http: HttpSettings
+    tls: TlsLimits
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeListener:
-    """A listener, and the mesh's trust domain, whose members ISTIO_MUTUAL lets in."""
+    """A listener and its settings."""
 
     listener: RouterListener
-    trust_domain: str
+    settings: EdgeSettings
 
 
 def edge_listener(config: EdgeListener) -> Resource:
@@ -33,17 +44,20 @@ def edge_listener(config: EdgeListener) -> Resource:
         name=name,
         address=address(bind, config.listener.port),
         traffic_direction=base_pb2.OUTBOUND,
-        filter_chains=[_chain(each, name, config.trust_domain) for each in config.listener.chains],
+        filter_chains=[_chain(each, name, config.settings) for each in config.listener.chains],
     )
+    if config.settings.http.topology.proxy_protocol:
+        listener.listener_filters.append(listeners_http.proxy_protocol())
     if config.listener.by_name:
         listener.listener_filters.append(listeners_http.tls_inspector())
     return encode.resource(LISTENER, name, listener)
 
 
-def _chain(config: Chain, listener: str, trust_domain: str) -> Any:
+def _chain(config: Chain, listener: str, settings: EdgeSettings) -> Any:
     match config.handler:
         case Requests(table, grpc_web):
-            handler = gateway_http.requests(config.name or f"outbound_{listener}", table, grpc_web=grpc_web)
+            prefix = config.name or f"outbound_{listener}"
+            handler = gateway_http.requests(prefix, table, settings.http, grpc_web=grpc_web)
             chain = _CHAIN.FilterChain(name=table, filters=[handler])
             chain.filter_chain_match.CopyFrom(streams.chain_match(config.match))
         case StreamRoute() as route:
@@ -55,5 +69,6 @@ def _chain(config: Chain, listener: str, trust_domain: str) -> Any:
             chain.filter_chain_match.application_protocols.extend(_OF_THE_MESH)
     if config.tls is not None:
         requests = isinstance(config.handler, Requests)
-        chain.transport_socket.CopyFrom(gateway_tls.downstream(config.tls, trust_domain, requests=requests))
+        ended = gateway_tls.with_defaults(config.tls, settings.tls)
+        chain.transport_socket.CopyFrom(gateway_tls.downstream(ended, settings.trust_domain, requests=requests))
     return chain

@@ -1,10 +1,12 @@
 """How a gateway ends TLS: its transport socket, with certificates from Secrets, from files, or the mesh's own."""
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 
+from weft.model.mesh_config import TlsLimits
 from weft.model.server_tls import CertificateFile, Credential, SecretName, ServerMode, ServerTls
 from weft.xds import tls
 from weft.xds.discovery import aggregated
@@ -40,6 +42,19 @@ def downstream(config: ServerTls, trust_domain: str, *, requests: bool) -> Any:
         context.disable_stateless_session_resumption = True
         _verify(context.common_tls_context, config, trust_domain)
     return tls.socket(context)
+
+
+def with_defaults(config: ServerTls, mesh: TlsLimits) -> ServerTls:
+    """The settings with the mesh's where a server says nothing; mTLS of the mesh has limits of its own."""
+    if config.mode is ServerMode.ISTIO_MUTUAL:
+        return config
+    newest = "TLSV1_3" if mesh.tls13_only else ""
+    return replace(
+        config,
+        least=config.least or newest,
+        cipher_suites=config.cipher_suites or mesh.ciphers,
+        curves=config.curves or mesh.curves,
+    )
 
 
 def _alpn(*, requests: bool, mutual: bool) -> tuple[str, ...]:

@@ -1,14 +1,27 @@
 """From a proxy's view to its resources."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
+from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
 from weft.model.view import EgressView, ScopeView, ServiceView, View
-from weft.xds import clusters, endpoints, inbound, inbound_clusters, listeners, names, routes, streams, unlisted
+from weft.xds import (
+    clusters,
+    endpoints,
+    inbound,
+    inbound_clusters,
+    listener_settings,
+    listeners,
+    names,
+    routes,
+    streams,
+    unlisted,
+)
 from weft.xds.clusters import OutboundCluster
 from weft.xds.egress_listeners import egress_listener, ports_matter
 from weft.xds.endpoints import Assignment
@@ -16,12 +29,15 @@ from weft.xds.gateway_generate import EdgeGenerator
 from weft.xds.ground import Ground, Lookups, ground, lookups
 from weft.xds.inbound import Inbound
 from weft.xds.inbound_clusters import InboundCluster
+from weft.xds.listener_settings import Settings
 from weft.xds.listeners import OutboundListener
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
+from weft.xds.proxy_traits import Fitter
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, ResourceMap, Resources
 from weft.xds.routes import VirtualHost
+from weft.xds.service_clusters import ClientSide
 from weft.xds.service_clusters import clusters as service_clusters
 from weft.xds.service_listeners import (
     SharedPart,
@@ -108,7 +124,7 @@ class _Scope:
 
 _Tables = dict[str, list[_Routed]]
 _Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig, Lookups]
-_Own = tuple[Resources, Inbound, tuple[Patch, ...]]
+_Own = tuple[Resources, Inbound, tuple[Patch, ...], ProxyTraits]
 
 
 class Generator:
@@ -132,32 +148,38 @@ class Generator:
         self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
+        self._fitted = Fitter()
         self._patched = Patcher()
         self._name_tables = NameTables()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
         self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
         self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
+        self._finished: Memo[tuple[Resource, Settings], Resource] = Memo(listener_settings.applied, depth=8)
+        self._edges: Memo[tuple[Resources, MeshConfig], Resources] = Memo(self._at_edge, depth=16)
         self._edge = EdgeGenerator(self._clusters, self._assignments)
 
     def resources(self, view: View) -> Resources:
         """All resources of `view`'s proxy."""
         if view.router is not None:
             at_edge = self._edge.resources(view, view.router)
+            at_edge = self._edges(view.proxy.namespace, (at_edge, view.mesh))
+            at_edge = self._fitted(view.proxy.namespace, at_edge, view.proxy.traits)
             return self._patched(view.proxy.namespace, at_edge, view.patches, Context.GATEWAY)
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
-        place = (view.scope.rule, view.proxy.namespace) if view.scope.rule else ()
+        place = (view.client, view.scope.rule, view.proxy.namespace if view.scope.rule else "")
         around = lookups(view.proxy)
         outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
-        shared = self._scopes(scope, (outbound, scope))
-        shared = self._patched(scope, shared, view.patches, Context.SIDECAR_OUTBOUND)
+        shared = self._scopes((scope, view.client), (outbound, scope))
+        shared = self._fitted((scope, view.client), shared, view.proxy.traits)
+        shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
         own = Inbound(served, view.mesh)
-        found = self._proxies((scope, own), (shared, own, view.patches))
+        found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(found, view)
 
     def _of_proxy(self, value: _Own) -> Resources:
-        shared, own, patches = value
+        shared, own, patches, traits = value
         ports = inbound.first_of_each_port(own.ports)
         pattern = own.mesh.stat_names.inbound
         to_application = [
@@ -168,8 +190,9 @@ class Generator:
         entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},
-            LISTENER: {each.name: each for each in entrances},
+            LISTENER: self._finish({each.name: each for each in entrances}, own.mesh),
         }
+        inwards = self._fitted(own, inwards, traits)
         inwards = self._patched(own, inwards, patches, Context.SIDECAR_INBOUND)
         return {**shared, **{url: ResourceMap({**shared[url], **found}) for url, found in inwards.items()}}
 
@@ -194,7 +217,7 @@ class Generator:
             self._egress(each, base, resources, tables)
         taken = frozenset(tables)
         for view in services:
-            part = self._parts(view.service.hostname, (view, base))
+            part = self._parts((view.service.hostname, view.near), (view, base))
             for resource in part.resources:
                 resources[resource.type_url].setdefault(resource.name, resource)
             for routed in part.routed:
@@ -209,6 +232,7 @@ class Generator:
             resources[LISTENER].setdefault(listener.name, listener)
         for view in scope.reached:
             self._reach(view, base, resources)
+        resources[LISTENER] = self._finish(resources[LISTENER], mesh)
         maps = {url: ResourceMap(found) for url, found in resources.items()}
         listed = tuple((name, tuple(ports)) for name, ports in tables.items())
         return _Outbound(maps, listed, base.otherwise)
@@ -239,9 +263,20 @@ class Generator:
 
     def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:
         """Add the clusters of a service, without its listeners."""
-        for resource in self._parts(view.service.hostname, (view, base)).resources:
+        for resource in self._parts((view.service.hostname, view.near), (view, base)).resources:
             if resource.type_url != LISTENER:
                 resources[resource.type_url].setdefault(resource.name, resource)
+
+    def _finish(self, found: Mapping[str, Resource], mesh: MeshConfig) -> dict[str, Resource]:
+        """Listeners with what the mesh's settings add to all of them."""
+        more = listener_settings.settings(mesh)
+        if more is None:
+            return dict(found)
+        return {name: self._finished(name, (one, more)) for name, one in found.items()}
+
+    def _at_edge(self, value: tuple[Resources, MeshConfig]) -> Resources:
+        found, mesh = value
+        return {**found, LISTENER: ResourceMap(self._finish(found[LISTENER], mesh))}
 
     def _listener(self, config: OutboundListener) -> Resource:
         return listeners.outbound_listener(
@@ -284,11 +319,12 @@ class Generator:
         for port, port_view in zip(view.service.ports, view.ports, strict=True):
             if port.protocol is Protocol.UDP:
                 continue
-            for cluster, assignment in service_clusters(view, port, port_view, base.mesh, ipv6=base.lookups.ipv6):
+            client = ClientSide(base.mesh, ipv6=base.lookups.ipv6)
+            for cluster, assignment in service_clusters(view, port, port_view, client):
                 name = names.outbound_cluster(cluster.hostname, cluster.port, cluster.subset)
                 resources.append(self._clusters(name, cluster))
                 if assignment is not None:
-                    resources.append(self._assignments(name, assignment))
+                    resources.append(self._assignments((name, view.near), assignment))
             configs = service_listeners(view, port, port_view, base)
             resources.extend(self._listeners((config.address, config.port), config) for config in configs)
             parts.extend(shared_parts(view, port, port_view, base))

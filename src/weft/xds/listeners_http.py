@@ -6,7 +6,9 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
+from weft.model.traffic import Tunnel
 from weft.xds import client_limits, discovery, encode
+from weft.xds.client_tls import ALPN_OVERRIDE
 from weft.xds.discovery import aggregated
 from weft.xds.proto import (
     base_pb2,
@@ -19,6 +21,7 @@ from weft.xds.proto import (
     listener_components_pb2,
     original_dst_pb2,
     protocol_pb2,
+    proxy_protocol_listener_pb2,
     router_pb2,
     set_filter_state_pb2,
     substitution_format_string_pb2,
@@ -36,9 +39,12 @@ _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 _ALPN_KEY = "envoy.network.application_protocols"
 # A request in HTTP/2, or one to a cluster that only takes HTTP/2, offers istio-h2; the receiving sidecar
 # picks its filter chain and its codec by this offer.
+# Servers outside the mesh, whose TLS a rule begins, are offered what is spoken, and nothing of ours.
+_OUTSIDE = f"(has(xds.cluster_metadata.filter_metadata.istio.{ALPN_OVERRIDE}))"
+_HTTP2 = "(request.protocol == 'HTTP/2' || 'http2' in xds.cluster_metadata.filter_metadata['istio'])"
 _ALPN_OFFER = (
-    "%CEL((request.protocol == 'HTTP/2' || 'http2' in xds.cluster_metadata.filter_metadata['istio'])"
-    " ? 'istio-h2,istio,h2' : 'istio-http/1.1,istio,http/1.1')%"
+    f"%CEL({_OUTSIDE} ? ({_HTTP2} ? 'h2' : 'http/1.1')"
+    f" : ({_HTTP2} ? 'istio-h2,istio,h2' : 'istio-http/1.1,istio,http/1.1'))%"
 )
 
 
@@ -117,12 +123,13 @@ def inbound_http(
 class TcpLimits:
     """How long a connection may be silent and may last, None for Envoy's defaults: an hour, and for ever.
 
-    `by_source`: the connections of one client go to one endpoint.
+    `by_source`: the connections of one client go to one endpoint. `tunnel`: that is a proxy, asked to go on.
     """
 
     idle_timeout: timedelta | None = None
     max_duration: timedelta | None = None
     by_source: bool = False
+    tunnel: Tunnel | None = None
 
 
 NO_LIMITS = TcpLimits()
@@ -142,12 +149,20 @@ def tcp_filter(proxy: Any, limits: TcpLimits) -> Any:
     if limits.by_source:
         by_source = hash_policy_pb2.HashPolicy.SourceIp()
         proxy.hash_policy.append(hash_policy_pb2.HashPolicy(source_ip=by_source))
+    if limits.tunnel is not None:
+        proxy.tunneling_config.hostname = f"{limits.tunnel.host}:{limits.tunnel.port}"
+        proxy.tunneling_config.use_post = limits.tunnel.post
     return _filter(TCP_FILTER, proxy)
 
 
 def original_dst() -> Any:
     """Restores the address that the client dialled, from the kernel's NAT."""
     return _listener_filter("original_dst", original_dst_pb2.OriginalDst())
+
+
+def proxy_protocol() -> Any:
+    """Learns the client's address from the PROXY protocol, with which connections have to begin."""
+    return _listener_filter("proxy_protocol", proxy_protocol_listener_pb2.ProxyProtocol())
 
 
 def tls_inspector() -> Any:

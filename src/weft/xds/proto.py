@@ -6,10 +6,14 @@ They make their classes when they are imported, so a type checker finds no names
 from importlib import import_module
 from typing import Any
 
+accesslog_pb2: Any = import_module("envoy.config.accesslog.v3.accesslog_pb2")
 address_pb2: Any = import_module("envoy.config.core.v3.address_pb2")
 base_pb2: Any = import_module("envoy.config.core.v3.base_pb2")
 bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 circuit_breaker_pb2: Any = import_module("envoy.config.cluster.v3.circuit_breaker_pb2")
+client_side_weighted_round_robin_pb2: Any = import_module(
+    "envoy.extensions.load_balancing_policies.client_side_weighted_round_robin.v3.client_side_weighted_round_robin_pb2"
+)
 cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 common_fault_pb2: Any = import_module("envoy.extensions.filters.common.fault.v3.fault_pb2")
 common_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.common_pb2")
@@ -29,6 +33,7 @@ endpoint_components_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_
 endpoint_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_pb2")
 extension_pb2: Any = import_module("envoy.config.core.v3.extension_pb2")
 fault_pb2: Any = import_module("envoy.extensions.filters.http.fault.v3.fault_pb2")
+file_log_pb2: Any = import_module("envoy.extensions.access_loggers.file.v3.file_pb2")
 grpc_web_pb2: Any = import_module("envoy.extensions.filters.http.grpc_web.v3.grpc_web_pb2")
 grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
 header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
@@ -52,6 +57,9 @@ previous_priorities_pb2: Any = import_module(
 )
 protocol_pb2: Any = import_module("envoy.config.core.v3.protocol_pb2")
 proxy_protocol_pb2: Any = import_module("envoy.config.core.v3.proxy_protocol_pb2")
+proxy_protocol_listener_pb2: Any = import_module(
+    "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
+)
 raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
 regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")
 route_components_pb2: Any = import_module("envoy.config.route.v3.route_components_pb2")
@@ -62,6 +70,7 @@ set_filter_state_pb2: Any = import_module("envoy.extensions.filters.http.set_fil
 sni_dynamic_forward_proxy_pb2: Any = import_module(
     "envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.sni_dynamic_forward_proxy_pb2"
 )
+stream_log_pb2: Any = import_module("envoy.extensions.access_loggers.stream.v3.stream_pb2")
 string_pb2: Any = import_module("envoy.type.matcher.v3.string_pb2")
 substitution_format_string_pb2: Any = import_module("envoy.config.core.v3.substitution_format_string_pb2")
 tcp_proxy_pb2: Any = import_module("envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2")
@@ -71,3 +80,9 @@ upstream_proxy_protocol_pb2: Any = import_module(
     "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2"
 )
 value_pb2: Any = import_module("envoy.extensions.filters.common.set_filter_state.v3.value_pb2")
+preserve_case_pb2: Any = import_module(
+    "envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2"
+)
+listener_proxy_protocol_pb2: Any = import_module(
+    "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
+)

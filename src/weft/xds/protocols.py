@@ -8,6 +8,7 @@ from google.protobuf import any_pb2
 from weft.model.services import Protocol
 from weft.model.traffic import ByCookie, ByHeader, ByQuery, BySource, ConnectionPool, HashKey, TrafficPolicy
 from weft.xds import encode
+from weft.xds.client_tls import Origination
 from weft.xds.proto import (
     http_protocol_options_pb2,
     matcher_pb2,
@@ -36,7 +37,18 @@ def always_http2(protocol: Protocol, policy: TrafficPolicy = NO_POLICY) -> bool:
     return (protocol in _BY_HTTP2 or upgraded) and not policy.pool.use_client_protocol
 
 
-def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY, *, at_edge: bool = False) -> any_pb2.Any:
+def carries_bytes(protocol: Protocol) -> bool:
+    """Whether nobody looks for requests in what the port carries."""
+    return protocol in {Protocol.TCP, Protocol.TLS, Protocol.HTTPS}
+
+
+def http_options(
+    protocol: Protocol,
+    policy: TrafficPolicy = NO_POLICY,
+    origination: Origination | None = None,
+    *,
+    at_edge: bool = False,
+) -> any_pb2.Any:
     """The cluster's HTTP protocol options: HTTP/2 where the port or the policy says so, else the client's own.
 
     `at_edge`: clients outside do not know what the service speaks; unless told, it is HTTP/1.1.
@@ -51,12 +63,16 @@ def http_options(protocol: Protocol, policy: TrafficPolicy = NO_POLICY, *, at_ed
     options = _OPTIONS()
     if always_http2(protocol, policy):
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
-    elif at_edge and not pool.use_client_protocol:
+    elif (at_edge or carries_bytes(protocol)) and not pool.use_client_protocol:
+        # a tunnel has no client that speaks HTTP: with the other way, Envoy would take HTTP/2
         options.explicit_http_config.http_protocol_options.CopyFrom(_http1())
     else:
         options.use_downstream_protocol_config.http_protocol_options.CopyFrom(_http1())
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
     _limits(options, pool)
+    if origination is not None and origination.by_request:
+        options.upstream_http_protocol_options.auto_sni = True
+        options.upstream_http_protocol_options.auto_san_validation = origination.verified_by_request
     if policy.hash is not None:
         options.hash_policy.append(hash_policy(policy.hash.key))
     if policy.outliers is not None and policy.outliers.error_statuses:

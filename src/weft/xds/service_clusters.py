@@ -1,11 +1,12 @@
 """The clusters of one service port as its clients reach it: the whole service, then its subsets."""
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from weft.model.mesh_config import MeshConfig
-from weft.model.services import Endpoint, Labels, Resolution, Service, ServicePort
+from weft.model.placing import Group, groups, placement
+from weft.model.services import Endpoint, Labels, ProxyKind, Resolution, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
 from weft.xds.clusters import OutboundCluster
@@ -19,20 +20,24 @@ _BY_DNS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ClientSide:
+    """What the clusters of a client depend on besides the services. `ipv6`: see OutboundCluster."""
+
+    mesh: MeshConfig
+    kind: ProxyKind = ProxyKind.SIDECAR
+    ipv6: bool = False
+
+
 def clusters(
-    view: ServiceView,
-    port: ServicePort,
-    port_view: PortView,
-    mesh: MeshConfig,
-    *,
-    at_edge: bool = False,
-    ipv6: bool = False,
+    view: ServiceView, port: ServicePort, port_view: PortView, client: ClientSide
 ) -> Iterable[tuple[OutboundCluster, Assignment | None]]:
     """Each cluster with its endpoints; None where it finds them by itself.
 
-    `at_edge`: for gateways, whose clients have dialled the gateway and no endpoint. `ipv6`: see OutboundCluster.
+    The clients of gateways have dialled the gateway and no endpoint.
     """
-    service, traffic = view.service, view.traffic
+    service, traffic, mesh = view.service, view.traffic, client.mesh
+    at_edge = client.kind is ProxyKind.ROUTER
     policies: list[tuple[str, Labels, TrafficPolicy]] = [("", (), traffic.at(port.number))]
     policies += [(subset.name, subset.labels, subset.at(port.number)) for subset in traffic.subsets]
     meshed = [endpoint for endpoint in port_view.endpoints if endpoint.mutual_tls]
@@ -44,6 +49,9 @@ def clusters(
             discovery = Discovery.EDS
             if policy.load_balancer is LoadBalancer.PASSTHROUGH:
                 policy = replace(policy, load_balancer=LoadBalancer.LEAST_REQUEST)  # noqa: PLW2901, a narrower one
+        placed = placement(policy, service.nearness, mesh.locality, mesh.zones)
+        chosen = (each for each in port_view.endpoints if set(labels) <= set(each.labels))
+        found = groups(chosen, placed, view.near)
         cluster = OutboundCluster(
             hostname=service.hostname,
             name=service.name,
@@ -51,34 +59,44 @@ def clusters(
             port=port.number,
             protocol=port.protocol,
             subset=subset,
-            policy=policy,
+            policy=_named(policy, service.subject_alt_names),
             rule=traffic.rule,
             discovery=discovery,
             identities=identities,
             trust_domain=mesh.trust_domain,
             all_mutual=bool(meshed) and len(meshed) == len(port_view.endpoints),
-            resolved=_resolved(service, port, labels, port_view) if discovery.brings_endpoints else (),
+            resolved=_resolved(view, port, found) if discovery.brings_endpoints else (),
             target=port.target,
             refresh=mesh.dns_refresh_rate,
-            ipv6=ipv6,
+            ipv6=client.ipv6,
+            dns_name=service.external_name,
+            credentials=at_edge or traffic.selected,
+            weighted=placed is not None and bool(placed.distribute),
+            zones=policy.zones or (mesh.zones if policy.locality is None else None),
             at_edge=at_edge,
         )
         told = discovery is Discovery.EDS
-        yield cluster, _assignment(cluster, labels, port_view) if told else None
+        yield cluster, Assignment(cluster.cluster, found, cluster.weighted) if told else None
 
 
-def _assignment(cluster: OutboundCluster, labels: Labels, port_view: PortView) -> Assignment:
-    return Assignment(
-        cluster.cluster, tuple(each for each in port_view.endpoints if set(labels) <= set(each.labels))
-    )
+def _named(policy: TrafficPolicy, names: tuple[str, ...]) -> TrafficPolicy:
+    """The policy, with the names that the service's certificate is known to carry where it says none itself."""
+    settings = policy.tls
+    if not names or settings.names or not settings.mode.originates:
+        return policy
+    return replace(policy, tls=replace(settings, names=names))
 
 
-def _resolved(service: Service, port: ServicePort, labels: Labels, port_view: PortView) -> tuple[Endpoint, ...]:
+def _resolved(view: ServiceView, port: ServicePort, found: tuple[Group, ...]) -> tuple[Group, ...]:
+    service = view.service
     if service.external_name:
-        return (Endpoint(service.external_name, port.number),)
-    found = [each for each in port_view.endpoints if each.healthy and set(labels) <= set(each.labels)]
-    # the DNS is asked for one name only, for one connection after the other
-    return tuple(found[:1] if service.resolution is Resolution.DNS_ROUND_ROBIN else found)
+        return groups([Endpoint(service.external_name, port.number)], None, ())
+    healthy = (replace(each, endpoints=tuple(one for one in each.endpoints if one.healthy)) for each in found)
+    known = tuple(each for each in healthy if each.endpoints)
+    if service.resolution is Resolution.DNS_ROUND_ROBIN:
+        # the DNS is asked for one name only, for one connection after the other
+        return tuple(replace(each, endpoints=each.endpoints[:1]) for each in known[:1])
+    return known
 
 
 def _discovery(view: ServiceView, subset: str, policy: TrafficPolicy) -> Discovery:

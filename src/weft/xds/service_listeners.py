@@ -59,10 +59,10 @@ def shared_parts(
         ]
         if name or not routes:
             # what a rule leaves of a wildcard is still known to the mesh
-            routes.append(to_itself(service, port, StreamMatch(name, blocks)))
+            routes.append(to_itself(view, port, StreamMatch(name, blocks)))
         yield SharedPart(port.number, requests, stream_parts(view, port, routes))
     if _shares_addresses(service, port):
-        defaults = (to_itself(service, port, StreamMatch(name)), to_itself(service, port, EVERY))
+        defaults = (to_itself(view, port, StreamMatch(name)), to_itself(view, port, EVERY))
         streams = stream_parts(view, port, (*port_view.streams, *defaults))
         for address in service.addresses:
             if not _is_block(address):
@@ -84,7 +84,7 @@ def shared_listener(address: str, port: int, parts: Sequence[SharedPart], ground
         otherwise=ground.otherwise.connections,
         silence=mesh.http_silence if client_first else mesh.silence,
         bound=ground.bound,
-        looks_up=any(part.looks_up for part in parts),
+        looks_up=ground.otherwise.looks_up or any(part.looks_up for part in parts),
     )
 
 
@@ -112,7 +112,7 @@ def service_listeners(
     if ground.address:
         addresses = (ground.address,)
     requests = port.protocol.is_http or port.protocol is Protocol.AUTO
-    streams = stream_parts(view, port, port_view.streams or (to_itself(service, port, EVERY),))
+    streams = stream_parts(view, port, port_view.streams or (to_itself(view, port, EVERY),))
     for address in addresses:
         yield OutboundListener(
             address=address,
@@ -148,9 +148,10 @@ def _is_own(route: StreamRoute, service: Service) -> bool:
     return any(each.hostname == service.hostname for each in targets)
 
 
-def to_itself(service: Service, port: ServicePort, match: StreamMatch) -> StreamRoute:
+def to_itself(view: ServiceView, port: ServicePort, match: StreamMatch) -> StreamRoute:
     """The route of a service without rules."""
-    return StreamRoute(match, (Destination(service.hostname, port.number, "", 100),))
+    itself = Destination(view.service.hostname, port.number, "", 100)
+    return StreamRoute(match, (itself,), tunnel=view.traffic.at(port.number).tunnel)
 
 
 def _has_no_address(service: Service, port: ServicePort, ground: Ground) -> bool:

@@ -8,10 +8,7 @@ from typing import Any
 from weft.xds import names
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.proto import (
-    cluster_pb2,
-    endpoint_pb2,
     fault_pb2,
-    health_check_pb2,
     http_connection_manager_pb2,
     listener_pb2,
     percent_pb2,
@@ -19,10 +16,11 @@ from weft.xds.proto import (
     route_pb2,
     tcp_proxy_pb2,
 )
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
+from weft.xds.resource import LISTENER, ROUTE, Resources
 from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
+from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
 from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
 from weft.xds.simulate_path import path_seen
 from weft.xds.simulate_tls import handshake
@@ -34,8 +32,10 @@ __all__ = [
     "Fault",
     "NotUnderstoodError",
     "Outcome",
+    "Reached",
     "Request",
     "Share",
+    "UpstreamTls",
     "simulate",
 ]
 
@@ -49,16 +49,21 @@ _SCALE = {
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Where some of the requests go. No endpoints: they are answered 503.
+    """Where some of the requests go. Nobody is reached: they are answered 503.
 
     `headers` and `host` are changes for these requests only; see `Changes`.
     """
 
     cluster: str
     percent: float
-    endpoints: tuple[str, ...]
+    reached: tuple[Reached, ...]
     headers: Changes = UNCHANGED
     host: str = ""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses that requests come to."""
+        return tuple(each.address for each in self.reached)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +83,8 @@ class Outcome:
     `rule` is the path of the VirtualService in the API. Plain TCP has no `table`, `virtual_host` and `route`.
     `timeout` 0 means no limit. `path` and `host` are what the destination sees, `location` and `body` what the
     client does, `mirrors` get copies. `chain` is the filter chain; `refused` says why the connection is closed
-    before a byte of it goes anywhere, `protocol` what client and proxy agreed on by ALPN.
+    before a byte of it goes anywhere, `protocol` what client and proxy agreed on by ALPN. `tunnel` is what the
+    destination is asked to connect to, as a proxy.
     """
 
     listener: str
@@ -101,6 +107,7 @@ class Outcome:
     chain: str = ""
     refused: str = ""
     protocol: str = ""
+    tunnel: str = ""
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -125,16 +132,18 @@ def simulate(request: Request, resources: Resources) -> Outcome:
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
             rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
-            return replace(found, rule=rule, shares=tuple(_connected(proxy, request, resources)))
+            shares = tuple(_connected(proxy, request, resources))
+            return replace(found, rule=rule, shares=shares, tunnel=_tunnel(proxy))
         if each.name == HTTP_FILTER:
             if request.tls and not agreed.ended:
                 return replace(found, refused="the client speaks TLS to a port of plaintext HTTP")
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            table = manager.rds.route_config_name
+            table = manager.rds.route_config_name or manager.route_config.name
             path = path_seen(manager, request.path)
             if path is None:
                 return replace(found, table=table, status=400)
-            return _routed(found, table, replace(request, path=path), resources)
+            config = _table(manager, found, resources)
+            return _routed(found, config, replace(request, path=path), resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
@@ -148,6 +157,11 @@ def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[S
         yield _share(each.name, 100.0 * each.weight / total, request, resources)
 
 
+def _tunnel(proxy: Any) -> str:
+    through = proxy.tunneling_config
+    return f"{'POST' if through.use_post else 'CONNECT'} {through.hostname}" if through.hostname else ""
+
+
 def _listener(request: Request, resources: Resources) -> Any | None:
     """The listener of the dialled address, that of its port, or the one of a sidecar that takes the rest."""
     listeners = resources[LISTENER]
@@ -157,10 +171,18 @@ def _listener(request: Request, resources: Resources) -> Any | None:
     return None
 
 
-def _routed(found: Outcome, table: str, request: Request, resources: Resources) -> Outcome:
+def _table(manager: Any, found: Outcome, resources: Resources) -> Any:
+    """The route table of a connection manager: one by name, or its own."""
+    if manager.HasField("route_config"):
+        return manager.route_config
+    table = manager.rds.route_config_name
     if table not in resources[ROUTE]:
         raise LookupError(f"listener {found.listener}: the proxy has no route table {table}")
-    config = route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
+    return route_pb2.RouteConfiguration.FromString(resources[ROUTE][table].body)
+
+
+def _routed(found: Outcome, config: Any, request: Request, resources: Resources) -> Outcome:
+    table = config.name
     require(config, f"route table {table}", ("virtual_hosts",))
     host = virtual_host(config, request.host)
     if host is None:
@@ -226,46 +248,7 @@ def _shares(action: Any, request: Request, resources: Resources) -> Iterable[Sha
 
 
 def _share(name: str, percent: float, request: Request, resources: Resources) -> Share:
-    return Share(name, percent, tuple(_endpoints(name, request, resources)))
-
-
-def _endpoints(name: str, request: Request, resources: Resources) -> Iterable[str]:
-    if name not in resources[CLUSTER]:
-        return
-    cluster = cluster_pb2.Cluster.FromString(resources[CLUSTER][name].body)
-    require(cluster, f"cluster {name}")
-    if cluster.type == cluster_pb2.Cluster.ORIGINAL_DST:
-        yield f"{request.address}:{cluster.original_dst_lb_config.upstream_port_override.value or request.port}"
-        return
-    if cluster.HasField("cluster_type"):
-        yield _asked_for(request)
-        return
-    if cluster.type == cluster_pb2.Cluster.EDS:
-        told = resources[ENDPOINT].get(name)
-        assignment = endpoint_pb2.ClusterLoadAssignment.FromString(told.body) if told else None
-        if assignment is not None:
-            require(assignment, f"endpoints of {name}")
-    else:
-        assignment = cluster.load_assignment
-    for locality in assignment.endpoints if assignment is not None else ():
-        for each in locality.lb_endpoints:
-            if each.health_status != health_check_pb2.UNHEALTHY:
-                yield place(each.endpoint.address)
-
-
-def _asked_for(request: Request) -> str:
-    """The host that a cluster of the dynamic forward proxy leads to: that of the request, or of the connection."""
-    if request.http:
-        return request.host if ":" in request.host else f"{request.host}:80"
-    return f"{request.server_name}:{request.port}"
-
-
-def place(address: Any) -> str:
-    """An endpoint's address as people write it."""
-    if address.HasField("pipe"):
-        return f"unix://{address.pipe.path}"
-    where = address.socket_address
-    return f"{where.address}:{where.port_value}"
+    return Share(name, percent, reached(name, request, resources))
 
 
 def _faults(route: Any) -> tuple[Fault | None, Fault | None]:

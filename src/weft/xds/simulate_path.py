@@ -3,6 +3,11 @@
 import re
 from typing import Any
 
+from weft.xds.proto import http_connection_manager_pb2
+from weft.xds.understood import NotUnderstoodError
+
+_HCM: Any = http_connection_manager_pb2.HttpConnectionManager
+
 _UNRESERVED = re.compile(r"%(2[dDeE]|3[0-9]|4[1-9a-fA-F]|5[0-9aA]|5[fF]|6[1-9a-fA-F]|7[0-9aA]|7[eE])")
 _UNSAFE = re.compile(r'[\x00-\x20"<>`{}^|\x7f-\U0010ffff]')
 
@@ -13,6 +18,14 @@ def path_seen(manager: Any, path: str) -> str | None:
     The query stays as it is (HttpConnectionManager.normalize_path, merge_slashes).
     """
     before, mark, query = path.partition("?")
+    match manager.path_with_escaped_slashes_action:
+        case _HCM.UNESCAPE_AND_FORWARD:
+            before = re.sub("%2f", "/", re.sub("%5c", r"\\", before, flags=re.IGNORECASE), flags=re.IGNORECASE)
+        case _HCM.IMPLEMENTATION_SPECIFIC_DEFAULT | _HCM.KEEP_UNCHANGED:
+            pass
+        case other:
+            name = _HCM.PathWithEscapedSlashesAction.Name(other)
+            raise NotUnderstoodError(f"the simulator does not understand path_with_escaped_slashes_action {name}")
     if manager.HasField("normalize_path") and manager.normalize_path.value:
         if "%00" in before:
             return None

@@ -1,6 +1,6 @@
 """Connections passed on byte by byte: which ones a filter chain takes, and the clusters that share them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -72,7 +72,8 @@ def proxy(stream: Stream, stat_prefix: str = "") -> Any:
         case []:
             return listeners_http.tcp(names.BLACK_HOLE, stat_prefix)
         case [only]:
-            return listeners_http.tcp(cluster(only), stat_prefix, stream.limits)
+            limits = replace(stream.limits, tunnel=stream.route.tunnel)
+            return listeners_http.tcp(cluster(only), stat_prefix, limits)
         case _:
             shares = _PROXY.WeightedCluster(
                 clusters=[_PROXY.WeightedCluster.ClusterWeight(name=cluster(e), weight=e.weight) for e in weighted]

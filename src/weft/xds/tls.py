@@ -50,15 +50,6 @@ def mutual_downstream(mesh: MeshConfig, alpn: tuple[str, ...]) -> Any:
     )
 
 
-def simple_upstream(server_name: str) -> Any:
-    """TLS without a client certificate. The server's certificate is not verified: no roots are named for it."""
-    return socket(
-        tls_pb2.UpstreamTlsContext(
-            sni=server_name, common_tls_context=tls_pb2.CommonTlsContext(tls_params=parameters())
-        )
-    )
-
-
 def plaintext() -> Any:
     """No TLS."""
     return base_pb2.TransportSocket(

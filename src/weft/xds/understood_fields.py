@@ -12,8 +12,9 @@ _HTTP: Final = "envoy.extensions.filters.http"
 _LISTENER: Final = "envoy.extensions.filters.listener"
 
 _LINES: Final = f"""
-envoy.config.listener.v3.Listener: name address bind_to_port traffic_direction use_original_dst filter_chains \
-default_filter_chain listener_filters listener_filters_timeout continue_on_listener_filters_timeout
+envoy.config.listener.v3.Listener: name address bind_to_port per_connection_buffer_limit_bytes \
+traffic_direction use_original_dst filter_chains default_filter_chain listener_filters listener_filters_timeout \
+continue_on_listener_filters_timeout access_log additional_addresses
 envoy.config.listener.v3.ListenerFilter: name typed_config
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
@@ -22,19 +23,24 @@ envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
+{_LISTENER}.proxy_protocol.v3.ProxyProtocol:
 {_LISTENER}.tls_inspector.v3.TlsInspector:
 
 {_HCM}: stat_prefix rds route_config http_filters http_protocol_options normalize_path merge_slashes \
 stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_extensions \
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
-server_name http2_protocol_options proxy_100_continue
+server_name http2_protocol_options proxy_100_continue generate_request_id xff_num_trusted_hops \
+path_with_escaped_slashes_action common_http_protocol_options request_timeout request_headers_timeout \
+drain_timeout append_x_forwarded_port access_log
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
 {_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
-max_downstream_connection_duration
+max_downstream_connection_duration access_log tunneling_config
+{_NETWORK}.tcp_proxy.v3.TcpProxy.TunnelingConfig: hostname use_post
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster: clusters
 {_NETWORK}.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight: name weight
+envoy.config.core.v3.HttpProtocolOptions: idle_timeout max_connection_duration max_stream_duration
 envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.cors.v3.Cors:
 {_HTTP}.cors.v3.CorsPolicy: allow_credentials allow_headers allow_methods allow_origin_string_match \
@@ -45,7 +51,7 @@ envoy.extensions.filters.common.fault.v3.FaultDelay: fixed_delay percentage
 {_HTTP}.grpc_web.v3.GrpcWeb:
 {_HTTP}.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.header_mutation.v3.Mutations: request_mutations
-{_HTTP}.router.v3.Router:
+{_HTTP}.router.v3.Router: suppress_envoy_headers
 {_HTTP}.dynamic_forward_proxy.v3.FilterConfig: dns_cache_config
 {_NETWORK}.sni_dynamic_forward_proxy.v3.FilterConfig: dns_cache_config port_value
 {_HTTP}.set_filter_state.v3.Config: on_request_headers
@@ -72,11 +78,12 @@ envoy.config.route.v3.DirectResponseAction: body status
 envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
-least_request_lb_config original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
-dns_failure_refresh_rate cluster_type maglev_lb_config ring_hash_lb_config round_robin_lb_config
+least_request_lb_config load_balancing_policy original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
+dns_failure_refresh_rate cluster_type maglev_lb_config ring_hash_lb_config round_robin_lb_config \
+per_connection_buffer_limit_bytes
 envoy.config.cluster.v3.Cluster.TransportSocketMatch: name match transport_socket
 envoy.config.endpoint.v3.ClusterLoadAssignment: cluster_name endpoints
-envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints
+envoy.config.endpoint.v3.LocalityLbEndpoints: locality lb_endpoints load_balancing_weight priority
 envoy.config.endpoint.v3.LbEndpoint: endpoint health_status load_balancing_weight metadata
 envoy.config.endpoint.v3.Endpoint: address
 envoy.config.cluster.v3.Cluster.CustomClusterType: name typed_config
@@ -90,7 +97,7 @@ envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransp
 envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer:
 envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext: common_tls_context require_client_certificate \
 disable_stateless_session_resumption
-envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: common_tls_context sni
+envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext: auto_sni_san_validation common_tls_context sni
 envoy.extensions.transport_sockets.tls.v3.CommonTlsContext: alpn_protocols \
 combined_validation_context validation_context \
 tls_certificate_sds_secret_configs tls_params
@@ -123,12 +130,14 @@ FIELDS: Final[Mapping[str, frozenset[str]]] = {
 OPAQUE: Final = frozenset(
     {
         # limits, timings and bookkeeping: they decide when and how often, not where and how
+        "envoy.config.accesslog.v3.AccessLog",
         "envoy.config.cluster.v3.CircuitBreakers",
         "envoy.config.cluster.v3.Cluster.CommonLbConfig",
         "envoy.config.cluster.v3.Cluster.LeastRequestLbConfig",
         "envoy.config.cluster.v3.Cluster.MaglevLbConfig",
         "envoy.config.cluster.v3.Cluster.RingHashLbConfig",
         "envoy.config.cluster.v3.Cluster.RoundRobinLbConfig",
+        "envoy.config.cluster.v3.LoadBalancingPolicy",
         "envoy.config.cluster.v3.OutlierDetection",
         "envoy.config.cluster.v3.Cluster.RefreshRate",
         "envoy.extensions.common.dynamic_forward_proxy.v3.DnsCacheConfig",

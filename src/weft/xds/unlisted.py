@@ -22,6 +22,11 @@ class Otherwise:
     connections: str = names.PASSTHROUGH
     requests: str = names.PASSTHROUGH
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether the proxy looks up the hosts of requests itself."""
+        return self.requests == names.DYNAMIC_DNS
+
 
 PASSED: Final = Otherwise()
 REFUSED: Final = Otherwise(names.BLACK_HOLE, names.BLACK_HOLE)

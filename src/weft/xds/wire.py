@@ -72,7 +72,20 @@ def _error(raw: Any) -> str | None:
 def _node(raw: Any) -> Node | None:
     if not raw.HasField("node"):
         return None
-    return Node(raw.node.id, raw.node.cluster, MessageToDict(raw.node.metadata))
+    return Node(raw.node.id, raw.node.cluster, _whole(MessageToDict(raw.node.metadata)))
+
+
+def _whole(value: Any) -> Any:
+    """JSON that went through a protobuf Struct, where all numbers are floats, as it was written."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case dict():
+            return {key: _whole(each) for key, each in value.items()}
+        case list():
+            return [_whole(each) for each in value]
+        case _:
+            return value
 
 
 class Encoder:

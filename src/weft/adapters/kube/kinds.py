@@ -49,6 +49,8 @@ PERSISTENTVOLUMECLAIMS = Kind("", "v1", "PersistentVolumeClaim", "persistentvolu
 STORAGECLASSES = Kind("storage.k8s.io", "v1", "StorageClass", "storageclasses", namespaced=False)
 ENDPOINTSLICES = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 NETWORKPOLICIES = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+INGRESSES = Kind("networking.k8s.io", "v1", "Ingress", "ingresses")
+INGRESSCLASSES = Kind("networking.k8s.io", "v1", "IngressClass", "ingressclasses", namespaced=False)
 LEASES = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 TOKENREVIEWS = Kind("authentication.k8s.io", "v1", "TokenReview", "tokenreviews", namespaced=False)
 SUBJECTACCESSREVIEWS = Kind(

@@ -41,7 +41,12 @@ def introduced(snapshot: Snapshot, client: Client) -> Proxy:
     known = proxy_of(snapshot, namespace, pod) or _as_it_says(client, pod, namespace)
     kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
     asked = snapshot.directory.envoy_filters.metadata_keys
-    return replace(known, kind=kind, metadata=node_metadata.kept(client.node.metadata, asked))
+    return replace(
+        known,
+        kind=kind,
+        metadata=node_metadata.kept(client.node.metadata, asked),
+        traits=node_metadata.traits(client.node.metadata, at_edge=kind is ProxyKind.ROUTER),
+    )
 
 
 def _as_it_says(client: Client, pod: str, namespace: str) -> Proxy:

@@ -34,6 +34,7 @@ from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -62,8 +63,13 @@ async def run(settings: Settings) -> None:
 
         def look() -> None:
             allocator.look()
+            ingresses.look()
             problems.look()
             teller.look()
+
+        def changed() -> None:
+            discovery.changed()
+            ingresses.look()  # an address of a gateway is news to Ingresses and to no proxy
 
         keyring = Keyring(kube, look)
         discovery: Discovery[Snapshot] = Discovery(
@@ -74,11 +80,12 @@ async def run(settings: Settings) -> None:
             monotonic=time.monotonic,
             secrets=keyring,
         )
-        watching = Watching(kube, store, discovery.changed, settings.namespace, config.MESH_CONFIG_MAP)
+        watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
         problems = ProblemLog(lambda: _problems(store.snapshot(), keyring))
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
+        ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
         CertificateService(signer, reviewer.identify, metrics).serve(server)
@@ -106,6 +113,7 @@ async def run(settings: Settings) -> None:
                 watching.run(),
                 discovery.run(on_push=look),
                 teller.run(),
+                ingresses.run(),
                 allocator.run(),
                 trust.run(),
                 own.run(),
@@ -116,7 +124,7 @@ async def run(settings: Settings) -> None:
 def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
     """All that users can mend: in their objects, and in the Secrets that these name."""
     found = credentials.problems(snapshot.directory.gateways, keyring.troubles)
-    return analysis.ordered((*snapshot.problems, *found))
+    return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found)))
 
 
 def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:

@@ -1,10 +1,15 @@
 """What of a proxy's node metadata decides about its configuration."""
 
+import functools
+import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from weft.model import proxy_traits, topology
+from weft.model.proxy_traits import USUAL, ProxyTraits
 from weft.model.services import Labels
 
+_OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders"})
 _KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE")
 
 
@@ -13,9 +18,25 @@ def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
 
     `asked` are keys that EnvoyFilters look at.
     """
-    return tuple((key, _text(metadata[key])) for key in sorted({*_KEPT, *asked}) if key in metadata)
+    kept = {key: _text(metadata[key]) for key in (*_KEPT, *asked) if key in metadata}
+    before = topology.told(metadata.get("PROXY_CONFIG"))
+    return tuple(sorted({**kept, **({topology.METADATA: before} if before else {})}.items()))
 
 
 def _text(value: Any) -> str:
     # injected proxies say "true", others may say it in JSON
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def traits(metadata: Mapping[str, Any], *, at_edge: bool) -> ProxyTraits:
+    """How the proxy handles what passes through it, by the settings that it was started with."""
+    config = metadata.get("PROXY_CONFIG")
+    if not isinstance(config, Mapping) or _OF_TRAITS.isdisjoint(config):
+        return USUAL
+    # asked at every change of anything: read once
+    return _read(json.dumps({key: config[key] for key in sorted(_OF_TRAITS & config.keys())}), at_edge=at_edge)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(config: str, *, at_edge: bool) -> ProxyTraits:
+    return proxy_traits.traits(json.loads(config), at_edge=at_edge)

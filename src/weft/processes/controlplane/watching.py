@@ -14,10 +14,14 @@ from weft.api.resources import RESOURCES
 from weft.model.store import MESH, Store
 
 FOLLOWED: tuple[Kind, ...] = (
+    kinds.NAMESPACES,
+    kinds.NODES,
     kinds.SERVICES,
     kinds.ENDPOINTSLICES,
     kinds.PODS,
     kinds.NAMESPACES,
+    kinds.INGRESSES,
+    kinds.INGRESSCLASSES,
     kinds.VIRTUALSERVICES,
     kinds.DESTINATIONRULES,
     kinds.PROXYCONFIGS,

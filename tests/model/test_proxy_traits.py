@@ -1,0 +1,56 @@
+"""What a proxy's settings make of it."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from tests.support.mesh import service_view, view
+
+from weft.model.proxy_traits import USUAL, traits
+from weft.model.services import Protocol
+from weft.processes.controlplane import node_metadata
+from weft.xds.generate import Generator
+from weft.xds.resource import LISTENER
+
+
+def test_settings_that_say_nothing_of_traffic_leave_a_proxy_as_it_is() -> None:
+    assert traits({"concurrency": 2}, at_edge=False) == USUAL
+    assert node_metadata.traits({"PROXY_CONFIG": {"concurrency": 2}}, at_edge=False) is USUAL
+    assert node_metadata.traits({}, at_edge=True) is USUAL
+
+
+def test_settings_are_read_once_for_each_kind_of_proxy() -> None:
+    config = {"connectionSettings": {"httpMaxConcurrentStreams": 7, "httpIdleTimeout": "90s"}}
+    found = node_metadata.traits({"PROXY_CONFIG": config}, at_edge=False)
+    assert found.connections.max_concurrent_streams == 7
+    assert found.connections.idle_timeout == timedelta(seconds=90)
+    assert node_metadata.traits({"PROXY_CONFIG": dict(config)}, at_edge=False) is found
+
+
+def test_settings_that_nobody_can_read_serve_the_proxy_as_usual() -> None:
+    assert traits({"proxyHeaders": {"server": "me"}}, at_edge=False) == USUAL
+
+
+def test_what_is_said_goes_over_the_profile_and_the_profile_is_for_gateways() -> None:
+    edge = {"connectionSettings": {"profile": "EDGE", "httpIdleTimeout": "1m", "httpMergeSlashes": False}}
+    found = traits(edge, at_edge=True).connections
+    assert (found.idle_timeout, found.merge_slashes, found.max_concurrent_streams) == (
+        timedelta(minutes=1),
+        False,
+        100,
+    )
+    assert traits(edge, at_edge=False).connections.max_concurrent_streams is None
+    action = {"connectionSettings": {"httpHeadersWithUnderscoresAction": "HEADERS_WITH_UNDERSCORES_DROP_HEADER"}}
+    assert traits(action, at_edge=False).connections.underscores == "DROP_HEADER"
+
+
+def test_proxies_of_other_traits_share_among_themselves_and_leave_the_rest_alone() -> None:
+    generator = Generator()
+    usual = view(service_view("web", "10.96.0.9", [("http", 80, Protocol.HTTP)]))
+    named = traits({"proxyHeaders": {"server": {"value": "shop"}}}, at_edge=False)
+    other = replace(usual, proxy=replace(usual.proxy, traits=named))
+    plain, changed = generator.resources(usual)[LISTENER], generator.resources(other)[LISTENER]
+    assert plain["0.0.0.0_80"] is not changed["0.0.0.0_80"]
+    assert plain["virtualOutbound"] is changed["virtualOutbound"], "nothing in it is of requests"
+    again = replace(usual, proxy=replace(usual.proxy, name="twin", traits=named))
+    assert generator.resources(again)[LISTENER]["0.0.0.0_80"] is changed["0.0.0.0_80"]
+    assert generator.resources(usual)[LISTENER] is plain
