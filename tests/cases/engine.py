@@ -3,8 +3,7 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`), and
-  its kind if it is a gateway (`router`);
+- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).
@@ -383,11 +382,12 @@ def endpoints(case: Case, destination: str) -> dict[str, Any]:
 
 
 def contains(whole: Any, part: Any) -> bool:
-    """Whether `part` is in `whole`: of mappings, the keys named; of lists, one entry for each."""
+    """Whether `part` is in `whole`: of mappings, the keys named, null for none; of lists, one entry for each."""
     match part:
         case dict():
             return isinstance(whole, dict) and all(
-                key in whole and contains(whole[key], part[key]) for key in part
+                key not in whole if part[key] is None else key in whole and contains(whole[key], part[key])
+                for key in part
             )
         case list():
             return isinstance(whole, list) and all(any(contains(each, one) for each in whole) for one in part)

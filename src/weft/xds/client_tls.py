@@ -5,11 +5,12 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from weft.model.client_tls import ClientTls, TlsMode
-from weft.xds import tls
-from weft.xds.proto import base_pb2, common_pb2, config_source_pb2, secret_pb2, tls_pb2
+from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
+from weft.xds import names, tls
+from weft.xds.proto import common_pb2, config_source_pb2, secret_pb2, tls_pb2
 
-SYSTEM_ROOTS: Final = "file-root:system"
-"""The secret with the roots of the system that the proxy runs on; the agent finds them."""
+_SYSTEM: Final = "system"
+"""In place of a file: the roots of the system that the proxy runs on; the agent finds them."""
 ALPN_OVERRIDE: Final = "alpn_override"
 """Cluster metadata that keeps the mesh's own offers (`istio-http/1.1`) from servers that do not know them."""
 
@@ -24,6 +25,7 @@ class Origination:
     asked_for: str
     http: bool
     http2: bool
+    limits: TlsLimits = NO_TLS_LIMITS
 
     @property
     def by_request(self) -> bool:
@@ -56,7 +58,7 @@ def socket(config: Origination) -> Any:
         sni=settings.sni or config.asked_for,
         auto_sni_san_validation=config.verified_by_name,
         common_tls_context=tls_pb2.CommonTlsContext(
-            tls_params=tls.parameters(), alpn_protocols=["h2"] if config.http2 else []
+            tls_params=tls.parameters(config.limits), alpn_protocols=["h2"] if config.http2 else []
         ),
     )
     common = context.common_tls_context
@@ -69,8 +71,8 @@ def socket(config: Origination) -> Any:
 
 def _certificate(settings: ClientTls) -> Any:
     if settings.credential:
-        return streamed(f"kubernetes://{settings.credential}")
-    return tls.by_agent(f"file-cert:{settings.certificate}~{settings.key}")
+        return streamed(names.secret(settings.credential))
+    return tls.by_agent(names.file_certificate(settings.certificate, settings.key))
 
 
 def _validation(config: Origination) -> Any:
@@ -78,12 +80,10 @@ def _validation(config: Origination) -> Any:
     context = common_pb2.CertificateValidationContext(
         match_typed_subject_alt_names=[_name(each) for each in settings.names]
     )
-    if settings.revoked:
-        context.crl.CopyFrom(base_pb2.DataSource(filename=settings.revoked))
     if settings.credential:
-        roots = streamed(f"kubernetes://{settings.credential}-cacert")
+        roots = streamed(names.secret(f"{settings.credential}-cacert"))
     else:
-        roots = tls.by_agent(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
+        roots = tls.by_agent(names.file_roots(settings.roots or _SYSTEM, settings.revoked))
     return _Validation(default_validation_context=context, validation_context_sds_secret_config=roots)
 
 

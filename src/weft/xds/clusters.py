@@ -8,6 +8,7 @@ from google.protobuf import duration_pb2, struct_pb2
 
 from weft.model.client_tls import TlsMode
 from weft.model.locality import ZoneAwareLb
+from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
 from weft.model.placing import Group
 from weft.model.services import Protocol
 from weft.model.traffic import TrafficPolicy
@@ -36,6 +37,8 @@ class OutboundCluster:
     `refresh` is how long an answer of the DNS without a time to live counts; `ipv6`: which addresses to ask for.
     `dns_name`: the name behind an alias. `credentials`: this client may ask for the Secret that its policy names.
     `weighted`: its localities have weights. `zones`: Envoy is to keep traffic in the client's zone.
+    `stat_name` is what it is counted under, empty for its name. `aliases` are trust domains that count as the
+    mesh's own, `mutual` and `limits` what handshakes of its own mTLS and of other TLS may agree on.
     `at_edge`: for gateways. `passed_on`: for connections that are encrypted already and asked for it by server
     name, which is the cluster's.
     """
@@ -60,6 +63,10 @@ class OutboundCluster:
     credentials: bool = False
     weighted: bool = False
     zones: ZoneAwareLb | None = None
+    stat_name: str = ""
+    aliases: tuple[str, ...] = ()
+    mutual: TlsLimits = NO_TLS_LIMITS
+    limits: TlsLimits = NO_TLS_LIMITS
     passed_on: bool = False
     at_edge: bool = False
 
@@ -82,7 +89,8 @@ class OutboundCluster:
             return None
         http = self.protocol.is_http or self.protocol is Protocol.AUTO
         one = "" if "*" in self.hostname else self.dns_name or self.hostname
-        return Origination(settings, one, http, protocols.always_http2(self.protocol, self.policy))
+        http2 = protocols.always_http2(self.protocol, self.policy)
+        return Origination(settings, one, http, http2, self.limits)
 
 
 def outbound_cluster(config: OutboundCluster) -> Resource:
@@ -100,6 +108,7 @@ def outbound_cluster(config: OutboundCluster) -> Resource:
     _discover(cluster, config)
     if not config.passed_on:
         _secure(cluster, config)
+    cluster.alt_stat_name = config.stat_name
     if config.policy.proxy_protocol:
         _announce(cluster, config.policy.proxy_protocol)
     return encode.resource(CLUSTER, name, cluster)
@@ -175,11 +184,15 @@ def _announce(cluster: Any, version: int) -> None:
 def _mutual(config: OutboundCluster) -> Any:
     alpn = (*tls.TCP_ALPN, "h2") if protocols.always_http2(config.protocol, config.policy) else tls.TCP_ALPN
     settings = config.policy.tls
+    own = f"spiffe://{config.trust_domain}/"
+    known = settings.names or config.identities
+    others = (each.replace(own, f"spiffe://{alias}/", 1) for alias in config.aliases for each in known)
     return tls.mutual_upstream(
         settings.sni or names.sni(config.hostname, config.port, config.subset),
-        settings.names or config.identities,
-        f"spiffe://{config.trust_domain}/ns/{config.namespace}/",
+        tuple(dict.fromkeys((*known, *others))),
+        tuple(f"spiffe://{each}/ns/{config.namespace}/" for each in (config.trust_domain, *config.aliases)),
         alpn,
+        config.mutual,
     )
 
 

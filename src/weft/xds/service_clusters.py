@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from weft.model.client_tls import TlsMode
 from weft.model.mesh_config import MeshConfig
 from weft.model.placing import Group, groups, placement
-from weft.model.services import Endpoint, Labels, ProxyKind, Resolution, ServicePort
+from weft.model.services import Endpoint, Labels, ProxyKind, Resolution, Service, ServicePort
 from weft.model.traffic import LoadBalancer, TrafficPolicy
 from weft.model.view import PortView, ServiceView
+from weft.xds import stat_names
 from weft.xds.clusters import OutboundCluster
 from weft.xds.discovery import Discovery
 from weft.xds.endpoints import Assignment
@@ -59,7 +61,7 @@ def clusters(
             port=port.number,
             protocol=port.protocol,
             subset=subset,
-            policy=_named(policy, service.subject_alt_names),
+            policy=_named(_as_the_mesh_has_it(policy, mesh), service.subject_alt_names),
             rule=traffic.rule,
             discovery=discovery,
             identities=identities,
@@ -68,6 +70,10 @@ def clusters(
             resolved=_resolved(view, port, found) if discovery.brings_endpoints else (),
             target=port.target,
             refresh=mesh.dns_refresh_rate,
+            stat_name=_stat_name(service, port, subset, mesh),
+            aliases=mesh.trust_domain_aliases,
+            mutual=mesh.mutual_tls,
+            limits=mesh.tls,
             ipv6=client.ipv6,
             dns_name=service.external_name,
             credentials=at_edge or traffic.selected,
@@ -77,6 +83,22 @@ def clusters(
         )
         told = discovery is Discovery.EDS
         yield cluster, Assignment(cluster.cluster, found, cluster.weighted) if told else None
+
+
+def _as_the_mesh_has_it(policy: TrafficPolicy, mesh: MeshConfig) -> TrafficPolicy:
+    """TLS where the policy leaves it to the mesh: whether mTLS is used by itself, and servers are verified."""
+    settings = policy.tls
+    if settings.mode is TlsMode.AUTO and not mesh.auto_mtls:
+        return replace(policy, tls=replace(settings, mode=TlsMode.DISABLE))
+    unknown = settings.mode.originates and not (settings.roots or settings.credential)
+    if unknown and not mesh.verify_at_client:
+        return replace(policy, tls=replace(settings, verify=False))
+    return policy
+
+
+def _stat_name(service: Service, port: ServicePort, subset: str, mesh: MeshConfig) -> str:
+    pattern = mesh.stat_names.outbound
+    return stat_names.outbound(pattern, service.hostname, port.number, port.name, subset) if pattern else ""
 
 
 def _named(policy: TrafficPolicy, names: tuple[str, ...]) -> TrafficPolicy:

@@ -29,13 +29,19 @@ SERVER_ALPN = ("h2", "http/1.1")
 _TLS_SOCKET = "envoy.transport_sockets.tls"
 
 
-def mutual_upstream(server_name: str, identities: tuple[str, ...], any_below: str, alpn: tuple[str, ...]) -> Any:
+def mutual_upstream(
+    server_name: str,
+    identities: tuple[str, ...],
+    any_below: tuple[str, ...],
+    alpn: tuple[str, ...],
+    limits: TlsLimits = NO_TLS_LIMITS,
+) -> Any:
     """The client's side of mutual TLS.
 
-    The server must be one of `identities` (SPIFFE IDs); where none is known, one that begins with `any_below`.
+    The server must be one of `identities` (SPIFFE IDs); where none is known, one of those below `any_below`.
     """
-    names = [_san(exact=identity) for identity in identities] or [_san(prefix=any_below)]
-    return socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn)))
+    names = [_san(exact=identity) for identity in identities] or [_san(prefix=each) for each in any_below]
+    return socket(tls_pb2.UpstreamTlsContext(sni=server_name, common_tls_context=_common(names, alpn, limits)))
 
 
 def mutual_downstream(mesh: MeshConfig, alpn: tuple[str, ...]) -> Any:

@@ -75,7 +75,8 @@ envoy.config.route.v3.RedirectAction: host_redirect path_redirect port_redirect 
 scheme_redirect
 envoy.config.route.v3.DirectResponseAction: body status
 
-envoy.config.cluster.v3.Cluster: name type eds_cluster_config load_assignment lb_policy connect_timeout \
+envoy.config.cluster.v3.Cluster: name alt_stat_name type eds_cluster_config load_assignment lb_policy \
+connect_timeout \
 circuit_breakers common_lb_config outlier_detection metadata transport_socket transport_socket_matches \
 typed_extension_protocol_options upstream_bind_config upstream_connection_options dns_lookup_family \
 least_request_lb_config load_balancing_policy original_dst_lb_config respect_dns_ttl dns_refresh_rate dns_jitter \
