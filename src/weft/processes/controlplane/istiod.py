@@ -141,6 +141,7 @@ def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
         mesh_id=mesh.trust_domain,
         ca_address=f"{settings.service}.{settings.namespace}.svc:15012",
         agent_command=settings.agent_command,
+        native_sidecars=settings.native_sidecars,
     )
 
 
