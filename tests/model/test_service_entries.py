@@ -167,9 +167,8 @@ def test_a_workload_with_a_name_for_address_is_left_to_those_who_ask_the_dns() -
 def test_a_machines_proxy_serves_the_ports_that_its_entry_names() -> None:
     store = store_of(service("web"), workload("vm-1", "10.1.0.1", ports={"http": 8081}))
     proxy = Proxy("vm-1", "shop", "10.1.0.1", labels=(("app", "web"),))
-    assert [(each.number, each.service_port) for each in view(store.snapshot(), proxy).proxy.inbound] == [
-        (8081, 80)
-    ]
+    inbound = view(store.snapshot(), proxy).proxy.inbound
+    assert [(each.number, each.service_port) for each in inbound] == [(8081, 80)]
 
 
 def test_a_service_of_kubernetes_selects_workload_entries_too() -> None:

@@ -50,7 +50,7 @@ class EntryRule(Rule):
         )
 
     def unreachable(self, listing: Listing, selected: Iterable[EntryWorkload]) -> tuple[LeftOut, ...]:
-        """The workloads that it selects and cannot lead to: Envoy asks the DNS only where the resolution says so."""
+        """The workloads that it selects and cannot lead to: the DNS is asked only where the resolution says so."""
         if listing.service.resolution is not Resolution.STATIC:
             return ()
         hint = "Write its address there, or resolution: DNS here."
