@@ -38,7 +38,7 @@ def sidecar(
         proxy["lifecycle"] = {"postStart": {"exec": {"command": [*settings.agent_command, "wait"]}}}
     proxy = overlaid(proxy, wishes)
     spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
-    spec["initContainers"] = [*(spec.get("initContainers") or ()), _init(credentials, overrides)]
+    spec["initContainers"] = [*(spec.get("initContainers") or ()), _init(credentials, overrides, settings)]
     spec["volumes"] = [*volumes.volumes(), *volumes.own(overrides), *(spec.get("volumes") or ())]
     metadata["annotations"] = _annotations(metadata, application, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}
@@ -88,7 +88,7 @@ def _api_credentials(application: list[Mapping[str, Any]]) -> list[dict[str, Any
     return [dict(mount) for mount in mounts if mount.get("mountPath") == _API_CREDENTIALS][:1]
 
 
-def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, Any]:
+def _init(credentials: list[dict[str, Any]], overrides: Overrides, settings: InjectSettings) -> dict[str, Any]:
     optional = (
         ("-q", overrides.include_outbound_ports),
         ("-o", overrides.exclude_outbound_ports),
@@ -97,7 +97,8 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
     )
     return {
         "args": [
-            *("istio-iptables", "-p", "15001", "-z", "15006", "-u", str(PROXY_USER), "-m", "REDIRECT"),
+            *("istio-iptables", "-p", str(settings.outbound_port), "-z", str(settings.inbound_port)),
+            *("-u", str(PROXY_USER), "-m", "REDIRECT"),
             *("-i", overrides.include_outbound_ranges, "-x", overrides.exclude_outbound_ranges),
             *("-b", overrides.include_inbound_ports, "-d", _excluded_inbound(overrides)),
             *(part for flag, value in optional if value for part in (flag, value)),
