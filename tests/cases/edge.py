@@ -173,7 +173,10 @@ def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
 
 
 def _is_refused(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
-    tls = None if chain.tls is None else with_defaults(chain.tls, edge.case.view.mesh.tls)
+    mesh = edge.case.view.mesh
+    tls = chain.tls
+    if tls is not None:
+        tls = with_defaults(tls, mesh.mutual_tls if tls.mode is ServerMode.ISTIO_MUTUAL else mesh.tls)
     if tls is None:
         # what is not TLS cannot have been asked for by name
         return asked.is_request and asked.server_name is not None and isinstance(chain.handler, Requests)

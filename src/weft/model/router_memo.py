@@ -38,4 +38,4 @@ def _inputs(edge: Edge, directory: Directory) -> tuple[Any, ...]:
     targets = sorted({target for rule in rules for target in rule.targets})
     found = (directory.services.get(target) for target in targets)
     listings = tuple(None if each is None else each.listing for each in found)
-    return (rules, directory.destination_rules, listings)
+    return (rules, directory.destination_rules, listings, directory.mesh.retries)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from weft.model.mesh_config import DEFAULT_MESH
 from weft.model.router import Router, RouterListener, RouterTable
-from weft.model.services import Protocol
+from weft.model.services import Protocol, ProxyKind, Resolution
 from weft.model.view import ServiceView, View
 from weft.xds import gateway_listeners, gateway_routes, inbound_clusters, names
 from weft.xds.clusters import OutboundCluster
@@ -12,6 +12,8 @@ from weft.xds.endpoints import Assignment
 from weft.xds.gateway_http import HttpSettings
 from weft.xds.gateway_listeners import EdgeListener, EdgeSettings
 from weft.xds.gateway_routes import EdgeHost
+from weft.xds.gateway_tls import TlsSettings
+from weft.xds.ground import lookups
 from weft.xds.memo import Memo
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 from weft.xds.service_clusters import ClientSide
@@ -54,10 +56,12 @@ class EdgeGenerator:
 
     def resources(self, view: View, router: Router) -> Resources:
         """All resources of `view`'s proxy, which is to do what `router` says."""
-        client = ClientSide(view.mesh, view.proxy.kind)
+        mesh = view.mesh
+        client = ClientSide(mesh, ProxyKind.ROUTER, lookups(view.proxy).ipv6)
         services = self._of_services(view.client, _Services(view.services, client, router.automatic))
-        http = HttpSettings(router.topology, view.mesh.paths)
-        settings = EdgeSettings(view.mesh.trust_domain, http, view.mesh.tls)
+        looks_up = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services)
+        http = HttpSettings(router.topology, mesh.paths, looks_up=looks_up)
+        settings = EdgeSettings(http, TlsSettings.of(mesh))
         return self._routers("", (router, services, settings))
 
     def _router(self, value: tuple[Router, Resources, EdgeSettings]) -> Resources:

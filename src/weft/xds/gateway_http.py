@@ -18,10 +18,14 @@ _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """What stands before the gateway, and how it makes paths alike."""
+    """What stands before the gateway, and how it makes paths alike.
+
+    `looks_up`: some of its clusters take any host, which the DNS is asked for.
+    """
 
     topology: Topology = NOTHING_BEFORE
     paths: PathNormalization = PathNormalization.BASE
+    looks_up: bool = False
 
 
 def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: bool) -> Any:
@@ -34,7 +38,7 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
     before = (
         (listeners_http.http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb()),) if grpc_web else ()
     )
-    manager = listeners_http.edge_manager(stat_prefix, table, before)
+    manager = listeners_http.edge_manager(stat_prefix, table, before, looks_up=settings.looks_up)
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
     manager.xff_num_trusted_hops = topology.trusted_proxies

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from weft.model.mesh_config import TlsLimits
 from weft.model.router import Asked, Chain, Requests, RouterListener
 from weft.model.streams import StreamRoute
 from weft.xds import encode, gateway_http, gateway_tls, listeners_http, names, streams
 from weft.xds.endpoints import address
 from weft.xds.gateway_http import HttpSettings
+from weft.xds.gateway_tls import TlsSettings
 from weft.xds.proto import base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.streams import Stream
@@ -23,9 +23,8 @@ _OF_THE_MESH = ("istio", *TCP_ALPN[:1], *HTTP_ALPN)
 class EdgeSettings:
     """What holds for all listeners of a gateway: the mesh's settings, and what stands before it."""
 
-    trust_domain: str
     http: HttpSettings
-    tls: TlsLimits
+    tls: TlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +68,5 @@ def _chain(config: Chain, listener: str, settings: EdgeSettings) -> Any:
             chain.filter_chain_match.application_protocols.extend(_OF_THE_MESH)
     if config.tls is not None:
         requests = isinstance(config.handler, Requests)
-        ended = gateway_tls.with_defaults(config.tls, settings.tls)
-        chain.transport_socket.CopyFrom(gateway_tls.downstream(ended, settings.trust_domain, requests=requests))
+        chain.transport_socket.CopyFrom(gateway_tls.downstream(config.tls, settings.tls, requests=requests))
     return chain

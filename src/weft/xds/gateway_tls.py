@@ -1,12 +1,12 @@
 """How a gateway ends TLS: its transport socket, with certificates from Secrets, from files, or the mesh's own."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.mesh_config import TlsLimits
+from weft.model.mesh_config import MeshConfig, TlsLimits
 from weft.model.server_tls import CertificateFile, Credential, SecretName, ServerMode, ServerTls
 from weft.xds import tls
 from weft.xds.discovery import aggregated
@@ -25,9 +25,28 @@ _PARAMETERS: Any = common_pb2.TlsParameters
 _SAN: Any = common_pb2.SubjectAltNameMatcher
 
 
-def downstream(config: ServerTls, trust_domain: str, *, requests: bool) -> Any:
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """What the mesh says of TLS: `limits` hold where a server says nothing, `of_mesh` for the mesh's own TLS.
+
+    `trust_domains` are those whose members ISTIO_MUTUAL lets in.
+    """
+
+    trust_domains: tuple[str, ...]
+    limits: TlsLimits
+    of_mesh: TlsLimits
+
+    @classmethod
+    def of(cls, mesh: MeshConfig) -> "TlsSettings":
+        """Those of a mesh."""
+        return cls((mesh.trust_domain, *mesh.trust_domain_aliases), mesh.tls, mesh.mutual_tls)
+
+
+def downstream(written: ServerTls, settings: TlsSettings, *, requests: bool) -> Any:
     """The transport socket of a server; `requests` says that HTTP goes on inside."""
-    mutual = config.mode is ServerMode.ISTIO_MUTUAL
+    mutual = written.mode is ServerMode.ISTIO_MUTUAL
+    # as Istio documents, the mesh's own TLS heeds no curves
+    config = with_defaults(written, replace(settings.of_mesh, curves=()) if mutual else settings.limits)
     common = tls_pb2.CommonTlsContext(alpn_protocols=_alpn(requests=requests, mutual=mutual))
     parameters = _parameters(config)
     if parameters != _PARAMETERS():
@@ -40,14 +59,12 @@ def downstream(config: ServerTls, trust_domain: str, *, requests: bool) -> Any:
         context.require_client_certificate.CopyFrom(wrappers_pb2.BoolValue(value=not optional))
         # whoever was let in once is asked again: their certificate may be revoked since
         context.disable_stateless_session_resumption = True
-        _verify(context.common_tls_context, config, trust_domain)
+        _verify(context.common_tls_context, config, settings.trust_domains)
     return tls.socket(context)
 
 
 def with_defaults(config: ServerTls, mesh: TlsLimits) -> ServerTls:
-    """The settings with the mesh's where a server says nothing; mTLS of the mesh has limits of its own."""
-    if config.mode is ServerMode.ISTIO_MUTUAL:
-        return config
+    """The settings with the mesh's where a server says nothing."""
     newest = "TLSV1_3" if mesh.tls13_only else ""
     return replace(
         config,
@@ -76,7 +93,7 @@ def _parameters(config: ServerTls) -> Any:
     )
 
 
-def _verify(common: Any, config: ServerTls, trust_domain: str) -> None:
+def _verify(common: Any, config: ServerTls, trust_domains: tuple[str, ...]) -> None:
     default = _VALIDATION(
         match_typed_subject_alt_names=[_name(each) for each in config.names],
         verify_certificate_spki=config.keys,
@@ -90,8 +107,9 @@ def _verify(common: Any, config: ServerTls, trust_domain: str) -> None:
     if config.mode is ServerMode.ISTIO_MUTUAL:
         roots = tls.by_agent(TRUST_ROOTS)
         if not config.names:
-            default.match_typed_subject_alt_names.append(
-                _SAN(san_type=_SAN.URI, matcher=string_pb2.StringMatcher(prefix=f"spiffe://{trust_domain}/"))
+            default.match_typed_subject_alt_names.extend(
+                _SAN(san_type=_SAN.URI, matcher=string_pb2.StringMatcher(prefix=f"spiffe://{each}/"))
+                for each in trust_domains
             )
     if roots is None:
         common.validation_context.CopyFrom(default)

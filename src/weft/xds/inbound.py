@@ -151,8 +151,8 @@ def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls) -> list[A
     alpn = tls.SERVER_ALPN if http else tls.TCP_ALPN
     outside = _chain(target, target.match("tls"), http=http)
     outside.name += "_own"
-    ended = gateway_tls.with_defaults(own, target.mesh.tls)
-    outside.transport_socket.CopyFrom(gateway_tls.downstream(ended, target.mesh.trust_domain, requests=http))
+    settings = gateway_tls.TlsSettings.of(target.mesh)
+    outside.transport_socket.CopyFrom(gateway_tls.downstream(own, settings, requests=http))
     return [_chain(target, target.match("tls", _ANY_MTLS), http=http, mutual=alpn), outside]
 
 

@@ -78,10 +78,14 @@ def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks
     return _filter(HTTP_FILTER, manager)
 
 
-def edge_manager(stat_prefix: str, route_name: str, before: tuple[Any, ...] = ()) -> Any:
+def edge_manager(
+    stat_prefix: str, route_name: str, before: tuple[Any, ...] = (), *, looks_up: bool = False
+) -> Any:
     """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
-    manager = _manager(stat_prefix, [*before, cross_origin, _fault(), _alpn(_ALPN_OFFER_AT_EDGE), _router()])
+    look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
+    filters = [*before, cross_origin, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    manager = _manager(stat_prefix, filters)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
 
