@@ -155,7 +155,9 @@ class Generator:
         self._local_clusters = LocalClusters()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
         self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
-        self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
+        self._virtual_outbound: Memo[tuple[str, int], Resource] = Memo(
+            lambda value: listeners.virtual_outbound(*value)
+        )
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
         self._finished: Memo[tuple[Resource, Settings], Resource] = Memo(listener_settings.applied, depth=8)
         self._edges: Memo[tuple[Resources, MeshConfig], Resources] = Memo(self._at_edge, depth=16)
@@ -213,7 +215,10 @@ class Generator:
         tables: _Tables = {}
         shared: dict[tuple[str, int], list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
-        for resource in (*self._fixed("", mesh), self._virtual_outbound(unclaimed, unclaimed)):
+        for resource in (
+            *self._fixed("", mesh),
+            self._virtual_outbound(unclaimed, (unclaimed, mesh.ports.outbound)),
+        ):
             resources[resource.type_url][resource.name] = resource
         for each in scope.egress:
             self._egress(each, base, resources, tables)
