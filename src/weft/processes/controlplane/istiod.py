@@ -127,7 +127,9 @@ async def run(settings: Settings) -> None:
 
 def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
     """All that users can mend: in their objects, and in the Secrets that these name."""
-    found = credentials.problems(snapshot.directory.gateways, keyring.troubles)
+    found = credentials.problems(
+        snapshot.directory.gateways, snapshot.directory.destination_rules, keyring.troubles
+    )
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found)))
 
 
