@@ -16,11 +16,9 @@ spec:
     - applyTo: HTTP_FILTER
       match:
         context: SIDECAR_OUTBOUND
-        listener:
-          filterChain:
-            filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}
+        listener: {filterChain: {filter: {name: envoy.filters.network.http_connection_manager}}}
       patch:
-        operation: INSERT_BEFORE
+        operation: INSERT_FIRST
         value:
           name: scripted
           config_discovery:
