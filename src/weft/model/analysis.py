@@ -32,15 +32,14 @@ def problems(directory: Directory, workloads: Iterable[Workload] = ()) -> tuple[
         found += traffic_problems(each, directory)
     for shared in directory.services.values():
         found += (entry_problem(left) for each in shared.all for left in each.left_out)
-    found += port_analysis.problems(directory.services.values())
+    found += port_analysis.problems(directory.services.values(), directory.destination_rules.mesh.root_namespace)
     return ordered(found)
 
 
 def entry_problem(left: LeftOut) -> Problem:
-    """A ServiceEntry without effect for one of its hosts."""
+    """A ServiceEntry without effect for one of its hosts, or without one of its workloads."""
     report = Report(At(kind="ServiceEntry", namespace=left.namespace, name=left.name))
-    message = f"has no effect: {left.reason}."
-    return report.warning(left.field, message, "Take one of them out.", codes.SHADOWED)
+    return report.warning(left.field, f"{left.reason}.", left.hint, codes.SHADOWED)
 
 
 def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from weft.model.clients import Client, sorted_labels
 from weft.model.inbound import served
@@ -10,10 +11,13 @@ from weft.model.locality import NETWORK, place_labels
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
 from weft.model.scopes import scoped, with_proxy_port
-from weft.model.services import InboundPort, Labels, Proxy, ProxyKind
+from weft.model.services import Endpoint, InboundPort, Labels, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
+
+SELF_DISCOVERY: Final = ("ENABLE_SELF_DISCOVERY", "true")
+"""The entry of a proxy's metadata by which it asks for the workloads like its own."""
 
 
 def view(snapshot: Snapshot, proxy: Proxy) -> View:
@@ -55,6 +59,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         patches=patches,
         scope=scope,
         client=client.labels,
+        peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
     )
 
@@ -82,6 +87,18 @@ def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
     )
 
 
+def peers(snapshot: Snapshot, proxy: Proxy) -> tuple[Endpoint, ...]:
+    """The pods of a proxy's workload, sorted by address."""
+    own = snapshot.workloads.get((proxy.namespace, proxy.name))
+    if own is None:
+        return ()
+    alike = (
+        each for each in snapshot.workloads.values() if (each.namespace, each.name) == (own.namespace, own.name)
+    )
+    found = (Endpoint(each.address, 0, locality=each.locality) for each in alike if each.address)
+    return tuple(sorted(found, key=lambda each: each.address))
+
+
 def _labels(proxy: Proxy) -> Labels:
     """The labels of its pod, and where it is (Istio adds the same to a workload's labels)."""
     known = place_labels(proxy.locality, proxy.node, dict(proxy.labels).get(NETWORK, ""))
@@ -91,7 +108,8 @@ def _labels(proxy: Proxy) -> Labels:
 def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The ports of a proxy's workload that services lead to, sorted; where several do, the first by hostname.
 
-    A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints.
+    A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints, and
+    to a workload that is no pod at the ports that its WorkloadEntry names.
     """
     found: dict[int, InboundPort] = {}
     for port in _led_to(snapshot, proxy):
@@ -122,7 +140,9 @@ def _ports(proxy: Proxy, services: tuple[Registered, ...], workload: Workload | 
         if not listing.selector:
             found += _listed(registered, proxy.address)
         elif set(listing.selector) <= labels:
-            found += _selected(registered, workload)
+            # an entry may name ports of its own, which only its endpoints tell
+            own = tuple(_listed(registered, proxy.address)) if workload is None else ()
+            found += own or _selected(registered, workload)
     return tuple(found)
 
 
