@@ -3,8 +3,7 @@
 A case is a file with
 
 - `given`: Kubernetes' and Istio's objects, as `kubectl apply` takes them;
-- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`), and
-  its kind if it is a gateway (`router`);
+- `from`: the client's namespace, labels, locality, node, its proxy's `settings` (`proxy.istio.io/config`);
 - `requests`: each with a method and URL (`get: http://canary/`), perhaps `headers`, and `then`: the share of the
   requests, in percent, by destination or by the status that the proxy itself answers (503 where nothing is).
   A destination is `host|port|subset`, or just the subset of the host that was asked (`""` for none).

@@ -152,7 +152,7 @@ def test_a_cluster_comes_up_survives_crashes_and_goes_without_a_trace(machine: M
 
     status = machine.weft("status")
     assert status.returncode == 0, status.stdout + status.stderr
-    for part in (*first, "istiod", "DNS", "kubeconfig"):
+    for part in (*first, "istiod", "istio-ingressgateway", "istio-egressgateway", "DNS", "kubeconfig"):
         assert part in status.stdout
 
     uids = {pod["metadata"]["uid"] for pod in machine.get("/api/v1/pods")["items"]}
@@ -221,7 +221,9 @@ def test_ctrl_c_leaves_nothing_half_started(machine: Machine, step: str) -> None
 
 @pytest.mark.timeout(300)
 def test_nodes_stop_start_come_and_go(machine: Machine) -> None:
-    assert machine.weft("up", "--nodes", "2").returncode == 0
+    assert machine.weft("up", "--nodes", "2", "--no-gateways").returncode == 0
+    deployments = machine.get("/apis/apps/v1/namespaces/istio-system/deployments")["items"]
+    assert [each["metadata"]["name"] for each in deployments] == ["istiod"]
     layout = replace(machine.layout, node_count=3)
     one, two, three = layout.nodes
     machine.create_pod(two.name)

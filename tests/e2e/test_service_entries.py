@@ -153,3 +153,92 @@ def test_a_mistake_is_refused_with_its_field_and_a_doubtful_entry_is_warned_of(e
     done = entries.try_kubectl("apply", "-n", NAMESPACE, "-f", "-", text=doubtful)
     assert done.returncode == 0
     assert "IST0134" in done.stderr
+
+
+class Machine:
+    """A proxy on a virtual machine that asks to be registered with a group."""
+
+    def __init__(self, cluster: Cluster, account: str, group: str) -> None:
+        token = cluster.kubectl("create", "token", "-n", NAMESPACE, account, "--audience", "istio-ca").strip()
+        root = json.loads(cluster.kubectl("get", "cm", "-n", NAMESPACE, "istio-ca-root-cert", "-o", "json"))
+        istiod = cluster.kubectl("get", "svc", "-n", "istio-system", "istiod", "-o", "jsonpath={.spec.clusterIP}")
+        metadata = {
+            "AUTO_REGISTER_GROUP": group,
+            "NAMESPACE": NAMESPACE,
+            "SERVICE_ACCOUNT": account,
+            "LABELS": {"rack": "7"},
+            "root": root["data"]["root-cert.pem"],
+            "token": token,
+        }
+        node = f"sidecar~192.0.2.44~vm.{NAMESPACE}~{NAMESPACE}.svc.cluster.local"
+        command = [
+            "nsenter",
+            f"--net=/run/netns/{cluster.namespace}",
+            sys.executable,
+            "-m",
+            "tests.support.workload",
+        ]
+        self.process = subprocess.Popen(
+            [*command, f"{istiod}:15012", node, json.dumps(metadata)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def report(self, trouble: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{trouble}\n")
+        self.process.stdin.flush()
+
+    def first_line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.communicate(timeout=10)
+
+
+GROUP = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: vms}
+spec:
+  metadata: {labels: {app: registered}, annotations: {note: kept}}
+  template: {serviceAccount: vm, ports: {http: 8080}}
+  probe: {httpGet: {path: /ready, port: 8080}}
+"""
+REGISTERED = "vms-192.0.2.44"
+
+
+def status_of(cluster: Cluster) -> str:
+    found = cluster.kubectl("get", "we", "-n", NAMESPACE, REGISTERED, "-o", "json")
+    conditions = (json.loads(found).get("status") or {}).get("conditions", [])
+    return ", ".join(f"{each['type']}={each['status']}" for each in conditions)
+
+
+def test_a_machine_registers_itself_reports_its_health_and_is_forgotten_when_it_is_gone(entries: Cluster) -> None:
+    entries.apply(NAMESPACE, GROUP)
+    for account in ("vm", "thief"):
+        entries.kubectl("create", "serviceaccount", "-n", NAMESPACE, account)
+    thief = Machine(entries, "thief", "vms")
+    try:
+        assert "PERMISSION_DENIED" in thief.first_line()
+    finally:
+        thief.end()
+    machine = Machine(entries, "vm", "vms")
+    try:
+        assert machine.first_line().startswith("got ")
+        made = json.loads(entries.kubectl("get", "we", "-n", NAMESPACE, REGISTERED, "-o", "json"))
+        assert made["metadata"]["annotations"]["istio.io/autoRegistrationGroup"] == "vms"
+        assert made["metadata"]["annotations"]["note"] == "kept"
+        assert made["metadata"]["labels"] == {"app": "registered", "rack": "7"}
+        assert made["spec"]["address"] == "192.0.2.44"
+        assert made["spec"]["serviceAccount"] == "vm"
+        machine.report("")
+        assert eventually(lambda: status_of(entries) == "Healthy=True")
+        machine.report("connection refused")
+        assert eventually(lambda: status_of(entries) == "Healthy=False")
+    finally:
+        machine.end()
+    assert eventually(lambda: entries.try_kubectl("get", "we", "-n", NAMESPACE, REGISTERED).returncode != 0)

@@ -1,6 +1,10 @@
 """The walkthrough's chapter about the ingress gateway: a page by its host name, and below a path of its own."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,3 +187,18 @@ def test_an_ingress_leads_to_the_page_and_is_told_where_it_is_served(simple: Clu
     finally:
         simple.kubectl("delete", "ingress", "-n", "simple", "simple")
     assert eventually(lambda: ask(simple, "/50x.html", "-H", f"host: {host}")[0] == "HTTP/1.1 404 Not Found")
+
+
+def test_a_gateway_that_is_replaced_under_load_loses_no_request(simple: Cluster) -> None:
+    simple.apply("simple", routed(), json.dumps(GATEWAY))
+    assert eventually(lambda: ask(simple, "", "-H", f"host: {HOST}")[0] == "HTTP/1.1 200 OK")
+    inside = ("nsenter", f"--net=/run/netns/{simple.namespace}", sys.executable)
+    words = [*inside, str(Path(__file__).parent / "load.py"), f"http://{address(simple)}/", "9", HOST]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as load:
+        time.sleep(1)
+        before = simple.pod("istio-system", "istio-ingressgateway")
+        simple.kubectl("rollout", "restart", "-n", "istio-system", "deploy/istio-ingressgateway")
+        simple.roll_out("istio-system", "istio-ingressgateway")
+        out, _ = load.communicate(timeout=60)
+    assert json.loads(out) == {"200": 450}
+    assert eventually(lambda: simple.pod("istio-system", "istio-ingressgateway") != before)

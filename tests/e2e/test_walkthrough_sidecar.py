@@ -258,6 +258,32 @@ def test_the_cluster_table_holds_the_walkthroughs_rows(sidecar: Cluster) -> None
     assert [row for row in expected if row not in rows] == [], table
 
 
+def test_sidecars_see_the_gateways_as_the_walkthrough_lists_them(sidecar: Cluster) -> None:
+    toolbox = f"{sidecar.pod('sidecar', 'toolbox')}.sidecar"
+    names = {name: f"istio-{name}gateway.istio-system.svc.cluster.local" for name in ("ingress", "egress")}
+    form = "jsonpath={.spec.clusterIP}"
+    ips = {
+        name: sidecar.kubectl("get", "svc", "-n", "istio-system", f"istio-{name}gateway", "-o", form)
+        for name in names
+    }
+
+    def table(kind: str) -> list[str]:
+        return [" ".join(line.split()) for line in sidecar.weft("proxy-config", kind, toolbox).stdout.splitlines()]
+
+    ports = (("egress", 443), ("ingress", 443), ("ingress", 15021), ("ingress", 15443), ("ingress", 31400))
+    expected = [f"{ips[name]} {port} ALL Cluster: outbound|{port}||{names[name]}" for name, port in ports]
+    expected.append(f"{ips['ingress']} 15021 Trans: raw_buffer; App: http/1.1,h2c Route: {names['ingress']}:15021")
+    found = table("listener")
+    assert [row for row in expected if row not in found] == [], found
+    expected = [f"80 {names[name]}:80 istio-{name}gateway.istio-system, {ips[name]} /*" for name in names]
+    expected.append(f"{names['ingress']}:15021 {names['ingress']}:15021 * /*")
+    found = table("route")
+    assert [row for row in expected if row not in found] == [], found
+    expected = [f"{names[name]} {port} - outbound EDS" for name, port in (*ports, ("egress", 80), ("ingress", 80))]
+    found = table("cluster")
+    assert [row for row in expected if row not in found] == [], found
+
+
 def test_the_endpoint_table_names_the_pods_address(sidecar: Cluster) -> None:
     cluster_name = "outbound|80||nginx.sidecar.svc.cluster.local"
     (pod,) = sidecar.objects("pods", "sidecar", "app=nginx")

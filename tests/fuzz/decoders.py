@@ -30,6 +30,7 @@ from weft.cluster.apiserver.rest import bodies, deadlines
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
+from weft.pki import credentials
 from weft.processes.agent.name_feed import NameFeed
 from weft.xds import name_table
 
@@ -148,6 +149,15 @@ def deadline(data: bytes) -> object:
     return deadlines.seconds({"timeout": data.decode(errors="replace")})
 
 
+def credential(data: bytes) -> object:
+    """What a Secret holds for a gateway: a chain and its key, and roots with a list of the revoked."""
+    chain, _, key = data.partition(b"\n\n")
+    for read in (credentials.roots, credentials.crl):
+        with contextlib.suppress(credentials.CredentialError):
+            read(data)
+    return credentials.pair(chain, key)
+
+
 DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "json": (body("application/json"), (StatusError,)),
     "yaml": (body("application/yaml"), (StatusError,)),
@@ -173,6 +183,7 @@ DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "resolv-conf": (lambda data: resolv_conf.parse(data.decode(errors="replace")), ()),
     "name-table": (name_table.decode, (name_table.NameTableError,)),
     "names-or-envoys": (NameFeed.is_about_names, ()),
+    "credential": (credential, (credentials.CredentialError,)),
     "names-response": (NameFeed(lambda infos: None).take, ()),
 }
 CASES = [(folder.name, file) for folder in sorted(CORPUS.iterdir()) for file in sorted(folder.iterdir())]

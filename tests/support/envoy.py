@@ -147,9 +147,12 @@ def certificate(name: str, identity: Identity) -> bytes:
     return _serialized(name, {"tls_certificate": {"certificate_chain": chain, "private_key": key}})
 
 
-def roots(name: str, identity: Identity) -> bytes:
-    """The secret of the roots behind an identity."""
-    return _serialized(name, {"validation_context": {"trusted_ca": {"inline_string": identity.roots}}})
+def roots(name: str, identity: Identity, revoked: str = "") -> bytes:
+    """The secret of the roots behind an identity, with a list of revoked certificates if any."""
+    body: dict[str, Any] = {"trusted_ca": {"inline_string": identity.roots}}
+    if revoked:
+        body["crl"] = {"inline_string": revoked}
+    return _serialized(name, {"validation_context": body})
 
 
 def _serialized(name: str, body: dict[str, Any]) -> bytes:

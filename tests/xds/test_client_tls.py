@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,8 +47,8 @@ HOSTS = {
     "mutual": Host("{mode: MUTUAL, clientCertificate: /c, privateKey: /k}", "mutual", clients="own"),
     "no-client": Host("{mode: SIMPLE}", "no-client", clients="own"),
     "secret": Host("{mode: MUTUAL, credentialName: client}", "secret", "own", clients="own"),
-    "revoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: FOLDER/crl.pem}", "revoked", "own"),
-    "unrevoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: FOLDER/crl.pem}", "unrevoked", "own"),
+    "revoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: /crl.pem}", "revoked", "own"),
+    "unrevoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: /crl.pem}", "unrevoked", "own"),
     "bytes": Host("{mode: SIMPLE}", "bytes.shop.svc.cluster.local", protocol="tcp"),
     "misnamed-bytes": Host("{mode: SIMPLE}", "bytes.shop.svc.cluster.local", protocol="tcp"),
 }
@@ -78,19 +77,20 @@ def client() -> Iterator[Client]:
     authorities = {name: Authority(name) for name in ("public", "own", "stranger")}
     servers = {name: authorities[host.by].serve(host.name) for name, host in HOSTS.items()}
     known = authorities["own"].serve("client.example")
+    revoked = authorities["own"].revoke(servers["revoked"])
     trusted = {
         "file-root:system": authorities["public"].serve("x"),
         "file-root:/own.pem": known,
         "kubernetes://client-cacert": known,
     }
     secrets = {name: envoy.roots(name, identity) for name, identity in trusted.items()}
+    secrets["file-root:/own.pem~/crl.pem"] = envoy.roots("file-root:/own.pem~/crl.pem", known, revoked)
     secrets |= {name: envoy.certificate(name, known) for name in ("file-cert:/c~/k", "kubernetes://client")}
     with place() as here, envoy.scratch() as folder, ExitStack() as running:
-        (folder / "crl.pem").write_text(authorities["own"].revoke(servers["revoked"]))
         store, addresses = Store(), {}
         for number, (name, host) in enumerate(HOSTS.items()):
             addresses[name] = f"10.96.0.{number + 1}"
-            for obj in _objects(name, host, addresses[name], f"127.64.0.{number + 1}", folder):
+            for obj in _objects(name, host, addresses[name], f"127.64.0.{number + 1}"):
                 store.apply(obj["kind"], obj)
             roots = authorities[host.clients].roots if host.clients else ""
             running.enter_context(
@@ -104,7 +104,7 @@ def client() -> Iterator[Client]:
         yield Client(here, addresses)
 
 
-def _objects(name: str, host: Host, address: str, endpoint: str, folder: Path) -> list[dict[str, Any]]:
+def _objects(name: str, host: Host, address: str, endpoint: str) -> list[dict[str, Any]]:
     meta = {"name": name, "namespace": "shop"}
     labels = {"kubernetes.io/service-name": name}
     return [
@@ -121,7 +121,7 @@ def _objects(name: str, host: Host, address: str, endpoint: str, folder: Path) -
             "spec": {
                 "host": name,
                 "workloadSelector": {"matchLabels": {"app": "client"}},
-                "trafficPolicy": {"tls": yaml.safe_load(host.tls.replace("FOLDER", str(folder)))},
+                "trafficPolicy": {"tls": yaml.safe_load(host.tls)},
             },
         },
     ]

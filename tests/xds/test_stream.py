@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from weft.xds.channel import Acked, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, Resources
 from weft.xds.stream import Effect, Request, Stream, Update
 
 
@@ -294,3 +294,20 @@ def test_an_explicit_wildcard_adds_to_named_resources_and_can_be_taken_back(prox
     proxy.ack(CLUSTER)
     assert proxy.ask(CLUSTER, unsubscribe=("*",)) == ()
     assert said(proxy.update(config(clusters=["a@2", "b@2"]))) == [("Cluster", "+a@2")]
+
+
+def test_a_secret_that_nobody_has_looked_for_is_awaited_and_one_that_is_not_there_is_told(proxy: Proxy) -> None:
+    def secrets(*names: str, absent: Iterable[str] = ()) -> list[tuple[str, ...]]:
+        found = {name: resource(SECRET, name) for name in names}
+        return said(proxy.note(proxy.stream.handle(Update({SECRET: found}, frozenset(absent)))))
+
+    assert secrets() == []
+    assert said(proxy.ask(SECRET, "here", "gone", "later")) == []
+    assert not proxy.is_settled()
+    assert secrets("here", absent=["gone"]) == [("Secret", "+here@1", "-gone")]
+    assert said(proxy.ack(SECRET)) == []
+    assert secrets("here", "later", absent=["gone"]) == [("Secret", "+later@1")]
+    assert said(proxy.ack(SECRET)) == []
+    assert proxy.is_settled()
+    # it comes after all
+    assert secrets("here", "later", "gone") == [("Secret", "+gone@1")]

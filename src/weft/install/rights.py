@@ -57,6 +57,9 @@ def _cluster_rules() -> list[Json]:
         {"apiGroups": list(ISTIO_GROUPS), "resources": ["*"], "verbs": list(_READ)},
         # the addresses that hosts without any are given, for all proxies to know alike
         _rule("networking.istio.io", ["serviceentries/status"], ["get", "patch", "update"]),
+        # workloads outside the cluster that register themselves, and their health
+        _rule("networking.istio.io", ["workloadentries"], ["create", "update", "patch", "delete"]),
+        _rule("networking.istio.io", ["workloadentries/status"], ["get", "patch", "update"]),
         _rule("networking.k8s.io", ["ingresses", "ingressclasses"], _READ),
         # where an Ingress is served
         _rule("networking.k8s.io", ["ingresses/status"], ["patch", "update"]),

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from weft.model.client_tls import ClientTls, TlsMode
 from weft.model.mesh_config import NO_TLS_LIMITS, TlsLimits
-from weft.xds import tls
-from weft.xds.proto import base_pb2, common_pb2, config_source_pb2, secret_pb2, tls_pb2
+from weft.xds import names, tls
+from weft.xds.proto import common_pb2, config_source_pb2, secret_pb2, tls_pb2
 
-SYSTEM_ROOTS: Final = "file-root:system"
-"""The secret with the roots of the system that the proxy runs on; the agent finds them."""
+_SYSTEM: Final = "system"
+"""In place of a file: the roots of the system that the proxy runs on; the agent finds them."""
 ALPN_OVERRIDE: Final = "alpn_override"
 """Cluster metadata that keeps the mesh's own offers (`istio-http/1.1`) from servers that do not know them."""
 
@@ -71,8 +71,8 @@ def socket(config: Origination) -> Any:
 
 def _certificate(settings: ClientTls) -> Any:
     if settings.credential:
-        return streamed(f"kubernetes://{settings.credential}")
-    return tls.by_agent(f"file-cert:{settings.certificate}~{settings.key}")
+        return streamed(names.secret(settings.credential))
+    return tls.by_agent(names.file_certificate(settings.certificate, settings.key))
 
 
 def _validation(config: Origination) -> Any:
@@ -80,12 +80,10 @@ def _validation(config: Origination) -> Any:
     context = common_pb2.CertificateValidationContext(
         match_typed_subject_alt_names=[_name(each) for each in settings.names]
     )
-    if settings.revoked:
-        context.crl.CopyFrom(base_pb2.DataSource(filename=settings.revoked))
     if settings.credential:
-        roots = streamed(f"kubernetes://{settings.credential}-cacert")
+        roots = streamed(names.secret(f"{settings.credential}-cacert"))
     else:
-        roots = tls.by_agent(f"file-root:{settings.roots}" if settings.roots else SYSTEM_ROOTS)
+        roots = tls.by_agent(names.file_roots(settings.roots or _SYSTEM, settings.revoked))
     return _Validation(default_validation_context=context, validation_context_sds_secret_config=roots)
 
 

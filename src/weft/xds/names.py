@@ -43,9 +43,9 @@ def file_certificate(path: str, key: str) -> str:
     return f"file-cert:{path}~{key}"
 
 
-def file_roots(path: str) -> str:
-    """Roots in a file of the pod, as the agent gives them: `file-root:PATH`."""
-    return f"file-root:{path}"
+def file_roots(path: str, revoked: str = "") -> str:
+    """Roots in a file of the pod, as the agent gives them: `file-root:PATH`, `file-root:PATH~CRL`."""
+    return f"file-root:{path}~{revoked}" if revoked else f"file-root:{path}"
 
 
 def config_path(rule: str, kind: str) -> str:

@@ -54,6 +54,8 @@ class Istiod:
         self.signer = signer
         self.names: tuple[Named, ...] = ()
         self.known: list[dict[str, str]] = []
+        self.own, self.trusted, self.direction = "default", "ROOTCA", "INBOUND"
+        """What the listener shows and verifies with, and in which direction Envoy takes it to lead."""
         self.issued: list[str] = []
         self.asked: list[Peer] = []
         self.nacks: list[str] = []
@@ -101,6 +103,10 @@ class Istiod:
         self.issued.append(pem.certificate(chain[0]))
         return messages.encode_response(tuple(pem.certificate(one) for one in chain))
 
+    def _listener(self, name: str) -> any_pb2.Any:
+        chosen = {"own": self.own, "trusted": self.trusted, "direction": self.direction}
+        return _listener(name, self._port, self._text, self._sds, **chosen)
+
     async def _discover(self, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
         assert peer.bearer == TOKEN
         seen: set[str] = set()
@@ -114,9 +120,7 @@ class Istiod:
             response = _XDS.DeltaDiscoveryResponse(type_url=request.type_url, nonce=str(len(seen)))
             if request.type_url == LISTENER:
                 name = f"127.0.0.1_{self._port}"
-                response.resources.add(
-                    name=name, version="1", resource=_listener(name, self._port, self._text, self._sds)
-                )
+                response.resources.add(name=name, version="1", resource=self._listener(name))
             if request.type_url == NAME_TABLE:
                 self.known.append(dict(request.initial_resource_versions))
                 table = any_pb2.Any(type_url=NAME_TABLE, value=encoded(self.names))
@@ -129,7 +133,7 @@ class Istiod:
             await write(response.SerializeToString())
 
 
-def _listener(name: str, port: int, text: str, sds: str) -> any_pb2.Any:
+def _listener(name: str, port: int, text: str, sds: str, *, own: str, trusted: str, direction: str) -> any_pb2.Any:
     """A listener that wants mutual TLS, with the secrets that the agent serves, and answers `text`."""
     source = {
         "api_config_source": {
@@ -144,8 +148,8 @@ def _listener(name: str, port: int, text: str, sds: str) -> any_pb2.Any:
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "require_client_certificate": True,
         "common_tls_context": {
-            "tls_certificate_sds_secret_configs": [{"name": "default", "sds_config": source}],
-            "validation_context_sds_secret_config": {"name": "ROOTCA", "sds_config": source},
+            "tls_certificate_sds_secret_configs": [{"name": own, "sds_config": source}],
+            "validation_context_sds_secret_config": {"name": trusted, "sds_config": source},
         },
     }
     answer = {"status": 200, "body": {"inline_string": text}}
@@ -162,7 +166,7 @@ def _listener(name: str, port: int, text: str, sds: str) -> any_pb2.Any:
     listener = {
         "@type": LISTENER,
         "name": name,
-        "traffic_direction": "INBOUND",
+        "traffic_direction": direction,
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
         "filter_chains": [
             {

@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from weft.inject.bootstrap import ProxyPorts
 from weft.processes.agent import proxy, settings
@@ -19,7 +20,8 @@ def main() -> int:
     )
     ports = ProxyPorts(**json.loads(os.environ["PORTS"]))
     proxy._log_to_stderr()
-    read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths)
+    role: Any = os.environ.get("ROLE", "sidecar")
+    read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths, role=role)
     lifetime = timedelta(seconds=int(os.environ.get("CERTIFICATE_SECONDS", "86400")))
     return asyncio.run(proxy.run(dataclasses.replace(read, ports=ports, certificate_lifetime=lifetime)))
 

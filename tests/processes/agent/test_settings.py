@@ -35,6 +35,11 @@ def test_an_injected_pod_needs_nothing_else(paths: Paths) -> None:
     assert found.drain == Drain(timedelta(seconds=5), until_idle=False, envoy=timedelta(seconds=45))
 
 
+def test_a_router_introduces_itself_as_one(paths: Paths) -> None:
+    found = read(ARGUMENTS, ENVIRONMENT, version="0.1.0", paths=paths, role="router")
+    assert found.node.id == "router~10.244.0.6~nginx-1.sidecar~sidecar.svc.example.org"
+
+
 @pytest.mark.parametrize(
     ("config", "limit", "workers"),
     [("{}", "2", 2), ("{}", "1", 1), ("{}", "16", 2), ("{}", "", 2), ('{"concurrency":4}', "2", 4)],

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
 from tests.processes.agent.conftest import Pod
 from tests.processes.agent.istiod import Istiod, eventually
 
@@ -55,11 +56,12 @@ async def test_wait_returns_when_the_sidecar_is_ready_and_not_before(pod: Pod, i
 async def test_an_unknown_verb_is_answered_with_the_verbs_there_are() -> None:
     done = await agent("dance")
     assert done.returncode == 2
-    assert "proxy sidecar" in done.stderr
+    assert "proxy sidecar|router" in done.stderr
 
 
-async def test_outside_a_pod_the_sidecar_says_what_is_missing() -> None:
-    done = await agent("proxy", "sidecar")
+@pytest.mark.parametrize("role", ["sidecar", "router"])
+async def test_outside_a_pod_the_proxy_says_what_is_missing(role: str) -> None:
+    done = await agent("proxy", role)
     assert done.returncode == 1
     assert "istio-podinfo" in done.stderr
 

@@ -1,6 +1,7 @@
 """Certificates that lie in files of the pod, served to Envoy under Istio's names and anew when the files change.
 
 `file-cert:CERT~KEY` is a certificate chain with its key, `file-root:CA` what to verify others with.
+`file-root:CA~CRL` says who is revoked as well; `file-root:system` are the roots that this system trusts.
 """
 
 import asyncio
@@ -15,6 +16,14 @@ from weft.xds import secrets
 from weft.xds.resource import Resource
 
 CERTIFICATE, ROOT = "file-cert:", "file-root:"
+SYSTEM = "system"
+SYSTEM_ROOTS = (
+    Path("/etc/ssl/certs/ca-certificates.crt"),  # Debian, Alpine, Arch
+    Path("/etc/pki/tls/certs/ca-bundle.crt"),  # Fedora, RHEL
+    Path("/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+    Path("/etc/ssl/ca-bundle.pem"),  # SUSE
+    Path("/etc/ssl/cert.pem"),
+)
 
 _log = logging.getLogger("weft.agent.files")
 _LOOK_SECONDS = 1.0  # mounted Secrets change once a minute at most; a look costs some microseconds
@@ -66,7 +75,13 @@ class FileSecrets:
 
 
 def _paths(name: str) -> Iterable[Path]:
-    return [Path(part) for part in name.partition(":")[2].split("~")]
+    first, *rest = name.partition(":")[2].split("~")
+    return [_system_roots() if name.startswith(ROOT) and first == SYSTEM else Path(first), *map(Path, rest)]
+
+
+def _system_roots() -> Path:
+    """Where this system keeps its roots; where Debian does, if nowhere."""
+    return next((path for path in SYSTEM_ROOTS if path.exists()), SYSTEM_ROOTS[0])
 
 
 def _secret(name: str, texts: list[str]) -> Resource:

@@ -145,6 +145,12 @@ class Connection:
             resources = {**resources, SECRET: self._secrets}
         self._take(self._stream.handle(Update(resources, self._absent)))
 
+    def trouble(self, message: bytes) -> str | None:
+        """What a report of health says is wrong; None if nothing. WireError where it is none."""
+        request, _ = self._dialect.decode(message)
+        error: str | None = request.error
+        return error
+
     def close(self) -> None:
         """Nothing more will be read or written."""
         self.closed = True

@@ -24,6 +24,9 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 MERGE_WINDOW = 0.008
 """Seconds between batches: the first change goes out at once, what follows within this time goes together."""
 
+HEALTH = b"type.googleapis.com/istio.v1.HealthInformation"
+"""The type of a request that asks for nothing: it tells of a workload's health, an error being what it lacks."""
+
 _YIELD_EVERY = 16
 
 log = logging.getLogger("weft.ads")
@@ -44,6 +47,22 @@ class SecretSource(Protocol):
         """The connection is gone."""
 
 
+class Presence(Protocol):
+    """Whoever keeps account of the proxies that are connected. `connected` may raise RefusedError."""
+
+    async def connected(self, client: Client) -> None:
+        """A proxy has connected."""
+        ...
+
+    def disconnected(self, client: Client) -> None:
+        """It is gone."""
+        ...
+
+    def reported(self, client: Client, trouble: str | None) -> None:
+        """It says how its workload is; None: well."""
+        ...
+
+
 class Discovery(Generic[S]):
     """All proxies and the newest snapshot.
 
@@ -60,7 +79,9 @@ class Discovery(Generic[S]):
         metrics: Metrics,
         monotonic: Callable[[], float],
         secrets: SecretSource | None = None,
+        presence: Presence | None = None,
     ) -> None:
+        self._presence = presence
         self._secrets = secrets
         self._source, self._configure, self._identify = source, configure, identify
         self._metrics, self._monotonic = metrics, monotonic
@@ -148,6 +169,8 @@ class Discovery(Generic[S]):
         except WireError as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         client = _client(node, identity, peer)
+        if self._presence:
+            await self._presence.connected(client)
         connection = Connection(
             client,
             dialect=dialect,
@@ -169,11 +192,17 @@ class Discovery(Generic[S]):
             self.connections.discard(connection)
             if self._secrets:
                 self._secrets.leave(connection)
+            if self._presence:
+                self._presence.disconnected(client)
             connection.close()
             reader.cancel()
             log.info("%s disconnected", client.name)
 
     def _receive(self, connection: Connection, message: bytes) -> None:
+        if HEALTH in message:
+            if self._presence:
+                self._presence.reported(connection.client, connection.trouble(message))
+            return
         before = connection.asked_secrets
         connection.receive(message)
         if self._secrets and connection.asked_secrets != before:

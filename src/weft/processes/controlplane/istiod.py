@@ -38,6 +38,7 @@ from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
+from weft.processes.controlplane.registering import Registrar
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.trust import Trust
 from weft.processes.controlplane.watching import Watching
@@ -72,6 +73,7 @@ async def run(settings: Settings) -> None:
             ingresses.look()  # an address of a gateway is news to Ingresses and to no proxy
 
         keyring = Keyring(kube, look)
+        registrar = Registrar(kube, settings.name, clock.now)
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
             configure=Configurer(Generator()),
@@ -79,6 +81,7 @@ async def run(settings: Settings) -> None:
             metrics=metrics,
             monotonic=time.monotonic,
             secrets=keyring,
+            presence=registrar,
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
@@ -115,6 +118,7 @@ async def run(settings: Settings) -> None:
                 teller.run(),
                 ingresses.run(),
                 allocator.run(),
+                registrar.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
