@@ -124,7 +124,7 @@ class Churn:
 
     def _routes(self) -> list[dict[str, Any]]:
         by_header = {"match": [{"headers": {"x-user": {"exact": "reader"}}}], "route": self._destinations()}
-        last: dict[str, Any] = {"route": self._destinations(), "timeout": "9s"}
+        last: dict[str, Any] = {"route": self._destinations(), "timeout": "29s"}
         if self.chance.random() < 0.5:
             last["headers"] = {"response": {"add": {"x-churn": str(self.chance.random())}}}
         return [by_header, last] if self.chance.random() < 0.5 else [last]

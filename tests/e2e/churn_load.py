@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-TIMEOUT = 8.0
+TIMEOUT = 30.0  # seconds: on a machine that has too much to do, an answer is late, but no failure
 MOST_TOLD = 60
 
 
@@ -29,6 +29,13 @@ class Target:
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
     seen: collections.Counter[str] = field(default_factory=collections.Counter)
     stale: int = 0
+
+
+@dataclass
+class Progress:
+    """How far a request has come, for the tale of its failure."""
+
+    phase: str = ""
 
 
 def parse(text: str) -> Target:
@@ -56,13 +63,15 @@ async def exchange(
     return int(lines[0].split()[1]), body, headers.get("connection", "").lower() != "close"
 
 
-async def ask(target: Target, *, keep: bool) -> str:
+async def ask(target: Target, progress: Progress, *, keep: bool) -> str:
     """One request; `200`, or what went wrong."""
     connection = "keep-alive" if keep else "close"
     request = f"GET / HTTP/1.1\r\nHost: {target.name}\r\nConnection: {connection}\r\n\r\n".encode()
     while True:
         kept = bool(keep and target.idle)
+        progress.phase = "connecting"
         reader, writer = target.idle.pop() if kept else await asyncio.open_connection(target.host, target.port)
+        progress.phase = f"asked from port {writer.get_extra_info('sockname')[1]}"
         try:
             status, body, may_keep = await exchange(reader, writer, request)
         except ClosedError:
@@ -82,17 +91,17 @@ async def ask(target: Target, *, keep: bool) -> str:
 
 
 async def one(target: Target, began: float, failures: list[str], *, keep: bool) -> None:
-    sent = time.monotonic()
+    sent, progress = time.monotonic(), Progress()
     try:
         async with asyncio.timeout(TIMEOUT):
-            answer = await ask(target, keep=keep)
+            answer = await ask(target, progress, keep=keep)
     except (OSError, ClosedError, asyncio.IncompleteReadError, TimeoutError) as error:
         answer = f"{type(error).__name__} {error}".strip()
     target.seen[answer] += 1
     if answer != "200":
         took = time.monotonic() - sent
         kind = "kept" if keep else "new"
-        failures.append(f"{sent - began:.3f}s after {took:.3f}s {target.name} ({kind}): {answer}")
+        failures.append(f"{sent - began:.3f}s after {took:.3f}s {target.name} ({kind}): {answer} {progress.phase}")
 
 
 async def main(rate: float, seconds: float, targets: list[Target]) -> None:

@@ -123,6 +123,35 @@ def test_a_setting_that_cannot_be_is_refused_where_it_is_written(proxies: Cluste
     assert "annotation proxy.istio.io/config: drainDuration: " in done.stderr
 
 
+def test_a_native_sidecar_serves_init_containers_and_ends_with_the_application(proxies: Cluster) -> None:
+    fetch = "curl -sI -m 10 http://books.example.test/ | tr -d '\\r' | grep -i '^server:'"
+    settings = 'proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}'
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "native",
+            "annotations": {"sidecar.istio.io/nativeSidecar": "true", "proxy.istio.io/config": settings},
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            "initContainers": [{"name": "first", "image": "centos:7.9.2009", "command": ["sh", "-c", fetch]}],
+            "containers": [{"name": "app", "image": "centos:7.9.2009", "command": ["sh", "-c", fetch]}],
+        },
+    }
+    proxies.apply(NAMESPACE, json.dumps(pod))
+
+    def completed() -> bool:
+        return (
+            proxies.kubectl("get", "pod", "-n", NAMESPACE, "native", "-o", "jsonpath={.status.phase}")
+            == "Succeeded"
+        )
+
+    eventually(completed, seconds=60)
+    for container in ("first", "app"):
+        assert proxies.kubectl("logs", "-n", NAMESPACE, "native", "-c", container).lower() == "server: envoy\n"
+
+
 def test_names_outlive_istiod(proxies: Cluster) -> None:
     proxies.kubectl("scale", "-n", "istio-system", "deploy/istiod", "--replicas=0")
     try:

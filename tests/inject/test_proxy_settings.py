@@ -130,6 +130,20 @@ def test_volumes_of_the_users_own_are_added_to_pod_and_proxy() -> None:
     assert environment(after)["ISTIO_BOOTSTRAP_OVERRIDE"] == "/etc/istio/custom-bootstrap/custom_bootstrap.json"
 
 
+def test_a_native_sidecar_starts_before_all_else_of_the_pod_and_goes_on_running() -> None:
+    own = [{"name": "migrate", "image": "nginx"}]
+    annotations = {"sidecar.istio.io/nativeSidecar": "true", **config("holdApplicationUntilProxyStarts: true")}
+    after = injected(pod(annotations=annotations, initContainers=own))
+    assert [one["name"] for one in after["spec"]["initContainers"]] == ["istio-init", "istio-proxy", "migrate"]
+    assert [one["name"] for one in after["spec"]["containers"]] == ["app"]
+    proxy = after["spec"]["initContainers"][1]
+    assert (proxy["restartPolicy"], proxy["startupProbe"]["httpGet"]["port"]) == ("Always", 15021)
+    assert "lifecycle" not in proxy, "the kubelet holds the application by itself"
+    done = json.loads(after["metadata"]["annotations"]["sidecar.istio.io/status"])
+    assert (done["initContainers"], done["containers"]) == (["istio-init", "istio-proxy"], None)
+    assert injected(after) == after
+
+
 @pytest.mark.parametrize(
     ("written", "field"),
     [

@@ -1,5 +1,6 @@
 from typing import Any
 
+from weft.base.problem import Problem
 from weft.model import credentials
 from weft.model.credentials import CredentialTrouble
 from weft.model.store import Store
@@ -17,8 +18,12 @@ def server(host: str, **tls: Any) -> dict[str, Any]:
 
 
 def told(store: Store, *troubles: CredentialTrouble) -> list[tuple[str, str, str]]:
-    found = credentials.problems(store.snapshot().directory.gateways, troubles)
-    return [(each.at.name, each.at.field, each.message) for each in found]
+    return [(each.at.name, each.at.field, each.message) for each in found(store, *troubles)]
+
+
+def found(store: Store, *troubles: CredentialTrouble) -> list[Problem]:
+    directory = store.snapshot().directory
+    return list(credentials.problems(directory.gateways, directory.destination_rules, troubles))
 
 
 def trouble(name: str, **labels: object) -> CredentialTrouble:
@@ -49,6 +54,22 @@ def test_gateways_that_the_asking_pod_does_not_serve_are_not_to_blame() -> None:
 def test_the_problem_is_istios_and_says_what_goes_on() -> None:
     store = Store()
     store.apply("Gateway", gateway("edge", server("a.example", credentialName="gone")))
-    (found,) = credentials.problems(store.snapshot().directory.gateways, [trouble("gone", istio="ingressgateway")])
-    assert found.code == "IST0101"
-    assert "The rest of the gateway goes on" in found.hint
+    (problem,) = found(store, trouble("gone", istio="ingressgateway"))
+    assert problem.code == "IST0101"
+    assert "The rest of the gateway goes on" in problem.hint
+
+
+def test_a_rule_for_some_clients_is_told_what_these_do_not_get() -> None:
+    store = Store()
+    spec = {
+        "host": "pay.example.com",
+        "workloadSelector": {"matchLabels": {"app": "shop"}},
+        "trafficPolicy": {"tls": {"mode": "MUTUAL", "credentialName": "client"}},
+    }
+    metadata = {"name": "pay", "namespace": "shop"}
+    kind = {"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule"}
+    store.apply("DestinationRule", {**kind, "metadata": metadata, "spec": spec})
+    expected = [("pay", "spec.trafficPolicy.tls.credentialName", "there is no Secret edge/client-cacert.")]
+    assert told(store, trouble("client-cacert", app="shop")) == expected
+    assert told(store, trouble("client", app="shop")) != []
+    assert told(store, trouble("client", app="other")) == []

@@ -147,6 +147,30 @@ def test_a_pod_goes_before_a_workload_entry_of_the_same_address() -> None:
     assert addresses(store, "web.example.com") == ["10.244.0.1:9443"]
 
 
+def test_a_workload_with_a_name_for_address_is_left_to_those_who_ask_the_dns() -> None:
+    select: JSON = {"workloadSelector": {"labels": {"app": "web"}}}
+    store = store_of(
+        entry("told", "told.example.com", resolution="STATIC", **select),
+        entry("asked", "asked.example.com", resolution="DNS", **select),
+        service("web"),
+        workload("vm-1", "vm-1.example.com"),
+        workload("vm-2", "10.1.0.2"),
+    )
+    assert addresses(store, "told.example.com") == ["10.1.0.2:443"]
+    assert addresses(store, "asked.example.com") == ["10.1.0.2:443", "vm-1.example.com:443"]
+    assert addresses(store, "web.shop.svc.cluster.local") == ["10.1.0.2:80"]
+    assert [(each.code, each.at.name, each.at.field) for each in store.snapshot().problems] == [
+        ("WEFT0003", "told", "spec.resolution")
+    ]
+
+
+def test_a_machines_proxy_serves_the_ports_that_its_entry_names() -> None:
+    store = store_of(service("web"), workload("vm-1", "10.1.0.1", ports={"http": 8081}))
+    proxy = Proxy("vm-1", "shop", "10.1.0.1", labels=(("app", "web"),))
+    inbound = view(store.snapshot(), proxy).proxy.inbound
+    assert [(each.number, each.service_port) for each in inbound] == [(8081, 80)]
+
+
 def test_a_service_of_kubernetes_selects_workload_entries_too() -> None:
     store = store_of(
         service("web", "shop", port(80, "http", 8080), port(81, "named", "web")),

@@ -49,7 +49,7 @@ class Readiness:
 class Overrides:
     """What the pod asks for, with the mesh's values where it does not ask. Lists stay as the user wrote them.
 
-    `warnings` tell of annotations that have no effect.
+    `native`: the sidecar is an init container that goes on running. `warnings` tell of annotations without effect.
     """
 
     image: str
@@ -69,6 +69,7 @@ class Overrides:
     rewrite_probes: bool = True
     merge_metrics: bool = True
     readiness: Readiness = field(default_factory=Readiness)
+    native: bool = False
     bootstrap_override: str = ""
     volumes: tuple[Mapping[str, Any], ...] = ()
     mounts: tuple[Mapping[str, Any], ...] = ()
@@ -122,6 +123,7 @@ def read(
             period=int(reader.take(_READINESS + "periodSeconds", "2", _count)),
             failures=int(reader.take(_READINESS + "failureThreshold", "30", _count)),
         ),
+        native=reader.take(_SIDECAR + "nativeSidecar", _spelled(settings.native_sidecars), _boolean) == "true",
         bootstrap_override=reader.take(_SIDECAR + "bootstrapOverride", "", _name),
         volumes=_entries(reader.take(_SIDECAR + "userVolume", "{}", _named_objects)),
         mounts=_entries(reader.take(_SIDECAR + "userVolumeMount", "{}", _named_objects)),
@@ -180,6 +182,10 @@ def _value(key: str, value: str) -> Any:
             return {"imageType": value}
         case _:
             return value
+
+
+def _spelled(flag: bool) -> str:  # noqa: FBT001 -- the one thing this function is about
+    return "true" if flag else "false"
 
 
 def _listed(value: str) -> list[str]:

@@ -30,3 +30,5 @@ class InjectSettings:
     status_port: int = 15020
     resources: Resources = field(default_factory=Resources)
     agent_command: tuple[str, ...] = ("weft", "agent")
+    native_sidecars: bool = False
+    """Whether sidecars are init containers that go on running, where a pod does not say."""

@@ -8,11 +8,11 @@ from weft.inject.policy import SIDECAR
 from weft.inject.settings import InjectSettings
 
 
-def status(settings: InjectSettings, *, init: Sequence[str]) -> str:
-    """The value of `sidecar.istio.io/status`; `init` names the init containers that were added."""
+def status(settings: InjectSettings, *, init: Sequence[str], containers: Sequence[str] = (SIDECAR,)) -> str:
+    """The value of `sidecar.istio.io/status`; `init` and `containers` name what was added."""
     added = {
         "initContainers": list(init) or None,
-        "containers": [SIDECAR],
+        "containers": list(containers) or None,
         "volumes": [volume["name"] for volume in volumes.volumes()],
         "imagePullSecrets": None,
         "revision": settings.revision,

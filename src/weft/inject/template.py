@@ -1,7 +1,7 @@
 """A pod with its sidecar: what Istio's injection template makes of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from weft.inject import container, environment, probes, volumes
 from weft.inject.annotations import Overrides
@@ -12,6 +12,17 @@ from weft.inject.settings import InjectSettings
 from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
 
+_NATIVE: Final[Mapping[str, Any]] = {
+    "restartPolicy": "Always",
+    # the application's containers start when it succeeds: no need to hold them
+    "startupProbe": {
+        "failureThreshold": 600,
+        "httpGet": {"path": "/healthz/ready", "port": READINESS_PORT, "scheme": "HTTP"},
+        "periodSeconds": 1,
+        "successThreshold": 1,
+        "timeoutSeconds": 3,
+    },
+}
 _API_CREDENTIALS = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -33,12 +44,19 @@ def sidecar(
     ]
     credentials = _api_credentials(application)
     proxy = container.proxy("sidecar", env, credentials, overrides, settings)
-    hold = overrides.proxy.settings.hold_application_until_proxy_starts
+    hold = overrides.proxy.settings.hold_application_until_proxy_starts and not overrides.native
     if hold:
         proxy["lifecycle"] = {"postStart": {"exec": {"command": [*settings.agent_command, "wait"]}}}
+    if overrides.native:
+        proxy |= _NATIVE
     proxy = overlaid(proxy, wishes)
-    spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
-    spec["initContainers"] = [*(spec.get("initContainers") or ()), _init(credentials, overrides)]
+    own_init, init = list(spec.get("initContainers") or ()), _init(credentials, overrides)
+    if overrides.native:
+        # before all others: they have a network then, and are in the mesh
+        spec["initContainers"], spec["containers"] = [init, proxy, *own_init], probed
+    else:
+        spec["initContainers"] = [*own_init, init]
+        spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
     spec["volumes"] = [*volumes.volumes(), *volumes.own(overrides), *(spec.get("volumes") or ())]
     metadata["annotations"] = _annotations(metadata, application, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}
@@ -67,7 +85,12 @@ def _annotations(
             "prometheus.io/port": str(overrides.status_port),
             "prometheus.io/scrape": "true",
         }
-    return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: status(settings, init=(INIT,))}
+    done = (
+        status(settings, init=(INIT, SIDECAR), containers=())
+        if overrides.native
+        else status(settings, init=(INIT,))
+    )
+    return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: done}
 
 
 def _probed(

@@ -37,10 +37,9 @@ def problems(directory: Directory, workloads: Iterable[Workload] = ()) -> tuple[
 
 
 def entry_problem(left: LeftOut) -> Problem:
-    """A ServiceEntry without effect for one of its hosts."""
+    """A ServiceEntry without effect for one of its hosts, or without one of its workloads."""
     report = Report(At(kind="ServiceEntry", namespace=left.namespace, name=left.name))
-    message = f"has no effect: {left.reason}."
-    return report.warning(left.field, message, "Take one of them out.", codes.SHADOWED)
+    return report.warning(left.field, f"{left.reason}.", left.hint, codes.SHADOWED)
 
 
 def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, ...]:

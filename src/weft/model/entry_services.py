@@ -9,7 +9,7 @@ from dataclasses import replace
 from weft.model.kubernetes import Workload
 from weft.model.locality import NETWORK
 from weft.model.registered import Key, LeftOut, Registered
-from weft.model.service_entries import EntryRule, joined, joins
+from weft.model.service_entries import EntryRule, hidden, joined, joins
 from weft.model.services import Labels
 from weft.model.tables import put, relate
 from weft.model.workload_entries import EntryWorkload
@@ -80,15 +80,19 @@ class EntryServices:
         for rule in rules:
             index = rule.hosts.index(host)
             listing = rule.listings[index]
-            one = Registered(listing, rule.endpoints(listing, self._selected(rule)))
+            selected = tuple(self._selected(rule))
+            one = Registered(
+                listing, rule.endpoints(listing, selected), left_out=rule.unreachable(listing, selected)
+            )
             first = found.get(rule.namespace)
             if first is None:
                 found[rule.namespace] = one
             elif joins(first.listing, listing):
                 found[rule.namespace] = joined(first, one)
             else:
-                reason = f'an older ServiceEntry of this namespace describes "{host}" otherwise'
-                left = LeftOut(rule.namespace, rule.name, f"spec.hosts[{index}]", reason)
+                reason = f'has no effect: an older ServiceEntry of this namespace describes "{host}" otherwise'
+                hint = "Let both have the same resolution, location, selector and exportTo, or take one out."
+                left = LeftOut(rule.namespace, rule.name, f"spec.hosts[{index}]", reason, hint)
                 found[rule.namespace] = replace(first, left_out=(*first.left_out, left))
         return tuple(found.values())
 
@@ -101,11 +105,8 @@ class EntryServices:
 
     def hides(self, host: str) -> tuple[LeftOut, ...]:
         """The entries of a host that is Kubernetes' own already."""
-        reason = f'"{host}" is a Service of Kubernetes, which goes before'
-        return tuple(
-            LeftOut(rule.namespace, rule.name, f"spec.hosts[{rule.hosts.index(host)}]", reason)
-            for rule in (self.rules[key] for key in sorted(self._rules_of.get(host, ())))
-        )
+        rules = (self.rules[key] for key in sorted(self._rules_of.get(host, ())))
+        return tuple(hidden(rule, host) for rule in rules)
 
     def _selected(self, rule: EntryRule) -> Iterable[EntryWorkload]:
         if rule.selector is None:

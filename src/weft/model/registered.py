@@ -13,12 +13,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A ServiceEntry of `namespace` that has no effect for the host in `field`, and why."""
+    """A ServiceEntry of `namespace` of which `field` has no effect, why, and the way out."""
 
     namespace: str
     name: str
     field: str
     reason: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)

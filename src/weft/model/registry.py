@@ -231,13 +231,14 @@ def _with_entries(
     An entry's port is the one that it gives under the name of the Service's port, or of its target port; a numeric
     target needs none.
     """
-    if not entries:
+    told = [each for each in entries if each.is_told]
+    if not told:
         return found
     joined = []
     for port, target, known in zip(listed.service.ports, listed.targets, found, strict=True):
         names = (port.name, *((target,) if isinstance(target, str) else ()))
         fallback = target if isinstance(target, int) else 0
-        more = [each.endpoint(number) for each in entries if (number := each.port(*names) or fallback)]
+        more = [each.endpoint(number) for each in told if (number := each.port(*names) or fallback)]
         joined.append(tuple(sorted((*known, *more), key=lambda each: (each.address, each.port))))
     return tuple(joined)
 

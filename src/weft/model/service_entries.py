@@ -8,7 +8,7 @@ from weft.api import service_entry as api
 from weft.model.allocation import allocated
 from weft.model.clients import exported_to, sorted_labels
 from weft.model.kubernetes import PROTOCOLS, SERVER_FIRST, Listing
-from weft.model.registered import Registered
+from weft.model.registered import LeftOut, Registered
 from weft.model.rule import Rule
 from weft.model.services import Endpoint, Labels, Protocol, Resolution, Service, ServicePort
 from weft.model.workload_entries import EntryWorkload, described
@@ -44,10 +44,33 @@ class EntryRule(Rule):
             in_order(
                 each.endpoint(each.port(port.name) or _number(target), inside=not service.external)
                 for each in workloads
-                if each.address
+                if each.address and (service.resolution is not Resolution.STATIC or each.is_told)
             )
             for port, target in zip(service.ports, listing.targets, strict=True)
         )
+
+    def unreachable(self, listing: Listing, selected: Iterable[EntryWorkload]) -> tuple[LeftOut, ...]:
+        """The workloads that it selects and cannot lead to: the DNS is asked only where the resolution says so."""
+        if listing.service.resolution is not Resolution.STATIC:
+            return ()
+        hint = "Write its address there, or resolution: DNS here."
+        return tuple(
+            LeftOut(
+                self.namespace,
+                self.name,
+                "spec.resolution",
+                f'STATIC leaves out workload "{each.name}", whose address "{each.address}" is a name',
+                hint,
+            )
+            for each in selected
+            if each.address and not each.is_told
+        )
+
+
+def hidden(rule: EntryRule, host: str) -> LeftOut:
+    """A host of an entry that is Kubernetes' own already."""
+    reason = f'has no effect: "{host}" is a Service of Kubernetes, which goes before'
+    return LeftOut(rule.namespace, rule.name, f"spec.hosts[{rule.hosts.index(host)}]", reason, "Take it out.")
 
 
 def entry_rule(source: api.ServiceEntry, trust_domain: str) -> EntryRule:

@@ -12,6 +12,7 @@ from weft.api.decode import check, decode
 from weft.api.destination_rule import DestinationRule
 from weft.api.gateway import Gateway
 from weft.api.resources import RESOURCES
+from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
 from weft.api.sidecar import Sidecar
 from weft.api.virtual_service import VirtualService
@@ -21,6 +22,7 @@ from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.gateway_analysis import Surroundings, gateway_problems
 from weft.model.gateways import Gateways, gateway
 from weft.model.routing_rule import routing_rule
+from weft.model.service_entries import entry_rule, hidden
 from weft.model.sidecar_analysis import sidecar_problems
 from weft.model.sidecars import Sidecars, sidecar_rule
 from weft.model.snapshot import Snapshot
@@ -92,6 +94,14 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             sidecars = Sidecars((*rest_of, scope), snapshot.mesh.root_namespace)
             pods = tuple(snapshot.workloads.values())
             return tuple(sidecar_problems(scope, replace(directory, sidecars=sidecars), pods))
+        case ServiceEntry():
+            made_of = entry_rule(source, snapshot.mesh.trust_domain)
+            taken = (each for each in made_of.hosts if each in directory.services)
+            return tuple(
+                analysis.entry_problem(hidden(made_of, host))
+                for host in taken
+                if directory.services[host].service.kubernetes
+            )
         case _:
             return ()
 

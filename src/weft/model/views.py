@@ -91,7 +91,8 @@ def _labels(proxy: Proxy) -> Labels:
 def inbound_ports(snapshot: Snapshot, proxy: Proxy) -> tuple[InboundPort, ...]:
     """The ports of a proxy's workload that services lead to, sorted; where several do, the first by hostname.
 
-    A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints.
+    A service leads to the pods that its selector fits, ready or not; one without a selector to its endpoints, and
+    to a workload that is no pod at the ports that its WorkloadEntry names.
     """
     found: dict[int, InboundPort] = {}
     for port in _led_to(snapshot, proxy):
@@ -122,7 +123,9 @@ def _ports(proxy: Proxy, services: tuple[Registered, ...], workload: Workload | 
         if not listing.selector:
             found += _listed(registered, proxy.address)
         elif set(listing.selector) <= labels:
-            found += _selected(registered, workload)
+            # an entry may name ports of its own, which only its endpoints tell
+            own = tuple(_listed(registered, proxy.address)) if workload is None else ()
+            found += own or _selected(registered, workload)
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from weft.api.workload_entry import HEALTH_CHECKED, HEALTHY, UNIX, WorkloadEntry, WorkloadEntrySpec
+from weft.api.workload_entry_checks import is_address
 from weft.base.names import spiffe_id
 from weft.model.clients import sorted_labels
 from weft.model.kubernetes import TLS_MODE
@@ -36,6 +37,11 @@ class EntryWorkload:
         """The number of the first of these ports that it has; 0 if none."""
         own = dict(self.ports)
         return next((own[name] for name in names if name in own), 0)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether its address can be told to proxies as it is, without the DNS."""
+        return self.address.startswith(UNIX) or is_address(self.address)
 
     def endpoint(self, port: int, *, inside: bool = True) -> Endpoint:
         """Its endpoint at a port of its own; with `inside` False, one of a service outside the mesh."""

@@ -185,8 +185,15 @@ async def test_its_own_namespace_may_be_named(cluster: Cluster, asking: Gateway)
     await asking.until(lambda: asking.chain("kubernetes-gateway://edge/web") == ONE.chain)
 
 
-async def test_sidecars_are_given_none(cluster: Cluster, serving: Plane) -> None:
+async def test_a_sidecar_is_given_what_its_account_may_get_and_nothing_else(
+    cluster: Cluster, serving: Plane
+) -> None:
     cluster.put(tls("web", ONE))
+    async with gateway(serving.port, "sidecar") as sidecar:
+        await sidecar.ask("kubernetes://web")
+        await sidecar.until(lambda: sidecar.has)
+    cluster.readers.clear()
+    cluster.asked.clear()
     async with gateway(serving.port, "sidecar") as sidecar:
         await sidecar.ask("kubernetes://web")
         await sidecar.until(lambda: sidecar.lacks)

@@ -70,7 +70,7 @@ class Seen:
         return sorted((each for each in self.containers if each.name == name), key=lambda each: -each.attempt)
 
 
-LEAVE = 0.3
+LEAVE = 1.0
 """Seconds between the wish to end a pod and its first signal: the time in which its address leaves service rules
 and proxies, so that no request is sent to a server that has stopped listening. Pods without grace get none."""
 

@@ -127,7 +127,9 @@ async def run(settings: Settings) -> None:
 
 def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
     """All that users can mend: in their objects, and in the Secrets that these name."""
-    found = credentials.problems(snapshot.directory.gateways, keyring.troubles)
+    found = credentials.problems(
+        snapshot.directory.gateways, snapshot.directory.destination_rules, keyring.troubles
+    )
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found)))
 
 
@@ -141,6 +143,7 @@ def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
         mesh_id=mesh.trust_domain,
         ca_address=f"{settings.service}.{settings.namespace}.svc:15012",
         agent_command=settings.agent_command,
+        native_sidecars=settings.native_sidecars,
     )
 
 

@@ -1,8 +1,9 @@
-"""Kubernetes Secrets for gateways: looked for when a gateway asks, and given to none that may not read them.
+"""Kubernetes Secrets for proxies: looked for when one asks, and given to none that may not read them.
 
-A gateway names what it wants over its configuration stream: `kubernetes://NAME` is a certificate with its key,
-`kubernetes://NAME-cacert` what clients are verified with. Only Secrets of its own namespace come into question,
-and only where its service account may get them. No other Secret is ever read.
+A proxy names what it wants over its configuration stream: `kubernetes://NAME` is a certificate with its key,
+`kubernetes://NAME-cacert` what others are verified with. Gateways ask for what Gateways name, and any proxy for
+what a DestinationRule names that selects it. Only Secrets of its own namespace come into question, and only where
+its service account may get them. No other Secret is ever read.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ _ABSENT: Mapping[str, str] = {}
 
 
 class Keyring:
-    """What gateways are served of their namespaces' Secrets. `changed` is called when there is other trouble."""
+    """What proxies are served of their namespaces' Secrets. `changed` is called when there is other trouble."""
 
     def __init__(self, kube: Kube, changed: Callable[[], None]) -> None:
         self._kube, self._changed = kube, changed
@@ -93,7 +94,7 @@ class Keyring:
 
     @property
     def troubles(self) -> tuple[CredentialTrouble, ...]:
-        """Why gateways do not have what they ask for, in stable order."""
+        """Why proxies do not have what they ask for, in stable order."""
         return tuple(sorted({each for one in self._troubles.values() for each in one}))
 
     # -- what is looked at --------------------------------------------------------------------------------------
@@ -233,7 +234,7 @@ def _made(name: str, data: Mapping[str, str]) -> Resource:
 def _places(connection: Connection, name: str) -> tuple[_Place, ...]:
     """The Secrets to look at for a name, in order; none where the proxy may not have it."""
     identity = connection.client.identity
-    if identity is None or connection.client.node.id.partition("~")[0] != "router":
+    if identity is None:
         return ()
     scheme = next((one for one in (_OWN, _GATEWAYS) if name.startswith(one)), "")
     namespace, _, secret = name.removeprefix(scheme).rpartition("/")
@@ -245,10 +246,8 @@ def _places(connection: Connection, name: str) -> tuple[_Place, ...]:
 
 def _why_never(connection: Connection, name: str) -> str:
     if connection.client.identity is None:
-        return "the gateway has not proved who it is: Secrets are given over TLS alone"
-    if connection.client.node.id.partition("~")[0] != "router":
-        return "only gateways are given Secrets of the cluster"
-    return f"{name} is no Secret of the gateway's own namespace, {connection.client.identity.namespace}"
+        return "the proxy has not proved who it is: Secrets are given over TLS alone"
+    return f"{name} is no Secret of the proxy's own namespace, {connection.client.identity.namespace}"
 
 
 def _account(connection: Connection) -> str:

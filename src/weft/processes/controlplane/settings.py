@@ -41,6 +41,7 @@ class Settings:
     agent_command: tuple[str, ...]
     verbose: bool
     service: str = "istiod"
+    native_sidecars: bool = False
 
     @property
     def server_names(self) -> tuple[str, ...]:
@@ -82,6 +83,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         # the proxy's image holds the same environment as ours
         agent_command=(sys.executable, "-m", "weft", "agent"),
         verbose="debug" in known.log_output_level,
+        native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
     )
 
 
