@@ -5,6 +5,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weft.api import codes
 from weft.api.decode import KUBERNETES, check, decode
 from weft.api.destination_rule import DestinationRule
 from weft.api.resources import RESOURCES
@@ -239,6 +240,16 @@ def test_a_timeout_of_0s_means_none() -> None:
 )
 def test_a_destination_rule_is_checked_field_by_field(spec: str, expected: list[tuple[str, str]]) -> None:
     assert said(destination_rule(spec)) == expected
+
+
+def test_faults_that_istio_does_not_implement_are_told_with_a_way_out() -> None:
+    fault = "{abort: {http2Error: CANCEL, percentage: {value: 1}}, delay: {exponentialDelay: 1s}}"
+    spec = f"{{hosts: [web], http: [{{fault: {fault}, route: [{{destination: {{host: web}}}}]}}]}}"
+    told = [each for each in problems(virtual_service(spec)) if each.code == codes.NOT_ACTED_ON]
+    assert [(each.at.field, each.hint) for each in told] == [
+        ("spec.http[0].fault.abort.http2Error", "Use httpStatus, or grpcStatus."),
+        ("spec.http[0].fault.delay.exponentialDelay", "Use fixedDelay."),
+    ]
 
 
 def test_a_subset_without_quotes_around_its_version_is_told_how_to_write_it() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from weft.adapters import resolv_conf
 from weft.adapters.dns import messages as dns_messages
+from weft.api import mesh_config_decode
 from weft.cluster import schedule
 from weft.cluster.apiserver import (
     decoding,
@@ -30,6 +31,7 @@ from weft.cluster.apiserver.rest import bodies, deadlines
 from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
+from weft.model.mesh_settings import mesh_config
 from weft.pki import credentials
 from weft.processes.agent.name_feed import NameFeed
 from weft.xds import name_table
@@ -158,9 +160,16 @@ def credential(data: bytes) -> object:
     return credentials.pair(chain, key)
 
 
+def mesh_settings(data: bytes) -> object:
+    text = data.decode(errors="replace")
+    decoded = mesh_config_decode.decode({"data": {"mesh": text}}, "istio-system", "istio")
+    return mesh_config(decoded.salvaged, "istio-system")
+
+
 DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "json": (body("application/json"), (StatusError,)),
     "yaml": (body("application/yaml"), (StatusError,)),
+    "mesh-settings": (mesh_settings, ()),
     "protobuf-body": (body("application/vnd.kubernetes.protobuf"), (StatusError,)),
     "protobuf": (protobuf.decode, (protobuf.ProtobufError,)),
     "typed": (typed, (StatusError,)),

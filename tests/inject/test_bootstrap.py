@@ -2,6 +2,7 @@ import json
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from weft.adapters import envoy_process
 from weft.inject import bootstrap, node, readiness
@@ -38,10 +39,36 @@ def test_the_static_clusters_and_listeners_are_those_that_proxy_config_shows() -
     assert ports == [15090, 15021]
 
 
+def test_a_pods_label_says_where_it_is() -> None:
+    assert BOOTSTRAP["node"]["locality"] == {}
+    for labels in (
+        {"istio-locality": "us.west.r1"},
+        {"topology.istio.io/locality": "us/west/r1", "istio-locality": "x"},
+    ):
+        made = bootstrap.bootstrap(
+            node.node(ENVIRONMENT, labels, {}, version="0.1.0"), bootstrap.ProxyPorts(), bootstrap.Sockets()
+        )
+        assert made["node"]["locality"] == {"region": "us", "zone": "west", "sub_zone": "r1"}
+
+
+def test_a_proxy_that_is_to_discover_itself_asks_for_its_own_workload() -> None:
+    asking = {**ENVIRONMENT, "ISTIO_META_ENABLE_SELF_DISCOVERY": "true"}
+    made = bootstrap.bootstrap(
+        node.node(asking, {"app": "nginx"}, {}, version="0.1.0"), bootstrap.ProxyPorts(), bootstrap.Sockets()
+    )
+    assert made["cluster_manager"] == {"local_cluster_name": "local_cluster"}
+    assert made["static_resources"]["clusters"][-1]["type"] == "EDS"
+    _validate(made)
+
+
 def test_envoy_takes_the_bootstrap() -> None:
+    _validate(BOOTSTRAP)
+
+
+def _validate(made: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "envoy-rev.json"
-        file.write_text(json.dumps(BOOTSTRAP))
+        file.write_text(json.dumps(made))
         command = [str(envoy_process.find()), "--mode", "validate", "-c", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

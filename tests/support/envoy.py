@@ -83,6 +83,8 @@ class Management:
     def update(self, resources: Resources) -> None:
         """Send what changed, and by that what Envoy has."""
         changed = [kind for kind in self.resources if self.resources[kind] != resources[kind]]
+        if CLUSTER in changed and ENDPOINT not in changed:
+            changed.append(ENDPOINT)  # a cluster that changed warms up anew, with endpoints that are told again
         self.resources = resources
         for events in list(self._streams):
             for kind in changed:

@@ -95,7 +95,7 @@ def test_http_1_0_is_routed_and_goes_by_mutual_tls(street: Street) -> None:
 def test_the_application_of_an_http_port_gets_http_1_1_whatever_the_client_speaks(street: Street) -> None:
     before = counted(street.at_server, r"http\.inbound_0.0.0.0_8080\.downstream_cx_http2_total")
     seen = street.seen(f"http://{WEB}/", H2C)
-    assert seen["version"] == "1.1"
+    assert seen["version"] == street.seen(f"http://{WEB}/", "--http2")["version"] == "1.1"
     assert IDENTITY in seen["headers"][XFCC]
     # between the sidecars it stayed HTTP/2
     assert counted(street.at_server, r"http\.inbound_0.0.0.0_8080\.downstream_cx_http2_total") == before + 1

@@ -7,7 +7,7 @@ import msgspec
 
 from weft.api import codes
 from weft.api.report import Report
-from weft.api.shape import ACTED_ON, Shape
+from weft.api.shape import ACTED_ON, INSTEAD, Shape
 from weft.base.problem import Problem
 
 
@@ -22,6 +22,9 @@ def without_effect(value: Any, path: str, report: Report) -> Iterator[Problem]:
                 mark = _mark(each.type)
                 if mark is None:
                     yield from without_effect(inner, here, report)
+                elif instead := mark.get(INSTEAD):
+                    message = "has no effect: Istio does not implement it, and so neither does this mesh."
+                    yield report.warning(here, message, instead, codes.NOT_ACTED_ON)
                 else:
                     hint = "Until then, the rest works as if it were not there."
                     yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)

@@ -13,6 +13,18 @@ NUMBER_HINT: Final = "number_hint"
 NOT_YET = msgspec.Meta(description="Known, but not acted on yet.", extra={ACTED_ON: False})
 """Mark of such a field. It is accepted, and reported wherever someone sets it."""
 
+INSTEAD: Final = "instead"
+"""Key in the extra metadata of a field that will stay without effect: the way out."""
+
+
+def not_in_istio(instead: str) -> msgspec.Meta:
+    """Mark a field that Istio's API has and Istio does not implement; `instead` is what to write."""
+    return msgspec.Meta(
+        description="Without effect, as in Istio, which does not implement it.",
+        extra={ACTED_ON: False, INSTEAD: instead},
+    )
+
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Status = Annotated[int, msgspec.Meta(ge=200, le=599, description="An HTTP status, 200 to 599.")]
 Share = Annotated[float, msgspec.Meta(ge=0, le=100, description="A percentage, 0 to 100, fractions allowed.")]

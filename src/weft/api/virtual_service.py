@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from weft.api.shape import (
-    NOT_YET,
     Duration,
     ExportTo,
     Host,
@@ -16,6 +15,7 @@ from weft.api.shape import (
     Shape,
     Status,
     UInt,
+    not_in_istio,
 )
 
 
@@ -118,7 +118,7 @@ class Abort(Shape, frozen=True):
     http_status: Status | None = None
     percentage: Percent | None = None
     grpc_status: Annotated[str | None, Meta(description="A gRPC status: UNAVAILABLE, or 14.")] = None
-    http2_error: Annotated[str | None, NOT_YET] = None
+    http2_error: Annotated[str | None, not_in_istio("Use httpStatus, or grpcStatus.")] = None
 
 
 class Delay(Shape, frozen=True):
@@ -129,7 +129,7 @@ class Delay(Shape, frozen=True):
     percent: Annotated[
         Annotated[int, Meta(ge=0, le=100)] | None, Meta(description="Deprecated: use percentage.")
     ] = None
-    exponential_delay: Annotated[Duration | None, NOT_YET] = None
+    exponential_delay: Annotated[Duration | None, not_in_istio("Use fixedDelay.")] = None
 
 
 class Fault(Shape, frozen=True):

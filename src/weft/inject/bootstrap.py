@@ -13,6 +13,8 @@ _CONNECTION_MANAGER = "envoy.extensions.filters.network.http_connection_manager.
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 _COMPRESSOR = "envoy.extensions.filters.http.compressor.v3.Compressor"
 _LOOPBACK = "127.0.0.1"
+_LOCAL_CLUSTER = "local_cluster"
+_LOCALITY_LABELS = ("topology.istio.io/locality", "istio-locality")
 _FLAGS: Mapping[str, Any] = {"re2.max_program_size.error_level": 32768}
 
 
@@ -45,7 +47,13 @@ def bootstrap(
     annotations = node.metadata.get("ANNOTATIONS") or {}
     compressed = settings.stats_compression is not False
     return {
-        "node": {"id": node.id, "cluster": node.cluster, "locality": {}, "metadata": dict(node.metadata)},
+        "node": {
+            "id": node.id,
+            "cluster": node.cluster,
+            "locality": _locality(node.metadata),
+            "metadata": dict(node.metadata),
+        },
+        **({"cluster_manager": {"local_cluster_name": _LOCAL_CLUSTER}} if _discovers_itself(node) else {}),
         "layered_runtime": {
             "layers": [
                 {"name": "global config", "static_layer": _runtime(settings.runtime_values or {})},
@@ -78,11 +86,37 @@ def bootstrap(
                 _cluster("agent", _address(_LOOPBACK, ports.status)),
                 _grpc(_cluster("sds-grpc", {"pipe": {"path": sockets.sds}})),
                 _grpc(_cluster("xds-grpc", {"pipe": {"path": sockets.xds}})),
+                *([_own_workload()] if _discovers_itself(node) else []),
             ],
             "listeners": [
                 _listener(ports.metrics, "stats", "/stats/prometheus", "prometheus_stats", compressed=compressed),
                 _listener(ports.readiness, "agent", "/healthz/ready", "agent"),
             ],
+        },
+    }
+
+
+def _locality(metadata: Mapping[str, Any]) -> dict[str, str]:
+    """Where the pod is, as far as its labels say; dots stand for slashes there."""
+    labels = metadata.get("LABELS") or {}
+    written = next((str(labels[each]) for each in _LOCALITY_LABELS if labels.get(each)), "")
+    parts = (written if "/" in written else written.replace(".", "/")).split("/", 2)
+    return {name: part for name, part in zip(("region", "zone", "sub_zone"), parts, strict=False) if part}
+
+
+def _discovers_itself(node: Node) -> bool:
+    return str(node.metadata.get("ENABLE_SELF_DISCOVERY", "")).lower() == "true"
+
+
+def _own_workload() -> dict[str, Any]:
+    """The cluster by whose zones Envoy balances between zones; its endpoints come from the control plane."""
+    return {
+        "name": _LOCAL_CLUSTER,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {
+            "eds_config": {"ads": {}, "resource_api_version": "V3"},
+            "service_name": _LOCAL_CLUSTER,
         },
     }
 

@@ -17,6 +17,7 @@ class Resources:
 class InjectSettings:
     """The mesh's side of an injection. `image` is the proxy's image with its tag.
 
+    `outbound_port` and `inbound_port` are where its proxies take what iptables leads to them.
     `agent_command` starts the agent inside that image, for hooks that run beside its entry point.
     """
 
@@ -28,6 +29,8 @@ class InjectSettings:
     mesh_id: str = "cluster.local"
     ca_address: str = "istiod.istio-system.svc:15012"
     status_port: int = 15020
+    outbound_port: int = 15001
+    inbound_port: int = 15006
     resources: Resources = field(default_factory=Resources)
     agent_command: tuple[str, ...] = ("weft", "agent")
     native_sidecars: bool = False

@@ -50,7 +50,7 @@ def sidecar(
     if overrides.native:
         proxy |= _NATIVE
     proxy = overlaid(proxy, wishes)
-    own_init, init = list(spec.get("initContainers") or ()), _init(credentials, overrides)
+    own_init, init = list(spec.get("initContainers") or ()), _init(credentials, overrides, settings)
     if overrides.native:
         # before all others: they have a network then, and are in the mesh
         spec["initContainers"], spec["containers"] = [init, proxy, *own_init], probed
@@ -111,7 +111,7 @@ def _api_credentials(application: list[Mapping[str, Any]]) -> list[dict[str, Any
     return [dict(mount) for mount in mounts if mount.get("mountPath") == _API_CREDENTIALS][:1]
 
 
-def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, Any]:
+def _init(credentials: list[dict[str, Any]], overrides: Overrides, settings: InjectSettings) -> dict[str, Any]:
     optional = (
         ("-q", overrides.include_outbound_ports),
         ("-o", overrides.exclude_outbound_ports),
@@ -120,7 +120,8 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides) -> dict[str, 
     )
     return {
         "args": [
-            *("istio-iptables", "-p", "15001", "-z", "15006", "-u", str(PROXY_USER), "-m", "REDIRECT"),
+            *("istio-iptables", "-p", str(settings.outbound_port), "-z", str(settings.inbound_port)),
+            *("-u", str(PROXY_USER), "-m", "REDIRECT"),
             *("-i", overrides.include_outbound_ranges, "-x", overrides.exclude_outbound_ranges),
             *("-b", overrides.include_inbound_ports, "-d", _excluded_inbound(overrides)),
             *(part for flag, value in optional if value for part in (flag, value)),

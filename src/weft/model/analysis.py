@@ -32,7 +32,7 @@ def problems(directory: Directory, workloads: Iterable[Workload] = ()) -> tuple[
         found += traffic_problems(each, directory)
     for shared in directory.services.values():
         found += (entry_problem(left) for each in shared.all for left in each.left_out)
-    found += port_analysis.problems(directory.services.values())
+    found += port_analysis.problems(directory.services.values(), directory.destination_rules.mesh.root_namespace)
     return ordered(found)
 
 

@@ -12,16 +12,21 @@ class Namespaces:
         self._mesh = mesh
         self._labels: dict[str, Mapping[str, str]] = {}
 
-    def put(self, name: str, labels: Mapping[str, str] | None) -> None:
-        """Take in a namespace, or its deletion (None)."""
+    def put(self, name: str, labels: Mapping[str, str] | None) -> bool:
+        """Take in a namespace, or its deletion (None); whether it counts now and did not before."""
+        before = self.selects(name)
         if labels is None:
             self._labels.pop(name, None)
         else:
             self._labels[name] = labels
+        return self.selects(name) and not before
 
-    def configure(self, mesh: MeshConfig) -> None:
-        """Take in other settings."""
+    def configure(self, mesh: MeshConfig) -> bool:
+        """Take in other settings; whether namespaces may count now that did not before."""
+        before = {name for name in self._labels if self.selects(name)}
+        wider = bool(self._mesh.discovery) and not mesh.discovery
         self._mesh = mesh
+        return wider or any(self.selects(name) and name not in before for name in self._labels)
 
     def selects(self, name: str) -> bool:
         """Whether objects of a namespace are kept; those of the root namespace always are."""
@@ -29,7 +34,3 @@ class Namespaces:
             return True
         labels = self._labels.get(name)
         return labels is not None and self._mesh.selects(labels)
-
-    def selected(self) -> frozenset[str]:
-        """The names of those that are known and count."""
-        return frozenset(name for name in self._labels if self.selects(name))

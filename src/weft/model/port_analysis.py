@@ -14,11 +14,15 @@ from weft.model.services import Protocol, Service, ServicePort
 _SYSTEM: Final = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage"})
 
 
-def problems(services: Iterable[Registered]) -> Iterator[Problem]:
-    """Everything odd; services come in the order in which the first claim of an address counts."""
+def problems(services: Iterable[Registered], root_namespace: str) -> Iterator[Problem]:
+    """Everything odd; services come in the order in which the first claim of an address counts.
+
+    Nobody is told of names in namespaces that belong to Kubernetes or to the mesh.
+    """
+    others = {*_SYSTEM, root_namespace}
     listed = [each for shared in services for each in shared.all]
     for registered in listed:
-        if registered.service.kubernetes and registered.service.namespace not in _SYSTEM:
+        if registered.service.kubernetes and registered.service.namespace not in others:
             yield from _names(registered)
     yield from _claims(listed)
 

@@ -74,7 +74,7 @@ class Store:
             self._mesh = mesh
             self._changed |= set(RULE_KINDS)
             self._registry.configure(mesh.service_export)
-            self._select(lambda: self._namespaces.configure(mesh))
+            self._select(more=self._namespaces.configure(mesh))
 
     def apply(self, kind: str, obj: Object) -> None:
         """Take in an object, new or changed. An invalid one is reported; its last valid version goes on.
@@ -217,21 +217,22 @@ class Store:
             self._settled = True
         self._report(MESH, key, tuple(told))
 
-    def _select(self, change: Callable[[], None]) -> None:
-        """Make a change of what namespaces count, and forget what no longer does."""
-        before = self._namespaces.selected()
-        change()
-        after = self._namespaces.selected()
-        self.missed |= bool(after - before)
-        for kind, keys in self._keys.items():
-            for namespace, name in [key for key in keys if key[0] in before - after and kind not in _UNSCOPED]:
+    def _select(self, *, more: bool) -> None:
+        """What namespaces count has changed: forget what no longer does; `more`: some do that did not."""
+        self.missed |= more
+        if not self._mesh.discovery:
+            return
+        for kind in set(self._keys) - _UNSCOPED:
+            spaces = {namespace for namespace, _ in self._keys[kind]}
+            gone = {each for each in spaces if not self._namespaces.selects(each)}
+            for namespace, name in [key for key in self._keys[kind] if key[0] in gone]:
                 self.delete(kind, namespace, name)
 
     def _put(self, kind: str, key: Key, value: Any) -> None:
         match kind:
             case "Namespace":
                 labels = None if value is None else value.metadata.labels or {}
-                self._select(lambda: self._namespaces.put(key[1], labels))
+                self._select(more=self._namespaces.put(key[1], labels))
                 self._registry.put_namespace(key, value)
             case "Service":
                 self._registry.put_service(key, value)

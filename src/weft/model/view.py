@@ -75,7 +75,8 @@ class View:
     `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
-    changes of EnvoyFilters, in their order. `client` are those of its labels that set it apart.
+    changes of EnvoyFilters, in order. `client` are those of its labels that set it apart, `peers` the pods of
+    its workload, where it asks for them.
     """
 
     proxy: Proxy
@@ -87,3 +88,4 @@ class View:
     served: tuple[ServedPort, ...] | None = None
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
+    peers: tuple[Endpoint, ...] = ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Final
 
 from weft.model.clients import Client, sorted_labels
 from weft.model.inbound import served
@@ -10,10 +11,13 @@ from weft.model.locality import NETWORK, place_labels
 from weft.model.registered import Registered
 from weft.model.router_view import Edge
 from weft.model.scopes import scoped, with_proxy_port
-from weft.model.services import InboundPort, Labels, Proxy, ProxyKind
+from weft.model.services import Endpoint, InboundPort, Labels, Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
+
+SELF_DISCOVERY: Final = ("ENABLE_SELF_DISCOVERY", "true")
+"""The entry of a proxy's metadata by which it asks for the workloads like its own."""
 
 
 def view(snapshot: Snapshot, proxy: Proxy) -> View:
@@ -55,6 +59,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         patches=patches,
         scope=scope,
         client=client.labels,
+        peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
     )
 
@@ -80,6 +85,18 @@ def proxy_of(snapshot: Snapshot, namespace: str, pod: str) -> Proxy | None:
         locality=found.locality,
         node=found.node,
     )
+
+
+def peers(snapshot: Snapshot, proxy: Proxy) -> tuple[Endpoint, ...]:
+    """The pods of a proxy's workload, sorted by address."""
+    own = snapshot.workloads.get((proxy.namespace, proxy.name))
+    if own is None:
+        return ()
+    alike = (
+        each for each in snapshot.workloads.values() if (each.namespace, each.name) == (own.namespace, own.name)
+    )
+    found = (Endpoint(each.address, 0, locality=each.locality) for each in alike if each.address)
+    return tuple(sorted(found, key=lambda each: each.address))
 
 
 def _labels(proxy: Proxy) -> Labels:

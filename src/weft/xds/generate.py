@@ -31,6 +31,7 @@ from weft.xds.inbound import Inbound
 from weft.xds.inbound_clusters import InboundCluster
 from weft.xds.listener_settings import Settings
 from weft.xds.listeners import OutboundListener
+from weft.xds.local_cluster import LocalClusters
 from weft.xds.memo import Memo
 from weft.xds.name_table import NameTables
 from weft.xds.patches import Patcher
@@ -151,9 +152,12 @@ class Generator:
         self._fitted = Fitter()
         self._patched = Patcher()
         self._name_tables = NameTables()
+        self._local_clusters = LocalClusters()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
         self._bound: Memo[tuple[ServedPort, MeshConfig], Resource] = Memo(lambda one: inbound.bound_listener(*one))
-        self._virtual_outbound: Memo[str, Resource] = Memo(listeners.virtual_outbound)
+        self._virtual_outbound: Memo[tuple[str, int], Resource] = Memo(
+            lambda value: listeners.virtual_outbound(*value)
+        )
         self._unlisted: Memo[Otherwise, bytes] = Memo(unlisted.virtual_host)
         self._finished: Memo[tuple[Resource, Settings], Resource] = Memo(listener_settings.applied, depth=8)
         self._edges: Memo[tuple[Resources, MeshConfig], Resources] = Memo(self._at_edge, depth=16)
@@ -176,7 +180,7 @@ class Generator:
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
         own = Inbound(served, view.mesh)
         found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
-        return self._name_tables.beside(found, view)
+        return self._name_tables.beside(self._local_clusters.beside(found, view), view)
 
     def _of_proxy(self, value: _Own) -> Resources:
         shared, own, patches, traits = value
@@ -211,7 +215,10 @@ class Generator:
         tables: _Tables = {}
         shared: dict[tuple[str, int], list[SharedPart]] = {}
         unclaimed = base.otherwise.connections
-        for resource in (*self._fixed("", mesh), self._virtual_outbound(unclaimed, unclaimed)):
+        for resource in (
+            *self._fixed("", mesh),
+            self._virtual_outbound(unclaimed, (unclaimed, mesh.ports.outbound)),
+        ):
             resources[resource.type_url][resource.name] = resource
         for each in scope.egress:
             self._egress(each, base, resources, tables)

@@ -14,7 +14,7 @@ from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
 from weft.xds import encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
-from weft.xds.listeners import PLAIN_HTTP, wait_for_first_bytes
+from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
 from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2
 from weft.xds.resource import LISTENER, Resource
@@ -58,20 +58,25 @@ class _Target:
 
 
 def virtual_inbound(config: Inbound) -> Resource:
-    """15006: takes every connection that comes to the pod."""
-    itself = _CHAIN.FilterChain(
-        name="virtualInbound-blackhole",
-        filter_chain_match=_match(port=names.INBOUND_PORT),
-        filters=[listeners_http.tcp(names.BLACK_HOLE)],
-    )
+    """15006: takes every connection that comes to the pod; where the mesh has another port, at both."""
+    ports = tuple(dict.fromkeys((config.mesh.ports.inbound, names.INBOUND_PORT)))
+    itself = [
+        _CHAIN.FilterChain(
+            name="virtualInbound-blackhole" + (f"-{each}" if index else ""),
+            filter_chain_match=_match(port=each),
+            filters=[listeners_http.tcp(names.BLACK_HOLE)],
+        )
+        for index, each in enumerate(ports)
+    ]
     elsewhere = _Target(0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh)
-    chains = [itself, *_detecting(elsewhere)]
+    chains = [*itself, *_detecting(elsewhere)]
     for each in first_of_each_port(config.ports):
         if not each.bound:
             chains.extend(_of_port(_target(each, config.mesh), each))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
-        address=address("0.0.0.0", names.INBOUND_PORT),
+        address=address("0.0.0.0", ports[0]),
+        additional_addresses=additional("0.0.0.0", ports[1:]),
         traffic_direction=base_pb2.INBOUND,
         listener_filters=[
             listeners_http.original_dst(),

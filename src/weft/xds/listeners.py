@@ -52,27 +52,36 @@ class OutboundListener:
         return f"{self.address}_{self.port}" if self.port else self.address
 
 
-def virtual_outbound(otherwise: str = names.PASSTHROUGH) -> Resource:
+def virtual_outbound(otherwise: str = names.PASSTHROUGH, port: int = names.OUTBOUND_PORT) -> Resource:
     """15001: takes every connection that leaves the pod, and hands it to the listener of the dialled address.
 
-    What no listener takes goes to the cluster `otherwise`.
+    What no listener takes goes to the cluster `otherwise`. Where the mesh has another port, pods that were made
+    before still come by the usual one.
     """
-    itself = _CHAIN.FilterChain(
-        name="virtualOutbound-blackhole",
-        filter_chain_match=_CHAIN.FilterChainMatch(
-            destination_port=wrappers_pb2.UInt32Value(value=names.OUTBOUND_PORT)
-        ),
-        filters=[listeners_http.tcp(names.BLACK_HOLE)],
-    )
+    ports = tuple(dict.fromkeys((port, names.OUTBOUND_PORT)))
+    itself = [
+        _CHAIN.FilterChain(
+            name="virtualOutbound-blackhole" + (f"-{each}" if each != port else ""),
+            filter_chain_match=_CHAIN.FilterChainMatch(destination_port=wrappers_pb2.UInt32Value(value=each)),
+            filters=[listeners_http.tcp(names.BLACK_HOLE)],
+        )
+        for each in ports
+    ]
     others = _CHAIN.FilterChain(name="virtualOutbound-catchall-tcp", filters=[listeners_http.tcp(otherwise)])
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_OUTBOUND,
-        address=address(ANYWHERE, names.OUTBOUND_PORT),
+        address=address(ANYWHERE, port),
+        additional_addresses=additional(ANYWHERE, ports[1:]),
         use_original_dst=wrappers_pb2.BoolValue(value=True),
         traffic_direction=base_pb2.OUTBOUND,
-        filter_chains=[itself, others],
+        filter_chains=[*itself, others],
     )
     return encode.resource(LISTENER, listener.name, listener)
+
+
+def additional(host: str, ports: tuple[int, ...]) -> list[Any]:
+    """Further addresses of a listener."""
+    return [listener_pb2.AdditionalAddress(address=address(host, port)) for port in ports]
 
 
 def outbound_listener(config: OutboundListener, encoded: Callable[[Stream, str], bytes] | None = None) -> Resource:

@@ -8,6 +8,7 @@ INBOUND_PASSTHROUGH = "InboundPassthroughClusterIpv4"
 VIRTUAL_OUTBOUND = "virtualOutbound"
 VIRTUAL_INBOUND = "virtualInbound"
 
+LOCAL_CLUSTER = "local_cluster"
 SDS_CLUSTER = "sds-grpc"
 WORKLOAD_CERTIFICATE = "default"
 TRUST_ROOTS = "ROOTCA"

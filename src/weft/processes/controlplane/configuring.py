@@ -1,11 +1,13 @@
 """What each connected proxy is to have."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from weft.model.clients import sorted_labels
+from weft.model.locality import HOSTNAME, LEVELS
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
-from weft.model.views import proxy_of, view, with_inbound
+from weft.model.views import SELF_DISCOVERY, proxy_of, view, with_inbound
 from weft.processes.controlplane import node_metadata
 from weft.processes.controlplane.connection import Client
 from weft.xds.generate import Generator
@@ -28,11 +30,23 @@ class Configurer:
         if proxy.kind is ProxyKind.ROUTER:
             # the ports of a gateway's services are looked up by the name of its pod
             return self._generator.resources(view(snapshot, proxy))
-        alike = replace(proxy, name="", address="")
+        alike = _alike(proxy, snapshot.label_keys)
         found = self._classes.get(alike)
         if found is None:
             found = self._classes[alike] = self._generator.resources(view(snapshot, proxy))
         return found
+
+
+def _alike(proxy: Proxy, asked: Collection[str]) -> Proxy:
+    """What proxies have in common that get the same: where they are counts only where some rule asks for it."""
+    named = SELF_DISCOVERY in proxy.metadata
+    return replace(
+        proxy,
+        name=proxy.name if named else "",
+        address="",
+        node=proxy.node if HOSTNAME in asked else "",
+        locality=proxy.locality if not set(LEVELS).isdisjoint(asked) else "",
+    )
 
 
 def introduced(snapshot: Snapshot, client: Client) -> Proxy:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import EVENTS, INGRESSES, Kind
+from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, INGRESSES, Kind
 from weft.base.problem import Problem, Severity
 from weft.processes.controlplane.watching import FOLLOWED
 
@@ -20,7 +20,9 @@ PATIENCE = 2.0
 _LONGEST_MESSAGE = 1024
 _COMPONENT = "istiod"
 _KINDS: Mapping[str, Kind] = {
-    kind.kind: kind for kind in FOLLOWED if kind.group.endswith("istio.io") or kind == INGRESSES
+    kind.kind: kind
+    for kind in (*FOLLOWED, CONFIGMAPS)
+    if kind.group.endswith("istio.io") or kind in {INGRESSES, CONFIGMAPS}
 }
 
 log = logging.getLogger("weft.events")

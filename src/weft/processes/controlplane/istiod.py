@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -153,9 +153,16 @@ def _proxy_settings(snapshot: Snapshot, namespace: str, labels: Mapping[str, str
 
 def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
     return {
-        "inject": lambda review: webhook.review(review, inject, partial(_proxy_settings, store.snapshot())),
+        "inject": lambda review: webhook.review(
+            review, _with_ports(inject, store.snapshot().mesh), partial(_proxy_settings, store.snapshot())
+        ),
         "validate": lambda review: validation.review(review, store.snapshot()),
     }
+
+
+def _with_ports(inject: InjectSettings, mesh: MeshConfig) -> InjectSettings:
+    """With the ports that the mesh's settings have now."""
+    return replace(inject, outbound_port=mesh.ports.outbound, inbound_port=mesh.ports.inbound)
 
 
 def _dump(resources: Resources | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from weft.model.proxy_traits import USUAL, ProxyTraits
 from weft.model.services import Labels
 
 _OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders"})
-_KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE")
+_KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE", "ENABLE_SELF_DISCOVERY")
 
 
 def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
