@@ -18,6 +18,7 @@ A case is a file with
   (of which the certificate must be for one); null for plaintext;
 - `resources`: by type (`listener`, `route`, `cluster`, `extension`, `bootstrap`) and name, a part of what the
   resource must be, as Envoy's JSON has it, null for one that must not be there;
+- `settings`: what the client's proxy is started with (`PROXY_CONFIG`), all of it;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
 - `endpoints`: the same of the endpoints that a destination has;
 - `problems`: codes with the fields they name, all of them and no others.
@@ -40,6 +41,7 @@ from google.protobuf import json_format
 from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
+from weft.api.proxy_settings_checks import merged
 from weft.base.names import full_host
 from weft.base.regex import fits
 from weft.model.proxy_traits import traits
@@ -95,6 +97,8 @@ class Case:
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     filters: dict[str, list[str]] = field(default_factory=dict)
     patched: bool = False
+    settings: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    """What the client's proxy is started with, and what the case says of it."""
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -117,6 +121,11 @@ def read(body: dict[str, Any]) -> Case:
         store.apply(each["kind"], each)
     snapshot = store.snapshot()
     client = body.get("from", {})
+    settings = merged(
+        snapshot.mesh.default_config,
+        *snapshot.directory.proxy_configs.layers(client.get("namespace", "default"), client.get("labels", {})),
+        client.get("settings", {}),
+    )
     proxy = Proxy(
         name="client",
         namespace=client.get("namespace", "default"),
@@ -126,7 +135,7 @@ def read(body: dict[str, Any]) -> Case:
         locality=client.get("locality", ""),
         node=client.get("node", ""),
         metadata=tuple(sorted(client.get("metadata", {}).items())),
-        traits=traits(client.get("settings", {}), at_edge="gateway" in client),
+        traits=traits(settings, at_edge="gateway" in client),
     )
     inside = () if proxy.kind is ProxyKind.ROUTER else body.get("requests", ())
     requests = tuple(request(each, proxy.namespace) for each in inside)
@@ -148,6 +157,7 @@ def read(body: dict[str, Any]) -> Case:
         resources=body.get("resources", {}),
         filters=body.get("filters", {}),
         patched=body.get("patched", False),
+        settings=(settings, body.get("settings", settings)),
     )
 
 

@@ -15,7 +15,7 @@ from weft.api.ingress import CLASS_ANNOTATION, CONTROLLER, Backend, Ingress, Ing
 from weft.api.kubernetes import Address, LoadBalancer, Service
 from weft.api.report import Report
 from weft.api.shape import Metadata
-from weft.base.names import service_host
+from weft.base.names import host_covers, service_host
 from weft.base.problem import At, Problem
 from weft.model.gateways import gateway
 from weft.model.ingress_paths import Entry, in_order, ingress_route, refused
@@ -119,6 +119,18 @@ class Ingresses:
 
 
 @dataclass(frozen=True, slots=True)
+class _Certified:
+    """The Secret that a host is served with over TLS, and by which Gateway."""
+
+    secret: str
+    gateway: str
+
+    def is_other(self, wish: "_Certified") -> bool:
+        """Whether a wish for the host asks for something that is not done already."""
+        return self == wish or self.secret != wish.secret
+
+
+@dataclass(frozen=True, slots=True)
 class _Deriving:
     """One translation of all Ingresses."""
 
@@ -133,13 +145,14 @@ class _Deriving:
         origins: dict[Place, tuple[tuple[str, At], ...]] = {}
         problems: list[Problem] = []
         hosts: dict[str, list[Entry]] = {}
+        certified: dict[str, _Certified] = {}
         served: list[Key] = []
         for key, each in sorted(self.ingresses.items(), key=_precedence):
             problems += _class_problems(each, self.mesh.ingress, self.classes)
             if not _is_served(each, self.mesh.ingress, self.classes):
                 continue
             served.append(key)
-            made, parts, told = self._gateway(each)
+            made, parts, told = self._gateway(each, certified)
             place = ("Gateway", made.namespace, made.name)
             rules[place], origins[place] = made, parts
             problems += told
@@ -149,13 +162,17 @@ class _Deriving:
         for host, entries in sorted(hosts.items()):
             routes, shadowed = in_order(entries)
             problems += shadowed
-            made = self._routes(host, entries[0], routes)
+            over_tls = (each.gateway for name, each in certified.items() if host_covers(name, host))
+            made = self._routes(host, entries[0], routes, over_tls)
             place = ("VirtualService", made.namespace, made.name)
             rules[place] = made
             origins[place] = tuple((f"spec.http[{i}]", each.at) for i, each in enumerate(routes))
         return Derived(rules, tuple(problems), origins, tuple(served))
 
-    def _gateway(self, ingress: Ingress) -> tuple[Rule, tuple[tuple[str, At], ...], list[Problem]]:
+    def _gateway(
+        self, ingress: Ingress, certified: dict[str, "_Certified"]
+    ) -> tuple[Rule, tuple[tuple[str, At], ...], list[Problem]]:
+        """The Gateway of an Ingress. A host that an older one serves with the same Secret is left to that one."""
         meta = ingress.metadata
         at = _at(ingress)
         suffix = f"ingress-{meta.name}-{meta.namespace}"
@@ -168,11 +185,16 @@ class _Deriving:
                 message, hint = "there is no Secret named, so these hosts are served without TLS.", "Name one."
                 problems.append(Report(at).warning(place.field, message, hint))
                 continue
+            secret = _Certified(tls.secret_name, self._path(ingress))
+            asked = tls.hosts or (_ANY,)
+            names = tuple(name for name in asked if certified.setdefault(name, secret).is_other(secret))
+            if not names:
+                continue
             parts.append((f"spec.servers[{len(servers)}]", place))
             servers.append(
                 gateway_api.Server(
                     port=gateway_api.ServerPort(number=443, protocol="HTTPS", name=f"https-443-{suffix}-{index}"),
-                    hosts=tls.hosts or (_ANY,),
+                    hosts=names,
                     tls=gateway_api.ServerTls(mode="SIMPLE", credential_name=tls.secret_name),
                 )
             )
@@ -213,9 +235,12 @@ class _Deriving:
                 place = (service_host(name, namespace, self.domain), namespace, backend.service.port.name)
                 port = _port(place, self.services)
         to = service_host(name, namespace, self.domain) if name else ""
-        return Entry(at, f"{self.mesh.root_namespace}/{_gateway_name(ingress)}", host, path, backend, to, port)
+        return Entry(at, self._path(ingress), host, path, backend, to, port)
 
-    def _routes(self, host: str, first: Entry, entries: Iterable[Entry]) -> Rule:
+    def _path(self, ingress: Ingress) -> str:
+        return f"{self.mesh.root_namespace}/{_gateway_name(ingress)}"
+
+    def _routes(self, host: str, first: Entry, entries: Iterable[Entry], over_tls: Iterable[str]) -> Rule:
         prefix = host.replace(".", "-").replace(_ANY, "any")
         meta = Metadata(
             name=f"{prefix}-{first.at.name}-{SUFFIX}",
@@ -225,7 +250,7 @@ class _Deriving:
         listed = tuple(entries)
         spec = routing_api.VirtualServiceSpec(
             hosts=(host,),
-            gateways=tuple(dict.fromkeys(each.gateway for each in listed)),
+            gateways=tuple(dict.fromkeys((*(each.gateway for each in listed), *over_tls))),
             export_to=(_ANY,),
             http=tuple(ingress_route(each) for each in listed),
         )
