@@ -90,3 +90,21 @@ def test_a_sidecar_leaves_a_proxy_what_it_lists(scoped: Cluster) -> None:
     assert scoped.shell("scoped", "toolbox", f"{CODE} web") == "200"
     scoped.kubectl("delete", "sidecar", "default", "-n", "scoped")
     eventually(lambda: clusters(scoped) == everything)
+
+
+def test_a_workload_serves_the_ports_that_its_sidecar_names(scoped: Cluster) -> None:
+    port = {"name": "http", "port": 8080, "targetPort": 8080}
+    other = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "other"}}
+    scoped.apply("scoped", json.dumps(other | {"spec": {"ports": [port], "selector": {"app": "nginx"}}}))
+    # nothing listens at 8080 in the pod
+    eventually(lambda: scoped.shell("scoped", "toolbox", f"{CODE} other:8080") == "503")
+    ingress = {"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "defaultEndpoint": "127.0.0.1:80"}
+    spec = {"workloadSelector": {"labels": {"app": "nginx"}}, "ingress": [ingress]}
+    sidecar = {"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": {"name": "nginx"}}
+    scoped.apply("scoped", json.dumps(sidecar | {"spec": spec}))
+    eventually(lambda: scoped.shell("scoped", "toolbox", f"{CODE} other:8080") == "200")
+    spec["ingress"] = [ingress | {"defaultEndpoint": "0.0.0.0:80"}]
+    scoped.apply("scoped", json.dumps(sidecar | {"spec": spec}))
+    assert scoped.shell("scoped", "toolbox", f"{CODE} other:8080") == "200"
+    scoped.kubectl("delete", "sidecar", "nginx", "-n", "scoped")
+    eventually(lambda: scoped.shell("scoped", "toolbox", f"{CODE} web") == "200")

@@ -7,7 +7,7 @@ from weft.api.report import Report
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
-from weft.model import delegates, gateway_analysis, port_analysis
+from weft.model import delegates, gateway_analysis, port_analysis, stream_analysis
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
 from weft.model.gateway_analysis import Surroundings, server_ports
@@ -51,6 +51,7 @@ def routing_problems(rule: RoutingRule, directory: Directory) -> tuple[Problem, 
         *_destinations(rule, client, directory, report),
         *_delegates(rule, directory, report),
         *gateway_analysis.binding_problems(rule, directory.gateways, report),
+        *stream_analysis.problems(rule, _services(rule.hosts, directory), report),
     ]
     return ordered(found)
 

@@ -50,7 +50,7 @@ class Store:
 
     def __init__(self, domain: str = "cluster.local", mesh: MeshConfig = DEFAULT_MESH) -> None:
         self._domain = domain
-        self._mesh, self._default_mesh = mesh, mesh
+        self._mesh = mesh
         self._settled = False
         self._namespaces = Namespaces(mesh)
         self.missed = False
@@ -106,7 +106,8 @@ class Store:
         self._keys[kind].discard(key)
         self._report(kind, key, ())
         if kind == MESH:
-            self.configure(self._default_mesh)
+            self.configure(replace(DEFAULT_MESH, root_namespace=namespace))
+            self._settled = False
             return
         self._put(kind, key, None)
 
@@ -209,7 +210,7 @@ class Store:
                 report.warning("", f"these settings are invalid, so {kept} in force.", hint, codes.KEPT_LAST_GOOD)
             )
         if written is not None:
-            mesh = mesh_config(written, self._default_mesh.root_namespace)
+            mesh = mesh_config(written, key[0])
             if mesh.trust_domain != self._mesh.trust_domain:
                 message = f'istiod runs with "{self._mesh.trust_domain}"; certificates carry it.'
                 told.append(report.warning("data.mesh.trustDomain", message, "Restart istiod.", codes.AT_START))

@@ -89,3 +89,12 @@ class View:
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()
+
+    @property
+    def known(self) -> tuple[ServiceView, ...]:
+        """Every service that the proxy knows by name, on whichever listener; one entry for each host."""
+        if not self.scope.egress:
+            return self.services
+        more = (each for listener in self.scope.egress for each in listener.services)
+        found = {each.service.hostname: each for each in (*more, *self.services)}
+        return tuple(found[hostname] for hostname in sorted(found))

@@ -31,7 +31,7 @@ class NameTables:
         """The resources of a proxy, with names where it answers queries; who sees the same shares them."""
         if ("DNS_CAPTURE", "true") not in view.proxy.metadata:
             return resources
-        table = self._tables("", view.services)
+        table = self._tables(view.scope.rule, view.known)
         return self._together((view.proxy.namespace, view.proxy.inbound), (resources, table))
 
     def _table(self, services: tuple[ServiceView, ...]) -> Mapping[str, Resource]:

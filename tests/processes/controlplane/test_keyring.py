@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.processes.controlplane.clients import proxies
 from tests.processes.controlplane.cluster import Cluster
 from tests.processes.controlplane.secrets import READER, Gateway, Plane, gateway, plane, secret, tls
 from tests.support.identities import Authority
@@ -242,3 +243,10 @@ async def test_the_secrets_are_in_no_dump(cluster: Cluster, serving: Plane, aski
     assert not any("Secret" in type_url for type_url in dumped)
     (connection,) = serving.discovery.connections
     assert ONE.key not in repr(connection.status())
+
+
+async def test_who_asks_for_no_secret_costs_the_keyring_nothing(serving: Plane) -> None:
+    async with proxies(f"127.0.0.1:{serving.port}", ["web.edge"]):
+        await serving.connected(1)
+        await serving.settled()
+        assert serving.keyring._asked == {}

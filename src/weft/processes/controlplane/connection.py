@@ -84,6 +84,7 @@ class Connection:
     """Takes requests and configurations, keeps encoded responses until the writer fetches them.
 
     At most one response per type waits, so the memory of a slow proxy is bounded. `monotonic` tells seconds.
+    `seeks_secrets`: which secrets there are is found out once the proxy asks for them (`give`).
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Connection:
         metrics: Metrics,
         monotonic: Callable[[], float],
         rejected: Callable[[Client, Rejected], None],
+        seeks_secrets: bool = False,
     ) -> None:
         self.client = client
         self.closed = False
@@ -105,7 +107,7 @@ class Connection:
         self._changed_at: float | None = None
         self._resources: Resources | None = None
         self._secrets: Mapping[str, Resource] = {}
-        self._absent: frozenset[str] | None = None
+        self._absent: frozenset[str] | None = frozenset() if seeks_secrets else None
 
     def update(self, resources: Resources, changed_at: float) -> bool:
         """What the proxy is to have, and when the change behind it was seen. Whether that makes a difference."""
@@ -129,7 +131,7 @@ class Connection:
 
     def give(self, secrets: Mapping[str, Resource], absent: frozenset[str]) -> None:
         """The secrets that the proxy may have of those it asks for, and those that there are not."""
-        if self._absent is None or (secrets, absent) != (self._secrets, self._absent):
+        if (secrets, absent) != (self._secrets, self._absent):
             self._secrets, self._absent = secrets, absent
             if self._resources is not None:
                 self._update()
@@ -141,7 +143,7 @@ class Connection:
 
     def _update(self) -> None:
         resources = self._resources or {}
-        if self._absent is not None:
+        if self._secrets:
             resources = {**resources, SECRET: self._secrets}
         self._take(self._stream.handle(Update(resources, self._absent)))
 

@@ -41,7 +41,7 @@ class SecretSource(Protocol):
     """Who has the secrets that proxies ask for; it gives them to the connection when it knows."""
 
     def ask(self, connection: Connection) -> None:
-        """What the connection asks for has changed, or is asked for the first time."""
+        """What the connection asks for has changed."""
 
     def leave(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -177,13 +177,12 @@ class Discovery(Generic[S]):
             metrics=self._metrics,
             monotonic=self._monotonic,
             rejected=_log_rejection,
+            seeks_secrets=self._secrets is not None,
         )
         log.info("%s connected from %s", client.name, peer.address)
         self.connections.add(connection)
         reader = asyncio.create_task(self._read(iterator, connection))
         try:
-            if self._secrets:
-                self._secrets.ask(connection)
             self._update(connection, self._monotonic())
             self._receive(connection, first)
             while (message := await connection.next_message()) is not None:

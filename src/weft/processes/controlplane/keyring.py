@@ -89,8 +89,8 @@ class Keyring:
 
     def leave(self, connection: Connection) -> None:
         """Forget what only this connection asked for."""
-        self._asked.pop(connection, None)
-        self._refresh()
+        if self._asked.pop(connection, None) is not None:
+            self._refresh()
 
     @property
     def troubles(self) -> tuple[CredentialTrouble, ...]:
