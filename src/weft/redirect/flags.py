@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from typing import NoReturn, TypeVar
 
+from weft.base.flags import is_true
 from weft.redirect.capture import EVERYTHING, Capture, Networks, Ports, Resolvers
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def parse(
 def _resolvers(
     found: argparse.Namespace, environment: Mapping[str, str], own: tuple[IPv4Address, ...]
 ) -> Resolvers:
-    if not (found.redirect_dns or environment.get("ISTIO_META_DNS_CAPTURE") == "true"):
+    if not (found.redirect_dns or is_true(environment.get("ISTIO_META_DNS_CAPTURE", ""))):
         return ()
     if found.capture_all_dns:
         return EVERYTHING

@@ -12,6 +12,7 @@ from weft.api.proxy_settings import ProxySettings
 from weft.api.proxy_settings_checks import read as read_settings
 from weft.api.report import Report
 from weft.base.durations import parse_duration
+from weft.base.flags import is_true
 from weft.base.problem import At
 from weft.inject import node
 from weft.inject.bootstrap import ProxyPorts
@@ -138,7 +139,7 @@ def read(
         scrape=_json(environment, "ISTIO_PROMETHEUS_ANNOTATIONS"),
         flush_interval=_duration(proxy.file_flush_interval, timedelta(seconds=1)),
         bootstrap_override=Path(override) if (override := environment.get("ISTIO_BOOTSTRAP_OVERRIDE")) else None,
-        dns=environment.get("ISTIO_META_DNS_CAPTURE", "").lower() == "true",
+        dns=is_true(environment.get("ISTIO_META_DNS_CAPTURE", "")),
         ignored=ignored,
         role=role,
     )

@@ -5,6 +5,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from weft.base.flags import is_true
 from weft.model import proxy_traits, topology
 from weft.model.proxy_traits import USUAL, ProxyTraits
 from weft.model.services import Labels
@@ -19,6 +20,7 @@ def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
     `asked` are keys that EnvoyFilters look at.
     """
     kept = {key: _text(metadata[key]) for key in (*_KEPT, *asked) if key in metadata}
+    kept |= {key: "true" for key in _KEPT if is_true(kept.get(key, ""))}
     before = topology.told(metadata.get("PROXY_CONFIG"))
     return tuple(sorted({**kept, **({topology.METADATA: before} if before else {})}.items()))
 
