@@ -7,7 +7,7 @@ from weft.base.names import host_matches
 from weft.model.clients import Client
 from weft.model.gateway_merge import Placed, Shared, merged
 from weft.model.gateways import Gateway
-from weft.model.resolution import Directory, http_routes
+from weft.model.resolution import Directory
 from weft.model.router import Asked, Chain, Requests, RoutedHost, Router, RouterListener, RouterTable
 from weft.model.routing import HostRoutes, HttpRoute, MatchKind, RequestMatch
 from weft.model.routing_rule import RoutingRule
@@ -34,7 +34,11 @@ class Edge:
         return lambda number: known.get(number, number)
 
 
-def router(edge: Edge, directory: Directory, services: tuple[ServiceView, ...]) -> Router:
+RoutesOf = Callable[[RoutingRule, int, str], tuple[HttpRoute, ...]]
+"""The routes that requests to a port of a gateway (`namespace/name`) can take by a rule."""
+
+
+def router(edge: Edge, directory: Directory, services: tuple[ServiceView, ...], routes_of: RoutesOf) -> Router:
     """Resolve everything for a class of gateways; `services` are those that it sees."""
     shared, _ = merged(edge.gateways, edge.target)
     tables: dict[str, list[Placed]] = {}
@@ -45,7 +49,7 @@ def router(edge: Edge, directory: Directory, services: tuple[ServiceView, ...]) 
     listeners = (_listener(each, edge.client, directory, services) for each in shared)
     return Router(
         listeners=tuple(each for each in listeners if each.chains),
-        tables=tuple(_table(name, servers, edge.client, directory) for name, servers in tables.items()),
+        tables=tuple(_table(name, servers, edge.client, directory, routes_of) for name, servers in tables.items()),
         automatic=any(_is_automatic(placed) for each in shared for placed in each.servers),
         topology=edge.topology,
     )
@@ -56,13 +60,15 @@ def _is_automatic(placed: Placed) -> bool:
     return tls is not None and tls.mode is ServerMode.AUTO_PASSTHROUGH
 
 
-def _table(name: str, servers: list[Placed], client: Client, directory: Directory) -> RouterTable:
+def _table(
+    name: str, servers: list[Placed], client: Client, directory: Directory, routes_of: RoutesOf
+) -> RouterTable:
     hosts: dict[str, _Host] = {}
     for placed in servers:
         server = placed.server
         for rule in directory.virtual_services.bound(placed.gateway.path, client.namespace):
             for host in _common(placed, rule):
-                routes = http_routes(rule, server.number, client, directory, placed.gateway.path)
+                routes = routes_of(rule, server.number, placed.gateway.path)
                 if routes:
                     hosts.setdefault(host, _Host()).add(
                         HostRoutes(routes, rule.full_name), redirect=server.redirect

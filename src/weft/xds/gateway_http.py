@@ -5,9 +5,8 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
-from weft.model.mesh_config import PathNormalization
 from weft.model.topology import NOTHING_BEFORE, Topology
-from weft.xds import listeners_http, path_normalization
+from weft.xds import listeners_http
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
 SERVER_NAME = "istio-envoy"
@@ -18,13 +17,9 @@ _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """What stands before the gateway, and how it makes paths alike.
-
-    `looks_up`: some of its clusters take any host, which the DNS is asked for.
-    """
+    """What stands before the gateway. `looks_up`: some of its clusters take any host, and ask the DNS for it."""
 
     topology: Topology = NOTHING_BEFORE
-    paths: PathNormalization = PathNormalization.BASE
     looks_up: bool = False
 
 
@@ -42,7 +37,6 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
     manager.xff_num_trusted_hops = topology.trusted_proxies
-    path_normalization.normalize(manager, settings.paths)
     manager.forward_client_cert_details = _HCM.ForwardClientCertDetails.Value(topology.forward_certificate)
     manager.set_current_client_cert_details.CopyFrom(
         _HCM.SetCurrentClientCertDetails(subject=wrappers_pb2.BoolValue(value=True), cert=True, dns=True, uri=True)

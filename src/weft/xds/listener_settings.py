@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from google.protobuf import wrappers_pb2
-
 from weft.model.mesh_config import AccessLog, MeshConfig, PathNormalization
 from weft.xds import access_logs, encode
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
+from weft.xds.path_normalization import normalize
 from weft.xds.proto import http_connection_manager_pb2, listener_pb2, tcp_proxy_pb2
 from weft.xds.resource import LISTENER, Resource
 
@@ -53,13 +52,5 @@ def applied(value: tuple[Resource, Settings]) -> Resource:
 def _requests(manager: Any, found: Settings) -> None:
     if found.log.file:
         manager.access_log.append(access_logs.logger(found.log))
-    paths = found.paths
-    if paths is PathNormalization.BASE:
-        return
-    manager.normalize_path.CopyFrom(wrappers_pb2.BoolValue(value=paths is not PathNormalization.NONE))
-    manager.merge_slashes = paths in {
-        PathNormalization.MERGE_SLASHES,
-        PathNormalization.DECODE_AND_MERGE_SLASHES,
-    }
-    if paths is PathNormalization.DECODE_AND_MERGE_SLASHES:
-        manager.path_with_escaped_slashes_action = _HCM.UNESCAPE_AND_FORWARD
+    if found.paths is not PathNormalization.BASE:
+        normalize(manager, found.paths)
