@@ -67,6 +67,17 @@ def test_a_typed_struct_may_not_hide_a_filter_of_istios() -> None:
     assert told(FILTER, {"typed_config": {**hidden, "type_url": LUA, "value": {"any": ["thing"]}}}) == []
 
 
+def test_wasm_that_is_compiled_into_istios_envoy_names_what_to_use() -> None:
+    wasm = {"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"}
+    code = {"local": {"inline_string": "envoy.wasm.stats"}}
+    vm = {"runtime": "envoy.wasm.runtime.null", "code": code}
+    [(path, _, way_out)] = told(FILTER, {"typed_config": {**wasm, "config": {"vm_config": vm}}})
+    assert path == "value.typed_config.config"
+    assert "envoy.access_loggers.stats" in way_out
+    own = {"runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": "/a.wasm"}}}
+    assert told(FILTER, {"typed_config": {**wasm, "config": {"vm_config": own}}}) == []
+
+
 @pytest.mark.parametrize(
     ("field", "value", "hint"),
     [

@@ -284,6 +284,31 @@ def test_rules_show_in_their_columns() -> None:
     assert [row.cluster for row in endpoints] == [f"outbound|80|v2|{host}", f"outbound|80||{host}"]
 
 
+def test_shares_of_connections_and_what_tells_them_apart_show_in_the_table() -> None:
+    match = {
+        "server_names": ["a.example.com"],
+        "prefix_ranges": [{"address_prefix": "10.1.0.0", "prefix_len": 16}],
+        "source_prefix_ranges": [{"address_prefix": "10.244.0.9", "prefix_len": 32}],
+    }
+    shares = [{"name": "outbound|443|v1|a.example.com", "weight": 90}, {"name": "BlackHoleCluster", "weight": 10}]
+    proxy = {
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {"weighted_clusters": {"clusters": shares}},
+    }
+    listener = {
+        "name": "0.0.0.0_443",
+        "address": {"socket_address": {"address": "0.0.0.0", "port_value": 443}},
+        "filter_chains": [{"filter_chain_match": match, "filters": [proxy]}],
+    }
+    section = {
+        "@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump",
+        "dynamic_listeners": [{"active_state": {"listener": listener}}],
+    }
+    [row] = config_dump_rows.listener_rows({"configs": [section]})
+    assert row.match == "SNI: a.example.com; Addr: 10.1.0.0/16; Source: 10.244.0.9/32"
+    assert row.destination == "Clusters: outbound|443|v1|a.example.com (90), BlackHoleCluster (10)"
+
+
 def test_routes_inside_a_listener_are_named() -> None:
     [row] = config_dump_rows.listener_rows(STATIC)
     assert (row.port, row.match, row.destination) == (15021, "ALL", "Inline Route: /healthz/ready*")

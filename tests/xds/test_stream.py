@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from weft.xds.channel import Acked, Rejected, Send
-from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, SECRET, Resource, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, EXTENSION, LISTENER, ROUTE, SECRET, Resource, Resources
 from weft.xds.stream import Effect, Request, Stream, Update
 
 
@@ -169,6 +169,18 @@ def test_a_cluster_whose_endpoints_vanished_gets_none_instead_of_waiting(running
     (send,) = running.ask(ENDPOINT, "vanished")
     assert isinstance(send, Send)
     assert send.resources[0].body == b"\x0a\x08vanished"
+
+
+def test_the_configuration_of_a_filter_stays_until_nothing_refers_to_it(running: Proxy) -> None:
+    with_filter = {**START, EXTENSION: {"lua": resource(EXTENSION, "lua")}}
+    running.update(with_filter)
+    assert said(running.ask(EXTENSION, "lua")) == [("TypedExtensionConfig", "+lua@1")]
+    running.ack(EXTENSION)
+    # the EnvoyFilter is gone, but a listener that drains still uses its filter
+    assert said(running.update(START)) == []
+    assert said(running.ask(EXTENSION, unsubscribe=("lua",))) == []
+    # one that was never there is said not to exist, or a listener would wait for it
+    assert said(running.ask(EXTENSION, "nothing")) == [("TypedExtensionConfig", "-nothing")]
 
 
 def test_changes_during_a_flight_are_merged_into_the_next_response(running: Proxy) -> None:

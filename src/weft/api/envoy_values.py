@@ -12,7 +12,7 @@ from google.protobuf import json_format
 
 from weft.api.envoy_messages import message_class, messages_in, required
 from weft.api.faults import Fault, choice, expected, key_path
-from weft.api.istio_filters import stock_replacement
+from weft.api.istio_filters import stock_replacement, wasm_replacement
 from weft.base.durations import parse_duration
 from weft.base.names import nearest
 
@@ -175,6 +175,10 @@ def _any(value: Any, path: str) -> Iterator[Misfit]:
         if stock_replacement(inside):
             yield Misfit(_unknown_type(inside, key_path(path, "type_url")))
             return
+    if name.endswith(".v3.Wasm") and (replacement := wasm_replacement(body)):
+        message = "this filter is compiled into Istio's own Envoy, which stock Envoy has not."
+        yield Misfit(Fault(key_path(path, "config"), message, replacement))
+        return
     yield from _message(found.DESCRIPTOR, body, path)
 
 

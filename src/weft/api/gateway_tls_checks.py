@@ -98,6 +98,12 @@ def _credentials(tls: ServerTls, field: str, report: Report) -> Iterator[Problem
         if count > _MOST_CERTIFICATES:
             message = f"there are {count}, and a server has two at most."
             yield report.error(f"{field}.{name}", message, "Keep one with an RSA key and one with an ECDSA key.")
+    yield from _secrets(tls, field, report)
+    yield from _roots(tls, field, report)
+
+
+def _secrets(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+    """Check the names of Secrets."""
     named = {"credentialName": tls.credential_name, "caCertCredentialName": tls.ca_cert_credential_name}
     named |= {f"credentialNames[{index}]": each for index, each in enumerate(tls.credential_names)}
     for name, value in named.items():
@@ -107,7 +113,6 @@ def _credentials(tls: ServerTls, field: str, report: Report) -> Iterator[Problem
             yield report.warning(
                 f"{field}.{name}", f'"{scheme}://" is not acted on yet.', hint, codes.NOT_ACTED_ON
             )
-    yield from _roots(tls, field, report)
 
 
 def _roots(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:

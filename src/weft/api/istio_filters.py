@@ -1,6 +1,7 @@
 """Filters that only Istio's build of Envoy has, and what does their work in the stock one (`docs/reference`)."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 _BY_PURPOSE: Final = (
     (
@@ -27,6 +28,17 @@ _BY_PURPOSE: Final = (
 _OTHERWISE: Final = "Use envoy.filters.http.lua or another stock filter in its place."
 _TYPES: Final = frozenset({"stats.PluginConfig", "envoy.tcp.metadataexchange.config.MetadataExchange"})
 _NAMES: Final = frozenset({"envoy.filters.network.metadata_exchange", "istio_authn", "envoy.filters.http.alpn"})
+
+
+def wasm_replacement(value: Mapping[str, Any]) -> str:
+    """What to use in place of a Wasm filter that is compiled into Istio's Envoy (`envoy.wasm.runtime.null`)."""
+    found: Any = value
+    for key, camel in (("config", "config"), ("vm_config", "vmConfig")):
+        found = found.get(key, found.get(camel)) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or found.get("runtime") != "envoy.wasm.runtime.null":
+        return ""
+    lowered = str(found.get("code")).lower()
+    return next((use for words, use in _BY_PURPOSE if any(word in lowered for word in words)), _OTHERWISE)
 
 
 def stock_replacement(name: str) -> str:

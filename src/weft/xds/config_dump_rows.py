@@ -1,5 +1,6 @@
 """The rows of `proxy-config`'s tables, in istioctl's words."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from weft.xds.config_dump import (
@@ -138,10 +139,16 @@ def _chain_match(chain: Json) -> str:
     if protocols := match.get("application_protocols"):
         words.append(f"App: {_KNOWN_PROTOCOLS.get(tuple(protocols), ','.join(protocols))}")
     port = f":{match['destination_port']}" if "destination_port" in match else ""
-    ranges = [f"{each['address_prefix']}/{each.get('prefix_len', 0)}" for each in match.get("prefix_ranges", ())]
+    ranges = [_block(each) for each in match.get("prefix_ranges", ())]
     if ranges or port:
         words.append(f"Addr: {','.join(ranges) or '*'}{port}")
+    if sources := match.get("source_prefix_ranges"):
+        words.append(f"Source: {','.join(map(_block, sources))}")
     return "; ".join(words) or "ALL"
+
+
+def _block(block: Json) -> str:
+    return f"{block['address_prefix']}/{block.get('prefix_len', 0)}"
 
 
 def _destination(chain: Json) -> str:
@@ -154,10 +161,16 @@ def _destination(chain: Json) -> str:
                 table = config.get("rds", {}).get("route_config_name", "")
                 return f"Route: {table}" if table else "HTTP"
             case "envoy.filters.network.tcp_proxy" if config.get("cluster") != _BLACK_HOLE:
-                return _cluster(config.get("cluster", ""))
+                shares = config.get("weighted_clusters", {}).get("clusters", ())
+                return _shared(shares) if shares else _cluster(config.get("cluster", ""))
             case _:
                 continue
     return "Non-HTTP/Non-TCP"
+
+
+def _shared(clusters: Iterable[Json]) -> str:
+    listed = (f"{each['name']} ({each['weight']})" for each in clusters)
+    return f"Clusters: {', '.join(listed)}"
 
 
 def _cluster(name: str) -> str:
