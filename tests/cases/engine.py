@@ -102,7 +102,7 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = ("gateways", "ingresses")
+EDGE = ("gateways", "ingresses", "gateway_filters")
 """The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 

@@ -1,5 +1,6 @@
 """The walkthrough's canary and fault chapters: who gets which version, and what goes wrong on purpose."""
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -48,6 +49,22 @@ def test_the_endpoints_name_both_pods(canary: Cluster) -> None:
     wide = canary.kubectl("get", "svc", "-n", "canary", "-owide").splitlines()
     assert wide[0].split() == ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE", "SELECTOR"]
     assert wide[1].split()[-1] == "app=canary"
+
+
+def test_the_endpoints_are_where_their_node_is(canary: Cluster) -> None:
+    labels = {"topology.kubernetes.io/region": "us", "topology.kubernetes.io/zone": "west"}
+
+    def places() -> set[str]:
+        printed = canary.weft("proxy-config", "endpoint", "deploy/toolbox", "-n", "canary", "-o", "json").stdout
+        clusters = {each["name"]: each for each in json.loads(printed)}
+        hosts = clusters["outbound|80||canary.canary.svc.cluster.local"]["hostStatuses"]
+        return {f"{each['locality'].get('region')}/{each['locality'].get('zone')}" for each in hosts}
+
+    canary.kubectl("label", "nodes", "--all", *(f"{key}={value}" for key, value in labels.items()))
+    try:
+        eventually(lambda: places() == {"us/west"})
+    finally:
+        canary.kubectl("label", "nodes", "--all", *(f"{key}-" for key in labels))
 
 
 def test_the_header_decides_about_every_request(canary: Cluster) -> None:

@@ -21,7 +21,7 @@ _ROUTE: Any = route_components_pb2.Route
 
 def patch_table(table: Any, patches: Sequence[Patch], context: Context) -> bool:
     """Change a RouteConfiguration in place; whether anything was changed."""
-    chosen = [each for each in patches if _table_matches(each.table, table.name, context)]
+    chosen = [each for each in patches if _table_matches(each.table, table, context)]
     changed = False
     for patch in chosen:
         if patch.part is Part.ROUTE_CONFIGURATION and patch.operation.merges:
@@ -101,14 +101,16 @@ def _copied(found: Any, original: Any) -> Any:
     return type(found).FromString(found.SerializeToString()) if found is original else found
 
 
-def _table_matches(match: TableMatch, name: str, context: Context) -> bool:
-    if match.name and match.name != name:
+def _table_matches(match: TableMatch, table: Any, context: Context) -> bool:
+    if match.name and match.name != table.name:
         return False
-    port, port_name, gateway = _described(name)
-    if match.port and match.port != port:
-        return False
+    port, port_name, gateway = _described(table.name)
     if context is not Context.GATEWAY:
-        return True
+        return match.port in {0, port}
+    # a gateway's Service may lead from the port that clients dial, which its virtual hosts name, to another one
+    dialled = {each.name.rpartition(":")[2] for each in table.virtual_hosts}
+    if match.port and match.port != port and str(match.port) not in dialled:
+        return False
     return match.port_name in {"", port_name} and match.gateway in {"", gateway}
 
 
