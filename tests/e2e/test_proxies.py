@@ -152,6 +152,18 @@ def test_a_native_sidecar_serves_init_containers_and_ends_with_the_application(p
         assert proxies.kubectl("logs", "-n", NAMESPACE, "native", "-c", container).lower() == "server: envoy\n"
 
 
+def test_without_interception_the_application_dials_its_proxy(proxies: Cluster) -> None:
+    dialler = json.loads(deployment("dialler", "dialler", "centos:7.9.2009", command=["tail", "-f", "/dev/null"]))
+    template = dialler["spec"]["template"]
+    template["metadata"]["annotations"] = {"proxy.istio.io/config": "interceptionMode: NONE"}
+    proxies.apply(NAMESPACE, json.dumps(dialler))
+    proxies.roll_out(NAMESPACE, "dialler")
+    through = proxies.shell(NAMESPACE, "dialler", f"curl -sI -m 10 -H 'Host: web.{NAMESPACE}' http://127.0.0.1/")
+    assert "server: envoy" in through.lower()
+    past = proxies.shell(NAMESPACE, "dialler", f"curl -sI -m 10 http://web.{NAMESPACE}/")
+    assert "server: envoy" not in past.lower(), "the client's own proxy has not seen it"
+
+
 def test_names_outlive_istiod(proxies: Cluster) -> None:
     proxies.kubectl("scale", "-n", "istio-system", "deploy/istiod", "--replicas=0")
     try:

@@ -130,6 +130,17 @@ def test_volumes_of_the_users_own_are_added_to_pod_and_proxy() -> None:
     assert environment(after)["ISTIO_BOOTSTRAP_OVERRIDE"] == "/etc/istio/custom-bootstrap/custom_bootstrap.json"
 
 
+def test_a_pod_without_interception_has_no_rules_and_a_proxy_that_may_listen_anywhere() -> None:
+    for annotations in (config("interceptionMode: NONE"), {"sidecar.istio.io/interceptionMode": "NONE"}):
+        after = injected(pod(annotations=annotations))
+        assert after["spec"]["initContainers"] == []
+        assert environment(after)["ISTIO_META_INTERCEPTION_MODE"] == "NONE"
+        [sysctl] = after["spec"]["securityContext"]["sysctls"]
+        assert sysctl == {"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}
+        done = json.loads(after["metadata"]["annotations"]["sidecar.istio.io/status"])
+        assert (done["initContainers"], done["containers"]) == (None, ["istio-proxy"])
+
+
 def test_a_native_sidecar_starts_before_all_else_of_the_pod_and_goes_on_running() -> None:
     own = [{"name": "migrate", "image": "nginx"}]
     annotations = {"sidecar.istio.io/nativeSidecar": "true", **config("holdApplicationUntilProxyStarts: true")}

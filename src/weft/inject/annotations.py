@@ -289,7 +289,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "status.sidecar.istio.io/port": ("statusPort", _port),
     _SIDECAR + "discoveryAddress": ("discoveryAddress", str),
     _SIDECAR + "extraStatTags": ("extraStatTags", str),
-    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT")),
+    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT", "NONE")),
     _SIDECAR + "proxyImageType": ("image", _one_of("default", "distroless", "debug")),
     _SIDECAR + "statsCompression": ("statsCompression", _boolean),
 }

@@ -1,6 +1,6 @@
 """The container `istio-proxy`, as far as sidecars and gateways share it."""
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from weft.inject import volumes
 from weft.inject.annotations import Overrides, Readiness
@@ -10,6 +10,8 @@ from weft.inject.settings import InjectSettings, Resources
 PROXY_USER = 1337
 METRICS_PORT = 15090
 READINESS_PORT = 15021
+# a proxy may listen on 80 and 443 without being root: the sysctl is the pod's own (Kubernetes' safe set)
+UNPRIVILEGED: Final = {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}
 
 
 def proxy(

@@ -37,7 +37,7 @@ def environment(
         _resource("GOMAXPROCS", "limits.cpu"),
         _value("ISTIO_META_CLUSTER_ID", settings.cluster_id),
         _field("ISTIO_META_NODE_NAME", "spec.nodeName"),
-        _value("ISTIO_META_INTERCEPTION_MODE", "REDIRECT"),
+        _value("ISTIO_META_INTERCEPTION_MODE", overrides.proxy.settings.interception_mode or "REDIRECT"),
         _value("ISTIO_META_WORKLOAD_NAME", workload.name),
         _value("ISTIO_META_OWNER", workload.owner(namespace)),
         _value("ISTIO_META_MESH_ID", overrides.proxy.settings.mesh_id or settings.mesh_id),

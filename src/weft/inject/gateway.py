@@ -11,8 +11,6 @@ from weft.inject.settings import InjectSettings
 from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
 
-# a gateway may listen on 80 and 443 without being root: the sysctl is the pod's own (Kubernetes' safe set)
-_UNPRIVILEGED: Final = {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}
 _TLS_MODE: Final = "security.istio.io/tlsMode"
 
 
@@ -38,7 +36,7 @@ def gateway(
     spec["volumes"] = overlaid(
         {"volumes": [*volumes.volumes(), *volumes.own(overrides)]}, {"volumes": spec.get("volumes") or ()}
     )["volumes"]
-    spec["securityContext"] = overlaid(_UNPRIVILEGED, spec.get("securityContext") or {})
+    spec["securityContext"] = overlaid(container.UNPRIVILEGED, spec.get("securityContext") or {})
     metadata["labels"] = _labels(metadata, workload)
     metadata["annotations"] = _annotations(metadata, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}

@@ -50,13 +50,18 @@ def sidecar(
     if overrides.native:
         proxy |= _NATIVE
     proxy = overlaid(proxy, wishes)
-    own_init, init = list(spec.get("initContainers") or ()), _init(credentials, overrides, settings)
+    own_init = list(spec.get("initContainers") or ())
+    captured = overrides.proxy.settings.interception_mode != "NONE"
+    init = [_init(credentials, overrides, settings)] if captured else []
     if overrides.native:
         # before all others: they have a network then, and are in the mesh
-        spec["initContainers"], spec["containers"] = [init, proxy, *own_init], probed
+        spec["initContainers"], spec["containers"] = [*init, proxy, *own_init], probed
     else:
-        spec["initContainers"] = [*own_init, init]
+        spec["initContainers"] = [*own_init, *init]
         spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
+    if not captured:
+        # its listeners are those of the services' ports
+        spec["securityContext"] = overlaid(container.UNPRIVILEGED, spec.get("securityContext") or {})
     spec["volumes"] = [*volumes.volumes(), *volumes.own(overrides), *(spec.get("volumes") or ())]
     metadata["annotations"] = _annotations(metadata, application, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}
@@ -85,11 +90,9 @@ def _annotations(
             "prometheus.io/port": str(overrides.status_port),
             "prometheus.io/scrape": "true",
         }
-    done = (
-        status(settings, init=(INIT, SIDECAR), containers=())
-        if overrides.native
-        else status(settings, init=(INIT,))
-    )
+    init = (INIT,) if overrides.proxy.settings.interception_mode != "NONE" else ()
+    native = overrides.native
+    done = status(settings, init=(*init, SIDECAR) if native else init, containers=() if native else (SIDECAR,))
     return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: done}
 
 

@@ -12,12 +12,16 @@ from weft.model.registered import Registered
 from weft.model.router_view import Edge
 from weft.model.scopes import scoped, with_proxy_port
 from weft.model.services import Endpoint, InboundPort, Labels, Proxy, ProxyKind
+from weft.model.sidecars import Capture
 from weft.model.snapshot import Snapshot
 from weft.model.topology import topology
 from weft.model.view import WHOLE_MESH, View
 
 SELF_DISCOVERY: Final = ("ENABLE_SELF_DISCOVERY", "true")
 """The entry of a proxy's metadata by which it asks for the workloads like its own."""
+
+UNCAPTURED: Final = ("INTERCEPTION_MODE", "NONE")
+"""In the metadata of a sidecar that nothing leads traffic to: the application dials its listeners itself."""
 
 
 def view(snapshot: Snapshot, proxy: Proxy) -> View:
@@ -48,6 +52,8 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         services, scope = memo.services(directory, client), WHOLE_MESH
     else:
         services, scope = scoped(sidecar, client, directory, memo)
+    if UNCAPTURED in proxy.metadata:
+        scope = replace(scope, capture=Capture.DIALLED)
     if snapshot.mesh.ports.proxy:
         scope = with_proxy_port(scope, services, snapshot.mesh.ports.proxy)
     known = with_inbound(snapshot, proxy)

@@ -9,6 +9,7 @@ from weft.base.flags import is_true
 from weft.model import proxy_traits, topology
 from weft.model.proxy_traits import USUAL, ProxyTraits
 from weft.model.services import Labels
+from weft.model.views import UNCAPTURED
 
 _OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders"})
 _KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE", "ENABLE_SELF_DISCOVERY")
@@ -21,6 +22,9 @@ def kept(metadata: Mapping[str, Any], asked: Collection[str] = ()) -> Labels:
     """
     kept = {key: _text(metadata[key]) for key in (*_KEPT, *asked) if key in metadata}
     kept |= {key: "true" for key in _KEPT if is_true(kept.get(key, ""))}
+    name, value = UNCAPTURED
+    if metadata.get(name) == value:
+        kept[name] = value
     before = topology.told(metadata.get("PROXY_CONFIG"))
     return tuple(sorted({**kept, **({topology.METADATA: before} if before else {})}.items()))
 
