@@ -122,11 +122,6 @@ EJECTS = "baseEjectionTime: 1m, maxEjectionPercent: 100"
         # what is no error of that kind sets nobody aside
         ("{consecutive5xxErrors: 0, consecutiveGatewayErrors: 1, %s}", "/broken", 10),
         ("{consecutive5xxErrors: 1, outlierDetectionHttpErrorCodes: [429], %s}", "/unavailable", 10),
-        (
-            "{consecutive5xxErrors: 1, baseEjectionTime: 1m, maxEjectionPercent: 100, minHealthPercent: 60}",
-            "/broken",
-            10,
-        ),
     ],
 )
 def test_an_endpoint_is_set_aside_after_so_many_errors(here: Place, policy: str, path: str, errors: int) -> None:
@@ -151,6 +146,11 @@ def test_with_nobody_left_requests_are_answered_503_unless_too_few_are_healthy_t
     panics = f"{{consecutive5xxErrors: 1, minHealthPercent: 50, {EJECTS}}}"
     seen, answers = asked(here, panics, "/broken", BAD, times=5)
     assert (seen, answers) == ({BAD: 5}, {500: 5})
+
+
+def test_with_too_few_healthy_the_failing_are_asked_as_well(here: Place) -> None:
+    seen, _ = asked(here, f"{{consecutive5xxErrors: 1, minHealthPercent: 60, {EJECTS}}}", "/broken", GOOD, BAD)
+    assert seen[BAD] > 3
 
 
 def test_no_more_endpoints_are_set_aside_than_the_rule_allows(here: Place) -> None:
