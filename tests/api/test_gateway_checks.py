@@ -107,6 +107,7 @@ def test_what_cannot_be_is_an_error_at_its_field(server: str, field: str) -> Non
         (f"{HTTPS}, tls: {{mode: PASSTHROUGH, credentialName: a}}", "tls.credentialName"),
         (f"{HTTPS}, tls: {{mode: ISTIO_MUTUAL, caCertificates: /a}}", "tls.caCertificates"),
         (f"{SIMPLE}, caCrl: /a}}", "tls.caCrl"),
+        (f"{HTTPS}, tls: {{mode: SIMPLE, credentialName: 'sds://a'}}", "tls.credentialName"),
         (f"{SIMPLE}, insecureSkipVerify: true}}", "tls.insecureSkipVerify"),
         (f"{SIMPLE}, subjectAltNames: [a]}}", "tls.subjectAltNames"),
         (f"{SIMPLE}, minProtocolVersion: TLSV1_0}}", "tls.minProtocolVersion"),

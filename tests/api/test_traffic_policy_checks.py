@@ -123,6 +123,7 @@ def test_a_good_policy_gets_not_a_word(policy: str) -> None:
         ("tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: /a}", "Warning", "tls.insecureSkipVerify"),
         (f"{BY_LOAD}{{weightUpdatePeriod: 1}}}}", "Error", "loadBalancer.backendUtilization.weightUpdatePeriod"),
         (f"{BY_LOAD}{{}}, simple: RANDOM}}", "Warning", "loadBalancer.simple"),
+        (f"{BY_LOAD}{{}}, zoneAwareLbSetting: {{enabled: true}}}}", "Warning", "loadBalancer.zoneAwareLbSetting"),
         (f"{LOCAL}failover: [{{from: us, to: eu}}]}}}}", "Warning", LOCALITY),
         (f"{LOCAL}failoverPriority: [a], distribute: [{SPLIT}]}}}}", "Error", LOCALITY),
         (f"{LOCAL}distribute: [{{from: us, to: {{us: 99}}}}]}}}}", "Error", f"{LOCALITY}.distribute[0].to"),

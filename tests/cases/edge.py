@@ -164,7 +164,9 @@ def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
                 return None
         if not wanted:
             return 0
-        return max((len(each) for each in wanted if name and host_matches(each, name)), default=None)
+        fitting = (each for each in wanted if name and host_matches(each, name))
+        # a whole name is closer than a wildcard of its length
+        return max((2 * len(each) + (each == name) for each in fitting), default=None)
 
     for listener in sorted(at, key=lambda each: not each.bind):
         ranked = [(found, chain) for chain in listener.chains if (found := rank(chain)) is not None]

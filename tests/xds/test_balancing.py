@@ -123,6 +123,19 @@ def test_endpoints_that_report_less_load_get_more_requests(here: Place) -> None:
     assert later[IDLE] > 2 * later[BUSY] > 0, later
 
 
+def test_localities_have_their_shares_with_weights_by_load_too(here: Place) -> None:
+    made = resources(
+        "loadBalancer: {backendUtilization: {}, localityLbSetting: "
+        "{distribute: [{from: us, to: {us/west: 80, us/east: 20}}]}}",
+        {BUSY: ("west", True), FAR: ("east", True)},
+    )
+    foreseen = reached(WEB, simulate.Request("10.96.0.1", 80, "web"), made)
+    assert {each.address.partition(":")[0]: each.percent for each in foreseen} == {BUSY: 80.0, FAR: 20.0}
+    found = Counter(asked(here, made, 200))
+    assert abs(found[BUSY] / 2 - 80) < 15, found
+    assert found[FAR] > 0
+
+
 def test_what_a_level_is_not_healthy_for_goes_to_the_next_as_the_simulator_says(here: Place) -> None:
     made = resources(
         "outlierDetection: {consecutive5xxErrors: 9}",

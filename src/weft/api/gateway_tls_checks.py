@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import Final
 
+from weft.api import codes
 from weft.api.gateway import CertificateFiles, Server, ServerTls
 from weft.api.report import Report
 from weft.base.names import nearest
@@ -97,7 +98,21 @@ def _credentials(tls: ServerTls, field: str, report: Report) -> Iterator[Problem
         if count > _MOST_CERTIFICATES:
             message = f"there are {count}, and a server has two at most."
             yield report.error(f"{field}.{name}", message, "Keep one with an RSA key and one with an ECDSA key.")
+    yield from _secrets(tls, field, report)
     yield from _roots(tls, field, report)
+
+
+def _secrets(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:
+    """Check the names of Secrets."""
+    named = {"credentialName": tls.credential_name, "caCertCredentialName": tls.ca_cert_credential_name}
+    named |= {f"credentialNames[{index}]": each for index, each in enumerate(tls.credential_names)}
+    for name, value in named.items():
+        scheme, mark, _ = value.partition("://")
+        if mark and scheme != "kubernetes":
+            hint = "Name a Secret in the namespace of the gateway's pod."
+            yield report.warning(
+                f"{field}.{name}", f'"{scheme}://" is not acted on yet.', hint, codes.NOT_ACTED_ON
+            )
 
 
 def _roots(tls: ServerTls, field: str, report: Report) -> Iterator[Problem]:

@@ -22,6 +22,10 @@ def check_localities(
     if locality is not None and zones is not None and zones.enabled is not False:
         hint = "Keep one of them."
         yield report.error(field, "localityLbSetting and zoneAwareLbSetting exclude each other.", hint)
+    if zones is not None and zones.enabled and balancer.backend_utilization is not None:
+        hint = "Keep one of them; regions are told apart all the same."
+        message = "zones are of no account to weights by load."
+        yield report.warning(f"{field}.zoneAwareLbSetting", message, hint)
     if locality is not None:
         yield from check_locality(locality, f"{field}.localityLbSetting", report)
         fails_over = locality.enabled is not False and (locality.failover or locality.failover_priority)

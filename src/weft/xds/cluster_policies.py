@@ -26,6 +26,7 @@ from weft.xds.proto import (
     percent_pb2,
     proxy_protocol_pb2,
     upstream_proxy_protocol_pb2,
+    wrr_locality_pb2,
 )
 
 _LB: Any = cluster_pb2.Cluster
@@ -114,9 +115,21 @@ def _by_utilization(by_load: ByUtilization, warmup: Warmup | None) -> Any:
         found.error_utilization_penalty.value = by_load.penalty
     if warmup is not None:
         _slow(found.slow_start_config, warmup)
+    return _extension("client_side_weighted_round_robin", found)
+
+
+def weigh_localities(cluster: Any) -> None:
+    """Choose a locality by its weight first, and then an endpoint as the cluster's policy does."""
+    within = wrr_locality_pb2.WrrLocality(endpoint_picking_policy=cluster.load_balancing_policy)
+    cluster.load_balancing_policy.CopyFrom(
+        cluster_pb2.LoadBalancingPolicy(policies=[_extension("wrr_locality", within)])
+    )
+
+
+def _extension(name: str, config: Any) -> Any:
     policies: Any = cluster_pb2.LoadBalancingPolicy
     extension = extension_pb2.TypedExtensionConfig(
-        name="envoy.load_balancing_policies.client_side_weighted_round_robin", typed_config=encode.packed(found)
+        name=f"envoy.load_balancing_policies.{name}", typed_config=encode.packed(config)
     )
     return policies.Policy(typed_extension_config=extension)
 

@@ -138,7 +138,11 @@ def _discover(cluster: Any, config: OutboundCluster) -> None:
 
 
 def _localities(cluster: Any, config: OutboundCluster) -> None:
-    if config.zones is not None:
+    if cluster.HasField("load_balancing_policy"):
+        # a policy of that kind brings its own way with localities; zones it knows none of
+        if config.weighted:
+            cluster_policies.weigh_localities(cluster)
+    elif config.zones is not None:
         zones = cluster.common_lb_config.zone_aware_lb_config
         zones.routing_enabled.value = 100 if config.zones.enabled else 0
         zones.min_cluster_size.value = config.zones.min_cluster_size

@@ -86,3 +86,4 @@ preserve_case_pb2: Any = import_module(
 listener_proxy_protocol_pb2: Any = import_module(
     "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
 )
+wrr_locality_pb2: Any = import_module("envoy.extensions.load_balancing_policies.wrr_locality.v3.wrr_locality_pb2")

@@ -20,6 +20,7 @@ from weft.xds.understood import NotUnderstoodError, require
 _OVERPROVISIONED = 140
 """In percent: a level counts as whole while 72 of 100 of its endpoints are healthy (Envoy's default)."""
 _WHOLE = 100
+_BY_LOCALITY = "envoy.load_balancing_policies.wrr_locality"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ def _shared(cluster: Any, assignment: Any, request: Request) -> Iterator[Reached
     for each in assignment.endpoints:
         levels.setdefault(each.priority, []).append(each)
     threshold = cluster.common_lb_config.healthy_panic_threshold.value
-    weighted = cluster.common_lb_config.HasField("locality_weighted_lb_config")
+    named = [each.typed_extension_config.name for each in cluster.load_balancing_policy.policies]
+    weighted = cluster.common_lb_config.HasField("locality_weighted_lb_config") or named[:1] == [_BY_LOCALITY]
     for priority, load, panics in _loads(levels, threshold):
         for locality, share in _localities(levels[priority], weighted=weighted, panics=panics):
             usable = [each for each in locality.lb_endpoints if panics or _is_healthy(each)]
