@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from weft.model.clients import sorted_labels
-from weft.model.locality import HOSTNAME, LEVELS
+from weft.model.locality import HOSTNAME, LEVELS, locality
 from weft.model.services import Proxy, ProxyKind
 from weft.model.snapshot import Snapshot
 from weft.model.views import SELF_DISCOVERY, proxy_of, view, with_inbound
@@ -65,11 +65,12 @@ def introduced(snapshot: Snapshot, client: Client) -> Proxy:
 
 def _as_it_says(client: Client, pod: str, namespace: str) -> Proxy:
     parts, metadata = client.node.id.split("~"), client.node.metadata
-    labels = metadata.get("LABELS")
+    labels = {str(key): str(value) for key, value in (metadata.get("LABELS") or {}).items()}
     return Proxy(
         name=pod,
         namespace=namespace,
         address=parts[1] if len(parts) == 4 else "",
-        labels=sorted_labels({str(key): str(value) for key, value in labels.items()}) if labels else (),
+        labels=sorted_labels(labels),
+        locality=locality(labels, ""),
         service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
     )

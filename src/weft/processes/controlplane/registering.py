@@ -45,6 +45,7 @@ class Registrar:
     def __init__(self, kube: Kube, controller: str, now: Callable[[], datetime]) -> None:
         self._kube, self._controller, self._now = kube, controller, now
         self._here: dict[Key, int] = {}
+        self._renewed = now()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def connected(self, client: Client) -> None:
@@ -80,18 +81,34 @@ class Registrar:
 
     async def run(self) -> None:
         """Renew what is connected here, and take away what nobody is behind any more, for ever."""
-        renewed = self._now()
-        while True:
-            await asyncio.sleep(_LOOK_EVERY)
-            try:
-                if self._now() - renewed >= HEARTBEAT:
-                    renewed = self._now()
-                    for key in list(self._here):
-                        await self._annotate(key, {CONNECTED: stamp(renewed)})
-                for each in await self._kube.list(WORKLOADENTRIES):
-                    await self._end_if_over(each)
-            except _TROUBLE as error:
-                log.warning("the entries of workloads could not be looked through: %s", error)
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_EVERY)
+                try:
+                    await self.look()
+                except _TROUBLE as error:
+                    log.warning("the entries of workloads could not be looked through: %s", error)
+        finally:
+            self.close()
+
+    async def look(self) -> None:
+        """Renew and take away once; connection trouble is the caller's."""
+        if self._now() - self._renewed >= HEARTBEAT:
+            self._renewed = self._now()
+            for key in list(self._here):
+                await self._annotate(key, {CONNECTED: stamp(self._renewed)})
+        for each in await self._kube.list(WORKLOADENTRIES):
+            await self._end_if_over(each)
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be written."""
+        return bool(self._tasks)
+
+    def close(self) -> None:
+        """Leave what waits to others: they see the same in the entries."""
+        for task in self._tasks:
+            task.cancel()
 
     async def _register(self, arrival: Arrival) -> None:
         try:
