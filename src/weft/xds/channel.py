@@ -177,14 +177,14 @@ class Channel:
     @property
     def settled(self) -> bool:
         """Nothing in flight and nothing to send."""
-        return self._flight is None and not self._unanswered and self._difference() == _Difference()
+        return self._flight is None and not self._owes and self._difference() == _Difference()
 
     @property
     def additions_settled(self) -> bool:
         """The same, of additions and changes alone."""
         if self._flight is not None and self._flight.send.resources:
             return False
-        return not self._unanswered and not self._difference().resources
+        return not self._owes and not self._difference().resources
 
     @property
     def introductions_settled(self) -> bool:
@@ -283,6 +283,13 @@ class Channel:
     def _doubt_all(self) -> None:
         self._cached = None
         self._doubtful = None
+
+    @property
+    def _owes(self) -> bool:
+        """Whether the proxy waits for an answer: the first one, or what is still looked for."""
+        if self._absent is None:
+            return self._unanswered
+        return any(name not in self._desired and name not in self._absent for name in self.names)
 
     def _is_absent(self, name: str) -> bool:
         return self._absent is None or name in self._absent
