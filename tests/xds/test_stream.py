@@ -104,8 +104,9 @@ def test_a_proxy_starts_in_the_order_in_which_envoy_asks(proxy: Proxy) -> None:
     proxy.update(START)
     assert said(proxy.ask(CLUSTER)) == [("Cluster", "+a@1")]
     assert said(proxy.ask(ENDPOINT, "a")) == [("ClusterLoadAssignment", "+a@1")]
-    assert said(proxy.ask(LISTENER)) == []  # the clusters are not confirmed yet
-    assert said(proxy.ack(CLUSTER)) == [("Listener", "+out@1")]
+    assert said(proxy.ask(LISTENER)) == []  # neither clusters nor endpoints are confirmed yet
+    assert said(proxy.ack(CLUSTER)) == []
+    assert said(proxy.ack(ENDPOINT)) == [("Listener", "+out@1")]
     assert said(proxy.ask(ROUTE, "80")) == []
     assert said(proxy.ack(LISTENER)) == [("RouteConfiguration", "+80@1")]
 
@@ -169,6 +170,26 @@ def test_a_cluster_whose_endpoints_vanished_gets_none_instead_of_waiting(running
     (send,) = running.ask(ENDPOINT, "vanished")
     assert isinstance(send, Send)
     assert send.resources[0].body == b"\x0a\x08vanished"
+
+
+def test_routes_wait_for_the_first_endpoints_of_a_cluster_and_not_for_changes(running: Proxy) -> None:
+    changed = config(clusters=["a"], endpoints=["a@2"], listeners=["out"], routes=["80@2"])
+    # endpoints that only change hold nobody up
+    assert said(running.update(changed)) == [("ClusterLoadAssignment", "+a@2"), ("RouteConfiguration", "+80@2")]
+    running.ack(ROUTE)
+    # the proxy was told that there are none, and has confirmed the cluster so
+    running.ask(ENDPOINT, "b")
+    running.ack(ENDPOINT)
+    running.ack(ENDPOINT)
+    both = config(clusters=["a", "b"], endpoints=["a@3"], listeners=["out"], routes=["80@2"])
+    told = ("ClusterLoadAssignment", "+a@3", "+b@none")
+    assert said(running.update(both)) == [("Cluster", "+b@1"), told]
+    running.ack(CLUSTER)
+    used = config(clusters=["a", "b"], endpoints=["a@3", "b"], listeners=["out"], routes=["80@3"])
+    # one response of a type at a time: those of b wait for their turn, and so does the route
+    assert said(running.update(used)) == []
+    assert said(running.ack(ENDPOINT)) == [("ClusterLoadAssignment", "+b@1")]
+    assert said(running.ack(ENDPOINT)) == [("RouteConfiguration", "+80@3")]
 
 
 def test_the_configuration_of_a_filter_stays_until_nothing_refers_to_it(running: Proxy) -> None:

@@ -11,6 +11,11 @@ _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
 
 
+_NO_ENDPOINTS = "none"
+"""The version of endpoints that there are none of."""
+_NOTHING: frozenset[str | None] = frozenset({None, _ABSENT, _NO_ENDPOINTS})
+
+
 @dataclass(frozen=True, slots=True)
 class Send:
     """One response: resources to add or replace, names to drop."""
@@ -172,14 +177,23 @@ class Channel:
     @property
     def settled(self) -> bool:
         """Nothing in flight and nothing to send."""
-        return self._flight is None and not self._unanswered and self._difference() == _Difference()
+        return self._flight is None and not self._owes and self._difference() == _Difference()
 
     @property
     def additions_settled(self) -> bool:
         """The same, of additions and changes alone."""
         if self._flight is not None and self._flight.send.resources:
             return False
-        return not self._unanswered and not self._difference().resources
+        return not self._owes and not self._difference().resources
+
+    @property
+    def introductions_settled(self) -> bool:
+        """The same, of what the proxy had nothing of: for endpoints, of clusters that had none."""
+        if self._unanswered:
+            return False
+        in_flight = self._flight.before if self._flight is not None and self._flight.send.resources else {}
+        waiting = [self._believed.get(one.name) for one in self._difference().resources]
+        return _NOTHING.isdisjoint({*waiting, *in_flight.values()})
 
     def next_send(self, nonce: str, *, may_add: bool, may_remove: bool) -> Send | None:
         """The next response, if one may go out now."""
@@ -270,6 +284,13 @@ class Channel:
         self._cached = None
         self._doubtful = None
 
+    @property
+    def _owes(self) -> bool:
+        """Whether the proxy waits for an answer: the first one, or what is still looked for."""
+        if self._absent is None:
+            return self._unanswered
+        return any(name not in self._desired and name not in self._absent for name in self.names)
+
     def _is_absent(self, name: str) -> bool:
         return self._absent is None or name in self._absent
 
@@ -313,4 +334,4 @@ def _suspects(names: list[str], message: str) -> list[tuple[str, ...]]:
 
 
 def _no_endpoints(name: str) -> Resource:
-    return Resource(ENDPOINT, name, "none", protobuf.text(1, name))  # ClusterLoadAssignment.cluster_name
+    return Resource(ENDPOINT, name, _NO_ENDPOINTS, protobuf.text(1, name))  # ClusterLoadAssignment.cluster_name

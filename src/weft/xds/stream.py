@@ -14,8 +14,13 @@ from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SE
 ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
 """The order in which types are offered; others follow, in the order in which they were asked for."""
 
-_ADD_AFTER = {LISTENER: (CLUSTER,), ROUTE: (CLUSTER, LISTENER), NAME_TABLE: (CLUSTER, LISTENER, ROUTE)}
-"""The types whose additions must be confirmed before additions of this one go out."""
+_ADD_AFTER = {
+    LISTENER: (CLUSTER, ENDPOINT),
+    ROUTE: (CLUSTER, ENDPOINT, LISTENER),
+    NAME_TABLE: (CLUSTER, LISTENER, ROUTE),
+}
+"""The types whose additions must be confirmed before additions of this one go out; of endpoints, only the first of
+a cluster: those that change all the time would keep the rest waiting."""
 
 _REMOVE_AFTER = {
     CLUSTER: (LISTENER, ROUTE),
@@ -136,7 +141,7 @@ class Stream:
         for channel in self._ordered():
             send = channel.next_send(
                 str(self._nonce + 1),
-                may_add=all(one.additions_settled for one in self._open(_ADD_AFTER, channel)),
+                may_add=all(_is_there(one) for one in self._open(_ADD_AFTER, channel)),
                 may_remove=all(one.settled for one in self._open(_REMOVE_AFTER, channel)),
             )
             if send is None:
@@ -157,3 +162,8 @@ class Stream:
         # Envoy 1.40 neither asks for the endpoints of a changed cluster nor confirms the cluster without them
         if endpoints := self._channels.get(ENDPOINT):
             endpoints.forget(cluster.name for cluster in clusters)
+
+
+def _is_there(channel: Channel) -> bool:
+    """Whether what refers to resources of this type may go out."""
+    return channel.introductions_settled if channel.type_url == ENDPOINT else channel.additions_settled

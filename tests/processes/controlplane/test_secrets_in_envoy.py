@@ -26,6 +26,7 @@ _TYPES = "type.googleapis.com/envoy.extensions"
 _HCM = f"{_TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _ROUTER = f"{_TYPES}.filters.http.router.v3.Router"
 CA = Authority()
+NODE = "router~10.0.0.1~gate.edge~edge.svc.cluster.local"
 
 
 def listener(port: int, *names: str) -> Resource:
@@ -116,8 +117,7 @@ async def serving(cluster: Cluster, folder: Path) -> AsyncIterator[Plane]:
 
 @pytest.fixture
 def envoy(serving: Plane, folder: Path) -> Iterator[Running]:
-    node = "router~10.0.0.1~gate.edge~edge.svc.cluster.local"
-    with asking_envoy(folder / "xds", node=node) as running:
+    with asking_envoy(folder / "xds", node=NODE) as running:
         yield running
 
 
@@ -183,3 +183,31 @@ async def test_a_certificate_is_turned_over_and_no_connection_notices(
     dumped = await asyncio.to_thread(envoy.get, "/config_dump?include_eds")
     assert second.key.splitlines()[1] not in dumped
     assert base64.b64encode(b"[redacted]").decode() in dumped
+
+
+async def test_a_restarted_control_plane_goes_on_with_the_certificates_of_its_gateways(
+    cluster: Cluster, folder: Path
+) -> None:
+    port = free_port()
+    first, second = CA.serve("web.example"), CA.serve("web.example")
+    cluster.put(tls("web", first))
+    with asking_envoy(folder / "xds", node=NODE):
+        async with plane(cluster, f"unix:{folder}/xds") as before:
+            before.set(listener(port, "web"))
+            kept = await connected(port, "web")
+            assert same(kept.certificate, first)
+        async with plane(cluster, f"unix:{folder}/xds") as after:
+            after.set(listener(port, "web"))
+            await after.connected(1)
+            await after.settled()
+            assert after.metrics.pushes["sds"] == 0, "Envoy has it already"
+            cluster.put(tls("web", second))
+            async with asyncio.timeout(5):
+                while True:
+                    late = await Client.connect(port, "web")
+                    if same(late.certificate, second):
+                        break
+                    await late.close()
+            assert await kept.ask() == await late.ask() == "web"
+            await kept.close()
+            await late.close()
