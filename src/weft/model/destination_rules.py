@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from weft.api import destination_rule as api
 from weft.base.names import full_host, host_matches
@@ -90,11 +90,6 @@ class DestinationRules:
             if rule.host.startswith("*"):
                 patterns = {*self._wild.get(rule.namespace, ()), rule.host}
                 self._wild[rule.namespace] = tuple(sorted(patterns, key=lambda each: (-len(each), each)))
-
-    @property
-    def nearness(self) -> tuple[Any, ...]:
-        """What of the mesh's settings decides on the order of endpoints."""
-        return (self.mesh.locality, self.mesh.zones, self.mesh.outliers is not None)
 
     def rules_for(self, hostname: str, service_namespace: str, client: Client) -> tuple[TrafficRule, ...]:
         """The rules in force for a host: those of the client's namespace, else the service's, else the root's.
