@@ -4,7 +4,7 @@ Total: what is missing becomes `Unresolved` in the route and `Missing` for the a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from weft.api import codes
 from weft.api.virtual_service_checks import MESH
@@ -18,6 +18,7 @@ from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
 from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
+from weft.model.request_authentication import KeySource, RequestAuthentications
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
@@ -40,7 +41,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directory:
-    """All that names can be looked up in."""
+    """All that names can be looked up in. `issuers_keys` are the JWKS of issuers of tokens, as far as fetched."""
 
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
@@ -49,7 +50,9 @@ class Directory:
     gateways: Gateways
     proxy_configs: ProxyConfigs
     sidecars: Sidecars
+    request_authentications: RequestAuthentications
     mesh: MeshConfig = DEFAULT_MESH
+    issuers_keys: Mapping[KeySource, str] = field(default_factory=dict)
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""

@@ -10,6 +10,7 @@ from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
+from weft.model.request_authentication import RequestAuthentications, authentication_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
 from weft.model.sidecars import Sidecars, sidecar_rule
@@ -53,5 +54,10 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
+    "RequestAuthentication": RuleKind(
+        "request_authentications",
+        authentication_rule,
+        lambda rules, mesh: RequestAuthentications(rules, mesh.root_namespace),
+    ),
     "Sidecar": RuleKind("sidecars", sidecar_rule, lambda rules, mesh: Sidecars(rules, mesh.root_namespace)),
 }

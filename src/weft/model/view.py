@@ -6,6 +6,7 @@ from typing import Final
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
+from weft.model.request_authentication import TokenRule
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Labels, Proxy, Service
@@ -76,7 +77,7 @@ class View:
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
     changes of EnvoyFilters, in order. `client` are those of its labels that set it apart, `peers` the pods of
-    its workload, where it asks for them.
+    its workload, where it asks for them. `tokens` are those that it accepts with requests to it.
     """
 
     proxy: Proxy
@@ -89,6 +90,7 @@ class View:
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()
+    tokens: tuple[TokenRule, ...] = ()
 
     @property
     def known(self) -> tuple[ServiceView, ...]:

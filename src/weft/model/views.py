@@ -33,6 +33,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
+    tokens = directory.request_authentications.tokens(proxy.namespace, proxy.labels, directory.issuers_keys)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
@@ -46,6 +47,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
             router=router,
             patches=patches,
             client=client.labels,
+            tokens=tokens,
         )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
     if sidecar is None:
@@ -65,6 +67,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         patches=patches,
         scope=scope,
         client=client.labels,
+        tokens=tokens,
         peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
     )

@@ -6,8 +6,9 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
+from weft.model.request_authentication import TokenRule
 from weft.model.traffic import Tunnel
-from weft.xds import client_limits, discovery, encode
+from weft.xds import client_limits, discovery, encode, request_authentication
 from weft.xds.client_tls import ALPN_OVERRIDE
 from weft.xds.discovery import aggregated
 from weft.xds.proto import (
@@ -79,13 +80,20 @@ def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks
 
 
 def edge_manager(
-    stat_prefix: str, route_name: str, before: tuple[Any, ...] = (), *, looks_up: bool = False
+    stat_prefix: str,
+    route_name: str,
+    before: tuple[Any, ...] = (),
+    *,
+    tokens: tuple[TokenRule, ...] = (),
+    looks_up: bool = False,
 ) -> Any:
     """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
+    verified = request_authentication.filters(tokens, routed_by_claims=True)
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
-    filters = [*before, cross_origin, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    filters = [*before, *verified, cross_origin, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
     manager = _manager(stat_prefix, filters)
+    request_authentication.believe_no_client(manager, tokens)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
 
@@ -96,7 +104,13 @@ def of_requests(manager: Any) -> Any:
 
 
 def inbound_http(
-    stat_prefix: str, route_table: Any, *, authenticated: bool, default_host: str, grpc_web: bool = False
+    stat_prefix: str,
+    route_table: Any,
+    *,
+    authenticated: bool,
+    default_host: str,
+    tokens: tuple[TokenRule, ...] = (),
+    grpc_web: bool = False,
 ) -> Any:
     """The filter for requests to the application.
 
@@ -106,10 +120,13 @@ def inbound_http(
         authenticated: the connection is mutual TLS; its client's identity goes into x-forwarded-client-cert.
             Otherwise that header is removed: nobody in plaintext may claim an identity.
         default_host: the host of HTTP/1.0 requests that name none.
+        tokens: those that requests may carry.
         grpc_web: browsers' gRPC is turned into gRPC proper.
     """
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
-    manager = _manager(stat_prefix, [*translated, _fault(), _router()])
+    verified = request_authentication.filters(tokens)
+    manager = _manager(stat_prefix, [*translated, *verified, _fault(), _router()])
+    request_authentication.believe_no_client(manager, tokens)
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH
     manager.http_protocol_options.default_host_for_http_10 = default_host

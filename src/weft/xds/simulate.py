@@ -8,6 +8,7 @@ from typing import Any
 from weft.xds import names
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.proto import (
+    base_pb2,
     fault_pb2,
     http_connection_manager_pb2,
     listener_pb2,
@@ -24,6 +25,7 @@ from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
 from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
 from weft.xds.simulate_path import path_seen
 from weft.xds.simulate_tls import handshake
+from weft.xds.simulate_tokens import authenticated, changed_by_tokens
 from weft.xds.understood import NotUnderstoodError, require
 
 __all__ = [
@@ -143,7 +145,12 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             if path is None:
                 return replace(found, table=table, status=400)
             config = _table(manager, found, resources)
-            return _routed(found, config, replace(request, path=path), resources)
+            asked = replace(request, path=path)
+            known = authenticated(manager, asked)
+            if known.status:
+                return replace(found, table=table, status=known.status, body=known.body)
+            outcome = _routed(found, config, known.request, resources)
+            return replace(outcome, headers=changed_by_tokens(asked, known.request, outcome.headers))
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
@@ -165,9 +172,12 @@ def _tunnel(proxy: Any) -> str:
 def _listener(request: Request, resources: Resources) -> Any | None:
     """The listener of the dialled address, that of its port, or the one of a sidecar that takes the rest."""
     listeners = resources[LISTENER]
-    for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", names.VIRTUAL_OUTBOUND):
+    last = names.VIRTUAL_INBOUND if request.inbound else names.VIRTUAL_OUTBOUND
+    for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", last):
         if name in listeners:
-            return listener_pb2.Listener.FromString(listeners[name].body)
+            found = listener_pb2.Listener.FromString(listeners[name].body)
+            if not request.inbound or found.traffic_direction == base_pb2.INBOUND:
+                return found
     return None
 
 
