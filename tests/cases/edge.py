@@ -18,6 +18,7 @@ with `ended: true` one that the gateway is to end. `then: {refused: 100}` is a c
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,7 @@ def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
             cipher_suites=asked.cipher_suites,
             curves=asked.curves,
             certificate=_shown(asked.certificate, edge),
+            time=datetime.now(UTC),
         ),
         Generator().resources(edge.case.view),
     )

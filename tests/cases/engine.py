@@ -105,7 +105,7 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-EDGE = ("gateways", "ingresses", "gateway_filters", "gateway_authentication")
+EDGE = ("gateways", "ingresses", "gateway_filters", "request_authentication")
 """The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
