@@ -6,6 +6,7 @@ from typing import Final
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
+from weft.model.peer_authentications import PERMISSIVE, PeerModes
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Labels, Proxy, Service
@@ -72,7 +73,8 @@ WHOLE_MESH: Final = ScopeView()
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
-    `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
+    `served` are the ports of its workload, None: the proxy's own `inbound`, as they are. `peer_modes` is what it
+    asks of its callers.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
     changes of EnvoyFilters, in order. `client` are those of its labels that set it apart, `peers` the pods of
@@ -86,6 +88,7 @@ class View:
     router: Router | None = None
     scope: ScopeView = WHOLE_MESH
     served: tuple[ServedPort, ...] | None = None
+    peer_modes: PeerModes = PERMISSIVE
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()

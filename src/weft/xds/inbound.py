@@ -1,6 +1,7 @@
 """What comes to the application from outside (LDS, inbound): 15006 and its filter chains.
 
-Permissive: sidecars come by mutual TLS, told by their ALPN; others in plaintext, without an identity.
+Permissive, the default: sidecars come by mutual TLS, told by their ALPN; others in plaintext, without an identity.
+A PeerAuthentication may leave one of the two. What nobody may speak has no chain: such connections are closed.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from google.protobuf import wrappers_pb2
 
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
+from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
 from weft.xds import encode, gateway_tls, listeners_http, names, tls
@@ -30,11 +32,12 @@ class Inbound:
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
+    modes: PeerModes = PERMISSIVE
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a group of chains leads. Port 0 stands for every port that no service points to.
+    """Where a group of chains leads. Port 0 stands for every port that no service and no policy names.
 
     `matched` false: the listener is that port's own.
     """
@@ -68,11 +71,16 @@ def virtual_inbound(config: Inbound) -> Resource:
         )
         for index, each in enumerate(ports)
     ]
-    elsewhere = _Target(0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh)
-    chains = [*itself, *_detecting(elsewhere)]
-    for each in first_of_each_port(config.ports):
+    modes, served = config.modes, first_of_each_port(config.ports)
+    known = {each.port.number for each in served}
+    chains = [*itself]
+    for number, mode in ((0, modes.mode), *modes.ports):
+        if number not in known:
+            elsewhere = _Target(number, names.INBOUND_PASSTHROUGH, f":{number}/*", "localhost", config.mesh)
+            chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
+    for each in served:
         if not each.bound:
-            chains.extend(_of_port(_target(each, config.mesh), each))
+            chains.extend(_of_port(_target(each, config.mesh), each, modes.at(each.port.number)))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", ports[0]),
@@ -89,7 +97,7 @@ def virtual_inbound(config: Inbound) -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def bound_listener(served: ServedPort, mesh: MeshConfig) -> Resource:
+def bound_listener(served: ServedPort, mesh: MeshConfig, mode: PeerMode) -> Resource:
     """`ADDRESS_PORT`: a port that clients reach without iptables."""
     target = replace(_target(served, mesh), matched=False)
     listener = listener_pb2.Listener(
@@ -97,7 +105,7 @@ def bound_listener(served: ServedPort, mesh: MeshConfig) -> Resource:
         address=address(served.address, target.port),
         traffic_direction=base_pb2.INBOUND,
         listener_filters=[listeners_http.tls_inspector(), listeners_http.http_inspector()],
-        filter_chains=_of_port(target, served),
+        filter_chains=_of_port(target, served, mode),
     )
     wait_for_first_bytes(listener, mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
@@ -124,47 +132,77 @@ def first_of_each_port(ports: tuple[ServedPort, ...]) -> tuple[ServedPort, ...]:
     return tuple(first.values())
 
 
-def _of_port(target: _Target, served: ServedPort) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way into a port. `protocols` are the client's by which it is told, empty: any.
+
+    `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none.
+    """
+
+    transport: str
+    protocols: tuple[str, ...] = ()
+    http: bool = False
+    mutual: tuple[str, ...] = ()
+
+
+# in the order of `istioctl`'s table
+_DETECTED = (
+    _Way("tls", tls.HTTP_ALPN, http=True, mutual=tls.SERVER_ALPN),
+    _Way("raw_buffer", PLAIN_HTTP, http=True),
+    _Way("tls", tls.TCP_ALPN, mutual=tls.TCP_ALPN),
+    _Way("raw_buffer"),
+    _Way("tls"),  # the application's own TLS
+)
+_REQUESTS = (_Way("tls", _ANY_MTLS, http=True, mutual=tls.SERVER_ALPN), _Way("raw_buffer", http=True))
+_CONNECTIONS = (
+    _Way("tls", _ANY_MTLS, mutual=tls.TCP_ALPN),
+    _Way("tls"),  # the application's own TLS
+    _Way("raw_buffer"),
+)
+
+
+def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
+    """Those that callers may come by.
+
+    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say).
+    """
+    match mode:
+        case PeerMode.PERMISSIVE:
+            return ways
+        case PeerMode.DISABLE:
+            return tuple(each for each in ways if not each.mutual)
+        case PeerMode.STRICT:
+            *first, last = (each for each in ways if each.mutual)
+            return (*first, replace(last, protocols=()))
+
+
+def _of_port(target: _Target, served: ServedPort, mode: PeerMode) -> list[Any]:
     protocol = served.port.protocol
     if served.tls is not None:
-        return _with_own_tls(target, protocol, served.tls)
-    if protocol is Protocol.AUTO:
-        return _detecting(target)
-    if protocol.is_http:
-        return [
-            _chain(target, target.match("tls", _ANY_MTLS), http=True, mutual=tls.SERVER_ALPN),
-            _chain(target, target.match("raw_buffer"), http=True),
-        ]
-    return [
-        _chain(target, target.match("tls", _ANY_MTLS), mutual=tls.TCP_ALPN),
-        _chain(target, target.match("tls")),  # the application's own TLS
-        _chain(target, target.match("raw_buffer")),
-    ]
+        return _with_own_tls(target, protocol, served.tls, mode)
+    ways = _DETECTED if protocol is Protocol.AUTO else _REQUESTS if protocol.is_http else _CONNECTIONS
+    return _chains(target, _admitted(ways, mode))
 
 
-def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls) -> list[Any]:
+def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls, mode: PeerMode) -> list[Any]:
     """A port where the proxy ends TLS with the application's certificate; sidecars may come by the mesh's too.
 
     Plaintext is not let in: who asked for a certificate of their own did not mean it to be optional.
     """
     http = protocol is Protocol.HTTPS
-    alpn = tls.SERVER_ALPN if http else tls.TCP_ALPN
-    outside = _chain(target, target.match("tls"), http=http)
-    outside.name += "_own"
-    settings = gateway_tls.TlsSettings.of(target.mesh)
-    outside.transport_socket.CopyFrom(gateway_tls.downstream(own, settings, requests=http))
-    return [_chain(target, target.match("tls", _ANY_MTLS), http=http, mutual=alpn), outside]
+    mesh = _Way("tls", _ANY_MTLS, http, tls.SERVER_ALPN if http else tls.TCP_ALPN)
+    chains = [] if mode is PeerMode.DISABLE else _chains(target, _admitted((mesh,), mode))
+    if mode is not PeerMode.STRICT:
+        outside = _chain(target, _Way("tls", http=http))
+        outside.name += "_own"
+        settings = gateway_tls.TlsSettings.of(target.mesh)
+        outside.transport_socket.CopyFrom(gateway_tls.downstream(own, settings, requests=http))
+        chains.append(outside)
+    return chains
 
 
-def _detecting(target: _Target) -> list[Any]:
-    """The chains of a port that may speak anything, in the order of `istioctl`'s table."""
-    return [
-        _chain(target, target.match("tls", tls.HTTP_ALPN), http=True, mutual=tls.SERVER_ALPN),
-        _chain(target, target.match("raw_buffer", PLAIN_HTTP), http=True),
-        _chain(target, target.match("tls", tls.TCP_ALPN), mutual=tls.TCP_ALPN),
-        _chain(target, target.match("raw_buffer")),
-        _chain(target, target.match("tls")),  # the application's own TLS
-    ]
+def _chains(target: _Target, ways: tuple[_Way, ...]) -> list[Any]:
+    return [_chain(target, way) for way in ways]
 
 
 def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0, *, matched: bool = True) -> Any:
@@ -179,21 +217,21 @@ def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0, 
     return match
 
 
-def _chain(target: _Target, match: Any, *, http: bool = False, mutual: tuple[str, ...] = ()) -> Any:
-    """A chain; `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none."""
+def _chain(target: _Target, way: _Way) -> Any:
     prefix = f"inbound_0.0.0.0_{target.port}" if target.port else names.INBOUND_PASSTHROUGH
-    if http:
+    if way.http:
         handler = listeners_http.inbound_http(
             prefix,
             target.table,
-            authenticated=bool(mutual),
+            authenticated=bool(way.mutual),
             default_host=target.default_host,
             grpc_web=target.grpc_web,
         )
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
-    kind = f"{'mtls' if mutual else match.transport_protocol}_{'http' if http else 'tcp'}"
+    kind = f"{'mtls' if way.mutual else way.transport}_{'http' if way.http else 'tcp'}"
+    match = target.match(way.transport, way.protocols)
     chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
-    if mutual:
-        chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, mutual))
+    if way.mutual:
+        chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, way.mutual))
     return chain
