@@ -18,7 +18,7 @@ from weft.xds import encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
-from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2
+from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2, range_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.routes import inline_table
 
@@ -78,19 +78,15 @@ def virtual_inbound(config: Inbound) -> Resource:
         if number not in known:
             elsewhere = _Target(number, names.INBOUND_PASSTHROUGH, f":{number}/*", "localhost", config.mesh)
             chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
-    for each in served:
-        if not each.bound:
-            chains.extend(_of_port(_target(each, config.mesh), each, modes.at(each.port.number)))
+    led = tuple(each for each in served if not each.bound)
+    for each in led:
+        chains.extend(_of_port(_target(each, config.mesh), each, modes.at(each.port.number)))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", ports[0]),
         additional_addresses=additional("0.0.0.0", ports[1:]),
         traffic_direction=base_pb2.INBOUND,
-        listener_filters=[
-            listeners_http.original_dst(),
-            listeners_http.tls_inspector(),
-            listeners_http.http_inspector(),
-        ],
+        listener_filters=[listeners_http.original_dst(), *_inspectors(_unread(led, modes))],
         filter_chains=chains,
     )
     wait_for_first_bytes(listener, config.mesh.silence)
@@ -104,7 +100,7 @@ def bound_listener(served: ServedPort, mesh: MeshConfig, mode: PeerMode) -> Reso
         name=f"{served.address}_{target.port}",
         address=address(served.address, target.port),
         traffic_direction=base_pb2.INBOUND,
-        listener_filters=[listeners_http.tls_inspector(), listeners_http.http_inspector()],
+        listener_filters=_inspectors(_unread((served,), PeerModes(mode))),
         filter_chains=_of_port(target, served, mode),
     )
     wait_for_first_bytes(listener, mesh.silence)
@@ -134,12 +130,12 @@ def first_of_each_port(ports: tuple[ServedPort, ...]) -> tuple[ServedPort, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way into a port. `protocols` are the client's by which it is told, empty: any.
+    """A way into a port. Without `transport`, any; `protocols` are the client's by which it is told, empty: any.
 
     `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none.
     """
 
-    transport: str
+    transport: str = ""
     protocols: tuple[str, ...] = ()
     http: bool = False
     mutual: tuple[str, ...] = ()
@@ -160,6 +156,9 @@ _CONNECTIONS = (
     _Way("raw_buffer"),
 )
 
+_UNREAD = (_Way(),)
+"""All bytes are the application's, TLS or not, and the server may speak first: nothing is waited for."""
+
 
 def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
     """Those that callers may come by.
@@ -170,18 +169,45 @@ def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
         case PeerMode.PERMISSIVE:
             return ways
         case PeerMode.DISABLE:
-            return tuple(each for each in ways if not each.mutual)
+            return _UNREAD if ways is _CONNECTIONS else tuple(each for each in ways if not each.mutual)
         case PeerMode.STRICT:
             *first, last = (each for each in ways if each.mutual)
             return (*first, replace(last, protocols=()))
+
+
+def _ways(protocol: Protocol, mode: PeerMode) -> tuple[_Way, ...]:
+    ways = _DETECTED if protocol is Protocol.AUTO else _REQUESTS if protocol.is_http else _CONNECTIONS
+    return _admitted(ways, mode)
 
 
 def _of_port(target: _Target, served: ServedPort, mode: PeerMode) -> list[Any]:
     protocol = served.port.protocol
     if served.tls is not None:
         return _with_own_tls(target, protocol, served.tls, mode)
-    ways = _DETECTED if protocol is Protocol.AUTO else _REQUESTS if protocol.is_http else _CONNECTIONS
-    return _chains(target, _admitted(ways, mode))
+    return _chains(target, _ways(protocol, mode))
+
+
+def _unread(served: tuple[ServedPort, ...], modes: PeerModes) -> list[int]:
+    """The ports of which no byte is looked at."""
+    plain = (each.port for each in served if each.tls is None)
+    return [port.number for port in plain if _ways(port.protocol, modes.at(port.number)) is _UNREAD]
+
+
+def _inspectors(unread: list[int]) -> list[Any]:
+    """What reads the first bytes of connections; those to ports that are left unread pass at once.
+
+    When such a port comes or goes Envoy replaces the listener: so only a policy decides it (decision 0008).
+    """
+    inspectors = [listeners_http.tls_inspector(), listeners_http.http_inspector()]
+    for each in inspectors if unread else ():
+        each.filter_disabled.CopyFrom(_any_of(unread))
+    return inspectors
+
+
+def _any_of(ports: list[int]) -> Any:
+    predicate = _CHAIN.ListenerFilterChainMatchPredicate
+    rules = [predicate(destination_port_range=range_pb2.Int32Range(start=each, end=each + 1)) for each in ports]
+    return rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))
 
 
 def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls, mode: PeerMode) -> list[Any]:
@@ -229,7 +255,8 @@ def _chain(target: _Target, way: _Way) -> Any:
         )
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
-    kind = f"{'mtls' if way.mutual else way.transport}_{'http' if way.http else 'tcp'}"
+    transport = "mtls" if way.mutual else way.transport
+    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp")))
     match = target.match(way.transport, way.protocols)
     chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
     if way.mutual:
