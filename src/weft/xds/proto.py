@@ -44,9 +44,11 @@ http_connection_manager_pb2: Any = import_module(
 )
 http_inspector_pb2: Any = import_module("envoy.extensions.filters.listener.http_inspector.v3.http_inspector_pb2")
 http_protocol_options_pb2: Any = import_module("envoy.extensions.upstreams.http.v3.http_protocol_options_pb2")
+jwt_authn_pb2: Any = import_module("envoy.extensions.filters.http.jwt_authn.v3.config_pb2")
 listener_components_pb2: Any = import_module("envoy.config.listener.v3.listener_components_pb2")
 listener_pb2: Any = import_module("envoy.config.listener.v3.listener_pb2")
 matcher_pb2: Any = import_module("envoy.config.common.matcher.v3.matcher_pb2")
+metadata_pb2: Any = import_module("envoy.type.matcher.v3.metadata_pb2")
 mutation_rules_pb2: Any = import_module("envoy.config.common.mutation_rules.v3.mutation_rules_pb2")
 original_dst_pb2: Any = import_module("envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2")
 outlier_detection_pb2: Any = import_module("envoy.config.cluster.v3.outlier_detection_pb2")
@@ -80,6 +82,7 @@ tls_pb2: Any = import_module("envoy.extensions.transport_sockets.tls.v3.tls_pb2"
 upstream_proxy_protocol_pb2: Any = import_module(
     "envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2"
 )
+value_matcher_pb2: Any = import_module("envoy.type.matcher.v3.value_pb2")
 value_pb2: Any = import_module("envoy.extensions.filters.common.set_filter_state.v3.value_pb2")
 preserve_case_pb2: Any = import_module(
     "envoy.extensions.http.header_formatters.preserve_case.v3.preserve_case_pb2"
