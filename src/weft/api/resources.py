@@ -8,6 +8,7 @@ from weft.api import (
     destination_rule_checks,
     envoy_filter_checks,
     gateway_checks,
+    peer_authentication_checks,
     proxy_config_checks,
     request_authentication_checks,
     service_entry_checks,
@@ -19,6 +20,7 @@ from weft.api import (
 from weft.api.destination_rule import DestinationRule
 from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
+from weft.api.peer_authentication import PeerAuthentication
 from weft.api.proxy_config import ProxyConfig
 from weft.api.report import Report
 from weft.api.request_authentication import RequestAuthentication
@@ -52,6 +54,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
         Kind(ProxyConfig, proxy_config_checks.check, ("networking.istio.io/v1beta1",)),
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
+        Kind(PeerAuthentication, peer_authentication_checks.check, SECURITY),
         Kind(RequestAuthentication, request_authentication_checks.check, SECURITY),
         Kind(ServiceEntry, service_entry_checks.check),
         Kind(Sidecar, sidecar_checks.check),

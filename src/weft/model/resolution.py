@@ -17,6 +17,7 @@ from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
+from weft.model.peer_authentications import PeerAuthentications
 from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
 from weft.model.request_authentication import KeySource, RequestAuthentications
@@ -51,6 +52,7 @@ class Directory:
     gateways: Gateways
     proxy_configs: ProxyConfigs
     sidecars: Sidecars
+    peer_authentications: PeerAuthentications
     request_authentications: RequestAuthentications
     mesh: MeshConfig = DEFAULT_MESH
     issuers_keys: Mapping[KeySource, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
+from weft.model.peer_authentications import PeerAuthentications, peer_rule
 from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
 from weft.model.request_authentication import RequestAuthentications, authentication_rule
 from weft.model.routing_rule import routing_rule
@@ -54,6 +55,9 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
+    "PeerAuthentication": RuleKind(
+        "peer_authentications", peer_rule, lambda rules, mesh: PeerAuthentications(rules, mesh.root_namespace)
+    ),
     "RequestAuthentication": RuleKind(
         "request_authentications",
         authentication_rule,
