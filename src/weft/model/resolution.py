@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from weft.api import codes
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import nearest
+from weft.model.authorization import Authorizations
 from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
@@ -49,6 +50,7 @@ class Directory:
     gateways: Gateways
     proxy_configs: ProxyConfigs
     sidecars: Sidecars
+    authorizations: Authorizations
     mesh: MeshConfig = DEFAULT_MESH
 
     def service(self, hostname: str, namespace: str) -> Service | None:

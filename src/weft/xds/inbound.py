@@ -8,11 +8,12 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
+from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
-from weft.xds import encode, gateway_tls, listeners_http, names, tls
+from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
@@ -26,10 +27,11 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload, and what the mesh says of connections to them."""
+    """The ports of the proxy's own workload, what the mesh says of connections to them, and who may call."""
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
+    authorization: Authorization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Target:
     grpc_web: bool = False
     limits: TcpLimits = NO_LIMITS
     matched: bool = True
+    authorization: Authorization | None = None
 
     @property
     def table(self) -> Any:
@@ -68,11 +71,13 @@ def virtual_inbound(config: Inbound) -> Resource:
         )
         for index, each in enumerate(ports)
     ]
-    elsewhere = _Target(0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh)
+    elsewhere = _Target(
+        0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh, authorization=config.authorization
+    )
     chains = [*itself, *_detecting(elsewhere)]
     for each in first_of_each_port(config.ports):
         if not each.bound:
-            chains.extend(_of_port(_target(each, config.mesh), each))
+            chains.extend(_of_port(_target(each, config), each))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", ports[0]),
@@ -89,9 +94,9 @@ def virtual_inbound(config: Inbound) -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def bound_listener(served: ServedPort, mesh: MeshConfig) -> Resource:
-    """`ADDRESS_PORT`: a port that clients reach without iptables."""
-    target = replace(_target(served, mesh), matched=False)
+def bound_listener(served: ServedPort, config: Inbound) -> Resource:
+    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` the ports do not matter."""
+    target = replace(_target(served, config), matched=False)
     listener = listener_pb2.Listener(
         name=f"{served.address}_{target.port}",
         address=address(served.address, target.port),
@@ -99,20 +104,21 @@ def bound_listener(served: ServedPort, mesh: MeshConfig) -> Resource:
         listener_filters=[listeners_http.tls_inspector(), listeners_http.http_inspector()],
         filter_chains=_of_port(target, served),
     )
-    wait_for_first_bytes(listener, mesh.silence)
+    wait_for_first_bytes(listener, config.mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def _target(served: ServedPort, mesh: MeshConfig) -> _Target:
+def _target(served: ServedPort, config: Inbound) -> _Target:
     port, pool = served.port, served.pool
     return _Target(
         port.number,
         names.inbound_cluster(port.number),
         f"{port.hostname}:{port.service_port}/*",
         port.hostname,
-        mesh,
+        config.mesh,
         port.protocol is Protocol.GRPC_WEB,
         TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
+        authorization=config.authorization,
     )
 
 
@@ -189,11 +195,14 @@ def _chain(target: _Target, match: Any, *, http: bool = False, mutual: tuple[str
             authenticated=bool(mutual),
             default_host=target.default_host,
             grpc_web=target.grpc_web,
+            checks=authorization.request_filters(target.authorization),
         )
+        filters = [handler]
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
+        filters = [*authorization.connection_filters(target.authorization), handler]
     kind = f"{'mtls' if mutual else match.transport_protocol}_{'http' if http else 'tcp'}"
-    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
+    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=filters)
     if mutual:
         chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, mutual))
     return chain

@@ -39,6 +39,7 @@ grpc_service_pb2: Any = import_module("envoy.config.core.v3.grpc_service_pb2")
 header_mutation_pb2: Any = import_module("envoy.extensions.filters.http.header_mutation.v3.header_mutation_pb2")
 hash_policy_pb2: Any = import_module("envoy.type.v3.hash_policy_pb2")
 health_check_pb2: Any = import_module("envoy.config.core.v3.health_check_pb2")
+http_rbac_pb2: Any = import_module("envoy.extensions.filters.http.rbac.v3.rbac_pb2")
 http_connection_manager_pb2: Any = import_module(
     "envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2"
 )
@@ -50,8 +51,10 @@ listener_pb2: Any = import_module("envoy.config.listener.v3.listener_pb2")
 matcher_pb2: Any = import_module("envoy.config.common.matcher.v3.matcher_pb2")
 metadata_pb2: Any = import_module("envoy.type.matcher.v3.metadata_pb2")
 mutation_rules_pb2: Any = import_module("envoy.config.common.mutation_rules.v3.mutation_rules_pb2")
+network_rbac_pb2: Any = import_module("envoy.extensions.filters.network.rbac.v3.rbac_pb2")
 original_dst_pb2: Any = import_module("envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2")
 outlier_detection_pb2: Any = import_module("envoy.config.cluster.v3.outlier_detection_pb2")
+path_matcher_pb2: Any = import_module("envoy.type.matcher.v3.path_pb2")
 percent_pb2: Any = import_module("envoy.type.v3.percent_pb2")
 previous_hosts_pb2: Any = import_module("envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2")
 previous_priorities_pb2: Any = import_module(
@@ -63,6 +66,7 @@ proxy_protocol_listener_pb2: Any = import_module(
     "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
 )
 raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
+rbac_pb2: Any = import_module("envoy.config.rbac.v3.rbac_pb2")
 regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")
 route_components_pb2: Any = import_module("envoy.config.route.v3.route_components_pb2")
 route_pb2: Any = import_module("envoy.config.route.v3.route_pb2")
