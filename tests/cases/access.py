@@ -7,7 +7,8 @@ A file has `given` objects, `to` the workload (namespace, labels, `ports` with w
 
 WHO is `NAMESPACE/ACCOUNT` by mutual TLS (`DOMAIN:NAMESPACE/ACCOUNT` of another trust domain), `-` in plaintext.
 TARGET is `/path`, or `:PORT/path` for another port than 8080. METHOD `bytes` is a connection without a request.
-`from=ADDRESS` is where it comes from, `sni=` what TLS asks for; any other NAME is a header. THEN is a status, `in`
+`from=ADDRESS` is where it comes from, `sni=` what TLS asks for, `token=` are claims of its token, which is found
+valid; any other NAME is a header. THEN is a status, `in`
 or `closed`; 403 may say by what: `403:deny` is rule 0 of the policy `deny`, `403:-` that none allows it.
 
 `access_reference` says the same from the policies as written.
@@ -52,6 +53,7 @@ class Ask:
     source: str = "10.244.0.7"
     server_name: str = "outbound_.80_._.web.shop.svc.cluster.local"
     headers: dict[str, str] = field(default_factory=dict)
+    token: str = ""
 
     @property
     def is_request(self) -> bool:
@@ -123,7 +125,9 @@ def ask(line: str) -> Ask:
     port, slash, path = target.removeprefix(":").partition("/") if target[0] == ":" else ("8080", "/", target[1:])
     status, _, by = then.partition(":")
     given: dict[str, Any] = {
-        key: values.pop(name) for key, name in (("source", "from"), ("server_name", "sni")) if name in values
+        key: values.pop(name)
+        for key, name in (("source", "from"), ("server_name", "sni"), ("token", "token"))
+        if name in values
     }
     return Ask(
         line=line,
@@ -157,6 +161,7 @@ def simulated(asked: Ask, access: Access) -> simulate.Outcome:
             source=asked.source,
             certificate=certificate,
             inbound=True,
+            claims=asked.token,
         ),
         access.resources,
     )

@@ -3,6 +3,7 @@
 It reads the policies as written and knows nothing of the code under test.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -105,10 +106,12 @@ class _Reader:
         if header := re.fullmatch(r"request\.headers\[(.*)\]", name):
             told = {"host": self.asked.host, **self.asked.headers}.get(header[1].lower(), "")
             return bool(told) and _like(value, told)
+        if claim := re.fullmatch(r"request\.auth\.claims(\[.*\])", name):
+            return self._claim(value, *claim[1][1:-1].split("]["))
         for names, holds in self._known:
             if name in names.split():
                 return holds(value)
-        # tokens and other filters' metadata: nobody here brings any
+        # metadata of other filters: nobody here brings any
         return False
 
     @property
@@ -120,6 +123,9 @@ class _Reader:
         yield "ipBlocks source.ip", lambda value: _within(self.asked.source, value)
         yield "remoteIpBlocks remote.ip", lambda value: _within(self._remote(), value)
         yield "hosts", lambda value: any(_like(value.lower(), each) for each in self._hosts())
+        yield "requestPrincipals request.auth.principal", self._subject
+        yield "request.auth.audiences", lambda value: self._claim(value, "aud")
+        yield "request.auth.presenter", lambda value: self._claim(value, "azp")
         yield "methods", lambda value: _like(value, self.asked.method)
         yield "paths", self._path
         yield "ports destination.port", lambda value: int(value) == self.asked.port
@@ -135,6 +141,17 @@ class _Reader:
     def _account(self, value: str) -> bool:
         full = value if "/" in value else f"{self.own}/{value}"
         return self._peer(lambda _, namespace, account: full == f"{namespace}/{account}")
+
+    def _claim(self, value: str, *path: str) -> bool:
+        found: Any = json.loads(self.asked.token or "{}")
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        texts = found if isinstance(found, list) else [found]
+        return any(isinstance(each, str) and _like(value, each) for each in texts)
+
+    def _subject(self, value: str) -> bool:
+        token = json.loads(self.asked.token or "{}")
+        return bool(token.get("iss") and token.get("sub")) and _like(value, f"{token['iss']}/{token['sub']}")
 
     def _principals(self) -> list[str]:
         """All names of the peer: the mesh's trust domain has aliases, and is always cluster.local too."""

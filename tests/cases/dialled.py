@@ -1,12 +1,15 @@
 """Where a request of a case is sent, and what becomes of it where nobody knows its host."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tests.cases import whereabouts
 from tests.cases.whereabouts import service_of
 
+from weft.base.names import host_matches
 from weft.model.routing import HostRoutes
-from weft.model.view import ServiceView, View
+from weft.model.unregistered import PORT
+from weft.model.view import HostView, ServiceView, View
 from weft.xds import names
 from weft.xds.unlisted import otherwise
 
@@ -33,7 +36,28 @@ def dialled(host: str, port: int, by: str, seen: View) -> Dialled:
     services = listeners[0].services if listeners else seen.services
     found = service_of(host, services)
     own = whereabouts.dialled(found.service, seen) if found else UNKNOWN
-    return Dialled(address or own, at, _routes(found, port))
+    hosts = listeners[0].hosts if listeners else seen.hosts
+    routes = _routes(found, port)
+    unregistered = host_of(host, hosts) if at == PORT else None
+    if unregistered is not None and (
+        found is None or routes is None or _is_closer(unregistered.hostname, found.service.hostname)
+    ):
+        routes = unregistered.routes
+    return Dialled(address or own, at, routes)
+
+
+def host_of(host: str, hosts: Iterable[HostView]) -> HostView | None:
+    """The host without a service that a client means: of this name, or the closest wildcard."""
+    fitting = [each for each in hosts if host_matches(each.hostname, host)]
+    return max(fitting, key=lambda each: _closeness(each.hostname), default=None)
+
+
+def _is_closer(one: str, other: str) -> bool:
+    return _closeness(one) > _closeness(other)
+
+
+def _closeness(hostname: str) -> tuple[bool, int]:
+    return (not hostname.startswith("*"), len(hostname))
 
 
 def _routes(found: ServiceView | None, port: int) -> HostRoutes | None:
@@ -47,7 +71,8 @@ def unlisted(at: int, seen: View) -> str:
     to = otherwise(seen.scope.unlisted, seen.mesh)
     tables = any(
         port.number == at and port.protocol.is_http for each in seen.services for port in each.service.ports
-    ) or any(each.listening.port == at and each.listening.protocol.is_http for each in seen.scope.egress)
+    ) or (at == PORT and bool(seen.hosts))
+    tables |= any(each.listening.port == at and each.listening.protocol.is_http for each in seen.scope.egress)
     return key(to.requests, refused="502") if tables else key(to.connections, refused=CLOSED)
 
 

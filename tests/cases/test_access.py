@@ -1,11 +1,14 @@
 """Truth tables of who may call a workload, by the reference, the simulator and the real Envoy."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.cases import access, access_reference
 from tests.cases.access_in_envoy import Callers, callers, served
+from tests.support import envoy
 
 from weft.model.mesh_config import PathNormalization
 
@@ -25,6 +28,42 @@ def test_envoy_lets_in_whom_the_table_says(path: Path, asking: Callers) -> None:
         return
     with served(case, asking):
         assert [line for each in case.asks if (line := _told(each, asking))] == []
+
+
+def test_a_dry_run_is_counted_and_decides_nothing(asking: Callers) -> None:
+    case = access.load(access.HERE / "precedence.yaml")
+    lines = ["- GET /a/1 200", "- GET /a/2 200", "- GET /c 403"]
+    tried = [access.simulated(access.ask(line), case).tried for line in lines]
+    assert [dict(each) for each in tried] == [
+        {"istio_dry_run_deny_": False, "istio_dry_run_allow_": False},
+        {"istio_dry_run_deny_": True, "istio_dry_run_allow_": False},
+        {"istio_dry_run_deny_": True, "istio_dry_run_allow_": True},
+    ]
+    with served(case, asking) as running:
+        assert [asking.ask(access.ask(line)) for line in lines] == ["200", "200", "403"]
+        found = dict(
+            re.findall(
+                r"rbac\.istio_dry_run_(\S+): ([1-9]\d*)", running.get("/stats?usedonly&filter=istio_dry_run")
+            )
+        )
+    assert found == {
+        "deny_.shadow_denied": "1",
+        "deny_.shadow_allowed": "2",
+        "allow_.shadow_denied": "2",
+        "allow_.shadow_allowed": "1",
+    }
+
+
+def test_the_access_log_says_what_denied_a_request(asking: Callers) -> None:
+    body = yaml.safe_load((access.HERE / "precedence.yaml").read_text())
+    logged = {"kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
+    body["given"].append({**logged, "data": {"mesh": "accessLogFile: /dev/stdout"}})
+    with served(access.read(body), asking) as running:
+        asking.ask(access.ask("- GET /deny 403"))
+        asking.ask(access.ask("- GET /none 403"))
+        envoy.wait_until(lambda: "/none" in running.log())
+        assert "rbac_access_denied_matched_policy[ns[shop]-policy[deny]-rule[0]]" in running.log()
+        assert "rbac_access_denied_matched_policy[none]" in running.log()
 
 
 def _told(asked: access.Ask, asking: Callers) -> str:

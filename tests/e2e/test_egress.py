@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.manifests import NGINX, TOOLBOX
 from tests.support.cluster import Cluster, eventually
 
-HOST = "outside.example.com"
+HOST = "partner.example.com"
 EGRESS = "istio-egressgateway.istio-system.svc.cluster.local"
 
 

@@ -13,7 +13,18 @@ from weft.xds.generate import Generator
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
 
 SPACES = ("shop", "money", "istio-system")
-HOSTS = ("./*", "*/*", "~/*", "money/*", "*/s1.shop.svc.cluster.local", "~shop/*", "*/~s1.money.svc.cluster.local")
+HOSTS = (
+    "./*",
+    "*/*.example.com",
+    "*/*",
+    "~/*",
+    "money/*",
+    "*/s1.shop.svc.cluster.local",
+    "~shop/*",
+    "*/~s1.money.svc.cluster.local",
+)
+RULED = ("s1.shop.svc.cluster.local", "*.money.svc.cluster.local", "s1.example.com", "*.example.com")
+"""Hosts of VirtualServices; the latter two have no service, unless a ServiceEntry is there."""
 MESHES = (
     "{}",
     "outboundTrafficPolicy: {mode: REGISTRY_ONLY}",
@@ -39,7 +50,9 @@ def _meta(name: str, namespace: str) -> JSON:
 def objects(draw: st.DrawFn) -> JSON:
     """One object of a kind that scoping is about."""
     name, namespace = draw(st.sampled_from(("s1", "s2"))), draw(st.sampled_from(SPACES))
-    match draw(st.sampled_from(("Service", "Sidecar", "VirtualService", "DestinationRule", "ConfigMap"))):
+    match draw(
+        st.sampled_from(("Service", "Sidecar", "VirtualService", "ServiceEntry", "DestinationRule", "ConfigMap"))
+    ):
         case "Service":
             address = f"10.96.{SPACES.index(namespace)}.{name[1:]}"
             ports = draw(st.sampled_from(((port(80, "http"),), (port(80, "http"), port(9000, "tcp")))))
@@ -55,10 +68,14 @@ def objects(draw: st.DrawFn) -> JSON:
                 spec["outboundTrafficPolicy"] = {"mode": draw(st.sampled_from(("ALLOW_ANY", "REGISTRY_ONLY")))}
             return {"kind": "Sidecar", "metadata": _meta(name, namespace), "spec": spec}
         case "VirtualService":
-            host = draw(st.sampled_from(("s1.shop.svc.cluster.local", "*.money.svc.cluster.local")))
+            host = draw(st.sampled_from(RULED))
             to = {"host": draw(st.sampled_from(("s2.shop.svc.cluster.local", "s2.money.svc.cluster.local")))}
             spec = {"hosts": [host], "http": [{"route": [{"destination": to | {"port": {"number": 80}}}]}]}
             return {"kind": "VirtualService", "metadata": _meta(name, namespace), "spec": spec}
+        case "ServiceEntry":
+            numbers = draw(st.sampled_from((80, 8080)))
+            listed = {"hosts": [draw(st.sampled_from(RULED[2:]))], "ports": [{"number": numbers, "name": "http"}]}
+            return {"kind": "ServiceEntry", "metadata": _meta(name, namespace), "spec": listed}
         case "DestinationRule":
             spec = {"host": "*.svc.cluster.local", "trafficPolicy": {"loadBalancer": {"simple": "RANDOM"}}}
             return {"kind": "DestinationRule", "metadata": _meta(name, namespace), "spec": spec}

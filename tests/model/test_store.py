@@ -52,6 +52,16 @@ MORE = [
     ),
     virtual_service("web", route("web", match=[{"sourceLabels": {"app": "x"}}]), route("api")),
     virtual_service("api", {"route": "broken"}),
+    virtual_service(
+        "gone", route("api", match=[{"sourceLabels": {"app": "web"}}]), hosts=["shop.example.com", "web"]
+    ),
+    virtual_service("outside", route("web", "v1"), hosts=["*.example.com"], created="2026-01-03T00:00:00Z"),
+    virtual_service("near", route("api"), hosts=["shop.example.com"], exportTo=["."]),
+    {
+        "kind": "ServiceEntry",
+        "metadata": {"name": "outside", "namespace": "away"},
+        "spec": {"hosts": ["shop.example.com"], "ports": [{"number": 8080, "name": "http"}], "resolution": "DNS"},
+    },
     destination_rule("api", "v9", workloadSelector={"matchLabels": {"app": "web"}}),
     destination_rule(
         "root", "v9", namespace="istio-system", host="*", trafficPolicy={"loadBalancer": {"simple": "RANDOM"}}

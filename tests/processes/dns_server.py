@@ -1,6 +1,7 @@
 """Runs a DNS server for a test: `pod PORT RESOLVER` is a pod's own, `resolver ADDRESS` the cluster's."""
 
 import asyncio
+import os
 import sys
 
 from weft.adapters.dns import messages, server
@@ -31,4 +32,8 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    if user := os.environ.get("RUN_AS"):
+        # once all is imported: the folder that the tests run in may be root's alone
+        os.setgid(int(user))
+        os.setuid(int(user))
     asyncio.run(main())

@@ -8,7 +8,7 @@ import pytest
 from tests.support.netns import Pod, pods
 
 HERE = Path(__file__).parent
-AS_PROXY = ("setpriv", "--reuid=1337", "--regid=1337", "--clear-groups")
+AS_PROXY = ("env", "RUN_AS=1337")
 
 
 @pytest.fixture(params=["resolv.conf", "all"])

@@ -8,6 +8,7 @@ from weft.api.virtual_service_checks import MESH
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
 from weft.model import delegates, gateway_analysis, port_analysis, stream_analysis
+from weft.model import unregistered as unregistered_hosts
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
 from weft.model.gateway_analysis import Surroundings, server_ports
@@ -90,8 +91,8 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
         field = f"spec.hosts[{index}]"
         # one that gateways know as well may be there for those outside only
         if rule.gateways == (MESH,) and not _services((host,), directory):
-            message = f'host not found "{written}", so no request is routed by it.'
-            yield report.warning(field, message, host_hint(written, client, directory), codes.NOT_FOUND)
+            hint = host_hint(written, client, directory)
+            yield _unregistered(host, written, routes=bool(rule.routes), hint=hint, field=field, report=report)
         for other in directory.virtual_services.namesakes(host):
             if other.precedence >= rule.precedence:
                 break
@@ -103,12 +104,25 @@ def _hosts(rule: RoutingRule, client: Client, directory: Directory, report: Repo
                 break
 
 
+def _unregistered(host: str, written: str, *, routes: bool, hint: str, field: str, report: Report) -> Problem:
+    """A host of no service. A name of the cluster is a mistake, most likely; any other may be meant so."""
+    message = f'host not found "{written}", '
+    if not routes or host == "*":
+        return report.warning(field, f"{message}so nothing is routed by it.", hint, codes.NOT_FOUND)
+    message += f"so requests to it are routed on port {unregistered_hosts.PORT} only."
+    if "." not in written or ".svc." in host:
+        return report.warning(field, message, hint, codes.NOT_FOUND)
+    return report.info(field, message, f"{hint} It says which ports the host has.", codes.NOT_FOUND)
+
+
 def _destinations(rule: RoutingRule, client: Client, directory: Directory, report: Report) -> Iterator[Problem]:
     """Resolve each destination for every port that its requests may come in on."""
     ports = server_ports(rule, directory.gateways)
     if rule.in_mesh:
         ports |= {port.number for each in _services(rule.hosts, directory) for port in each.service.ports}
-    reached = [(each, ports) for route in rule.routes for each in route.references]
+    unregistered = rule.in_mesh and not all(_services((host,), directory) for host in rule.hosts)
+    asked_for = ports | {unregistered_hosts.PORT} if unregistered else ports
+    reached = [(each, asked_for) for route in rule.routes for each in route.references]
     for stream in rule.streams:
         asked = {each.port for each in stream.conditions}
         # a route for single ports is not asked about others

@@ -3,8 +3,9 @@
 Total: what is missing becomes `Unresolved` in the route and `Missing` for the analysis, by the same code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from weft.api import codes
 from weft.api.virtual_service_checks import MESH
@@ -76,15 +77,29 @@ class Directory:
 
     def label_keys(self, service: Service, rules: tuple[RoutingRule, ...], namespace: str) -> frozenset[str]:
         """The labels of a client on which its view of this service depends; `rules` are those that name it."""
-        traffic_rules = self.destination_rules
-        keys = traffic_rules.label_keys(service, namespace)
+        return self.destination_rules.label_keys(service, namespace) | self.rule_label_keys(rules, namespace)
+
+    def rule_label_keys(self, rules: Iterable[RoutingRule], namespace: str) -> frozenset[str]:
+        """The labels of a client on which it depends where rules lead it."""
+        keys: frozenset[str] = frozenset()
         for rule in rules:
             keys |= rule.label_keys
             for hostname in rule.targets:
                 found = self.service(hostname, namespace)
                 if found is not None:
-                    keys |= traffic_rules.label_keys(found, namespace)
+                    keys |= self.destination_rules.label_keys(found, namespace)
         return keys
+
+    def looked_up(self, targets: Iterable[str], client: Client) -> tuple[tuple[Any, ...], ...]:
+        """All that destinations at these hosts are resolved with, to be compared with what it was before."""
+        return tuple(self._looked_up(host, client) for host in sorted(targets))
+
+    def _looked_up(self, host: str, client: Client) -> tuple[Any, ...]:
+        found = self.service(host, client.namespace)
+        if found is None:
+            # a service that is there, but not for this client, is told differently from one that is not
+            return (host in self.services,)
+        return (found, self.traffic_rules(found, client))
 
 
 def host_routes(

@@ -6,15 +6,20 @@ from weft.model.clients import Client
 from weft.model.resolution import Directory
 from weft.model.services import Protocol
 from weft.model.sidecars import Capture, Listening, SidecarRule
-from weft.model.view import EgressView, ScopeView, ServiceView
+from weft.model.unregistered import PORT
+from weft.model.view import EgressView, HostView, ScopeView, ServiceView
 from weft.model.view_memo import ViewMemo
 
 Services = tuple[ServiceView, ...]
+Hosts = tuple[HostView, ...]
 
 
-def scoped(rule: SidecarRule, client: Client, directory: Directory, memo: ViewMemo) -> tuple[Services, ScopeView]:
-    """The services on listeners of their own ports, and all else of the outbound side."""
+def scoped(
+    rule: SidecarRule, client: Client, directory: Directory, memo: ViewMemo
+) -> tuple[Services, Hosts, ScopeView]:
+    """The services on listeners of their own ports, the hosts without one, and all else of the outbound side."""
     services: Services = ()
+    hosts: Hosts = ()
     listeners: list[EgressView] = []
     reached: dict[str, ServiceView] = {}
     address, capture = "", Capture.LED
@@ -24,11 +29,17 @@ def scoped(rule: SidecarRule, client: Client, directory: Directory, memo: ViewMe
         reached |= {view.service.hostname: view for view in memo.reached(directory, seen_by)}
         if each.listening is None:
             services, address, capture = seen, each.address, each.capture
+            hosts = memo.hosts(directory, seen_by)
         else:
-            listeners.append(EgressView(each.listening, seen))
-    known = {view.service.hostname for view in services}
-    more = tuple(view for name, view in sorted(reached.items()) if name not in known)
-    return services, ScopeView(tuple(listeners), more, rule.unlisted, address, capture, rule.full_name)
+            known = memo.hosts(directory, seen_by) if _routes_unregistered(each.listening) else ()
+            listeners.append(EgressView(each.listening, seen, known))
+    listed = {view.service.hostname for view in services}
+    more = tuple(view for name, view in sorted(reached.items()) if name not in listed)
+    return services, hosts, ScopeView(tuple(listeners), more, rule.unlisted, address, capture, rule.full_name)
+
+
+def _routes_unregistered(listening: Listening) -> bool:
+    return listening.port == PORT and listening.protocol.is_http
 
 
 def with_proxy_port(scope: ScopeView, services: Services, port: int) -> ScopeView:

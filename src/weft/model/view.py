@@ -42,11 +42,23 @@ class ServiceView:
 
 
 @dataclass(frozen=True, slots=True)
+class HostView:
+    """A host that no service has (`*.example.com` perhaps), and the routes of requests to it on port 80."""
+
+    hostname: str
+    routes: HostRoutes
+
+
+@dataclass(frozen=True, slots=True)
 class EgressView:
-    """A listener of a Sidecar for some services; each has the ports that are called through it."""
+    """A listener of a Sidecar for some services; each has the ports that are called through it.
+
+    `hosts` are known without a service.
+    """
 
     listening: Listening
     services: tuple[ServiceView, ...]
+    hosts: tuple[HostView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,8 @@ WHOLE_MESH: Final = ScopeView()
 class View:
     """Everything one proxy gets. Services are sorted by hostname. Proxies of one namespace share the services.
 
+    `hosts` are known without a service, sorted as well.
+
     `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
@@ -83,6 +97,7 @@ class View:
 
     proxy: Proxy
     services: tuple[ServiceView, ...]
+    hosts: tuple[HostView, ...] = field(default=(), kw_only=True)
     domain: str = "cluster.local"
     mesh: MeshConfig = DEFAULT_MESH
     router: Router | None = None

@@ -17,7 +17,8 @@ from weft.model.router_memo import RouterMemo
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import InboundPort, Proxy
 from weft.model.stream_resolution import stream_routes
-from weft.model.view import PortView, ServiceView
+from weft.model.unregistered import HostMemo, Hosts
+from weft.model.view import HostView, PortView, ServiceView
 
 _MAX_CLIENTS = 4096
 _MAX_PROXIES = 16_384
@@ -54,12 +55,17 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Listed:
-    """What a client saw of one directory. `reached` are further services that its routes lead to."""
+    """What a client saw of one directory. `reached` are further services that its routes lead to.
+
+    `unregistered` are the hosts without a service, `hosts` their views.
+    """
 
     directory: Directory
     entries: dict[str, _Entry]
     views: tuple[ServiceView, ...]
     reached: tuple[ServiceView, ...]
+    unregistered: Hosts
+    hosts: tuple[HostView, ...]
 
 
 class ViewMemo:
@@ -67,6 +73,7 @@ class ViewMemo:
 
     def __init__(self) -> None:
         self.routers = RouterMemo()
+        self._hosts = HostMemo()
         self._views: dict[tuple[str, Client, int], tuple[tuple[Any, ...], ServiceView]] = {}
         self._listed: dict[Client, _Listed] = {}
         self._touched: tuple[Directory, Directory, frozenset[str]] | None = None
@@ -86,14 +93,29 @@ class ViewMemo:
         # nothing this client sees has changed: it keeps the very tuple that it had
         if last is not None and len(views) == len(last.views) and all(map(_same, views, last.views)):
             views = last.views
-        reached = () if client.imports is None else self._reached(directory, client, entries)
-        self._listed[client] = _Listed(directory, entries, views, reached)
+        unregistered = (
+            self._hosts.first(directory, client, entries.keys())
+            if last is None
+            else self._hosts.next(
+                directory, client, entries.keys(), last.unregistered, self._changes(last.directory, directory)
+            )
+        )
+        hosts = tuple(each.view for each in unregistered.values())
+        if last is not None and hosts == last.hosts:
+            hosts = last.hosts
+        reached = () if client.imports is None else self._reached(directory, client, entries, unregistered)
+        self._listed[client] = _Listed(directory, entries, views, reached, unregistered, hosts)
         return views
 
     def reached(self, directory: Directory, client: Client) -> tuple[ServiceView, ...]:
         """The services that a client does not see, but to which the routes of those lead that it sees."""
         self.services(directory, client)
         return self._listed[client].reached
+
+    def hosts(self, directory: Directory, client: Client) -> tuple[HostView, ...]:
+        """The hosts without a service that rules route for a client, sorted; the same tuple while they are."""
+        self.services(directory, client)
+        return self._listed[client].hosts
 
     def of_namespace(self, directory: Directory, namespace: str) -> tuple[Registered, ...]:
         """The services that live in a namespace, sorted by hostname; the same tuple while they are the same."""
@@ -147,10 +169,14 @@ class ViewMemo:
         return entries if same else dict(sorted(entries.items()))
 
     def _reached(
-        self, directory: Directory, client: Client, entries: Mapping[str, _Entry]
+        self, directory: Directory, client: Client, entries: Mapping[str, _Entry], unregistered: Hosts
     ) -> tuple[ServiceView, ...]:
         outside = replace(client, imports=None)
-        hosts = sorted({host for entry in entries.values() for host in entry.targets if host not in entries})
+        targets = (
+            *(each.targets for each in entries.values()),
+            *(each.targets for each in unregistered.values()),
+        )
+        hosts = sorted(frozenset().union(*targets).difference(entries))
         found = ((host, directory.services.get(host)) for host in hosts)
         seen = (each.seen_from(client.namespace) for _, each in found if each is not None)
         return tuple(self._entry(directory, each, outside).view for each in seen if each is not None)
@@ -209,9 +235,10 @@ class ViewMemo:
 
 
 def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
-    """The services that are new, gone or changed, and those that a new, gone or changed rule names."""
+    """The services that are new, gone or changed, and the hosts that a new, gone or changed rule names."""
     if old.mesh != new.mesh:
-        return frozenset((*old.services, *new.services))
+        rules = (old.virtual_services, new.virtual_services)
+        return frozenset((*old.services, *new.services, *(host for each in rules for host in each.hosts)))
     touched = {name for name, each in new.services.items() if old.services.get(name) is not each}
     touched.update(name for name in old.services if name not in new.services)
     named = {
@@ -219,11 +246,11 @@ def touched_hosts(old: Directory, new: Directory) -> frozenset[str]:
     }
     named |= {rule.host for rule in _changed(old.destination_rules.rules, new.destination_rules.rules)}
     wild = [name for name in new.services if name.startswith("*")]
+    touched |= named
     for host in named:
         if host.startswith("*"):
             touched.update(name for name in new.services if hosts_overlap(host, name))
         else:
-            touched.add(host)
             touched.update(name for name in wild if host_matches(name, host))
     return frozenset(touched)
 
@@ -270,15 +297,7 @@ def _inputs(directory: Directory, registered: Registered, rules: Rules, client: 
     mesh = (settings.pool, settings.outliers, settings.retries, settings.locality, settings.zones)
     if not rules.all:
         return (registered, policy, mesh)
-    return (registered, policy, mesh, rules, *(_target(directory, host, client) for host in sorted(rules.targets)))
-
-
-def _target(directory: Directory, host: str, client: Client) -> tuple[Any, ...]:
-    found = directory.service(host, client.namespace)
-    if found is None:
-        # a service that is there, but not for this client, is told differently from one that is not
-        return (host in directory.services,)
-    return (found, directory.traffic_rules(found, client))
+    return (registered, policy, mesh, rules, *directory.looked_up(rules.targets, client))
 
 
 def _kept(before: tuple[Registered, ...], now: tuple[Registered, ...]) -> tuple[Registered, ...]:

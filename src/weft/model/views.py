@@ -51,9 +51,9 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
     if sidecar is None:
-        services, scope = memo.services(directory, client), WHOLE_MESH
+        services, hosts, scope = memo.services(directory, client), memo.hosts(directory, client), WHOLE_MESH
     else:
-        services, scope = scoped(sidecar, client, directory, memo)
+        services, hosts, scope = scoped(sidecar, client, directory, memo)
     if UNCAPTURED in proxy.metadata:
         scope = replace(scope, capture=Capture.DIALLED)
     if snapshot.mesh.ports.proxy:
@@ -64,6 +64,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         services,
         snapshot.domain,
         snapshot.mesh,
+        hosts=hosts,
         patches=patches,
         scope=scope,
         client=client.labels,

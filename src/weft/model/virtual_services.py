@@ -15,7 +15,8 @@ class VirtualServices:
     """Rules by the hosts that they name, delegates in their places. Not changed once made.
 
     `rules` are the rules as they were written, in order of precedence; `by_name` finds them by `name.namespace`;
-    `merged` are those in force for sidecars, with the routes of their delegates.
+    `merged` are those in force for sidecars, with the routes of their delegates; `hosts` are the hosts whose
+    requests they route, sorted, and `wild_hosts` the wildcards among them; `*` is left out, as it names none.
     """
 
     def __init__(self, rules: Iterable[RoutingRule]) -> None:
@@ -33,12 +34,24 @@ class VirtualServices:
             for host in rule.hosts:
                 (wild if host.startswith("*") else self._exact).setdefault(host, []).append(rule)
         self._streams = tuple(rule for rule in self.merged if rule.streams)
+        routed = {host for rule in self.merged if rule.routes for host in rule.hosts}
+        self.hosts = tuple(sorted(routed - {"*"}))
+        self.wild_hosts = tuple(host for host in self.hosts if host.startswith("*"))
         # the longest wildcard is the closest
         self._wild = tuple(sorted(wild.items(), key=lambda item: (-len(item[0]), item[0])))
 
     def find(self, hostname: str, client: Client) -> RoutingRule | None:
         """The rule in force for a host, as a client sees it: the closest host, then the oldest rule."""
         return next((rule for rule in self.candidates(hostname) if _is_seen(rule, client)), None)
+
+    def named(self, host: str, client: Client) -> RoutingRule | None:
+        """The oldest rule with routes of requests, of those that a client sees and that name exactly this host.
+
+        None for `*`, see `hosts`.
+        """
+        if host == "*":
+            return None
+        return next((rule for rule in self.namesakes(host) if rule.routes and _is_seen(rule, client)), None)
 
     def candidates(self, hostname: str) -> Iterator[RoutingRule]:
         """All rules that name a host, in order of precedence."""

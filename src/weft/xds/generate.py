@@ -9,7 +9,8 @@ from weft.model.patches import Context, Patch
 from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
-from weft.model.view import EgressView, ScopeView, ServiceView, View
+from weft.model.unregistered import PORT
+from weft.model.view import EgressView, HostView, ScopeView, ServiceView, View
 from weft.xds import (
     clusters,
     endpoints,
@@ -123,8 +124,15 @@ class _Scope:
     mesh: MeshConfig
 
 
+def _unregistered(host: HostView, *, with_port: bool = False) -> _Routed:
+    """The requests to a host without a service."""
+    stranger = Service(host.hostname, host.hostname, "", (), ())
+    return _Routed(str(PORT), shared=True, service=stranger, number=PORT, routes=host.routes, with_port=with_port)
+
+
 _Tables = dict[str, list[_Routed]]
-_Services = tuple[tuple[ServiceView, ...], ScopeView, MeshConfig, Lookups]
+_Shared = dict[tuple[str, int], list[SharedPart]]
+_Services = tuple[tuple[ServiceView, ...], tuple[HostView, ...], ScopeView, MeshConfig, Lookups]
 _Own = tuple[Resources, Inbound, tuple[Patch, ...], ProxyTraits]
 
 
@@ -174,7 +182,7 @@ class Generator:
         scope = _Scope(view.proxy.namespace, view.domain, view.mesh)
         place = (view.client, view.scope.rule, view.proxy.namespace if view.scope.rule else "")
         around = lookups(view.proxy)
-        outbound = self._outbound(place, (view.services, view.scope, view.mesh, around))
+        outbound = self._outbound(place, (view.services, view.hosts, view.scope, view.mesh, around))
         shared = self._scopes((scope, view.client), (outbound, scope))
         shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
@@ -211,11 +219,11 @@ class Generator:
         return {**outbound.resources, ROUTE: ResourceMap(tables)}
 
     def _of_services(self, value: _Services) -> _Outbound:
-        services, scope, mesh, around = value
+        services, hosts, scope, mesh, around = value
         base = ground(scope, mesh, around)
         resources: dict[str, dict[str, Resource]] = {CLUSTER: {}, ENDPOINT: {}, LISTENER: {}}
         tables: _Tables = {}
-        shared: dict[tuple[str, int], list[SharedPart]] = {}
+        shared: _Shared = {}
         unclaimed = base.otherwise.connections
         for resource in (
             *self._fixed("", mesh),
@@ -225,6 +233,7 @@ class Generator:
         for each in scope.egress:
             self._egress(each, base, resources, tables)
         taken = frozenset(tables)
+        self._add_unregistered(() if str(PORT) in taken else hosts, base, tables, shared)
         for view in services:
             part = self._parts((view.service.hostname, view.near), (view, base))
             for resource in part.resources:
@@ -255,6 +264,7 @@ class Generator:
         resources[LISTENER].setdefault(listener.name, listener)
         found = tables.setdefault(config.table, []) if config.table else []
         with_port = ports_matter(view.listening)
+        found.extend(_unregistered(each, with_port=with_port) for each in view.hosts)
         for each in view.services:
             self._reach(each, base, resources)
             found.extend(
@@ -269,6 +279,14 @@ class Generator:
                 for port, port_view in zip(each.service.ports, each.ports, strict=True)
                 if port.protocol.is_http or port.protocol is Protocol.AUTO
             )
+
+    def _add_unregistered(
+        self, hosts: tuple[HostView, ...], base: Ground, tables: _Tables, shared: _Shared
+    ) -> None:
+        """Add hosts without a service, before all others: their names are written out, others may be short."""
+        if hosts:
+            tables[str(PORT)] = [_unregistered(each) for each in hosts]
+            shared[base.address, PORT] = [SharedPart(PORT, requests=True, streams=())]
 
     def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:
         """Add the clusters of a service, without its listeners."""
