@@ -115,7 +115,7 @@ def served(case: Access, asking: Callers) -> Iterator[envoy.Running]:
 
 
 def _with_tokens(resources: Resources) -> Resources:
-    """The resources with a filter in place of the one that verifies tokens: claims come in a header as they are."""
+    """The resources with a filter in place of the one that verifies tokens: a header has the claims."""
     kept = {
         "header": _TOKEN,
         "on_header_present": {

@@ -20,6 +20,7 @@ A case is a file with
   resource must be, as Envoy's JSON has it, null for one that must not be there;
 - `settings`: what the client's proxy is started with (`PROXY_CONFIG`), all of it;
 - `filters`: by the name of a listener, the names of its HTTP filters in their order;
+- `chains`: by the name of a listener, the names of its filter chains in their order;
 - `endpoints`: the same of the endpoints that a destination has;
 - `problems`: codes with the fields they name, all of them and no others.
 
@@ -96,6 +97,7 @@ class Case:
     secured: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     filters: dict[str, list[str]] = field(default_factory=dict)
+    chains: dict[str, list[str]] = field(default_factory=dict)
     patched: bool = False
     settings: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     """What the client's proxy is started with, and what the case says of it."""
@@ -158,6 +160,7 @@ def read(body: dict[str, Any]) -> Case:
         secured=by_destination("secured"),
         resources=body.get("resources", {}),
         filters=body.get("filters", {}),
+        chains=body.get("chains", {}),
         patched=body.get("patched", False),
         settings=(settings, body.get("settings", settings)),
     )

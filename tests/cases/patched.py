@@ -1,4 +1,4 @@
-"""What EnvoyFilters made of a case's resources."""
+"""A case's resources one by one, and what EnvoyFilters made of them."""
 
 from typing import Any, Final
 
@@ -26,6 +26,12 @@ def resource(case: Case, kind: str, name: str) -> dict[str, Any] | None:
     if found is None:
         return None
     return json_format.MessageToDict(required(url.removeprefix(PREFIX)).FromString(found.body))
+
+
+def filter_chains(case: Case, listener: str) -> list[str]:
+    """The names of a listener's filter chains."""
+    found = resource(case, "listener", listener)
+    return [each["name"] for each in (found or {}).get("filterChains", ())]
 
 
 def http_filters(case: Case, listener: str) -> list[str]:

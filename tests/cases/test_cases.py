@@ -16,7 +16,7 @@ ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for pa
 @pytest.mark.parametrize("path", FILES)
 def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     case = load(path)
-    shown = (case.requests, case.policies, case.clusters, case.resources, case.spread, case.secured)
+    shown = (case.requests, case.policies, case.clusters, case.resources, case.chains, case.spread, case.secured)
     assert any(shown) or case.problems is not None
     for request in () if case.patched else case.requests:
         if _asks_for_leave(request):
@@ -67,6 +67,8 @@ def test_resources_are_as_the_case_says(path: Path) -> None:
             assert found is None if part is None else engine.contains(found, part), (kind, name, found)
     for listener, names in case.filters.items():
         assert patched.http_filters(case, listener) == names, listener
+    for listener, names in case.chains.items():
+        assert patched.filter_chains(case, listener) == names, listener
 
 
 @pytest.mark.parametrize("path", FILES)

@@ -55,7 +55,7 @@ def test_a_gateway_gets_what_is_for_gateways_and_what_targets_it() -> None:
     store = Store()
     by_context = [yaml.safe_load(PATCH % each) for each in ("GATEWAY", "SIDECAR_OUTBOUND", "ANY", "WAYPOINT")]
     store.apply("EnvoyFilter", envoy_filter("all", configPatches=by_context))
-    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge"}
+    target = {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "edge", "namespace": "shop"}
     store.apply("EnvoyFilter", envoy_filter("targeted", targetRefs=[target]))
     label = (("gateway.networking.k8s.io/gateway-name", "edge"),)
     plain = Proxy("g", "shop", "10.0.0.1", kind=ProxyKind.ROUTER)

@@ -31,6 +31,7 @@ MESHES = (
     'defaultServiceExportTo: ["."]',
     'defaultVirtualServiceExportTo: ["~"]',
     "connectTimeout: 3s",
+    "defaultHttpRetryPolicy: {attempts: 5}",
     "accessLogFile: /dev/stdout",
     "connectTimeout: nonsense",
     "discoverySelectors: [{matchLabels: {kubernetes.io/metadata.name: shop}}]",

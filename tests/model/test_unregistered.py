@@ -140,6 +140,15 @@ def test_a_host_follows_the_subsets_that_its_routes_name() -> None:
     assert getattr(to, "subset", "") == "v1"
 
 
+def test_a_host_follows_the_meshs_retries() -> None:
+    settings = {"metadata": {"name": "istio", "namespace": "istio-system"}}
+    store = store_of(*CLUSTER_OF_WEB, virtual_service("outside", route("web"), hosts=[HOST]))
+    assert [each.retries for each in seen(store).hosts[0].routes.routes] == [None]
+    store.apply("ConfigMap", settings | {"data": {"mesh": "defaultHttpRetryPolicy: {attempts: 5}"}})
+    [retries] = [each.retries for each in seen(store).hosts[0].routes.routes]
+    assert (retries.attempts if retries else 0) == 5
+
+
 def test_what_looks_like_a_service_is_a_warning_and_any_other_host_a_note() -> None:
     found = store_of(*CLUSTER_OF_WEB, virtual_service("outside", route("web"), hosts=[HOST, "wbe"])).snapshot()
     assert [(each.severity, each.at.field) for each in found.problems] == [

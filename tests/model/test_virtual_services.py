@@ -91,3 +91,14 @@ def test_matches_become_values_with_lower_case_sorted_headers() -> None:
         ),
         RequestMatch(uri=StringMatch(MatchKind.REGEX, "/A")),
     )
+
+
+def test_a_rule_for_connections_only_leaves_requests_to_the_next() -> None:
+    tls = [{"match": [{"sniHosts": ["web"]}], "route": [{"destination": {"host": "web"}}]}]
+    snapshot = snapshot_of(
+        service("web"),
+        virtual_service("a", hosts=["web"], tls=tls, created="2026-01-01T00:00:00Z"),
+        virtual_service("b", route("web"), hosts=["web"], created="2026-01-02T00:00:00Z"),
+    )
+    [seen] = view(snapshot, Proxy("p", "shop", "10.244.0.6")).services
+    assert seen.ports[0].routes.rule == "b.shop"

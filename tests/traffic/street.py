@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from tests.support import envoy, mesh, netns
 from tests.support.identities import Authority
 
 from weft.adapters.netns import inside
+from weft.model.peer_authentications import PERMISSIVE, PeerModes
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, InboundPort, Protocol
 from weft.model.traffic import ConnectionPool, HostTraffic, TrafficPolicy
@@ -104,9 +105,9 @@ class Street:
         """Tell the client's sidecar of these services, and wait until it has taken them in."""
         self._give(self.client_management, self.view(*services))
 
-    def give_server(self, inbound: tuple[InboundPort, ...]) -> None:
-        """Tell the server's sidecar of its ports, and wait until it has taken them in."""
-        self._give(self.server_management, self.view(inbound=inbound))
+    def give_server(self, inbound: tuple[InboundPort, ...], modes: PeerModes = PERMISSIVE) -> None:
+        """Tell the server's sidecar of its ports and of what callers may speak, and wait until it has that."""
+        self._give(self.server_management, replace(self.view(inbound=inbound), peer_modes=modes))
 
     def _give(self, management: envoy.Management, view: View) -> None:
         resources = self.generator.resources(view)

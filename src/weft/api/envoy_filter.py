@@ -43,6 +43,7 @@ class TargetRef(Shape, frozen=True):
     group: str = ""
     kind: str = ""
     name: str = ""
+    namespace: Annotated[str, Meta(description="The EnvoyFilter's own namespace, as without it.")] = ""
 
 
 class ProxyMatch(Shape, frozen=True):

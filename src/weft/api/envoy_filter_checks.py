@@ -67,7 +67,7 @@ def check(source: EnvoyFilter, report: Report) -> Iterator[Problem]:
     if spec.workload_selector is not None:
         yield from _selector(spec.workload_selector.labels, spec.target_refs, report)
     for index, ref in enumerate(spec.target_refs):
-        yield from _target(ref, f"spec.targetRefs[{index}]", report)
+        yield from _target(ref, f"spec.targetRefs[{index}]", source.metadata.namespace, report)
     for index, each in enumerate(spec.config_patches):
         yield from _patch(each, spec.priority, f"spec.configPatches[{index}]", report)
 
@@ -82,7 +82,11 @@ def _selector(labels: dict[str, str], refs: tuple[TargetRef, ...], report: Repor
         yield report.warning(field, "selects by no label, so all workloads of the namespace are meant.", hint)
 
 
-def _target(ref: TargetRef, field: str, report: Report) -> Iterator[Problem]:
+def _target(ref: TargetRef, field: str, own: str, report: Report) -> Iterator[Problem]:
+    if ref.namespace not in {"", own}:
+        message = f'a target is in the namespace of the EnvoyFilter, not in "{ref.namespace}".'
+        hint = f"Take it out, or write the EnvoyFilter in {ref.namespace}."
+        yield report.error(f"{field}.namespace", message, hint)
     if not ref.kind or not ref.name:
         yield report.error(field, "a target needs kind and name.", "Add them.")
     elif (ref.group, ref.kind) != (_GATEWAY_API, "Gateway"):

@@ -9,6 +9,7 @@ from weft.api import (
     destination_rule_checks,
     envoy_filter_checks,
     gateway_checks,
+    peer_authentication_checks,
     proxy_config_checks,
     service_entry_checks,
     sidecar_checks,
@@ -20,6 +21,7 @@ from weft.api.authorization_policy import AuthorizationPolicy
 from weft.api.destination_rule import DestinationRule
 from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
+from weft.api.peer_authentication import PeerAuthentication
 from weft.api.proxy_config import ProxyConfig
 from weft.api.report import Report
 from weft.api.service_entry import ServiceEntry
@@ -31,7 +33,7 @@ from weft.api.workload_group import WorkloadGroup
 from weft.base.problem import Problem
 
 NETWORKING: Final = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
-SECURITY: Final = tuple(f"security.istio.io/{version}" for version in ("v1", "v1beta1"))
+SECURITY: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
         Kind(ProxyConfig, proxy_config_checks.check, ("networking.istio.io/v1beta1",)),
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
+        Kind(PeerAuthentication, peer_authentication_checks.check, SECURITY),
         Kind(ServiceEntry, service_entry_checks.check),
         Kind(Sidecar, sidecar_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),

@@ -14,6 +14,7 @@ from weft.api.authorization_policy import AuthorizationPolicySpec
 from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
+from weft.api.peer_authentication import PeerAuthenticationSpec
 from weft.api.proxy_config import ProxyConfigSpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.sidecar import SidecarSpec
@@ -80,7 +81,7 @@ DEFINITIONS: Final = (
     Definition(
         "PeerAuthentication", "peerauthentications", "security.istio.io", _SECURITY,
         "Whether workloads ask their callers for mTLS.",
-        ("pa",), (("Mode", ".spec.mtls.mode"), _AGE),
+        ("pa",), (("Mode", ".spec.mtls.mode"), _AGE), PeerAuthenticationSpec,
     ),
     Definition(
         "ProxyConfig", "proxyconfigs", "networking.istio.io", ("v1beta1",),

@@ -7,7 +7,7 @@ from weft.api.report import Report
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import host_matches
 from weft.base.problem import At, Problem
-from weft.model import delegates, gateway_analysis, port_analysis, stream_analysis
+from weft.model import delegates, gateway_analysis, peer_analysis, port_analysis, stream_analysis
 from weft.model import unregistered as unregistered_hosts
 from weft.model.clients import EVERYWHERE, Client
 from weft.model.destination_rules import TrafficRule
@@ -61,7 +61,8 @@ def traffic_problems(rule: TrafficRule, directory: Directory) -> tuple[Problem, 
     """What is wrong with a DestinationRule, given the rest of the cluster."""
     report = Report(At(kind="DestinationRule", namespace=rule.namespace, name=rule.name))
     found: list[Problem] = []
-    if not _services((rule.host,), directory):
+    services = _services((rule.host,), directory)
+    if not services:
         hint = host_hint(rule.written_host, Client(rule.namespace), directory)
         message = f'host not found "{rule.written_host}", so the rule has no effect.'
         found.append(report.warning("spec.host", message, hint, codes.UNKNOWN_RULE_HOST))
@@ -69,7 +70,7 @@ def traffic_problems(rule: TrafficRule, directory: Directory) -> tuple[Problem, 
     if older is not None:
         message = f"is not in force: DestinationRule {older.full_name} is older and has one for the same host."
         found.append(report.warning("spec.trafficPolicy", message, "Keep one of them.", codes.SHADOWED))
-    return tuple(found)
+    return (*found, *peer_analysis.client_conflicts(rule, services, directory.peer_authentications))
 
 
 def _older_policy(rule: TrafficRule, directory: Directory) -> TrafficRule | None:

@@ -4,7 +4,7 @@ A change marks the services that it touches; only those are made anew, and a ser
 very same object, so that everything built on it can be kept.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from weft.api import kubernetes as api
@@ -26,6 +26,7 @@ from weft.model.kubernetes import (
     workload,
 )
 from weft.model.locality import Nearness, locality, node_locality
+from weft.model.peer_authentications import PeerAuthentications, PeerMode
 from weft.model.registered import Key, Registered
 from weft.model.service_entries import entry_rule
 from weft.model.services import Endpoint
@@ -56,6 +57,7 @@ class Registry:
         self._registered: dict[str, Registered] = {}
         self._dirty: set[Key] = set()
         self._export: tuple[str, ...] = (EVERYWHERE,)
+        self._peers = PeerAuthentications((), "")
         self._stale: set[str] = set()
         self._published: Mapping[str, Registered] = {}
         self._published_workloads: Mapping[Key, Workload] = {}
@@ -68,6 +70,15 @@ class Registry:
         if export != self._export:
             self._export = export
             self._stale |= set(self._registered)
+
+    def put_peers(self, peers: PeerAuthentications) -> None:
+        """Take in what workloads ask of their callers. Services without a workload that it touches stay."""
+        touched, self._peers = peers.touched(self._peers), peers
+        self._stale |= {
+            host
+            for host, shared in self._registered.items()
+            if touched is None or any(each.namespace in touched for each in _endpoints(shared))
+        }
 
     def put_service(self, key: Key, source: api.Service | None) -> None:
         """Take in a Service, or its deletion (None)."""
@@ -191,13 +202,27 @@ class Registry:
 
     def _of_host(self, host: str) -> Registered | None:
         own = self._kubernetes.get(host)
-        own = None if own is None else self._exported(own)
-        entries = tuple(map(self._exported, self._entries.of(host)))
+        own = None if own is None else self._in_force(own)
+        entries = tuple(map(self._in_force, self._entries.of(host)))
         if own is not None and entries:
             return replace(own, others=entries, left_out=self._entries.hides(host))
         if own is None and entries:
             return replace(entries[0], others=entries[1:]) if entries[1:] else entries[0]
         return own
+
+    def _in_force(self, each: Registered) -> Registered:
+        """The service as it is seen: exported, and with mTLS only where its endpoints take it."""
+        exported = self._exported(each)
+        if not self._peers.disables:
+            return exported
+        found = tuple(tuple(map(self._as_it_takes, endpoints)) for endpoints in exported.endpoints)
+        return replace(exported, endpoints=found)
+
+    def _as_it_takes(self, endpoint: Endpoint) -> Endpoint:
+        if not endpoint.mutual_tls:
+            return endpoint
+        mode = self._peers.modes(endpoint.namespace, endpoint.labels).at(endpoint.port)
+        return replace(endpoint, mutual_tls=False) if mode is PeerMode.DISABLE else endpoint
 
     def _exported(self, each: Registered) -> Registered:
         """The service with the namespaces that see it, where it does not say so itself."""
@@ -221,6 +246,12 @@ class Registry:
         relate(self._slices_of, service, key, link=link)
         for pod in pods_of((source,)):
             relate(self._users_of, pod, key, link=link)
+
+
+def _endpoints(shared: Registered) -> Iterator[Endpoint]:
+    for each in shared.all:
+        for found in each.endpoints:
+            yield from found
 
 
 def _with_entries(

@@ -18,6 +18,7 @@ from weft.model.gateways import Gateways
 from weft.model.http_rules import RouteRule, Target
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_defaults import inherited
+from weft.model.peer_authentications import PeerAuthentications
 from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
@@ -52,6 +53,7 @@ class Directory:
     proxy_configs: ProxyConfigs
     sidecars: Sidecars
     authorizations: Authorizations
+    peer_authentications: PeerAuthentications
     mesh: MeshConfig = DEFAULT_MESH
 
     def service(self, hostname: str, namespace: str) -> Service | None:

@@ -10,6 +10,7 @@ from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
 from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
+from weft.model.peer_authentications import PeerAuthentications, peer_rule
 from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
@@ -55,5 +56,8 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
+    "PeerAuthentication": RuleKind(
+        "peer_authentications", peer_rule, lambda rules, mesh: PeerAuthentications(rules, mesh.root_namespace)
+    ),
     "Sidecar": RuleKind("sidecars", sidecar_rule, lambda rules, mesh: Sidecars(rules, mesh.root_namespace)),
 }

@@ -7,6 +7,7 @@ from weft.api.report import Report
 from weft.base.problem import At, Problem
 from weft.model.clients import Client
 from weft.model.kubernetes import Workload
+from weft.model.peer_authentications import PeerAuthentications, PeerMode
 from weft.model.resolution import Directory, host_hint
 from weft.model.sidecars import SidecarRule, Sidecars
 
@@ -22,11 +23,25 @@ def sidecar_problems(rule: SidecarRule, directory: Directory, pods: tuple[Worklo
     """What is wrong with one Sidecar, given the rest of the cluster."""
     report = Report(At(kind="Sidecar", namespace=rule.namespace, name=rule.name))
     yield from _rivals(rule, directory.sidecars, pods, report)
+    yield from _own_tls(rule, directory.peer_authentications, report)
     proxy = rule.unlisted.proxy if rule.unlisted else None
     if proxy is not None and directory.service(proxy.host, rule.namespace) is None:
         hint = host_hint(proxy.host, Client(rule.namespace), directory)
         message = f'host not found "{proxy.host}", so unknown hosts are not reached at all.'
         yield report.error("spec.outboundTrafficPolicy.egressProxy.host", message, hint, codes.NOT_FOUND)
+
+
+def _own_tls(rule: SidecarRule, peers: PeerAuthentications, report: Report) -> Iterator[Problem]:
+    """Certificates of ports that show themselves to nobody."""
+    for index, each in enumerate(rule.ingress):
+        labels = rule.selector or ()
+        if each.tls is None or peers.modes(rule.namespace, labels).at(each.port) is not PeerMode.STRICT:
+            continue
+        decided = peers.deciding(rule.namespace, labels, each.port)
+        by = f"by PeerAuthentication {decided.full_name} the port " if decided else "the port "
+        message = f"has no effect: {by}takes the mesh's mTLS only."
+        hint = "Let a PeerAuthentication DISABLE that port, or make it PERMISSIVE."
+        yield report.warning(f"spec.ingress[{index}].tls", message, hint, codes.SHADOWED)
 
 
 def _rivals(

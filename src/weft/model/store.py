@@ -17,6 +17,7 @@ from weft.model.ingresses import NOTHING, Ingresses
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.model.namespaces import Namespaces
+from weft.model.peer_authentications import PeerAuthentications, PeerRule
 from weft.model.registry import Key, Registered, Registry
 from weft.model.resolution import Directory
 from weft.model.rule import Rule
@@ -29,6 +30,7 @@ MESH: Final = "ConfigMap"
 KINDS: Final = (*KUBERNETES, *RESOURCES, MESH)
 """The kinds that the store takes in."""
 
+_PEERS: Final = "PeerAuthentication"
 _UNSCOPED: Final = frozenset({"IngressClass", "Namespace", "Node", MESH})
 """Kinds that live in no namespace, or whose objects count wherever they live."""
 
@@ -125,6 +127,9 @@ class Store:
 
     def snapshot(self) -> Snapshot:
         """The state now; the same snapshot as before if nothing has changed."""
+        if _PEERS in self._changed:
+            peers = (rule for rule in self._rules[_PEERS].values() if isinstance(rule, PeerRule))
+            self._registry.put_peers(PeerAuthentications(peers, self._mesh.root_namespace))
         services, workloads = self._registry.services(), self._registry.workloads()
         last = self._snapshot
         self._derive(services)

@@ -18,6 +18,8 @@ PORT: Final = 80
 """Without a service there is none to say which ports are the host's: HTTP's own is taken."""
 
 _MAX_VIEWS = 16_384
+_MAX_ALIKE = 16
+"""How many different views of one host are kept to be shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class HostMemo:
 
     def __init__(self) -> None:
         self._views: dict[tuple[str, Client], tuple[tuple[Any, ...], HostView | None]] = {}
+        self._alike: dict[str, list[HostView]] = {}
         self._rules: VirtualServices | None = None
 
     def first(self, directory: Directory, client: Client, services: Collection[str]) -> Hosts:
@@ -82,10 +85,17 @@ class HostMemo:
         kept = self._views.get(key)
         if kept is None or kept[0] != inputs:
             routes = http_routes(rule, PORT, client, directory)
-            kept = (inputs, HostView(host, HostRoutes(routes, rule.full_name)) if routes else None)
+            kept = (inputs, self._shared(HostView(host, HostRoutes(routes, rule.full_name))) if routes else None)
             self._views[key] = kept
         view = kept[1]
         return None if view is None else Unregistered(view, rule.targets)
+
+    def _shared(self, made: HostView) -> HostView:
+        """The same view that another client has, if it is equal: what is built of it is then built once."""
+        alike = self._alike.setdefault(made.hostname, [])
+        found = next((each for each in alike if each == made), made)
+        self._alike[made.hostname] = [found, *(each for each in alike if each is not found)][:_MAX_ALIKE]
+        return found
 
     def _prune(self, rules: VirtualServices) -> None:
         """Drop what belongs to hosts that no rule names any more, and everything once there is too much."""
@@ -95,6 +105,8 @@ class HostMemo:
         hosts = set(rules.hosts) if len(self._views) <= _MAX_VIEWS else set()
         for key in [key for key in self._views if key[0] not in hosts]:
             del self._views[key]
+        for host in [host for host in self._alike if host not in hosts]:
+            del self._alike[host]
 
 
 def _is_registered(host: str, directory: Directory, client: Client, services: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from weft.api.decode import check, decode
 from weft.api.destination_rule import DestinationRule
 from weft.api.gateway import Gateway
+from weft.api.peer_authentication import PeerAuthentication
 from weft.api.resources import RESOURCES
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
@@ -21,6 +22,8 @@ from weft.model import analysis
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.gateway_analysis import Surroundings, gateway_problems
 from weft.model.gateways import Gateways, gateway
+from weft.model.peer_analysis import peer_problems
+from weft.model.peer_authentications import PeerAuthentications, peer_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.service_entries import entry_rule, hidden
 from weft.model.sidecar_analysis import sidecar_problems
@@ -94,6 +97,12 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             sidecars = Sidecars((*rest_of, scope), snapshot.mesh.root_namespace)
             pods = tuple(snapshot.workloads.values())
             return tuple(sidecar_problems(scope, replace(directory, sidecars=sidecars), pods))
+        case PeerAuthentication():
+            asked = peer_rule(source, domain)
+            peers = directory.peer_authentications
+            besides = (each for each in peers.rules if each.full_name != asked.full_name)
+            with_peer = replace(directory, peer_authentications=PeerAuthentications((*besides, asked), peers.root))
+            return tuple(peer_problems(asked, with_peer, tuple(snapshot.workloads.values())))
         case ServiceEntry():
             made_of = entry_rule(source, snapshot.mesh.trust_domain)
             taken = (each for each in made_of.hosts if each in directory.services)

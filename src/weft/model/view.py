@@ -7,6 +7,7 @@ from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
+from weft.model.peer_authentications import PERMISSIVE, PeerModes
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Labels, Proxy, Service
@@ -87,7 +88,8 @@ class View:
 
     `hosts` are known without a service, sorted as well.
 
-    `served` are the ports of its workload, None: the proxy's own `inbound`, as they are.
+    `served` are the ports of its workload, None: the proxy's own `inbound`, as they are. `peer_modes` is what it
+    asks of its callers.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
     changes of EnvoyFilters, in order. `authorization` is who may call its workload, None:
@@ -103,6 +105,7 @@ class View:
     router: Router | None = None
     scope: ScopeView = WHOLE_MESH
     served: tuple[ServedPort, ...] | None = None
+    peer_modes: PeerModes = PERMISSIVE
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()

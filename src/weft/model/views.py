@@ -71,6 +71,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
         authorization=authorization,
+        peer_modes=snapshot.directory.peer_authentications.modes(proxy.namespace, proxy.labels),
     )
 
 

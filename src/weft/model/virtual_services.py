@@ -41,8 +41,11 @@ class VirtualServices:
         self._wild = tuple(sorted(wild.items(), key=lambda item: (-len(item[0]), item[0])))
 
     def find(self, hostname: str, client: Client) -> RoutingRule | None:
-        """The rule in force for a host, as a client sees it: the closest host, then the oldest rule."""
-        return next((rule for rule in self.candidates(hostname) if _is_seen(rule, client)), None)
+        """The rule in force for requests to a host, as a client sees it: the closest host, then the oldest rule.
+
+        One without routes of requests leaves them to the next.
+        """
+        return next((rule for rule in self.candidates(hostname) if rule.routes and _is_seen(rule, client)), None)
 
     def named(self, host: str, client: Client) -> RoutingRule | None:
         """The oldest rule with routes of requests, of those that a client sees and that name exactly this host.

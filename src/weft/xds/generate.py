@@ -1,11 +1,12 @@
 """From a proxy's view to its resources."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
+from weft.model.peer_authentications import PeerMode
 from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
@@ -124,7 +125,7 @@ class _Scope:
     mesh: MeshConfig
 
 
-def _unregistered(host: HostView, *, with_port: bool = False) -> _Routed:
+def _unregistered(host: HostView, *, with_port: bool) -> _Routed:
     """The requests to a host without a service."""
     stranger = Service(host.hostname, host.hostname, "", (), ())
     return _Routed(str(PORT), shared=True, service=stranger, number=PORT, routes=host.routes, with_port=with_port)
@@ -154,6 +155,9 @@ class Generator:
         self._listed: Memo[tuple[_Routed, str, str], _Listed] = Memo(self._host, depth=8)
         self._tables: Memo[_Table, Resource] = Memo(self._table)
         self._parts: Memo[tuple[ServiceView, Ground], _ServicePart] = Memo(self._part, depth=16)
+        self._unregistered: Memo[tuple[HostView, bool], _Routed] = Memo(
+            lambda one: _unregistered(one[0], with_port=one[1]), depth=8
+        )
         self._outbound: Memo[_Services, _Outbound] = Memo(self._of_services, depth=64, capacity=4096)
         self._scopes: Memo[tuple[_Outbound, _Scope], Resources] = Memo(self._of_scope, capacity=4096)
         self._proxies: Memo[_Own, Resources] = Memo(self._of_proxy, capacity=4096)
@@ -162,7 +166,9 @@ class Generator:
         self._name_tables = NameTables()
         self._local_clusters = LocalClusters()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
-        self._bound: Memo[tuple[ServedPort, Inbound], Resource] = Memo(lambda one: inbound.bound_listener(*one))
+        self._bound: Memo[tuple[ServedPort, Inbound, PeerMode], Resource] = Memo(
+            lambda one: inbound.bound_listener(*one)
+        )
         self._virtual_outbound: Memo[tuple[str, int], Resource] = Memo(
             lambda value: listeners.virtual_outbound(*value)
         )
@@ -187,7 +193,7 @@ class Generator:
         shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
-        own = Inbound(served, view.mesh, view.authorization)
+        own = Inbound(served, view.mesh, view.peer_modes, view.authorization)
         found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(self._local_clusters.beside(found, view), view)
 
@@ -199,8 +205,12 @@ class Generator:
             self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
             for each in ports
         ]
-        everywhere = replace(own, ports=())
-        bound = [self._bound((each.address, each.port.number), (each, everywhere)) for each in ports if each.bound]
+        everywhere = Inbound((), own.mesh, authorization=own.authorization)
+        bound = [
+            self._bound((each.address, each.port.number), (each, everywhere, own.modes.at(each.port.number)))
+            for each in ports
+            if each.bound
+        ]
         entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},
@@ -264,7 +274,7 @@ class Generator:
         resources[LISTENER].setdefault(listener.name, listener)
         found = tables.setdefault(config.table, []) if config.table else []
         with_port = ports_matter(view.listening)
-        found.extend(_unregistered(each, with_port=with_port) for each in view.hosts)
+        found.extend(self._unregistered(each.hostname, (each, with_port)) for each in view.hosts)
         for each in view.services:
             self._reach(each, base, resources)
             found.extend(
@@ -285,7 +295,7 @@ class Generator:
     ) -> None:
         """Add hosts without a service, before all others: their names are written out, others may be short."""
         if hosts:
-            tables[str(PORT)] = [_unregistered(each) for each in hosts]
+            tables[str(PORT)] = [self._unregistered(each.hostname, (each, False)) for each in hosts]
             shared[base.address, PORT] = [SharedPart(PORT, requests=True, streams=())]
 
     def _reach(self, view: ServiceView, base: Ground, resources: dict[str, dict[str, Resource]]) -> None:

@@ -1,6 +1,7 @@
 """What comes to the application from outside (LDS, inbound): 15006 and its filter chains.
 
-Permissive: sidecars come by mutual TLS, told by their ALPN; others in plaintext, without an identity.
+Permissive, the default: sidecars come by mutual TLS, told by their ALPN; others in plaintext, without an identity.
+A PeerAuthentication may leave one of the two. What nobody may speak has no chain: such connections are closed.
 """
 
 from dataclasses import dataclass, replace
@@ -11,13 +12,14 @@ from google.protobuf import wrappers_pb2
 from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
+from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
 from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
-from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2
+from weft.xds.proto import address_pb2, base_pb2, listener_components_pb2, listener_pb2, range_pb2
 from weft.xds.resource import LISTENER, Resource
 from weft.xds.routes import inline_table
 
@@ -31,12 +33,13 @@ class Inbound:
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
+    modes: PeerModes = PERMISSIVE
     authorization: Authorization | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """Where a group of chains leads. Port 0 stands for every port that no service points to.
+    """Where a group of chains leads. Port 0 stands for every port that no service and no policy names.
 
     `matched` false: the listener is that port's own.
     """
@@ -71,38 +74,44 @@ def virtual_inbound(config: Inbound) -> Resource:
         )
         for index, each in enumerate(ports)
     ]
-    elsewhere = _Target(
-        0, names.INBOUND_PASSTHROUGH, ":0/*", "localhost", config.mesh, authorization=config.authorization
-    )
-    chains = [*itself, *_detecting(elsewhere)]
-    for each in first_of_each_port(config.ports):
-        if not each.bound:
-            chains.extend(_of_port(_target(each, config), each))
+    modes, served = config.modes, first_of_each_port(config.ports)
+    known = {each.port.number for each in served}
+    chains = [*itself]
+    for number, mode in ((0, modes.mode), *modes.ports):
+        if number not in known:
+            elsewhere = _Target(
+                number,
+                names.INBOUND_PASSTHROUGH,
+                f":{number}/*",
+                "localhost",
+                config.mesh,
+                authorization=config.authorization,
+            )
+            chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
+    led = tuple(each for each in served if not each.bound)
+    for each in led:
+        chains.extend(_of_port(_target(each, config), each, modes.at(each.port.number)))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", ports[0]),
         additional_addresses=additional("0.0.0.0", ports[1:]),
         traffic_direction=base_pb2.INBOUND,
-        listener_filters=[
-            listeners_http.original_dst(),
-            listeners_http.tls_inspector(),
-            listeners_http.http_inspector(),
-        ],
+        listener_filters=[listeners_http.original_dst(), *_inspectors(_unread(led, modes))],
         filter_chains=chains,
     )
     wait_for_first_bytes(listener, config.mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def bound_listener(served: ServedPort, config: Inbound) -> Resource:
-    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` the ports do not matter."""
+def bound_listener(served: ServedPort, config: Inbound, mode: PeerMode) -> Resource:
+    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` neither ports nor modes matter."""
     target = replace(_target(served, config), matched=False)
     listener = listener_pb2.Listener(
         name=f"{served.address}_{target.port}",
         address=address(served.address, target.port),
         traffic_direction=base_pb2.INBOUND,
-        listener_filters=[listeners_http.tls_inspector(), listeners_http.http_inspector()],
-        filter_chains=_of_port(target, served),
+        listener_filters=_inspectors(_unread((served,), PeerModes(mode))),
+        filter_chains=_of_port(target, served, mode),
     )
     wait_for_first_bytes(listener, config.mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
@@ -130,47 +139,107 @@ def first_of_each_port(ports: tuple[ServedPort, ...]) -> tuple[ServedPort, ...]:
     return tuple(first.values())
 
 
-def _of_port(target: _Target, served: ServedPort) -> list[Any]:
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way into a port. Without `transport`, any; `protocols` are the client's by which it is told, empty: any.
+
+    `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none.
+    """
+
+    transport: str = ""
+    protocols: tuple[str, ...] = ()
+    http: bool = False
+    mutual: tuple[str, ...] = ()
+
+
+# in the order of `istioctl`'s table
+_DETECTED = (
+    _Way("tls", tls.HTTP_ALPN, http=True, mutual=tls.SERVER_ALPN),
+    _Way("raw_buffer", PLAIN_HTTP, http=True),
+    _Way("tls", tls.TCP_ALPN, mutual=tls.TCP_ALPN),
+    _Way("raw_buffer"),
+    _Way("tls"),  # the application's own TLS
+)
+_REQUESTS = (_Way("tls", _ANY_MTLS, http=True, mutual=tls.SERVER_ALPN), _Way("raw_buffer", http=True))
+_CONNECTIONS = (
+    _Way("tls", _ANY_MTLS, mutual=tls.TCP_ALPN),
+    _Way("tls"),  # the application's own TLS
+    _Way("raw_buffer"),
+)
+
+_UNREAD = (_Way(),)
+"""All bytes are the application's, TLS or not, and the server may speak first: nothing is waited for."""
+
+
+def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
+    """Those that callers may come by.
+
+    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say).
+    """
+    match mode:
+        case PeerMode.PERMISSIVE:
+            return ways
+        case PeerMode.DISABLE:
+            return _UNREAD if ways is _CONNECTIONS else tuple(each for each in ways if not each.mutual)
+        case PeerMode.STRICT:
+            *first, last = (each for each in ways if each.mutual)
+            return (*first, replace(last, protocols=()))
+
+
+def _ways(protocol: Protocol, mode: PeerMode) -> tuple[_Way, ...]:
+    ways = _DETECTED if protocol is Protocol.AUTO else _REQUESTS if protocol.is_http else _CONNECTIONS
+    return _admitted(ways, mode)
+
+
+def _of_port(target: _Target, served: ServedPort, mode: PeerMode) -> list[Any]:
     protocol = served.port.protocol
     if served.tls is not None:
-        return _with_own_tls(target, protocol, served.tls)
-    if protocol is Protocol.AUTO:
-        return _detecting(target)
-    if protocol.is_http:
-        return [
-            _chain(target, target.match("tls", _ANY_MTLS), http=True, mutual=tls.SERVER_ALPN),
-            _chain(target, target.match("raw_buffer"), http=True),
-        ]
-    return [
-        _chain(target, target.match("tls", _ANY_MTLS), mutual=tls.TCP_ALPN),
-        _chain(target, target.match("tls")),  # the application's own TLS
-        _chain(target, target.match("raw_buffer")),
-    ]
+        return _with_own_tls(target, protocol, served.tls, mode)
+    return _chains(target, _ways(protocol, mode))
 
 
-def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls) -> list[Any]:
+def _unread(served: tuple[ServedPort, ...], modes: PeerModes) -> list[int]:
+    """The ports of which no byte is looked at."""
+    plain = (each.port for each in served if each.tls is None)
+    return [port.number for port in plain if _ways(port.protocol, modes.at(port.number)) is _UNREAD]
+
+
+def _inspectors(unread: list[int]) -> list[Any]:
+    """What reads the first bytes of connections; those to ports that are left unread pass at once.
+
+    When such a port comes or goes Envoy replaces the listener: so only a policy decides it (decision 0008).
+    """
+    inspectors = [listeners_http.tls_inspector(), listeners_http.http_inspector()]
+    for each in inspectors if unread else ():
+        each.filter_disabled.CopyFrom(_any_of(unread))
+    return inspectors
+
+
+def _any_of(ports: list[int]) -> Any:
+    predicate = _CHAIN.ListenerFilterChainMatchPredicate
+    rules = [predicate(destination_port_range=range_pb2.Int32Range(start=each, end=each + 1)) for each in ports]
+    return rules[0] if len(rules) == 1 else predicate(or_match=predicate.MatchSet(rules=rules))
+
+
+def _with_own_tls(target: _Target, protocol: Protocol, own: ServerTls, mode: PeerMode) -> list[Any]:
     """A port where the proxy ends TLS with the application's certificate; sidecars may come by the mesh's too.
 
     Plaintext is not let in: who asked for a certificate of their own did not mean it to be optional.
     """
     http = protocol is Protocol.HTTPS
-    alpn = tls.SERVER_ALPN if http else tls.TCP_ALPN
-    outside = _chain(target, target.match("tls"), http=http)
-    outside.name += "_own"
-    settings = gateway_tls.TlsSettings.of(target.mesh)
-    outside.transport_socket.CopyFrom(gateway_tls.downstream(own, settings, requests=http))
-    return [_chain(target, target.match("tls", _ANY_MTLS), http=http, mutual=alpn), outside]
+    mesh = _Way("tls", _ANY_MTLS, http, tls.SERVER_ALPN if http else tls.TCP_ALPN)
+    chains = [] if mode is PeerMode.DISABLE else _chains(target, _admitted((mesh,), mode))
+    if mode is not PeerMode.STRICT:
+        outside = _chain(target, _Way("tls", http=http))
+        outside.name += "_own"
+        settings = gateway_tls.TlsSettings.of(target.mesh)
+        outside.transport_socket.CopyFrom(gateway_tls.downstream(own, settings, requests=http))
+        chains.append(outside)
+    return chains
 
 
-def _detecting(target: _Target) -> list[Any]:
-    """The chains of a port that may speak anything, in the order of `istioctl`'s table."""
-    return [
-        _chain(target, target.match("tls", tls.HTTP_ALPN), http=True, mutual=tls.SERVER_ALPN),
-        _chain(target, target.match("raw_buffer", PLAIN_HTTP), http=True),
-        _chain(target, target.match("tls", tls.TCP_ALPN), mutual=tls.TCP_ALPN),
-        _chain(target, target.match("raw_buffer")),
-        _chain(target, target.match("tls")),  # the application's own TLS
-    ]
+def _chains(target: _Target, ways: tuple[_Way, ...]) -> list[Any]:
+    return [_chain(target, way) for way in ways]
 
 
 def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0, *, matched: bool = True) -> Any:
@@ -185,14 +254,13 @@ def _match(transport: str = "", protocols: tuple[str, ...] = (), port: int = 0, 
     return match
 
 
-def _chain(target: _Target, match: Any, *, http: bool = False, mutual: tuple[str, ...] = ()) -> Any:
-    """A chain; `mutual` is what it agrees to speak inside the mesh's own TLS, empty: none."""
+def _chain(target: _Target, way: _Way) -> Any:
     prefix = f"inbound_0.0.0.0_{target.port}" if target.port else names.INBOUND_PASSTHROUGH
-    if http:
+    if way.http:
         handler = listeners_http.inbound_http(
             prefix,
             target.table,
-            authenticated=bool(mutual),
+            authenticated=bool(way.mutual),
             default_host=target.default_host,
             grpc_web=target.grpc_web,
             checks=authorization.request_filters(target.authorization),
@@ -201,8 +269,10 @@ def _chain(target: _Target, match: Any, *, http: bool = False, mutual: tuple[str
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
         filters = [*authorization.connection_filters(target.authorization), handler]
-    kind = f"{'mtls' if mutual else match.transport_protocol}_{'http' if http else 'tcp'}"
+    transport = "mtls" if way.mutual else way.transport
+    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp")))
+    match = target.match(way.transport, way.protocols)
     chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=filters)
-    if mutual:
-        chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, mutual))
+    if way.mutual:
+        chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, way.mutual))
     return chain

@@ -65,6 +65,7 @@ proxy_protocol_pb2: Any = import_module("envoy.config.core.v3.proxy_protocol_pb2
 proxy_protocol_listener_pb2: Any = import_module(
     "envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2"
 )
+range_pb2: Any = import_module("envoy.type.v3.range_pb2")
 raw_buffer_pb2: Any = import_module("envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2")
 rbac_pb2: Any = import_module("envoy.config.rbac.v3.rbac_pb2")
 regex_pb2: Any = import_module("envoy.type.matcher.v3.regex_pb2")

@@ -18,7 +18,7 @@ _ANY = -1
 
 def filter_chain(listener: Any, request: Request) -> Any | None:
     """The FilterChain that takes the request's connection, the default one where none fits; None: it is closed."""
-    inspectors = {each.name for each in listener.listener_filters}
+    inspectors = {each.name for each in listener.listener_filters if not _is_disabled(each, request.port)}
     left = list(listener.filter_chains)
     for rank in (
         _by_port(request),
@@ -32,6 +32,15 @@ def filter_chain(listener: Any, request: Request) -> Any | None:
     if left:
         return left[0]
     return listener.default_filter_chain if listener.HasField("default_filter_chain") else None
+
+
+def _is_disabled(listener_filter: Any, port: int) -> bool:
+    if not listener_filter.HasField("filter_disabled"):
+        return False
+    predicate = listener_filter.filter_disabled
+    either = predicate.or_match.rules if predicate.HasField("or_match") else [predicate]
+    ranges = (each.destination_port_range for each in either)
+    return any(each.start <= port < each.end for each in ranges)
 
 
 def _protocols(request: Request, inspectors: set[str]) -> tuple[str, ...]:

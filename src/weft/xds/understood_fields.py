@@ -16,7 +16,10 @@ envoy.config.listener.v3.Listener: name address bind_to_port per_connection_buff
 traffic_direction use_original_dst filter_chains default_filter_chain listener_filters listener_filters_timeout \
 continue_on_listener_filters_timeout access_log additional_addresses
 envoy.config.listener.v3.AdditionalAddress: address
-envoy.config.listener.v3.ListenerFilter: name typed_config
+envoy.config.listener.v3.ListenerFilter: name typed_config filter_disabled
+envoy.config.listener.v3.ListenerFilterChainMatchPredicate: destination_port_range or_match
+envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet: rules
+envoy.type.v3.Int32Range: start end
 envoy.config.listener.v3.FilterChain: name filter_chain_match filters transport_socket metadata
 envoy.config.listener.v3.FilterChainMatch: destination_port prefix_ranges server_names transport_protocol \
 application_protocols source_prefix_ranges

@@ -90,6 +90,7 @@ WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgro
 PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
 AUTHORIZATIONPOLICIES = Kind("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
+PEERAUTHENTICATIONS = Kind("security.istio.io", "v1", "PeerAuthentication", "peerauthentications")
 
 CERTIFICATESIGNINGREQUESTS = Kind(
     "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False
