@@ -174,7 +174,8 @@ _UNREAD = (_Way(),)
 def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
     """Those that callers may come by.
 
-    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say).
+    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say). The
+    ways that sidecars come by stay as they are, so that their connections outlast a change.
     """
     match mode:
         case PeerMode.PERMISSIVE:
@@ -182,8 +183,8 @@ def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
         case PeerMode.DISABLE:
             return _UNREAD if ways is _CONNECTIONS else tuple(each for each in ways if not each.mutual)
         case PeerMode.STRICT:
-            *first, last = (each for each in ways if each.mutual)
-            return (*first, replace(last, protocols=()))
+            mutual = tuple(each for each in ways if each.mutual)
+            return (*mutual, replace(mutual[-1], protocols=()))
 
 
 def _ways(protocol: Protocol, mode: PeerMode) -> tuple[_Way, ...]:
@@ -270,7 +271,8 @@ def _chain(target: _Target, way: _Way) -> Any:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
         filters = [*authorization.connection_filters(target.authorization), handler]
     transport = "mtls" if way.mutual else way.transport
-    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp")))
+    untold = "any" if way.mutual and not way.protocols else ""
+    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp", untold)))
     match = target.match(way.transport, way.protocols)
     chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=filters)
     if way.mutual:
