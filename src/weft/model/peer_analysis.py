@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from weft.api import codes
 from weft.api.report import Report
@@ -84,6 +85,10 @@ def _ports(
             yield report.warning(f"spec.portLevelMtls.{number}", message, f"Write {target}.")
 
 
+_MESH_OR_NOT: Final = frozenset({TlsMode.DISABLE, TlsMode.SIMPLE, TlsMode.ISTIO_MUTUAL})
+"""What a policy may refuse for certain. MUTUAL with files may well show the mesh's own certificate."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """What a DestinationRule has clients speak to some endpoints of a port, and the field that says so."""
@@ -99,9 +104,11 @@ def client_conflicts(
     """Where a DestinationRule has clients speak what the workloads behind its host refuse."""
     report = Report(At(kind="DestinationRule", namespace=rule.namespace, name=rule.name))
     told: set[tuple[str, str]] = set()
-    for registered in services:
+    for registered in services if peers.rules else ():
         for port, endpoints in zip(registered.service.ports, registered.endpoints, strict=True):
             for asked in _asked(rule, port.number):
+                if asked.policy.tls.mode not in _MESH_OR_NOT:
+                    continue
                 found = (_refusing(asked, each, peers) for each in endpoints)
                 refusing = next((each for each in found if each is not None), None)
                 if refusing is None or (asked.field, refusing.full_name) in told:
@@ -128,14 +135,11 @@ def _refusing(asked: _Asked, endpoint: Endpoint, peers: PeerAuthentications) -> 
     if not set(asked.labels) <= set(endpoint.labels):
         return None
     mode = peers.modes(endpoint.namespace, endpoint.labels).at(endpoint.port)
-    match asked.policy.tls.mode:
-        case TlsMode.DISABLE | TlsMode.SIMPLE:
-            # without a sidecar nobody is there to refuse plaintext
-            refused = mode is PeerMode.STRICT and endpoint.mutual_tls
-        case TlsMode.ISTIO_MUTUAL:
-            refused = mode is PeerMode.DISABLE
-        case _:
-            refused = False
+    if asked.policy.tls.mode is TlsMode.ISTIO_MUTUAL:
+        refused = mode is PeerMode.DISABLE
+    else:
+        # without a sidecar nobody is there to refuse plaintext
+        refused = mode is PeerMode.STRICT and endpoint.mutual_tls
     return peers.deciding(endpoint.namespace, endpoint.labels, endpoint.port) if refused else None
 
 

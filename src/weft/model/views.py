@@ -33,6 +33,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
+    authorization = snapshot.directory.authorizations.of(proxy)
     tokens = directory.request_authentications.tokens(proxy.namespace, proxy.labels, directory.issuers_keys)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
@@ -47,6 +48,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
             router=router,
             patches=patches,
             client=client.labels,
+            authorization=authorization,
             tokens=tokens,
         )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
@@ -71,6 +73,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         tokens=tokens,
         peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
+        authorization=authorization,
         peer_modes=snapshot.directory.peer_authentications.modes(proxy.namespace, proxy.labels),
     )
 

@@ -1,11 +1,12 @@
 """From a proxy's view to its resources."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.patches import Context, Patch
+from weft.model.peer_authentications import PeerMode
 from weft.model.proxy_traits import ProxyTraits
 from weft.model.routing import HostRoutes
 from weft.model.services import Protocol, Service
@@ -165,7 +166,9 @@ class Generator:
         self._name_tables = NameTables()
         self._local_clusters = LocalClusters()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
-        self._bound: Memo[tuple[ServedPort, Inbound], Resource] = Memo(lambda one: inbound.bound_listener(*one))
+        self._bound: Memo[tuple[ServedPort, Inbound, PeerMode], Resource] = Memo(
+            lambda one: inbound.bound_listener(*one)
+        )
         self._virtual_outbound: Memo[tuple[str, int], Resource] = Memo(
             lambda value: listeners.virtual_outbound(*value)
         )
@@ -190,7 +193,7 @@ class Generator:
         shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
-        own = Inbound(served, view.mesh, view.peer_modes, view.tokens)
+        own = Inbound(served, view.mesh, view.peer_modes, view.authorization, view.tokens)
         found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(self._local_clusters.beside(found, view), view)
 
@@ -202,8 +205,12 @@ class Generator:
             self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
             for each in ports
         ]
-        everywhere = replace(own, ports=())
-        bound = [self._bound((each.address, each.port.number), (each, everywhere)) for each in ports if each.bound]
+        everywhere = Inbound((), own.mesh, authorization=own.authorization, tokens=own.tokens)
+        bound = [
+            self._bound((each.address, each.port.number), (each, everywhere, own.modes.at(each.port.number)))
+            for each in ports
+            if each.bound
+        ]
         entrances = [self._virtual_inbound(own, own), *bound]
         inwards: Resources = {
             CLUSTER: {each.name: each for each in to_application},

@@ -9,13 +9,14 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
+from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
 from weft.model.request_authentication import TokenRule
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
-from weft.xds import encode, gateway_tls, listeners_http, names, tls
+from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
@@ -29,11 +30,12 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload, what the mesh says of connections to them, and accepted tokens."""
+    """The ports of the proxy's own workload, what the mesh says of connections, who may call, and with what."""
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
     modes: PeerModes = PERMISSIVE
+    authorization: Authorization | None = None
     tokens: tuple[TokenRule, ...] = ()
 
 
@@ -52,6 +54,7 @@ class _Target:
     grpc_web: bool = False
     limits: TcpLimits = NO_LIMITS
     matched: bool = True
+    authorization: Authorization | None = None
     tokens: tuple[TokenRule, ...] = ()
 
     @property
@@ -80,7 +83,13 @@ def virtual_inbound(config: Inbound) -> Resource:
     for number, mode in ((0, modes.mode), *modes.ports):
         if number not in known:
             elsewhere = _Target(
-                number, names.INBOUND_PASSTHROUGH, f":{number}/*", "localhost", config.mesh, tokens=config.tokens
+                number,
+                names.INBOUND_PASSTHROUGH,
+                f":{number}/*",
+                "localhost",
+                config.mesh,
+                authorization=config.authorization,
+                tokens=config.tokens,
             )
             chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
     led = tuple(each for each in served if not each.bound)
@@ -98,9 +107,8 @@ def virtual_inbound(config: Inbound) -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def bound_listener(served: ServedPort, config: Inbound) -> Resource:
-    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` the ports do not matter."""
-    mode = config.modes.at(served.port.number)
+def bound_listener(served: ServedPort, config: Inbound, mode: PeerMode) -> Resource:
+    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` neither ports nor modes matter."""
     target = replace(_target(served, config), matched=False)
     listener = listener_pb2.Listener(
         name=f"{served.address}_{target.port}",
@@ -113,12 +121,6 @@ def bound_listener(served: ServedPort, config: Inbound) -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def _elsewhere(number: int, config: Inbound) -> _Target:
-    """A port that no service points to, 0 for all of them."""
-    place = (names.INBOUND_PASSTHROUGH, f":{number}/*", "localhost")
-    return _Target(number, *place, config.mesh, tokens=config.tokens)
-
-
 def _target(served: ServedPort, config: Inbound) -> _Target:
     port, pool = served.port, served.pool
     return _Target(
@@ -129,6 +131,7 @@ def _target(served: ServedPort, config: Inbound) -> _Target:
         config.mesh,
         port.protocol is Protocol.GRPC_WEB,
         TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
+        authorization=config.authorization,
         tokens=config.tokens,
     )
 
@@ -176,7 +179,8 @@ _UNREAD = (_Way(),)
 def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
     """Those that callers may come by.
 
-    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say).
+    Where all TLS is the mesh's own, a client with its certificate need not tell so by ALPN (Prometheus, say). The
+    ways that sidecars come by stay as they are, so that their connections outlast a change.
     """
     match mode:
         case PeerMode.PERMISSIVE:
@@ -184,8 +188,8 @@ def _admitted(ways: tuple[_Way, ...], mode: PeerMode) -> tuple[_Way, ...]:
         case PeerMode.DISABLE:
             return _UNREAD if ways is _CONNECTIONS else tuple(each for each in ways if not each.mutual)
         case PeerMode.STRICT:
-            *first, last = (each for each in ways if each.mutual)
-            return (*first, replace(last, protocols=()))
+            mutual = tuple(each for each in ways if each.mutual)
+            return (*mutual, replace(mutual[-1], protocols=()))
 
 
 def _ways(protocol: Protocol, mode: PeerMode) -> tuple[_Way, ...]:
@@ -266,13 +270,17 @@ def _chain(target: _Target, way: _Way) -> Any:
             default_host=target.default_host,
             tokens=target.tokens,
             grpc_web=target.grpc_web,
+            checks=authorization.request_filters(target.authorization),
         )
+        filters = [handler]
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
+        filters = [*authorization.connection_filters(target.authorization), handler]
     transport = "mtls" if way.mutual else way.transport
-    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp")))
+    untold = "any" if way.mutual and not way.protocols else ""
+    kind = "_".join(filter(None, (transport, "http" if way.http else "tcp", untold)))
     match = target.match(way.transport, way.protocols)
-    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
+    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=filters)
     if way.mutual:
         chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, way.mutual))
     return chain

@@ -1,5 +1,6 @@
 """The two ways a sidecar handles a connection: requests (HTTP connection manager) or bytes (TCP proxy)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -86,12 +87,17 @@ def edge_manager(
     *,
     tokens: tuple[TokenRule, ...] = (),
     looks_up: bool = False,
+    checks: Sequence[Any] = (),
 ) -> Any:
-    """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
+    """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters.
+
+    `checks` decide who may ask what. Preflights are answered before them: browsers send these without credentials.
+    """
     verified = request_authentication.filters(tokens, routed_by_claims=True)
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
-    filters = [*before, *verified, cross_origin, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    last = [_fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    filters = [*before, *verified, cross_origin, *checks, *last]
     manager = _manager(stat_prefix, filters)
     request_authentication.believe_no_client(manager, tokens)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
@@ -111,6 +117,7 @@ def inbound_http(
     default_host: str,
     tokens: tuple[TokenRule, ...] = (),
     grpc_web: bool = False,
+    checks: Sequence[Any] = (),
 ) -> Any:
     """The filter for requests to the application.
 
@@ -122,10 +129,11 @@ def inbound_http(
         default_host: the host of HTTP/1.0 requests that name none.
         tokens: those that requests may carry.
         grpc_web: browsers' gRPC is turned into gRPC proper.
+        checks: filters that decide who may ask what.
     """
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
     verified = request_authentication.filters(tokens)
-    manager = _manager(stat_prefix, [*translated, *verified, _fault(), _router()])
+    manager = _manager(stat_prefix, [*translated, *verified, *checks, _fault(), _router()])
     request_authentication.believe_no_client(manager, tokens)
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH
@@ -218,6 +226,11 @@ def _manager(stat_prefix: str, filters: list[Any]) -> Any:
         upgrade_configs=[_HCM.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=wrappers_pb2.BoolValue(value=False),
     )
+
+
+def network_filter(name: str, message: Any) -> Any:
+    """A network filter with its settings."""
+    return _filter(name, message)
 
 
 def http_filter(name: str, message: Any) -> Any:

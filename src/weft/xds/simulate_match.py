@@ -102,7 +102,7 @@ def matches(match: Any, request: Request) -> bool:
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
     return (
         _path_matches(match, request.path.partition("?")[0])
-        and all(_header_matches(each, headers.get(each.name)) for each in match.headers)
+        and all(header_matches(each, headers.get(each.name)) for each in match.headers)
         and all(_parameter_matches(each, parameters.get(each.name)) for each in match.query_parameters)
         and all(_metadata_matches(each, request) for each in match.dynamic_metadata)
     )
@@ -118,14 +118,15 @@ def _path_matches(match: Any, path: str) -> bool:
     return bool(path == wanted) if kind == "path" else path.startswith(wanted)
 
 
-def _header_matches(matcher: Any, value: str | None) -> bool:
+def header_matches(matcher: Any, value: str | None) -> bool:
+    """Whether a HeaderMatcher takes a header's value, None where there is none."""
     if matcher.HasField("present_match"):
         return bool(((value is not None) == matcher.present_match) != matcher.invert_match)
     if value is None:
         if not matcher.treat_missing_header_as_empty:
             return False
         value = ""
-    return bool(_string_matches(matcher.string_match, value) != matcher.invert_match)
+    return bool(string_matches(matcher.string_match, value) != matcher.invert_match)
 
 
 def _metadata_matches(matcher: Any, request: Request) -> bool:
@@ -140,7 +141,7 @@ def _value_matches(matcher: Any, value: Any) -> bool:
         case "present_match":
             return bool((value is not None) == matcher.present_match)
         case "string_match":
-            return isinstance(value, str) and _string_matches(matcher.string_match, value)
+            return isinstance(value, str) and string_matches(matcher.string_match, value)
         case "list_match":
             return isinstance(value, list) and any(_value_matches(matcher.list_match.one_of, one) for one in value)
         case _:
@@ -150,14 +151,17 @@ def _value_matches(matcher: Any, value: Any) -> bool:
 def _parameter_matches(matcher: Any, value: str | None) -> bool:
     if matcher.HasField("present_match"):
         return bool((value is not None) == matcher.present_match)
-    return value is not None and _string_matches(matcher.string_match, value)
+    return value is not None and string_matches(matcher.string_match, value)
 
 
-def _string_matches(matcher: Any, value: str) -> bool:
+def string_matches(matcher: Any, value: str) -> bool:
+    """Whether a StringMatcher takes the whole of a text."""
     kind = matcher.WhichOneof("match_pattern")
     if kind == "safe_regex":
         return fits(matcher.safe_regex.regex, value)
     wanted: str = getattr(matcher, kind)
     if matcher.ignore_case:
         wanted, value = wanted.lower(), value.lower()
+    if kind == "suffix":
+        return bool(value.endswith(wanted))
     return bool(value.startswith(wanted) if kind == "prefix" else value == wanted)
