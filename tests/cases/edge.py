@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.cases import engine
+from tests.cases import access, access_reference, engine
 from tests.cases.engine import Case, Request
 from tests.support.edge_pki import clients
 
@@ -77,6 +77,7 @@ class EdgeCase:
 
     case: Case
     requests: tuple[EdgeRequest, ...]
+    policies: tuple[dict[str, Any], ...] = ()
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
@@ -87,7 +88,8 @@ def read_edge(body: dict[str, Any]) -> EdgeCase:
     case = engine.read(body)
     targets = dict(port_targets(case.snapshot, case.view.proxy))
     requests = tuple(_request(each, targets, case.view.proxy.namespace) for each in body.get("requests", ()))
-    return EdgeCase(case, requests)
+    policies = (each for each in body["given"] if each["kind"] == "AuthorizationPolicy")
+    return EdgeCase(case, requests, tuple(policies))
 
 
 def _request(body: dict[str, Any], targets: dict[int, int], namespace: str) -> EdgeRequest:
@@ -135,6 +137,8 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
     chain = chain_of(asked, edge)
     if chain is None or _is_refused(asked, chain, edge):
         return ((REFUSED, 100.0),)
+    if edge.policies and _is_denied(asked, chain, edge):
+        return (("403" if isinstance(chain.handler, Requests) else REFUSED, 100.0),)
     match chain.handler:
         case Requests(table):
             return _requested(asked, edge, table)
@@ -146,6 +150,26 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
             for each in route.destinations:
                 found[_place(each, REFUSED)] = found.get(_place(each, REFUSED), 0) + 100.0 * each.weight / total
             return engine.rounded(found)
+
+
+def _is_denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
+    """Whether policies keep it out, by their plain reading."""
+    request, proxy = asked.request, edge.case.view.proxy
+    shown = _NAMES[asked.certificate] if asked.certificate and chain.tls is not None else ()
+    wanted = access.Ask(
+        line="",
+        who=next((name for kind, name in shown if kind == "URI"), ""),
+        method=request.method if isinstance(chain.handler, Requests) else "bytes",
+        port=asked.port,
+        path=request.path,
+        then="",
+        source="127.0.0.1",
+        server_name=asked.server_name or "",
+        # what it says of who sent it counts for nothing at the edge
+        headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": "127.0.0.1"},
+    )
+    workload = access_reference.Workload(proxy.namespace, dict(proxy.labels), anybody=True)
+    return access_reference.decide(wanted, edge.policies, workload)[0] in {"403", "closed"}
 
 
 def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:

@@ -104,13 +104,15 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+TABLES = ("authorization",)
+"""The folders of truth tables, which `access` reads."""
 EDGE = ("gateways", "ingresses", "gateway_filters")
 """The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
 def files(*, edge: bool = False) -> list[Path]:
     """The cases; with `edge`, those whose requests come from outside too."""
-    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in EDGE)
+    return sorted(each for each in HERE.glob("*/*.yaml") if edge or each.parent.name not in (*EDGE, *TABLES))
 
 
 def load(path: Path) -> Case:

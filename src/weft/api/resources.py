@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from weft.api import (
+    authorization_policy_checks,
     destination_rule_checks,
     envoy_filter_checks,
     gateway_checks,
@@ -16,6 +17,7 @@ from weft.api import (
     workload_entry_checks,
     workload_group_checks,
 )
+from weft.api.authorization_policy import AuthorizationPolicy
 from weft.api.destination_rule import DestinationRule
 from weft.api.envoy_filter import EnvoyFilter
 from weft.api.gateway import Gateway
@@ -31,7 +33,6 @@ from weft.api.workload_group import WorkloadGroup
 from weft.base.problem import Problem
 
 NETWORKING: Final = tuple(f"networking.istio.io/{version}" for version in ("v1", "v1beta1", "v1alpha3"))
-
 SECURITY: Final = ("security.istio.io/v1", "security.istio.io/v1beta1")
 
 
@@ -47,6 +48,7 @@ class Kind:
 RESOURCES: Final[Mapping[str, Kind]] = {
     each.shape.__name__: each
     for each in (
+        Kind(AuthorizationPolicy, authorization_policy_checks.check, SECURITY),
         Kind(VirtualService, virtual_service_checks.check),
         Kind(DestinationRule, destination_rule_checks.check),
         Kind(ProxyConfig, proxy_config_checks.check, ("networking.istio.io/v1beta1",)),

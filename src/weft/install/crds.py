@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from weft.api.authorization_policy import AuthorizationPolicySpec
 from weft.api.destination_rule import DestinationRuleSpec
 from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
@@ -55,7 +56,7 @@ DEFINITIONS: Final = (
     Definition(
         "AuthorizationPolicy", "authorizationpolicies", "security.istio.io", _SECURITY,
         "Who may send what to a workload.",
-        ("ap",), (("Action", ".spec.action"), _AGE),
+        ("ap",), (("Action", ".spec.action"), _AGE), AuthorizationPolicySpec,
     ),
     Definition(
         "DestinationRule", "destinationrules", "networking.istio.io", _NETWORKING,

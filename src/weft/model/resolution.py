@@ -10,6 +10,7 @@ from typing import Any
 from weft.api import codes
 from weft.api.virtual_service_checks import MESH
 from weft.base.names import nearest
+from weft.model.authorization import Authorizations
 from weft.model.clients import Client
 from weft.model.destination_rules import DestinationRules, TrafficRule, traffic
 from weft.model.envoy_filters import EnvoyFilters
@@ -51,6 +52,7 @@ class Directory:
     gateways: Gateways
     proxy_configs: ProxyConfigs
     sidecars: Sidecars
+    authorizations: Authorizations
     peer_authentications: PeerAuthentications
     mesh: MeshConfig = DEFAULT_MESH
 

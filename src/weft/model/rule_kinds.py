@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from weft.model.authorization import Authorizations, policy_rule
 from weft.model.clients import exported_to
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
@@ -50,6 +51,7 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "ProxyConfig": RuleKind(
         "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)
     ),
+    "AuthorizationPolicy": RuleKind("authorizations", policy_rule, Authorizations),
     "EnvoyFilter": RuleKind(
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
@@ -91,7 +92,8 @@ class View:
     asks of its callers.
 
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
-    changes of EnvoyFilters, in order. `client` are those of its labels that set it apart, `peers` the pods of
+    changes of EnvoyFilters, in order. `authorization` is who may call its workload, None:
+    anybody. `client` are those of its labels that set it apart, `peers` the pods of
     its workload, where it asks for them.
     """
 
@@ -107,6 +109,7 @@ class View:
     patches: tuple[Patch, ...] = ()
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()
+    authorization: Authorization | None = None
 
     @property
     def known(self) -> tuple[ServiceView, ...]:

@@ -33,6 +33,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
+    authorization = snapshot.directory.authorizations.of(proxy)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
@@ -46,6 +47,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
             router=router,
             patches=patches,
             client=client.labels,
+            authorization=authorization,
         )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
     if sidecar is None:
@@ -68,6 +70,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         client=client.labels,
         peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
+        authorization=authorization,
         peer_modes=snapshot.directory.peer_authentications.modes(proxy.namespace, proxy.labels),
     )
 

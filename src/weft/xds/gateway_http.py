@@ -5,8 +5,10 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
+from weft.model.authorization import Authorization
 from weft.model.topology import NOTHING_BEFORE, Topology
 from weft.xds import listeners_http
+from weft.xds.authorization import request_filters
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
 SERVER_NAME = "istio-envoy"
@@ -17,10 +19,11 @@ _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """What stands before the gateway. `looks_up`: some of its clusters take any host, and ask the DNS for it."""
+    """What stands before the gateway, and who may ask what. `looks_up`: clusters ask the DNS for any host."""
 
     topology: Topology = NOTHING_BEFORE
     looks_up: bool = False
+    authorization: Authorization | None = None
 
 
 def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: bool) -> Any:
@@ -33,7 +36,8 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
     before = (
         (listeners_http.http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb()),) if grpc_web else ()
     )
-    manager = listeners_http.edge_manager(stat_prefix, table, before, looks_up=settings.looks_up)
+    checks = request_filters(settings.authorization)
+    manager = listeners_http.edge_manager(stat_prefix, table, before, looks_up=settings.looks_up, checks=checks)
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
     manager.xff_num_trusted_hops = topology.trusted_proxies

@@ -6,6 +6,7 @@ from typing import Any
 from weft.model.router import Asked, Chain, Requests, RouterListener
 from weft.model.streams import StreamRoute
 from weft.xds import encode, gateway_http, gateway_tls, listeners_http, names, streams
+from weft.xds.authorization import connection_filters
 from weft.xds.endpoints import address
 from weft.xds.gateway_http import HttpSettings
 from weft.xds.gateway_tls import TlsSettings
@@ -61,12 +62,23 @@ def _chain(config: Chain, listener: str, settings: EdgeSettings) -> Any:
             chain.filter_chain_match.CopyFrom(streams.chain_match(config.match))
         case StreamRoute() as route:
             chain = streams.chain(Stream(route))
+            _guard(chain, settings)
         case Asked(hostname, port, subset):
             asked = names.sni(hostname, port, subset)
             chain = _CHAIN.FilterChain(name=asked, filters=[listeners_http.tcp(asked, config.name)])
+            _guard(chain, settings)
             chain.filter_chain_match.server_names.append(asked)
             chain.filter_chain_match.application_protocols.extend(_OF_THE_MESH)
     if config.tls is not None:
         requests = isinstance(config.handler, Requests)
         chain.transport_socket.CopyFrom(gateway_tls.downstream(config.tls, settings.tls, requests=requests))
     return chain
+
+
+def _guard(chain: Any, settings: EdgeSettings) -> None:
+    """Put before all filters of a chain for bytes those that decide who may connect."""
+    checks = connection_filters(settings.http.authorization)
+    if checks:
+        filters = [*checks, *chain.filters]
+        del chain.filters[:]
+        chain.filters.extend(filters)

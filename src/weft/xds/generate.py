@@ -166,7 +166,7 @@ class Generator:
         self._name_tables = NameTables()
         self._local_clusters = LocalClusters()
         self._fixed: Memo[MeshConfig, tuple[Resource, ...]] = Memo(inbound_clusters.fixed_clusters)
-        self._bound: Memo[tuple[ServedPort, MeshConfig, PeerMode], Resource] = Memo(
+        self._bound: Memo[tuple[ServedPort, Inbound, PeerMode], Resource] = Memo(
             lambda one: inbound.bound_listener(*one)
         )
         self._virtual_outbound: Memo[tuple[str, int], Resource] = Memo(
@@ -193,7 +193,7 @@ class Generator:
         shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
-        own = Inbound(served, view.mesh, view.peer_modes)
+        own = Inbound(served, view.mesh, view.peer_modes, view.authorization)
         found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(self._local_clusters.beside(found, view), view)
 
@@ -205,8 +205,9 @@ class Generator:
             self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
             for each in ports
         ]
+        everywhere = Inbound((), own.mesh, authorization=own.authorization)
         bound = [
-            self._bound((each.address, each.port.number), (each, own.mesh, own.modes.at(each.port.number)))
+            self._bound((each.address, each.port.number), (each, everywhere, own.modes.at(each.port.number)))
             for each in ports
             if each.bound
         ]

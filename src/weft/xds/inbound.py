@@ -9,12 +9,13 @@ from typing import Any
 
 from google.protobuf import wrappers_pb2
 
+from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
-from weft.xds import encode, gateway_tls, listeners_http, names, tls
+from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
@@ -28,11 +29,12 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload, and what the mesh says of connections to them."""
+    """The ports of the proxy's own workload, what the mesh says of connections to them, and who may call."""
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
     modes: PeerModes = PERMISSIVE
+    authorization: Authorization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class _Target:
     grpc_web: bool = False
     limits: TcpLimits = NO_LIMITS
     matched: bool = True
+    authorization: Authorization | None = None
 
     @property
     def table(self) -> Any:
@@ -76,11 +79,18 @@ def virtual_inbound(config: Inbound) -> Resource:
     chains = [*itself]
     for number, mode in ((0, modes.mode), *modes.ports):
         if number not in known:
-            elsewhere = _Target(number, names.INBOUND_PASSTHROUGH, f":{number}/*", "localhost", config.mesh)
+            elsewhere = _Target(
+                number,
+                names.INBOUND_PASSTHROUGH,
+                f":{number}/*",
+                "localhost",
+                config.mesh,
+                authorization=config.authorization,
+            )
             chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
     led = tuple(each for each in served if not each.bound)
     for each in led:
-        chains.extend(_of_port(_target(each, config.mesh), each, modes.at(each.port.number)))
+        chains.extend(_of_port(_target(each, config), each, modes.at(each.port.number)))
     listener = listener_pb2.Listener(
         name=names.VIRTUAL_INBOUND,
         address=address("0.0.0.0", ports[0]),
@@ -93,9 +103,9 @@ def virtual_inbound(config: Inbound) -> Resource:
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def bound_listener(served: ServedPort, mesh: MeshConfig, mode: PeerMode) -> Resource:
-    """`ADDRESS_PORT`: a port that clients reach without iptables."""
-    target = replace(_target(served, mesh), matched=False)
+def bound_listener(served: ServedPort, config: Inbound, mode: PeerMode) -> Resource:
+    """`ADDRESS_PORT`: a port that clients reach without iptables; of `config` neither ports nor modes matter."""
+    target = replace(_target(served, config), matched=False)
     listener = listener_pb2.Listener(
         name=f"{served.address}_{target.port}",
         address=address(served.address, target.port),
@@ -103,20 +113,21 @@ def bound_listener(served: ServedPort, mesh: MeshConfig, mode: PeerMode) -> Reso
         listener_filters=_inspectors(_unread((served,), PeerModes(mode))),
         filter_chains=_of_port(target, served, mode),
     )
-    wait_for_first_bytes(listener, mesh.silence)
+    wait_for_first_bytes(listener, config.mesh.silence)
     return encode.resource(LISTENER, listener.name, listener)
 
 
-def _target(served: ServedPort, mesh: MeshConfig) -> _Target:
+def _target(served: ServedPort, config: Inbound) -> _Target:
     port, pool = served.port, served.pool
     return _Target(
         port.number,
         names.inbound_cluster(port.number),
         f"{port.hostname}:{port.service_port}/*",
         port.hostname,
-        mesh,
+        config.mesh,
         port.protocol is Protocol.GRPC_WEB,
         TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
+        authorization=config.authorization,
     )
 
 
@@ -253,14 +264,17 @@ def _chain(target: _Target, way: _Way) -> Any:
             authenticated=bool(way.mutual),
             default_host=target.default_host,
             grpc_web=target.grpc_web,
+            checks=authorization.request_filters(target.authorization),
         )
+        filters = [handler]
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
+        filters = [*authorization.connection_filters(target.authorization), handler]
     transport = "mtls" if way.mutual else way.transport
     untold = "any" if way.mutual and not way.protocols else ""
     kind = "_".join(filter(None, (transport, "http" if way.http else "tcp", untold)))
     match = target.match(way.transport, way.protocols)
-    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=[handler])
+    chain = _CHAIN.FilterChain(name=f"0.0.0.0_{target.port}_{kind}", filter_chain_match=match, filters=filters)
     if way.mutual:
         chain.transport_socket.CopyFrom(tls.mutual_downstream(target.mesh, way.mutual))
     return chain

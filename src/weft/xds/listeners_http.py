@@ -1,5 +1,6 @@
 """The two ways a sidecar handles a connection: requests (HTTP connection manager) or bytes (TCP proxy)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -79,12 +80,20 @@ def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks
 
 
 def edge_manager(
-    stat_prefix: str, route_name: str, before: tuple[Any, ...] = (), *, looks_up: bool = False
+    stat_prefix: str,
+    route_name: str,
+    before: tuple[Any, ...] = (),
+    *,
+    looks_up: bool = False,
+    checks: Sequence[Any] = (),
 ) -> Any:
-    """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters."""
+    """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters.
+
+    `checks` decide who may ask what. Preflights are answered before them: browsers send these without credentials.
+    """
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
-    filters = [*before, cross_origin, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    filters = [*before, cross_origin, *checks, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
     manager = _manager(stat_prefix, filters)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
@@ -96,7 +105,13 @@ def of_requests(manager: Any) -> Any:
 
 
 def inbound_http(
-    stat_prefix: str, route_table: Any, *, authenticated: bool, default_host: str, grpc_web: bool = False
+    stat_prefix: str,
+    route_table: Any,
+    *,
+    authenticated: bool,
+    default_host: str,
+    grpc_web: bool = False,
+    checks: Sequence[Any] = (),
 ) -> Any:
     """The filter for requests to the application.
 
@@ -107,9 +122,10 @@ def inbound_http(
             Otherwise that header is removed: nobody in plaintext may claim an identity.
         default_host: the host of HTTP/1.0 requests that name none.
         grpc_web: browsers' gRPC is turned into gRPC proper.
+        checks: filters that decide who may ask what.
     """
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
-    manager = _manager(stat_prefix, [*translated, _fault(), _router()])
+    manager = _manager(stat_prefix, [*translated, *checks, _fault(), _router()])
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH
     manager.http_protocol_options.default_host_for_http_10 = default_host
@@ -201,6 +217,11 @@ def _manager(stat_prefix: str, filters: list[Any]) -> Any:
         upgrade_configs=[_HCM.UpgradeConfig(upgrade_type="websocket")],
         use_remote_address=wrappers_pb2.BoolValue(value=False),
     )
+
+
+def network_filter(name: str, message: Any) -> Any:
+    """A network filter with its settings."""
+    return _filter(name, message)
 
 
 def http_filter(name: str, message: Any) -> Any:

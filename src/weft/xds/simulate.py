@@ -1,13 +1,15 @@
-"""What Envoy would do with a request of the application, read from the very bytes that Envoy gets."""
+"""What Envoy would do with a request, of the application or to it, read from the very bytes that Envoy gets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from weft.xds import names
+from weft.xds import names, simulate_rbac
+from weft.xds.authorization import NETWORK_RBAC
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.proto import (
+    base_pb2,
     fault_pb2,
     http_connection_manager_pb2,
     listener_pb2,
@@ -84,7 +86,8 @@ class Outcome:
     `timeout` 0 means no limit. `path` and `host` are what the destination sees, `location` and `body` what the
     client does, `mirrors` get copies. `chain` is the filter chain; `refused` says why the connection is closed
     before a byte of it goes anywhere, `protocol` what client and proxy agreed on by ALPN. `tunnel` is what the
-    destination is asked to connect to, as a proxy.
+    destination is asked to connect to, as a proxy. `denied` is what denied it: the rule of a policy, or that none
+    allows it. `tried` are the verdicts of policies in a dry run, by the prefix of their statistics.
     """
 
     listener: str
@@ -108,6 +111,8 @@ class Outcome:
     refused: str = ""
     protocol: str = ""
     tunnel: str = ""
+    denied: str = ""
+    tried: tuple[tuple[str, bool], ...] = ()
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -128,7 +133,12 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     found = Outcome(listener.name, chain=chain.name, refused=agreed.refused, protocol=agreed.protocol)
     if found.refused:
         return found
+    peer = simulate_rbac.identity(request.certificate) if agreed.ended else ""
     for each in chain.filters:
+        if each.name == NETWORK_RBAC:
+            found = _let_in(found, simulate_rbac.of_connection(each.typed_config, request, peer))
+            if found.denied:
+                return found
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
             rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
@@ -138,13 +148,27 @@ def simulate(request: Request, resources: Resources) -> Outcome:
             if request.tls and not agreed.ended:
                 return replace(found, refused="the client speaks TLS to a port of plaintext HTTP")
             manager = _unpack(each.typed_config, http_connection_manager_pb2.HttpConnectionManager)
-            table = manager.rds.route_config_name or manager.route_config.name
-            path = path_seen(manager, request.path)
-            if path is None:
-                return replace(found, table=table, status=400)
-            config = _table(manager, found, resources)
-            return _routed(found, config, replace(request, path=path), resources)
+            return _handled(manager, found, request, peer, resources)
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
+
+
+def _let_in(found: Outcome, verdict: simulate_rbac.Verdict) -> Outcome:
+    refused = f"the connection is denied: {verdict.denied}" if verdict.denied else ""
+    return replace(found, denied=verdict.denied, tried=(*found.tried, *verdict.tried), refused=refused)
+
+
+def _handled(manager: Any, found: Outcome, request: Request, peer: str, resources: Resources) -> Outcome:
+    """What a connection manager does with a request of `peer`."""
+    table = manager.rds.route_config_name or manager.route_config.name
+    path = path_seen(manager, request.path)
+    if path is None:
+        return replace(found, table=table, status=400)
+    request = replace(request, path=path)
+    verdict = simulate_rbac.of_request(manager, request, peer)
+    found = replace(found, denied=verdict.denied, tried=verdict.tried)
+    if verdict.denied:
+        return replace(found, table=table, status=403, body=simulate_rbac.BODY)
+    return _routed(found, _table(manager, found, resources), request, resources)
 
 
 def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[Share]:
@@ -165,9 +189,12 @@ def _tunnel(proxy: Any) -> str:
 def _listener(request: Request, resources: Resources) -> Any | None:
     """The listener of the dialled address, that of its port, or the one of a sidecar that takes the rest."""
     listeners = resources[LISTENER]
-    for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", names.VIRTUAL_OUTBOUND):
+    last = names.VIRTUAL_INBOUND if request.inbound else names.VIRTUAL_OUTBOUND
+    for name in (f"{request.address}_{request.port}", f"0.0.0.0_{request.port}", last):
         if name in listeners:
-            return listener_pb2.Listener.FromString(listeners[name].body)
+            found = listener_pb2.Listener.FromString(listeners[name].body)
+            if not request.inbound or found.traffic_direction == base_pb2.INBOUND:
+                return found
     return None
 
 

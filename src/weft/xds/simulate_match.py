@@ -28,7 +28,8 @@ class Request:
 
     `host` is the Host header, with or without a port. `path` may carry a query. With `tls`, the client speaks TLS
     and asks for `server_name`; `protocols` are those that it offers, by ALPN. `source` is its address. Of its
-    `cipher_suites` (for TLS 1.2 and older) and `curves`, none listed stands for all.
+    `cipher_suites` (for TLS 1.2 and older) and `curves`, none listed stands for all. `inbound`: it comes to the
+    pod, not from the application. `claims` are those of a token that was found valid, JSON.
     """
 
     address: str
@@ -46,6 +47,8 @@ class Request:
     cipher_suites: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     certificate: ClientCertificate | None = None
+    inbound: bool = False
+    claims: str = ""
 
     @property
     def scheme(self) -> str:
@@ -91,7 +94,7 @@ def matches(match: Any, request: Request) -> bool:
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&") if pair)
     return (
         _path_matches(match, request.path.partition("?")[0])
-        and all(_header_matches(each, headers.get(each.name)) for each in match.headers)
+        and all(header_matches(each, headers.get(each.name)) for each in match.headers)
         and all(_parameter_matches(each, parameters.get(each.name)) for each in match.query_parameters)
     )
 
@@ -106,27 +109,31 @@ def _path_matches(match: Any, path: str) -> bool:
     return bool(path == wanted) if kind == "path" else path.startswith(wanted)
 
 
-def _header_matches(matcher: Any, value: str | None) -> bool:
+def header_matches(matcher: Any, value: str | None) -> bool:
+    """Whether a HeaderMatcher takes a header's value, None where there is none."""
     if matcher.HasField("present_match"):
         return bool(((value is not None) == matcher.present_match) != matcher.invert_match)
     if value is None:
         if not matcher.treat_missing_header_as_empty:
             return False
         value = ""
-    return bool(_string_matches(matcher.string_match, value) != matcher.invert_match)
+    return bool(string_matches(matcher.string_match, value) != matcher.invert_match)
 
 
 def _parameter_matches(matcher: Any, value: str | None) -> bool:
     if matcher.HasField("present_match"):
         return bool((value is not None) == matcher.present_match)
-    return value is not None and _string_matches(matcher.string_match, value)
+    return value is not None and string_matches(matcher.string_match, value)
 
 
-def _string_matches(matcher: Any, value: str) -> bool:
+def string_matches(matcher: Any, value: str) -> bool:
+    """Whether a StringMatcher takes the whole of a text."""
     kind = matcher.WhichOneof("match_pattern")
     if kind == "safe_regex":
         return fits(matcher.safe_regex.regex, value)
     wanted: str = getattr(matcher, kind)
     if matcher.ignore_case:
         wanted, value = wanted.lower(), value.lower()
+    if kind == "suffix":
+        return bool(value.endswith(wanted))
     return bool(value.startswith(wanted) if kind == "prefix" else value == wanted)

@@ -39,6 +39,22 @@ drain_timeout append_x_forwarded_port access_log
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
+{_HTTP}.rbac.v3.RBAC: rules shadow_rules shadow_rules_stat_prefix
+{_NETWORK}.rbac.v3.RBAC: stat_prefix rules shadow_rules shadow_rules_stat_prefix
+envoy.config.rbac.v3.RBAC: action policies
+envoy.config.rbac.v3.Policy: permissions principals
+envoy.config.rbac.v3.Permission: and_rules or_rules not_rule any header url_path destination_ip destination_port \
+requested_server_name
+envoy.config.rbac.v3.Permission.Set: rules
+envoy.config.rbac.v3.Principal: and_ids or_ids not_id any authenticated direct_remote_ip remote_ip header metadata
+envoy.config.rbac.v3.Principal.Set: ids
+envoy.config.rbac.v3.Principal.Authenticated: principal_name
+envoy.type.matcher.v3.PathMatcher: path
+envoy.type.matcher.v3.MetadataMatcher: filter path value invert
+envoy.type.matcher.v3.MetadataMatcher.PathSegment: key
+envoy.type.matcher.v3.ValueMatcher: string_match list_match or_match present_match
+envoy.type.matcher.v3.ListMatcher: one_of
+envoy.type.matcher.v3.OrMatcher: value_matchers
 {_NETWORK}.tcp_proxy.v3.TcpProxy: stat_prefix cluster weighted_clusters hash_policy idle_timeout \
 max_downstream_connection_duration access_log tunneling_config
 {_NETWORK}.tcp_proxy.v3.TcpProxy.TunnelingConfig: hostname use_post
@@ -122,7 +138,7 @@ envoy.config.core.v3.TypedExtensionConfig: name typed_config
 envoy.config.common.mutation_rules.v3.HeaderMutation: append remove
 envoy.type.matcher.v3.RegexMatchAndSubstitute: pattern substitution
 envoy.type.matcher.v3.RegexMatcher: regex
-envoy.type.matcher.v3.StringMatcher: exact prefix safe_regex ignore_case
+envoy.type.matcher.v3.StringMatcher: exact prefix suffix safe_regex ignore_case
 envoy.type.v3.FractionalPercent: denominator numerator
 """
 

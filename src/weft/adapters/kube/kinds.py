@@ -88,6 +88,7 @@ SERVICEENTRIES = Kind("networking.istio.io", "v1", "ServiceEntry", "serviceentri
 WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloadentries")
 WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
 PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
+AUTHORIZATIONPOLICIES = Kind("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 PEERAUTHENTICATIONS = Kind("security.istio.io", "v1", "PeerAuthentication", "peerauthentications")
 

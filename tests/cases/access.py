@@ -1,0 +1,178 @@
+"""Cases of who may call a workload: truth tables, by a reference evaluator and by the simulator.
+
+A file has `given` objects, `to` the workload (namespace, labels, `ports` with what they speak) or a `gateway`, and
+`asks`: a table with a line for each request or connection:
+
+    WHO METHOD TARGET [NAME=VALUE…] THEN
+
+WHO is `NAMESPACE/ACCOUNT` by mutual TLS (`DOMAIN:NAMESPACE/ACCOUNT` of another trust domain), `-` in plaintext.
+TARGET is `/path`, or `:PORT/path` for another port than 8080. METHOD `bytes` is a connection without a request.
+`from=ADDRESS` is where it comes from, `sni=` what TLS asks for, `token=` are claims of its token, which is found
+valid; any other NAME is a header. THEN is a status, `in`
+or `closed`; 403 may say by what: `403:deny` is rule 0 of the policy `deny`, `403:-` that none allows it.
+
+`access_reference` says the same from the policies as written.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tests.cases.engine import DOMAIN
+
+from weft.api.proxy_settings_checks import merged
+from weft.model.proxy_traits import traits
+from weft.model.services import InboundPort, Protocol, Proxy
+from weft.model.snapshot import Snapshot
+from weft.model.store import Store
+from weft.model.view import View
+from weft.model.views import view
+from weft.xds import simulate
+from weft.xds.generate import Generator
+from weft.xds.resource import Resources
+
+HERE = Path(__file__).parent / "authorization"
+POD = "10.244.0.99"
+OFFERED = {True: ("istio-http/1.1", "istio", "http/1.1"), False: ("istio-peer-exchange", "istio")}
+"""What a sidecar offers by ALPN, for requests and for bytes."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A line. `who` is a SPIFFE ID, empty in plaintext; `by` is what denies it, where the line says so."""
+
+    line: str
+    who: str
+    method: str
+    port: int
+    path: str
+    then: str
+    by: str = ""
+    source: str = "10.244.0.7"
+    server_name: str = "outbound_.80_._.web.shop.svc.cluster.local"
+    headers: dict[str, str] = field(default_factory=dict)
+    token: str = ""
+
+    @property
+    def is_request(self) -> bool:
+        return self.method != "bytes"
+
+    @property
+    def host(self) -> str:
+        return self.headers.get("host", "web")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A file, read."""
+
+    snapshot: Snapshot
+    view: View
+    asks: tuple[Ask, ...]
+    policies: tuple[dict[str, Any], ...]
+    problems: list[list[str]] | None
+    resources: Resources
+
+
+def files() -> list[Path]:
+    return sorted(HERE.glob("*.yaml"))
+
+
+def load(path: Path) -> Access:
+    return read(yaml.safe_load(path.read_text()))
+
+
+def read(body: dict[str, Any]) -> Access:
+    store = Store()
+    for each in body["given"]:
+        store.apply(each["kind"], each)
+    snapshot = store.snapshot()
+    to = body.get("to", {})
+    namespace = to.get("namespace", "shop")
+    ports = to.get("ports", {8080: "http", 9000: "tcp"})
+    proxy = Proxy(
+        name="web",
+        namespace=namespace,
+        address=POD,
+        labels=tuple(sorted(to.get("labels", {"app": "web"}).items())),
+        inbound=tuple(
+            InboundPort(number, Protocol(protocol), f"web.{namespace}.svc.{DOMAIN}", 80)
+            for number, protocol in ports.items()
+        ),
+        traits=traits(merged(snapshot.mesh.default_config), at_edge=False),
+    )
+    seen = view(snapshot, proxy)
+    asks = (each for each in body.get("asks", "").splitlines() if each.strip() and not each.startswith("#"))
+    policies = (each for each in body["given"] if each["kind"] == "AuthorizationPolicy")
+    return Access(
+        snapshot,
+        seen,
+        tuple(map(ask, asks)),
+        tuple(policies),
+        body.get("problems"),
+        Generator().resources(seen),
+    )
+
+
+def ask(line: str) -> Ask:
+    """Read a line of the table."""
+    who, method, target, *named, then = line.split()
+    values = dict(each.split("=", 1) for each in named)
+    domain, colon, account = who.rpartition(":")
+    namespace, _, name = account.partition("/")
+    port, slash, path = target.removeprefix(":").partition("/") if target[0] == ":" else ("8080", "/", target[1:])
+    status, _, by = then.partition(":")
+    given: dict[str, Any] = {
+        key: values.pop(name)
+        for key, name in (("source", "from"), ("server_name", "sni"), ("token", "token"))
+        if name in values
+    }
+    return Ask(
+        line=line,
+        who="" if who == "-" else f"spiffe://{domain if colon else DOMAIN}/ns/{namespace}/sa/{name}",
+        method=method,
+        port=int(port),
+        path=slash + path,
+        then=status,
+        by=by,
+        headers={name.lower(): value for name, value in values.items()},
+        **given,
+    )
+
+
+def simulated(asked: Ask, access: Access) -> simulate.Outcome:
+    """What becomes of it by the resources that Envoy gets."""
+    certificate = simulate.ClientCertificate(("ROOTCA",), (("URI", asked.who),)) if asked.who else None
+    headers = {name: value for name, value in asked.headers.items() if name != "host"}
+    return simulate.simulate(
+        simulate.Request(
+            address=POD,
+            port=asked.port,
+            host=asked.host,
+            path=asked.path,
+            method=asked.method,
+            headers=tuple(headers.items()),
+            http=asked.is_request,
+            tls=bool(asked.who),
+            server_name=asked.server_name if asked.who else "",
+            protocols=OFFERED[asked.is_request] if asked.who else (),
+            source=asked.source,
+            certificate=certificate,
+            inbound=True,
+            claims=asked.token,
+        ),
+        access.resources,
+    )
+
+
+def outcome(found: simulate.Outcome) -> tuple[str, str]:
+    """An outcome as cases write it, and the policy that denied."""
+    rule = re.fullmatch(r"ns\[.*\]-policy\[(.*)\]-rule\[\d+\]", found.denied)
+    by = rule[1] if rule else "-" if found.denied else ""
+    if found.refused:
+        return "closed", by
+    if not found.table:
+        return "in", by
+    return str(found.status or 200), by

@@ -1,0 +1,101 @@
+"""Truth tables of who may call a workload, by the reference, the simulator and the real Envoy."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.cases import access, access_reference
+from tests.cases.access_in_envoy import Callers, callers, served
+from tests.support import envoy
+
+from weft.model.mesh_config import PathNormalization
+
+FILES = [pytest.param(path, id=path.stem) for path in access.files()]
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callers]:
+    with callers(tmp_path_factory.mktemp("callers")) as made:
+        yield made
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_envoy_lets_in_whom_the_table_says(path: Path, asking: Callers) -> None:
+    case = access.load(path)
+    if not case.asks:
+        return
+    with served(case, asking):
+        assert [line for each in case.asks if (line := _told(each, asking))] == []
+
+
+def test_a_dry_run_is_counted_and_decides_nothing(asking: Callers) -> None:
+    case = access.load(access.HERE / "precedence.yaml")
+    lines = ["- GET /a/1 200", "- GET /a/2 200", "- GET /c 403"]
+    tried = [access.simulated(access.ask(line), case).tried for line in lines]
+    assert [dict(each) for each in tried] == [
+        {"istio_dry_run_deny_": False, "istio_dry_run_allow_": False},
+        {"istio_dry_run_deny_": True, "istio_dry_run_allow_": False},
+        {"istio_dry_run_deny_": True, "istio_dry_run_allow_": True},
+    ]
+    with served(case, asking) as running:
+        assert [asking.ask(access.ask(line)) for line in lines] == ["200", "200", "403"]
+        found = dict(
+            re.findall(
+                r"rbac\.istio_dry_run_(\S+): ([1-9]\d*)", running.get("/stats?usedonly&filter=istio_dry_run")
+            )
+        )
+    assert found == {
+        "deny_.shadow_denied": "1",
+        "deny_.shadow_allowed": "2",
+        "allow_.shadow_denied": "2",
+        "allow_.shadow_allowed": "1",
+    }
+
+
+def test_the_access_log_says_what_denied_a_request(asking: Callers) -> None:
+    body = yaml.safe_load((access.HERE / "precedence.yaml").read_text())
+    logged = {"kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}}
+    body["given"].append({**logged, "data": {"mesh": "accessLogFile: /dev/stdout"}})
+    with served(access.read(body), asking) as running:
+        asking.ask(access.ask("- GET /deny 403"))
+        asking.ask(access.ask("- GET /none 403"))
+        envoy.wait_until(lambda: "/none" in running.log())
+        assert "rbac_access_denied_matched_policy[ns[shop]-policy[deny]-rule[0]]" in running.log()
+        assert "rbac_access_denied_matched_policy[none]" in running.log()
+
+
+def _told(asked: access.Ask, asking: Callers) -> str:
+    """The line and what came instead; empty if it holds."""
+    found = asking.ask(asked)
+    return "" if found == asked.then else f"{asked.line}, but {found}"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_reference_and_the_simulator_let_in_whom_the_table_says(path: Path) -> None:
+    case = access.load(path)
+    assert case.asks or case.problems is not None
+    for asked in case.asks:
+        wanted = asked.then, asked.by
+        for found in (_by_reference(asked, case), access.outcome(access.simulated(asked, case))):
+            assert (found[0], found[1] if asked.by else asked.by) == wanted, (asked.line, found)
+
+
+def _by_reference(asked: access.Ask, case: access.Access) -> tuple[str, str]:
+    proxy, mesh = case.view.proxy, case.view.mesh
+    workload = access_reference.Workload(
+        namespace=proxy.namespace,
+        labels=dict(proxy.labels),
+        root=mesh.root_namespace,
+        domains=(mesh.trust_domain, *mesh.trust_domain_aliases),
+        slashes=mesh.paths is PathNormalization.DECODE_AND_MERGE_SLASHES,
+    )
+    return access_reference.decide(asked, case.policies, workload)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_the_snapshot_has_the_problems_that_the_table_names(path: Path) -> None:
+    case = access.load(path)
+    found = [[each.code, each.at.field] for each in case.snapshot.problems]
+    assert found == (case.problems or []), case.snapshot.problems
