@@ -88,15 +88,17 @@ def read(body: dict[str, Any]) -> Access:
     store = Store()
     for each in body["given"]:
         store.apply(each["kind"], each)
-    snapshot = store.snapshot()
     to = body.get("to", {})
-    namespace = to.get("namespace", "shop")
+    namespace, labels = to.get("namespace", "shop"), to.get("labels", {"app": "web"})
+    meta = {"name": "web", "namespace": namespace, "labels": labels}
+    store.apply("Pod", {"kind": "Pod", "metadata": meta, "status": {"phase": "Running", "podIP": POD}})
+    snapshot = store.snapshot()
     ports = to.get("ports", {8080: "http", 9000: "tcp"})
     proxy = Proxy(
         name="web",
         namespace=namespace,
         address=POD,
-        labels=tuple(sorted(to.get("labels", {"app": "web"}).items())),
+        labels=tuple(sorted(labels.items())),
         inbound=tuple(
             InboundPort(number, Protocol(protocol), f"web.{namespace}.svc.{DOMAIN}", 80)
             for number, protocol in ports.items()

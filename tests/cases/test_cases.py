@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 from tests.cases import endpoints, engine, patched
-from tests.cases.engine import HERE, Request, asks_for_leave, files, load, policies, request_headers
+from tests.cases.engine import HERE, TABLES, Request, asks_for_leave, files, load, policies, request_headers
 
 from weft.xds.simulate import NotUnderstoodError, Outcome
 
 FILES = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files()]
-ALL = [pytest.param(path, id=str(path.relative_to(HERE).with_suffix(""))) for path in files(edge=True)]
+ALL = [
+    pytest.param(path, id=str(path.relative_to(HERE).with_suffix("")))
+    for path in files(edge=True)
+    if path.parent.name not in TABLES
+]
 
 
 @pytest.mark.parametrize("path", FILES)

@@ -34,7 +34,7 @@ def server(name: str, readiness: dict[str, Any], **annotations: str) -> str:
 
 
 def istio(kind: str, name: str, **spec: Any) -> str:
-    group = "security" if kind == "PeerAuthentication" else "networking"
+    group = "security" if kind in {"PeerAuthentication", "AuthorizationPolicy"} else "networking"
     meta = {"apiVersion": f"{group}.istio.io/v1", "kind": kind, "metadata": {"name": name}}
     return json.dumps({**meta, "spec": spec})
 
@@ -130,6 +130,29 @@ def test_a_single_port_is_opened_and_callers_follow(strict: Cluster) -> None:
     strict.kubectl("delete", "pa", "server", "-n", "strict")
     eventually(lambda: stranger(strict, 8080, 8081) == ["000", "000"])
     eventually(lambda: IDENTITY in seen(strict, 8081))
+
+
+def test_policies_say_who_may_ask_what(strict: Cluster) -> None:
+    def asked(path: str) -> str:
+        return strict.shell("strict", "client", f"{CURL} --path-as-is http://server{path}").strip()
+
+    def items(account: str) -> str:
+        rule = {"from": [{"source": {"serviceAccounts": [account]}}], "to": [{"operation": operation}]}
+        return istio("AuthorizationPolicy", "items", selector={"matchLabels": {"app": "server"}}, rules=[rule])
+
+    operation = {"methods": ["GET"], "paths": ["/items/{*}"]}
+    strict.apply("strict", istio("AuthorizationPolicy", "nothing"))
+    eventually(lambda: asked("/") == "403")
+    strict.apply("strict", items("default"))
+    eventually(lambda: asked("/items/1") == "200")
+    assert asked("/items/1/../../") == asked("/") == "403"
+    strict.apply("strict", items("robot"))
+    eventually(lambda: asked("/items/1") == "403")
+    wrong = istio("AuthorizationPolicy", "wrong", action="DENY")
+    refused = strict.try_kubectl("apply", "-n", "strict", "-f", "-", text=wrong)
+    assert "spec.rules: DENY without rules is for no request at all" in refused.stderr
+    strict.kubectl("delete", "ap", "-n", "strict", "--all")
+    eventually(lambda: asked("/") == "200")
 
 
 def test_a_strict_mesh_leaves_gateways_and_the_control_plane_open(strict: Cluster) -> None:

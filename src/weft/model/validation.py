@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from weft.api.authorization_policy import AuthorizationPolicy
 from weft.api.decode import check, decode
 from weft.api.destination_rule import DestinationRule
 from weft.api.gateway import Gateway
@@ -18,7 +19,8 @@ from weft.api.shape import Resource
 from weft.api.sidecar import Sidecar
 from weft.api.virtual_service import VirtualService
 from weft.base.problem import Problem, Severity
-from weft.model import analysis
+from weft.model import analysis, authorization_analysis
+from weft.model.authorization import Authorizations, policy_rule
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.gateway_analysis import Surroundings, gateway_problems
 from weft.model.gateways import Gateways, gateway
@@ -97,6 +99,10 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             sidecars = Sidecars((*rest_of, scope), snapshot.mesh.root_namespace)
             pods = tuple(snapshot.workloads.values())
             return tuple(sidecar_problems(scope, replace(directory, sidecars=sidecars), pods))
+        case AuthorizationPolicy():
+            alone = Authorizations((policy_rule(source, domain),), snapshot.mesh)
+            pods = tuple(snapshot.workloads.values())
+            return tuple(authorization_analysis.problems(replace(directory, authorizations=alone), pods))
         case PeerAuthentication():
             asked = peer_rule(source, domain)
             peers = directory.peer_authentications
