@@ -18,11 +18,12 @@ with `ended: true` one that the gateway is to end. `then: {refused: 100}` is a c
 
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.cases import access, access_reference, engine
+from tests.cases import access, access_reference, engine, tokens
 from tests.cases.engine import Case, Request
 from tests.support.edge_pki import clients
 
@@ -81,7 +82,7 @@ class EdgeCase:
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
-    return read_edge(yaml.safe_load(path.read_text().replace("CERTS/", f"{folder}/")))
+    return read_edge(yaml.safe_load(tokens.text(path).replace("CERTS/", f"{folder}/")))
 
 
 def read_edge(body: dict[str, Any]) -> EdgeCase:
@@ -250,7 +251,10 @@ def _requested(asked: EdgeRequest, edge: EdgeCase, table: str) -> tuple[tuple[st
     if host.redirect and request.scheme == "http":
         return (("301", 100.0),)
     routes: list[HttpRoute] = [route for rule in host.routes for route in rule.routes]
-    request = replace(request, path=_alike(request.path, edge.case.view.mesh.paths))
+    verdict = tokens.judged(edge.case.view.tokens, dict(request.headers), dict(request.query))
+    if isinstance(verdict, int):
+        return ((str(verdict), 100.0),)
+    request = replace(request, claims=verdict, path=_alike(request.path, edge.case.view.mesh.paths))
     taken = next((each for each in routes if engine.takes(each, request)), None)
     if taken is None:
         return (("404", 100.0),)
@@ -294,6 +298,7 @@ def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
             cipher_suites=asked.cipher_suites,
             curves=asked.curves,
             certificate=_shown(asked.certificate, edge),
+            time=datetime.now(UTC),
         ),
         Generator().resources(edge.case.view),
     )

@@ -31,7 +31,7 @@ Three engines answer: the model alone, Envoy's own resources read by `weft.xds.s
 (`in_envoy`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import yaml
 from google.protobuf import json_format
+from tests.cases import tokens
 from tests.cases.dialled import APPLICATION, CLOSED, PASSED, RESOLVED, dialled, unlisted
 from tests.cases.dialled import key as dialled_key
 
@@ -81,6 +82,8 @@ class Request:
     route: dict[str, Any] = field(default_factory=dict)
     simulator: str = ""
     by: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    """Those of its good token."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Case:
 
 TABLES = ("authorization",)
 """The folders of truth tables, which `access` reads."""
-EDGE = ("gateways", "ingresses", "gateway_filters")
+EDGE = ("gateways", "ingresses", "gateway_filters", "request_authentication")
 """The folders of the cases from outside the mesh; `edge` asks their requests."""
 
 
@@ -116,7 +119,7 @@ def files(*, edge: bool = False) -> list[Path]:
 
 
 def load(path: Path) -> Case:
-    return read(yaml.safe_load(path.read_text()))
+    return read(yaml.safe_load(tokens.text(path)))
 
 
 def read(body: dict[str, Any]) -> Case:
@@ -352,6 +355,20 @@ def _fits(match: RequestMatch, request: Request) -> bool:
         and all(_equal(wanted, headers.get(name)) for name, wanted in match.headers)
         and not any(_equal(unwanted, headers.get(name)) for name, unwanted in match.without_headers)
         and all(_equal(wanted, query.get(name)) for name, wanted in match.query)
+        and all(_claims(wanted, path, request) for path, wanted in match.claims)
+        and not any(_claims(unwanted, path, request) for path, unwanted in match.without_claims)
+    )
+
+
+def _claims(wanted: StringMatch, path: tuple[str, ...], request: Request) -> bool:
+    """Whether a claim fits: a text, or one of a list."""
+    found: Any = request.claims
+    for part in path:
+        found = found.get(part) if isinstance(found, dict) else None
+    if wanted.kind is MatchKind.PRESENT:
+        return found is not None
+    return any(
+        _equal(wanted, each) for each in (found if isinstance(found, list) else [found]) if each is not None
     )
 
 
@@ -370,6 +387,11 @@ def _equal(wanted: StringMatch, value: str | None) -> bool:
             return fits(asked, value)
         case MatchKind.PRESENT:
             return True
+
+
+def asks_for_leave(request: Request) -> bool:
+    """Whether it is a browser's preflight: a filter answers it, not the route."""
+    return request.method == "OPTIONS" and "origin" in dict(request.headers)
 
 
 def policies(case: Case, host: str) -> dict[str, list[str]]:

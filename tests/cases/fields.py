@@ -16,6 +16,7 @@ import msgspec
 import yaml
 from msgspec import inspect
 from tests.cases.engine import HERE, files
+from tests.cases.tokens import text
 
 from weft.api.decode import decode
 from weft.api.resources import RESOURCES
@@ -85,7 +86,7 @@ def seen() -> Seen:
     """All that the cases set."""
     found = Seen()
     for path in files(edge=True):
-        body = yaml.safe_load(path.read_text())
+        body = yaml.safe_load(text(path))
         for obj in body["given"]:
             kind = RESOURCES.get(obj["kind"])
             # what is refused shows nothing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.cases import endpoints, engine, patched
-from tests.cases.engine import HERE, TABLES, Request, files, load, policies, request_headers
+from tests.cases.engine import HERE, TABLES, Request, asks_for_leave, files, load, policies, request_headers
 
 from weft.xds.simulate import NotUnderstoodError, Outcome
 
@@ -23,7 +23,7 @@ def test_the_model_sends_requests_where_the_case_says(path: Path) -> None:
     shown = (case.requests, case.policies, case.clusters, case.resources, case.chains, case.spread, case.secured)
     assert any(shown) or case.problems is not None
     for request in () if case.patched else case.requests:
-        if _asks_for_leave(request):
+        if asks_for_leave(request):
             continue
         assert engine.shares(request, case.view) == request.then, request
         assert engine.mirrors(request, case.view) == request.mirrors, request
@@ -40,7 +40,7 @@ def test_envoys_resources_send_requests_where_the_case_says(path: Path) -> None:
                 engine.simulated(request, case.view)
             continue
         outcome = engine.simulated(request, case.view)
-        if _asks_for_leave(request):
+        if asks_for_leave(request):
             continue
         assert engine.outcome_shares(outcome) == request.then, request
         assert engine.outcome_mirrors(outcome) == request.mirrors, request
@@ -95,11 +95,6 @@ def test_the_snapshot_has_the_problems_that_the_case_names(path: Path) -> None:
     case = load(path)
     if case.problems is not None:
         assert [[each.code, each.at.field] for each in case.snapshot.problems] == case.problems
-
-
-def _asks_for_leave(request: Request) -> bool:
-    """Whether it is a browser's preflight: a filter answers it, not the route."""
-    return request.method == "OPTIONS" and "origin" in dict(request.headers)
 
 
 def _becomes(request: Request, outcome: Outcome) -> None:

@@ -102,6 +102,46 @@ def test_an_invalid_policy_leaves_the_last_valid_one_in_force() -> None:
     assert {each.code for each in store.snapshot().problems} == {"IST0106", "WEFT0002"}
 
 
+@st.composite
+def changes(draw: st.DrawFn) -> tuple[str, JSON | tuple[str, str]]:
+    """An object that comes or changes, or the namespace and name of one that goes."""
+    names, spaces = st.sampled_from(("web", "other")), st.sampled_from((ROOT, "shop"))
+    name, kind = draw(names), draw(st.sampled_from(("PeerAuthentication", "Pod")))
+    space = draw(spaces) if kind == "PeerAuthentication" else "shop"
+    if draw(st.booleans()):
+        return kind, (space, name if kind == "PeerAuthentication" else f"{name}-1")
+    if kind == "Pod":
+        address = {"web": "10.244.0.1", "other": "10.244.0.2"}[name]
+        return kind, pod(f"{name}-1", address, app=name, tier=draw(st.sampled_from(("front", "back"))))
+    labels = draw(st.sampled_from(({}, {"app": "web"}, {"tier": "front"})))
+    mode = draw(st.sampled_from(("UNSET", *PeerMode)))
+    return kind, policy(name, space, mode, **({"selector": {"matchLabels": labels}} if labels else {}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(changes(), min_size=1, max_size=12))
+def test_changes_one_by_one_come_to_the_same_as_all_at_once(
+    made: list[tuple[str, JSON | tuple[str, str]]],
+) -> None:
+    store = mesh()
+    for kind, change in made:
+        if isinstance(change, tuple):
+            store.delete(kind, *change)
+        else:
+            store.apply(kind, change)
+        store.snapshot()
+    at_once = mesh()
+    for kind, change in made:
+        if isinstance(change, tuple):
+            at_once.delete(kind, *change)
+        else:
+            at_once.apply(kind, change)
+    one, other = store.snapshot().directory.services, at_once.snapshot().directory.services
+    assert dict(one) == dict(other)
+    for labels in ({"app": "web"}, {"app": "other", "tier": "front"}):
+        assert seen(store, **labels).peer_modes == seen(at_once, **labels).peer_modes
+
+
 MODES = st.sampled_from((None, *PeerMode))
 RULES = st.lists(
     st.builds(

@@ -123,8 +123,9 @@ EJECTS = "baseEjectionTime: 1m, maxEjectionPercent: 100"
 )
 def test_an_endpoint_is_set_aside_after_so_many_errors(here: Place, policy: str, path: str, errors: int) -> None:
     seen, answers = asked(here, policy.replace("%s", EJECTS), path, GOOD, BAD)
-    assert seen == {GOOD: 20 - errors, BAD: errors}
-    assert answers == {200: 20 - errors, STATUSES[path.strip("/")]: errors}
+    # one more may be on its way to the endpoint before the news of the last error is
+    assert errors <= seen[BAD] <= errors + 1
+    assert answers == {200: 20 - seen[BAD], STATUSES[path.strip("/")]: seen[BAD]}
 
 
 @pytest.mark.parametrize(

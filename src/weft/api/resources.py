@@ -11,6 +11,7 @@ from weft.api import (
     gateway_checks,
     peer_authentication_checks,
     proxy_config_checks,
+    request_authentication_checks,
     service_entry_checks,
     sidecar_checks,
     virtual_service_checks,
@@ -24,6 +25,7 @@ from weft.api.gateway import Gateway
 from weft.api.peer_authentication import PeerAuthentication
 from weft.api.proxy_config import ProxyConfig
 from weft.api.report import Report
+from weft.api.request_authentication import RequestAuthentication
 from weft.api.service_entry import ServiceEntry
 from weft.api.shape import Resource
 from weft.api.sidecar import Sidecar
@@ -55,6 +57,7 @@ RESOURCES: Final[Mapping[str, Kind]] = {
         Kind(EnvoyFilter, envoy_filter_checks.check, ("networking.istio.io/v1alpha3",)),
         Kind(Gateway, gateway_checks.check),
         Kind(PeerAuthentication, peer_authentication_checks.check, SECURITY),
+        Kind(RequestAuthentication, request_authentication_checks.check, SECURITY),
         Kind(ServiceEntry, service_entry_checks.check),
         Kind(Sidecar, sidecar_checks.check),
         Kind(WorkloadEntry, workload_entry_checks.check),

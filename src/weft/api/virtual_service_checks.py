@@ -18,6 +18,7 @@ from weft.api.virtual_service import (
     VirtualService,
     VirtualServiceSpec,
 )
+from weft.base.claims import CLAIMS, claim_path
 from weft.base.grpc_status import GRPC_STATUSES, grpc_status
 from weft.base.names import host_fault, is_dns_label, is_header_name, nearest
 from weft.base.problem import Problem
@@ -69,6 +70,7 @@ def check(rule: VirtualService, report: Report) -> Iterator[Problem]:
             closed = field
     yield from stream_route_checks.check(spec, report)
     yield from _match_gateways(spec, report)
+    yield from _claims_in_sidecars(spec, report)
 
 
 def _match_gateways(spec: VirtualServiceSpec, report: Report) -> Iterator[Problem]:
@@ -87,6 +89,22 @@ def _match_gateways(spec: VirtualServiceSpec, report: Report) -> Iterator[Proble
                     if spec.hosts and gateway not in (spec.gateways or (MESH,)):
                         message = f'"{gateway}" is not among spec.gateways, so nothing comes by it.'
                         yield report.warning(f"{field}[{place}]", message, "Add it there, or take it out here.")
+
+
+def _claims_in_sidecars(spec: VirtualServiceSpec, report: Report) -> Iterator[Problem]:
+    """Claims are known where a token has been verified: before the route is chosen, that is at gateways only."""
+    if not spec.hosts or MESH not in (spec.gateways or (MESH,)):
+        return
+    for index, route in enumerate(spec.http):
+        for position, match in enumerate(route.match):
+            if match.gateways and MESH not in match.gateways:
+                continue
+            for name in ("headers", "withoutHeaders"):
+                asked = match.headers if name == "headers" else match.without_headers
+                for claim in filter(claim_path, asked):
+                    field = key_path(f"spec.http[{index}].match[{position}].{name}", claim)
+                    message = "claims are matched at gateways only: for sidecars this match never holds."
+                    yield report.warning(field, message, "Name gateways.", codes.INEFFECTIVE_MATCH)
 
 
 def _hosts(rule: VirtualService, report: Report) -> Iterator[Problem]:
@@ -171,8 +189,9 @@ def _headers(headers: Mapping[str, StringMatch], field: str, report: Report) -> 
     for name, comparison in headers.items():
         here = key_path(field, name)
         if name.startswith("@"):
-            hint = "Claims of tokens are matched at gateways only; until then this match never holds."
-            yield report.warning(here, "is not acted on yet.", hint, codes.NOT_ACTED_ON)
+            if not claim_path(name):
+                hint = f"Write {CLAIMS}.NAME, or {CLAIMS}[NAME][NESTED]."
+                yield report.error(here, f'"{name}" is no claim of a token.', hint)
         elif not is_header_name(name.removeprefix(":")):
             yield report.error(
                 here, f'"{name}" cannot be the name of a header.', "Use letters, digits and dashes."

@@ -16,6 +16,7 @@ from weft.api.envoy_filter import EnvoyFilterSpec
 from weft.api.gateway import GatewaySpec
 from weft.api.peer_authentication import PeerAuthenticationSpec
 from weft.api.proxy_config import ProxyConfigSpec
+from weft.api.request_authentication import RequestAuthenticationSpec
 from weft.api.service_entry import ServiceEntrySpec
 from weft.api.sidecar import SidecarSpec
 from weft.api.virtual_service import VirtualServiceSpec
@@ -91,7 +92,7 @@ DEFINITIONS: Final = (
     Definition(
         "RequestAuthentication", "requestauthentications", "security.istio.io", _SECURITY,
         "Which tokens workloads accept with a request.",
-        ("ra",),
+        ("ra",), spec=RequestAuthenticationSpec,
     ),
     Definition(
         "ServiceEntry", "serviceentries", "networking.istio.io", _NETWORKING,

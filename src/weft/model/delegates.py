@@ -146,6 +146,8 @@ def _request(one: RequestMatch, other: RequestMatch) -> RequestMatch | None:
         headers=tuple(dict.fromkeys((*one.headers, *other.headers))),
         without_headers=tuple(dict.fromkeys((*one.without_headers, *other.without_headers))),
         query=tuple(dict.fromkeys((*one.query, *other.query))),
+        claims=tuple(dict.fromkeys((*one.claims, *other.claims))),
+        without_claims=tuple(dict.fromkeys((*one.without_claims, *other.without_claims))),
         **parts,
     )
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from weft.api import virtual_service as api
 from weft.api.virtual_service_checks import MESH
+from weft.base.claims import claim_path
 from weft.base.durations import parse_duration
 from weft.base.grpc_status import grpc_status
 from weft.base.names import full_host
@@ -64,6 +65,8 @@ class Condition:
         """Whether requests of this client to this port of `gateway` can match."""
         if self.port not in {0, port} or (self.gateways and gateway not in self.gateways):
             return False
+        if gateway == MESH and (self.request.claims or self.request.without_claims):
+            return False  # tokens are verified by the server's sidecar, and there is none yet where this is asked
         # a gateway that is named has no senders of its own to ask about (Istio, HTTPMatchRequest.gateways)
         named = gateway != MESH and bool(self.gateways)
         return named or (self.namespace in {"", client.namespace} and client.has(self.labels))
@@ -101,10 +104,9 @@ class RouteRule:
 def route_rule(route: api.HttpRoute, index: int, namespace: str, domain: str) -> RouteRule:
     """Translate `spec.http[index]` of a VirtualService in `namespace` that has passed its checks."""
     field = f"spec.http[{index}]"
-    conditions = [_condition(match, namespace) for match in route.match]
     return RouteRule(
         field=field,
-        conditions=tuple(each for each in conditions if each is not None) if route.match else None,
+        conditions=tuple(_condition(each, namespace) for each in route.match) if route.match else None,
         targets=tuple(_targets(route.route, field, namespace, domain)),
         mirrors=tuple(_mirrors(route, field, namespace, domain)),
         delegate=f"{route.delegate.name}.{route.delegate.namespace or namespace}" if route.delegate else "",
@@ -167,10 +169,7 @@ def _target(
     )
 
 
-def _condition(match: api.HttpMatch, namespace: str) -> Condition | None:
-    """Translate a match; None if it can never hold: tokens' claims (`@request.auth…`) exist at gateways only."""
-    if any(name.startswith("@") for name in (*match.headers, *match.without_headers)):
-        return None
+def _condition(match: api.HttpMatch, namespace: str) -> Condition:
     request = RequestMatch(
         name=match.name,
         stat_prefix=match.stat_prefix or "",
@@ -180,6 +179,8 @@ def _condition(match: api.HttpMatch, namespace: str) -> Condition | None:
         scheme=_compare(match.scheme),
         headers=_compared(match.headers),
         without_headers=_compared(match.without_headers),
+        claims=_of_claims(match.headers),
+        without_claims=_of_claims(match.without_headers),
         query=tuple((name, _comparison(each)) for name, each in sorted(match.query_params.items())),
     )
     gateways = tuple(gateway_path(each, namespace) for each in match.gateways)
@@ -189,7 +190,14 @@ def _condition(match: api.HttpMatch, namespace: str) -> Condition | None:
 
 
 def _compared(headers: Mapping[str, api.StringMatch]) -> tuple[tuple[str, StringMatch], ...]:
-    return tuple(sorted((name.lower(), _comparison(each)) for name, each in headers.items()))
+    found = ((name.lower(), each) for name, each in headers.items() if not claim_path(name))
+    return tuple(sorted((name, _comparison(each)) for name, each in found))
+
+
+def _of_claims(headers: Mapping[str, api.StringMatch]) -> tuple[tuple[tuple[str, ...], StringMatch], ...]:
+    """What is asked of a token's claims, which rules write among the headers."""
+    paths = ((claim_path(name), each) for name, each in headers.items())
+    return tuple(sorted((path, _comparison(each)) for path, each in paths if path))
 
 
 def _compare(match: api.StringMatch | None, *, ignore_case: bool = False) -> StringMatch | None:

@@ -4,7 +4,7 @@ Total: what is missing becomes `Unresolved` in the route and `Missing` for the a
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weft.api import codes
@@ -21,6 +21,7 @@ from weft.model.mesh_defaults import inherited
 from weft.model.peer_authentications import PeerAuthentications
 from weft.model.proxy_configs import ProxyConfigs
 from weft.model.registry import Registered
+from weft.model.request_authentication import KeySource, RequestAuthentications
 from weft.model.routing import Destination, HostRoutes, HttpRoute, Mirror, Retries, Unresolved
 from weft.model.routing_rule import RoutingRule
 from weft.model.services import Protocol, Service, ServicePort
@@ -43,7 +44,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directory:
-    """All that names can be looked up in."""
+    """All that names can be looked up in. `issuers_keys` are the JWKS of issuers of tokens, as far as fetched."""
 
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
@@ -54,7 +55,9 @@ class Directory:
     sidecars: Sidecars
     authorizations: Authorizations
     peer_authentications: PeerAuthentications
+    request_authentications: RequestAuthentications
     mesh: MeshConfig = DEFAULT_MESH
+    issuers_keys: Mapping[KeySource, str] = field(default_factory=dict)
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""

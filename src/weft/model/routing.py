@@ -28,7 +28,8 @@ class RequestMatch:
     """Conditions that must all hold. No conditions match every request.
 
     `headers` and `without_headers` pair lower-case header names with comparisons. `name` and `stat_prefix` are no
-    conditions: they name what matches, in logs and in statistics.
+    conditions: they name what matches, in logs and in statistics. `claims` and `without_claims` pair paths of a
+    token's claims with comparisons.
     """
 
     name: str = ""
@@ -40,6 +41,8 @@ class RequestMatch:
     headers: tuple[tuple[str, StringMatch], ...] = ()
     without_headers: tuple[tuple[str, StringMatch], ...] = ()
     query: tuple[tuple[str, StringMatch], ...] = ()
+    claims: tuple[tuple[tuple[str, ...], StringMatch], ...] = ()
+    without_claims: tuple[tuple[tuple[str, ...], StringMatch], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from weft.model.gateways import Gateways, gateway
 from weft.model.mesh_config import MeshConfig
 from weft.model.peer_authentications import PeerAuthentications, peer_rule
 from weft.model.proxy_configs import ProxyConfigs, proxy_config_rule
+from weft.model.request_authentication import RequestAuthentications, authentication_rule
 from weft.model.routing_rule import routing_rule
 from weft.model.rule import Rule
 from weft.model.sidecars import Sidecars, sidecar_rule
@@ -58,6 +59,11 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "Gateway": RuleKind("gateways", gateway, lambda rules, _: Gateways(rules)),
     "PeerAuthentication": RuleKind(
         "peer_authentications", peer_rule, lambda rules, mesh: PeerAuthentications(rules, mesh.root_namespace)
+    ),
+    "RequestAuthentication": RuleKind(
+        "request_authentications",
+        authentication_rule,
+        lambda rules, mesh: RequestAuthentications(rules, mesh.root_namespace),
     ),
     "Sidecar": RuleKind("sidecars", sidecar_rule, lambda rules, mesh: Sidecars(rules, mesh.root_namespace)),
 }

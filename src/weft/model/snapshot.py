@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from weft.base.problem import Problem
-from weft.model import analysis, authorization_analysis, peer_analysis, sidecar_analysis
+from weft.model import analysis, authorization_analysis, peer_analysis, sidecar_analysis, token_analysis
 from weft.model.ingresses import NOTHING, Derived
 from weft.model.kubernetes import Workload
 from weft.model.mesh_config import MeshConfig
@@ -35,6 +35,6 @@ class Snapshot:
     def problems(self) -> tuple[Problem, ...]:
         """All that users can mend, in stable order. Worked out anew at each call."""
         pods = tuple(self.workloads.values())
-        kinds = (analysis, authorization_analysis, peer_analysis, sidecar_analysis)
+        kinds = (analysis, authorization_analysis, peer_analysis, sidecar_analysis, token_analysis)
         between = (each for kind in kinds for each in kind.problems(self.directory, pods))
         return analysis.ordered((*self.reported, *map(self.derived.told, between)))

@@ -5,6 +5,7 @@ The order in which objects arrive does not matter, and an object that arrives tw
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from weft.api import codes, kubernetes, mesh_config_decode
@@ -19,6 +20,7 @@ from weft.model.mesh_settings import mesh_config
 from weft.model.namespaces import Namespaces
 from weft.model.peer_authentications import PeerAuthentications, PeerRule
 from weft.model.registry import Key, Registered, Registry
+from weft.model.request_authentication import KeySource, key_sources
 from weft.model.resolution import Directory
 from weft.model.rule import Rule
 from weft.model.rule_kinds import RULE_KINDS
@@ -65,6 +67,7 @@ class Store:
         self._ingresses = Ingresses(domain)
         self._derived = NOTHING
         self._changed: set[str] = set()
+        self._issuers_keys: Mapping[KeySource, str] = {}
         self._reports_changed = False
         self._memo = ViewMemo()
         self._snapshot = self._first()
@@ -151,6 +154,15 @@ class Store:
         self._reports_changed = False
         return self._snapshot
 
+    def put_keys(self, source: KeySource, keys: str) -> None:
+        """Take in the keys of an issuer of tokens, a JWKS."""
+        if self._issuers_keys.get(source) != keys:
+            self._issuers_keys = {**self._issuers_keys, source: keys}
+
+    def key_sources(self) -> Mapping[KeySource, timedelta]:
+        """Whom to ask for keys of issuers, and for how long at most."""
+        return key_sources(self._rules["RequestAuthentication"].values())
+
     def ingress_statuses(self) -> tuple[tuple[Key, kubernetes.LoadBalancer], ...]:
         """The Ingresses whose status does not say yet where they are served, and what it is to say."""
         return tuple(self._ingresses.statuses(self._mesh))
@@ -169,7 +181,9 @@ class Store:
     def _directory(self, services: Mapping[str, Registered]) -> Directory:
         """All that names mean now; each part is the one of the last directory if it has not changed."""
         last = self._snapshot.directory
-        if services is last.services and not self._changed and self._mesh is last.mesh:
+        keys = self._issuers_keys
+        same = services is last.services and self._mesh is last.mesh and keys is last.issuers_keys
+        if same and not self._changed:
             return last
         collected = {
             rules.field: rules.collect(self._exported(kind), self._mesh)
@@ -177,7 +191,7 @@ class Store:
             if kind in self._changed
         }
         self._changed.clear()
-        return replace(last, services=services, mesh=self._mesh, **collected)
+        return replace(last, services=services, mesh=self._mesh, issuers_keys=keys, **collected)
 
     def _exported(self, kind: str) -> Iterator[Rule]:
         """The rules of a kind with the namespaces that they hold in. What is equal stays the same object."""

@@ -8,6 +8,7 @@ from weft.model.inbound import ServedPort
 from weft.model.mesh_config import DEFAULT_MESH, MeshConfig
 from weft.model.patches import Patch
 from weft.model.peer_authentications import PERMISSIVE, PeerModes
+from weft.model.request_authentication import TokenRule
 from weft.model.router import Router
 from weft.model.routing import HostRoutes
 from weft.model.services import Endpoint, Labels, Proxy, Service
@@ -94,7 +95,7 @@ class View:
     `router` is for proxies at the edge of the mesh: what they do with connections that come in. `patches` are the
     changes of EnvoyFilters, in order. `authorization` is who may call its workload, None:
     anybody. `client` are those of its labels that set it apart, `peers` the pods of
-    its workload, where it asks for them.
+    its workload, where it asks for them. `tokens` are those that it accepts with requests to it.
     """
 
     proxy: Proxy
@@ -110,6 +111,7 @@ class View:
     client: Labels = ()
     peers: tuple[Endpoint, ...] = ()
     authorization: Authorization | None = None
+    tokens: tuple[TokenRule, ...] = ()
 
     @property
     def known(self) -> tuple[ServiceView, ...]:

@@ -34,6 +34,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
     authorization = snapshot.directory.authorizations.of(proxy)
+    tokens = directory.request_authentications.tokens(proxy.namespace, proxy.labels, directory.issuers_keys)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
@@ -48,6 +49,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
             patches=patches,
             client=client.labels,
             authorization=authorization,
+            tokens=tokens,
         )
     sidecar = snapshot.directory.sidecars.find(proxy.namespace, proxy.labels)
     if sidecar is None:
@@ -68,6 +70,7 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         patches=patches,
         scope=scope,
         client=client.labels,
+        tokens=tokens,
         peers=peers(snapshot, proxy) if SELF_DISCOVERY in proxy.metadata else (),
         served=served(known, sidecar, snapshot.directory),
         authorization=authorization,

@@ -60,7 +60,9 @@ class EdgeGenerator:
         client = ClientSide(mesh, ProxyKind.ROUTER, lookups(view.proxy).ipv6)
         services = self._of_services(view.client, _Services(view.services, client, router.automatic))
         looks_up = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services)
-        http = HttpSettings(router.topology, looks_up=looks_up, authorization=view.authorization)
+        http = HttpSettings(
+            router.topology, looks_up=looks_up, authorization=view.authorization, tokens=view.tokens
+        )
         settings = EdgeSettings(http, TlsSettings.of(mesh))
         return self._routers("", (router, services, settings))
 

@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf import wrappers_pb2
 
 from weft.model.authorization import Authorization
+from weft.model.request_authentication import TokenRule
 from weft.model.topology import NOTHING_BEFORE, Topology
 from weft.xds import listeners_http
 from weft.xds.authorization import request_filters
@@ -24,6 +25,7 @@ class HttpSettings:
     topology: Topology = NOTHING_BEFORE
     looks_up: bool = False
     authorization: Authorization | None = None
+    tokens: tuple[TokenRule, ...] = ()
 
 
 def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: bool) -> Any:
@@ -36,8 +38,14 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
     before = (
         (listeners_http.http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb()),) if grpc_web else ()
     )
-    checks = request_filters(settings.authorization)
-    manager = listeners_http.edge_manager(stat_prefix, table, before, looks_up=settings.looks_up, checks=checks)
+    manager = listeners_http.edge_manager(
+        stat_prefix,
+        table,
+        before,
+        tokens=settings.tokens,
+        looks_up=settings.looks_up,
+        checks=request_filters(settings.authorization),
+    )
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
     manager.xff_num_trusted_hops = topology.trusted_proxies

@@ -193,7 +193,7 @@ class Generator:
         shared = self._fitted((scope, view.client), shared, view.proxy.traits)
         shared = self._patched((scope, view.client), shared, view.patches, Context.SIDECAR_OUTBOUND)
         served = tuple(map(ServedPort, view.proxy.inbound)) if view.served is None else view.served
-        own = Inbound(served, view.mesh, view.peer_modes, view.authorization)
+        own = Inbound(served, view.mesh, view.peer_modes, view.authorization, view.tokens)
         found = self._proxies((scope, view.client, own), (shared, own, view.patches, view.proxy.traits))
         return self._name_tables.beside(self._local_clusters.beside(found, view), view)
 
@@ -205,7 +205,7 @@ class Generator:
             self._inbound_clusters((each.port.number, each.port.hostname), InboundCluster(each, pattern))
             for each in ports
         ]
-        everywhere = Inbound((), own.mesh, authorization=own.authorization)
+        everywhere = Inbound((), own.mesh, authorization=own.authorization, tokens=own.tokens)
         bound = [
             self._bound((each.address, each.port.number), (each, everywhere, own.modes.at(each.port.number)))
             for each in ports

@@ -13,6 +13,7 @@ from weft.model.authorization import Authorization
 from weft.model.inbound import ServedPort
 from weft.model.mesh_config import MeshConfig
 from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
+from weft.model.request_authentication import TokenRule
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
 from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
@@ -29,12 +30,13 @@ _CHAIN: Any = listener_components_pb2
 
 @dataclass(frozen=True, slots=True)
 class Inbound:
-    """The ports of the proxy's own workload, what the mesh says of connections to them, and who may call."""
+    """The ports of the proxy's own workload, what the mesh says of connections, who may call, and with what."""
 
     ports: tuple[ServedPort, ...]
     mesh: MeshConfig
     modes: PeerModes = PERMISSIVE
     authorization: Authorization | None = None
+    tokens: tuple[TokenRule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class _Target:
     limits: TcpLimits = NO_LIMITS
     matched: bool = True
     authorization: Authorization | None = None
+    tokens: tuple[TokenRule, ...] = ()
 
     @property
     def table(self) -> Any:
@@ -86,6 +89,7 @@ def virtual_inbound(config: Inbound) -> Resource:
                 "localhost",
                 config.mesh,
                 authorization=config.authorization,
+                tokens=config.tokens,
             )
             chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
     led = tuple(each for each in served if not each.bound)
@@ -128,6 +132,7 @@ def _target(served: ServedPort, config: Inbound) -> _Target:
         port.protocol is Protocol.GRPC_WEB,
         TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
         authorization=config.authorization,
+        tokens=config.tokens,
     )
 
 
@@ -263,6 +268,7 @@ def _chain(target: _Target, way: _Way) -> Any:
             target.table,
             authenticated=bool(way.mutual),
             default_host=target.default_host,
+            tokens=target.tokens,
             grpc_web=target.grpc_web,
             checks=authorization.request_filters(target.authorization),
         )

@@ -7,8 +7,9 @@ from typing import Any
 
 from google.protobuf import duration_pb2, wrappers_pb2
 
+from weft.model.request_authentication import TokenRule
 from weft.model.traffic import Tunnel
-from weft.xds import client_limits, discovery, encode
+from weft.xds import client_limits, discovery, encode, request_authentication
 from weft.xds.client_tls import ALPN_OVERRIDE
 from weft.xds.discovery import aggregated
 from weft.xds.proto import (
@@ -84,6 +85,7 @@ def edge_manager(
     route_name: str,
     before: tuple[Any, ...] = (),
     *,
+    tokens: tuple[TokenRule, ...] = (),
     looks_up: bool = False,
     checks: Sequence[Any] = (),
 ) -> Any:
@@ -91,10 +93,13 @@ def edge_manager(
 
     `checks` decide who may ask what. Preflights are answered before them: browsers send these without credentials.
     """
+    verified = request_authentication.filters(tokens, routed_by_claims=True)
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
-    filters = [*before, cross_origin, *checks, _fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    last = [_fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
+    filters = [*before, *verified, cross_origin, *checks, *last]
     manager = _manager(stat_prefix, filters)
+    request_authentication.believe_no_client(manager, tokens)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
 
@@ -110,6 +115,7 @@ def inbound_http(
     *,
     authenticated: bool,
     default_host: str,
+    tokens: tuple[TokenRule, ...] = (),
     grpc_web: bool = False,
     checks: Sequence[Any] = (),
 ) -> Any:
@@ -121,11 +127,14 @@ def inbound_http(
         authenticated: the connection is mutual TLS; its client's identity goes into x-forwarded-client-cert.
             Otherwise that header is removed: nobody in plaintext may claim an identity.
         default_host: the host of HTTP/1.0 requests that name none.
+        tokens: those that requests may carry.
         grpc_web: browsers' gRPC is turned into gRPC proper.
         checks: filters that decide who may ask what.
     """
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
-    manager = _manager(stat_prefix, [*translated, *checks, _fault(), _router()])
+    verified = request_authentication.filters(tokens)
+    manager = _manager(stat_prefix, [*translated, *verified, *checks, _fault(), _router()])
+    request_authentication.believe_no_client(manager, tokens)
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH
     manager.http_protocol_options.default_host_for_http_10 = default_host

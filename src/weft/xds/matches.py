@@ -3,6 +3,7 @@
 from typing import Any
 
 from weft.model.routing import MatchKind, RequestMatch, StringMatch
+from weft.xds import claims
 from weft.xds.proto import regex_pb2, route_components_pb2, string_pb2
 
 _ANY = StringMatch(MatchKind.PREFIX, "/")
@@ -19,6 +20,8 @@ def route_match(match: RequestMatch) -> Any:
     message.headers.extend(_header(name, condition) for name, condition in match.headers)
     message.headers.extend(_header(name, condition, without=True) for name, condition in match.without_headers)
     message.query_parameters.extend(_query(name, condition) for name, condition in match.query)
+    message.dynamic_metadata.extend(_claim(path, condition) for path, condition in match.claims)
+    message.dynamic_metadata.extend(_claim(path, each, without=True) for path, each in match.without_claims)
     return message
 
 
@@ -66,6 +69,12 @@ def _header(name: str, condition: StringMatch, *, without: bool = False) -> Any:
         # a header that is not there does not carry the unwanted value
         header.treat_missing_header_as_empty = without
     return header
+
+
+def _claim(path: tuple[str, ...], condition: StringMatch, *, without: bool = False) -> Any:
+    anything = condition.kind is MatchKind.PRESENT or condition == StringMatch(MatchKind.PREFIX)
+    value = claims.present() if anything else claims.text_or_entry(string(condition))
+    return claims.claim(path, value, invert=without)
 
 
 def _query(name: str, condition: StringMatch) -> Any:

@@ -26,6 +26,7 @@ from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
 from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
 from weft.xds.simulate_path import path_seen
 from weft.xds.simulate_tls import handshake
+from weft.xds.simulate_tokens import authenticated, changed_by_tokens
 from weft.xds.understood import NotUnderstoodError, require
 
 __all__ = [
@@ -163,12 +164,17 @@ def _handled(manager: Any, found: Outcome, request: Request, peer: str, resource
     path = path_seen(manager, request.path)
     if path is None:
         return replace(found, table=table, status=400)
-    request = replace(request, path=path)
+    asked = replace(request, path=path)
+    known = authenticated(manager, asked)
+    if known.status:
+        return replace(found, table=table, status=known.status, body=known.body)
+    request = known.request
     verdict = simulate_rbac.of_request(manager, request, peer)
     found = replace(found, denied=verdict.denied, tried=verdict.tried)
     if verdict.denied:
         return replace(found, table=table, status=403, body=simulate_rbac.BODY)
-    return _routed(found, _table(manager, found, resources), request, resources)
+    outcome = _routed(found, _table(manager, found, resources), request, resources)
+    return replace(outcome, headers=changed_by_tokens(asked, request, outcome.headers))
 
 
 def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[Share]:

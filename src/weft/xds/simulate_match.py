@@ -1,10 +1,14 @@
 """Which virtual host and which route take a request, as Envoy chooses them."""
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from weft.base.regex import fits
+from weft.xds import claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,11 @@ class Request:
 
     `host` is the Host header, with or without a port. `path` may carry a query. With `tls`, the client speaks TLS
     and asks for `server_name`; `protocols` are those that it offers, by ALPN. `source` is its address. Of its
-    `cipher_suites` (for TLS 1.2 and older) and `curves`, none listed stands for all. `inbound`: it comes to the
-    pod, not from the application. `claims` are those of a token that was found valid, JSON.
+    `cipher_suites` (for TLS 1.2 and older) and `curves`, none listed stands for all.
+
+    Tokens are in `headers` and `path`, as they are. They are verified as if it were `time`; None: at whatever time
+    they hold. `claims` are those of a token that was found valid, JSON. `inbound`: the request comes to the
+    pod, not from the application.
     """
 
     address: str
@@ -47,6 +54,7 @@ class Request:
     cipher_suites: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()
     certificate: ClientCertificate | None = None
+    time: datetime | None = None
     inbound: bool = False
     claims: str = ""
 
@@ -96,6 +104,7 @@ def matches(match: Any, request: Request) -> bool:
         _path_matches(match, request.path.partition("?")[0])
         and all(header_matches(each, headers.get(each.name)) for each in match.headers)
         and all(_parameter_matches(each, parameters.get(each.name)) for each in match.query_parameters)
+        and all(_metadata_matches(each, request) for each in match.dynamic_metadata)
     )
 
 
@@ -118,6 +127,25 @@ def header_matches(matcher: Any, value: str | None) -> bool:
             return False
         value = ""
     return bool(string_matches(matcher.string_match, value) != matcher.invert_match)
+
+
+def _metadata_matches(matcher: Any, request: Request) -> bool:
+    value: Any = {claims.METADATA: {claims.PAYLOAD: json.loads(request.claims or "null")}}.get(matcher.filter)
+    for segment in matcher.path:
+        value = value.get(segment.key) if isinstance(value, Mapping) else None
+    return bool(_value_matches(matcher.value, value) != matcher.invert)
+
+
+def _value_matches(matcher: Any, value: Any) -> bool:
+    match matcher.WhichOneof("match_pattern"):
+        case "present_match":
+            return bool((value is not None) == matcher.present_match)
+        case "string_match":
+            return isinstance(value, str) and string_matches(matcher.string_match, value)
+        case "list_match":
+            return isinstance(value, list) and any(_value_matches(matcher.list_match.one_of, one) for one in value)
+        case _:
+            return any(_value_matches(each, value) for each in matcher.or_match.value_matchers)
 
 
 def _parameter_matches(matcher: Any, value: str | None) -> bool:

@@ -71,6 +71,16 @@ envoy.extensions.filters.common.fault.v3.FaultDelay: fixed_delay percentage
 {_HTTP}.grpc_web.v3.GrpcWeb:
 {_HTTP}.header_mutation.v3.HeaderMutation: mutations
 {_HTTP}.header_mutation.v3.Mutations: request_mutations
+{_HTTP}.jwt_authn.v3.JwtAuthentication: providers rules bypass_cors_preflight
+{_HTTP}.jwt_authn.v3.JwtProvider: issuer audiences local_jwks forward from_headers from_params from_cookies \
+forward_payload_header payload_in_metadata normalize_payload_in_metadata clear_route_cache claim_to_headers
+{_HTTP}.jwt_authn.v3.JwtProvider.NormalizePayload: space_delimited_claims
+{_HTTP}.jwt_authn.v3.JwtHeader: name value_prefix
+{_HTTP}.jwt_authn.v3.JwtClaimToHeader: header_name claim_name
+{_HTTP}.jwt_authn.v3.RequirementRule: match requires
+{_HTTP}.jwt_authn.v3.JwtRequirement: provider_name requires_any requires_all allow_missing
+{_HTTP}.jwt_authn.v3.JwtRequirementOrList: requirements
+{_HTTP}.jwt_authn.v3.JwtRequirementAndList: requirements
 {_HTTP}.router.v3.Router: suppress_envoy_headers
 {_HTTP}.dynamic_forward_proxy.v3.FilterConfig: dns_cache_config
 {_NETWORK}.sni_dynamic_forward_proxy.v3.FilterConfig: dns_cache_config port_value
@@ -82,7 +92,8 @@ envoy.config.route.v3.VirtualHost: name domains routes include_request_attempt_c
 envoy.config.route.v3.Route: name match route redirect direct_response metadata decorator stat_prefix \
 typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add \
 response_headers_to_remove
-envoy.config.route.v3.RouteMatch: path prefix safe_regex case_sensitive headers query_parameters
+envoy.config.route.v3.RouteMatch: path prefix safe_regex case_sensitive headers query_parameters \
+dynamic_metadata
 envoy.config.route.v3.HeaderMatcher: name invert_match present_match string_match treat_missing_header_as_empty
 envoy.config.route.v3.QueryParameterMatcher: name present_match string_match
 envoy.config.route.v3.RouteAction: cluster weighted_clusters timeout max_grpc_timeout max_stream_duration \

@@ -3,10 +3,11 @@
 import asyncio
 import base64
 import contextlib
+import os
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -128,7 +129,9 @@ class Istiod:
 
 
 @contextlib.asynccontextmanager
-async def running(config: Path, folder: Path, *, plaintext: str = "") -> AsyncIterator[Istiod]:
+async def running(
+    config: Path, folder: Path, *, plaintext: str = "", environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Istiod]:
     """istiod on free ports, ready; `plaintext` is another address for plaintext xDS."""
     names = ("grpcAddr", "secureGRPCAddr", "httpsAddr", "monitoringAddr", "httpAddr")
     ports = {name: free_port() for name in names}
@@ -137,7 +140,9 @@ async def running(config: Path, folder: Path, *, plaintext: str = "") -> AsyncIt
     log = folder / "istiod.log"
     with log.open("ab") as output:
         command = (sys.executable, "-m", "weft", "controlplane", "discovery", f"--kubeconfig={config}", *arguments)
-        process = await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=output, stderr=output, env={**os.environ, **(environment or {})}
+        )
     them = Istiod(process, ports, log)
     try:
         deadline = time.monotonic() + 20

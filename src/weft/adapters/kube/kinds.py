@@ -89,6 +89,7 @@ WORKLOADENTRIES = Kind("networking.istio.io", "v1", "WorkloadEntry", "workloaden
 WORKLOADGROUPS = Kind("networking.istio.io", "v1", "WorkloadGroup", "workloadgroups")
 PROXYCONFIGS = Kind("networking.istio.io", "v1beta1", "ProxyConfig", "proxyconfigs")
 AUTHORIZATIONPOLICIES = Kind("security.istio.io", "v1", "AuthorizationPolicy", "authorizationpolicies")
+REQUESTAUTHENTICATIONS = Kind("security.istio.io", "v1", "RequestAuthentication", "requestauthentications")
 ENVOYFILTERS = Kind("networking.istio.io", "v1alpha3", "EnvoyFilter", "envoyfilters")
 PEERAUTHENTICATIONS = Kind("security.istio.io", "v1", "PeerAuthentication", "peerauthentications")
 

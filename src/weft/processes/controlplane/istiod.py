@@ -16,13 +16,15 @@ from aiohttp import web
 
 from weft.adapters import clock
 from weft.adapters.grpc_server import Server
+from weft.adapters.jwks import KeyFetcher
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
 from weft.base.problem import Problem
 from weft.inject import webhook
 from weft.inject.settings import InjectSettings
-from weft.model import analysis, credentials, validation
+from weft.model import analysis, credentials, request_authentication, validation
 from weft.model.mesh_config import MeshConfig
+from weft.model.request_authentication import KeySource
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.pki import pem
@@ -35,6 +37,7 @@ from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
 from weft.processes.controlplane.ingress_status import IngressStatus
+from weft.processes.controlplane.issuers import Issuers, Outlet
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -64,15 +67,30 @@ async def run(settings: Settings) -> None:
 
         def look() -> None:
             allocator.look()
+            issuers.look()
             ingresses.look()
             problems.look()
             teller.look()
 
         def changed() -> None:
-            discovery.changed()
+            # who verifies tokens without keys refuses them all: the first answers of issuers are waited for
+            if discovery.is_ready or issuers.settled:
+                discovery.changed()
+            else:
+                issuers.look()
             ingresses.look()  # an address of a gateway is news to Ingresses and to no proxy
 
+        def put_keys(source: KeySource, keys: str) -> None:
+            store.put_keys(source, keys)
+            changed()
+
+        def told() -> None:
+            look()
+            changed()
+
         keyring = Keyring(kube, look)
+        fetcher = KeyFetcher(settings.no_keys_from)
+        issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
         registrar = Registrar(kube, settings.name, clock.now)
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
@@ -85,7 +103,7 @@ async def run(settings: Settings) -> None:
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
-        problems = ProblemLog(lambda: _problems(store.snapshot(), keyring))
+        problems = ProblemLog(lambda: _problems(store.snapshot(), keyring, issuers))
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
         ingresses = IngressStatus(kube, store.ingress_statuses)
@@ -118,6 +136,7 @@ async def run(settings: Settings) -> None:
                 teller.run(),
                 ingresses.run(),
                 allocator.run(),
+                issuers.run(),
                 registrar.run(),
                 trust.run(),
                 own.run(),
@@ -125,12 +144,13 @@ async def run(settings: Settings) -> None:
             )
 
 
-def _problems(snapshot: Snapshot, keyring: Keyring) -> tuple[Problem, ...]:
-    """All that users can mend: in their objects, and in the Secrets that these name."""
+def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
+    """All that users can mend: in their objects, the Secrets that these name, and the keys of issuers."""
     found = credentials.problems(
         snapshot.directory.gateways, snapshot.directory.destination_rules, keyring.troubles
     )
-    return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found)))
+    keys = request_authentication.problems(snapshot.directory.request_authentications, issuers.troubles)
+    return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
 
 
 def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:

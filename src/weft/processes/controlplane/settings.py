@@ -4,18 +4,25 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from weft.adapters.jwks import Network, networks
 from weft.adapters.kube.access import Access
 from weft.api import mesh_config_decode
+from weft.base.durations import parse_duration
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
+from weft.processes.controlplane.issuers import TURN
 
 VERSION = version("weft")
 MESH_CONFIG_MAP = "istio"
 """The ConfigMap with the mesh's settings, in istiod's namespace."""
+
+_BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
+_REFRESH = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
 
 
 class SettingsError(Exception):
@@ -24,7 +31,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects."""
+    """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects.
+
+    Keys of issuers of tokens are looked at every `keys_turn`, and never fetched from `no_keys_from`.
+    """
 
     access: Access
     plaintext: str
@@ -42,6 +52,8 @@ class Settings:
     verbose: bool
     service: str = "istiod"
     native_sidecars: bool = False
+    no_keys_from: tuple[Network, ...] = ()
+    keys_turn: timedelta = TURN
 
     @property
     def server_names(self) -> tuple[str, ...]:
@@ -84,7 +96,23 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         agent_command=(sys.executable, "-m", "weft", "agent"),
         verbose="debug" in known.log_output_level,
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
+        no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
+        keys_turn=_turn(environment.get(_REFRESH, "")),
     )
+
+
+def _no_keys_from(written: str) -> tuple[Network, ...]:
+    try:
+        return networks(written)
+    except ValueError as error:
+        raise SettingsError(f"{_BLOCKED}: {error}. Write ranges such as 10.0.0.0/8,127.0.0.0/8.") from None
+
+
+def _turn(written: str) -> timedelta:
+    try:
+        return parse_duration(written) if written else TURN
+    except ValueError as error:
+        raise SettingsError(f"{_REFRESH}: {error}. Write a duration such as 20m.") from None
 
 
 def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:
