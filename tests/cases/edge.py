@@ -16,6 +16,7 @@ with `ended: true` one that the gateway is to end. `then: {refused: 100}` is a c
 `CERTS/` in a path stands for a folder with `crl.pem`, `server.pem`, `server-key.pem` and `roots.pem`.
 """
 
+import json
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -156,6 +157,9 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
 def _is_denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
     """Whether policies keep it out, by their plain reading."""
     request, proxy = asked.request, edge.case.view.proxy
+    verdict = tokens.judged(edge.case.view.tokens, dict(request.headers), dict(request.query))
+    if isinstance(verdict, int):
+        return False  # its token is looked at first
     shown = _NAMES[asked.certificate] if asked.certificate and chain.tls is not None else ()
     wanted = access.Ask(
         line="",
@@ -167,6 +171,7 @@ def _is_denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
         source="127.0.0.1",
         server_name=asked.server_name or "",
         # what it says of who sent it counts for nothing at the edge
+        token=json.dumps(verdict) if verdict else "",
         headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": "127.0.0.1"},
     )
     workload = access_reference.Workload(proxy.namespace, dict(proxy.labels), anybody=True)

@@ -2,7 +2,8 @@
 
 A case names its tokens and their claims, `tokens: {ME: {iss: https://one, sub: me}}`, and writes `${ME}` wherever
 one is to stand. A claim `key: other` signs with a key that no rule knows, `alg` is another algorithm, `exp: -3600`
-is an hour ago. `${JWKS}` is the key set that verifies all but those of the key `other`.
+is an hour ago. `${ME_PAYLOAD}` is the middle part of a token.
+`${JWKS}` is the key set that verifies all but those of the key `other`.
 """
 
 import json
@@ -61,7 +62,9 @@ def text(path: Path) -> str:
     if "\ntokens:" not in written:
         return written
     tokens = yaml.safe_load(written)["tokens"]
-    return Template(written).safe_substitute({name: token(each) for name, each in tokens.items()}, JWKS=jwks())
+    made = {name: token(each) for name, each in tokens.items()}
+    payloads = {f"{name}_PAYLOAD": each.split(".")[1] for name, each in made.items()}
+    return Template(written).safe_substitute(made, **payloads, JWKS=jwks())
 
 
 def judged(rules: tuple[TokenRule, ...], headers: dict[str, str], query: dict[str, str]) -> dict[str, Any] | int:

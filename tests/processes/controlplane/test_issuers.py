@@ -117,10 +117,13 @@ class Issuer:
 
     answer: str | None
     url: str = ""
+    seconds: float = 0.0
+    """How long it thinks."""
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator["Issuer"]:
         async def page(_: web.Request) -> web.Response:
+            await asyncio.sleep(self.seconds)
             return web.Response(text=self.answer) if self.answer else web.Response(status=500)
 
         app = web.Application()
@@ -204,3 +207,15 @@ async def test_keys_are_not_fetched_from_ranges_that_a_setting_refuses(cluster: 
         async with connected(istiod):
             await eventually(istiod, lambda found: "range that keys are not fetched from" in str(found))
             await verifies_with(istiod, NO_KEYS)
+
+
+async def test_a_restarted_istiod_refuses_no_token_while_it_asks_for_keys(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    config = cluster.kubeconfig(tmp_path / "kubeconfig")
+    async with Issuer(jwks(), seconds=0.7).serving() as issuer:
+        cluster.put(authentication(issuer.url))
+        async with running(config, tmp_path) as istiod, connected(istiod):
+            dump = json.dumps(await istiod.get("/debug/config_dump?proxyID=v1.shop"))
+            assert json.dumps(jwks()) in dump
+            assert json.dumps(NO_KEYS) not in dump
