@@ -11,6 +11,7 @@ from tests.cases.access_in_envoy import Callers, callers, served
 from tests.support import envoy
 
 from weft.model.mesh_config import PathNormalization
+from weft.xds.config_dump_policies import policy_rows
 
 FILES = [pytest.param(path, id=path.stem) for path in access.files()]
 
@@ -52,6 +53,20 @@ def test_a_dry_run_is_counted_and_decides_nothing(asking: Callers) -> None:
         "allow_.shadow_denied": "2",
         "allow_.shadow_allowed": "1",
     }
+
+
+def test_a_proxy_tells_which_policies_it_enforces(asking: Callers) -> None:
+    with served(access.load(access.HERE / "precedence.yaml"), asking) as running:
+        rows = policy_rows(running.json("/config_dump"))
+    assert [(row.action, row.name, row.rules) for row in rows] == [
+        ("AUDIT", "audit.shop", 1),
+        ("DENY", "ask.shop", 1),
+        ("DENY", "deny.shop", 1),
+        ("DENY (dry run)", "try-deny.shop", 1),
+        ("ALLOW", "allow-a.shop", 1),
+        ("ALLOW", "allow-b.shop", 2),
+        ("ALLOW (dry run)", "try-allow.shop", 1),
+    ]
 
 
 def test_the_access_log_says_what_denied_a_request(asking: Callers) -> None:

@@ -145,6 +145,10 @@ def test_policies_say_who_may_ask_what(strict: Cluster) -> None:
     eventually(lambda: asked("/") == "403")
     strict.apply("strict", items("default"))
     eventually(lambda: asked("/items/1") == "200")
+    table = [
+        line.split() for line in strict.weft("x", "authz", "check", "deploy/server.strict").stdout.splitlines()
+    ]
+    assert table[1:] == [["ALLOW", "items.strict", "1"], ["ALLOW", "nothing.strict", "1"]]
     assert asked("/items/1/../../") == asked("/") == "403"
     strict.apply("strict", items("robot"))
     eventually(lambda: asked("/items/1") == "403")

@@ -38,6 +38,10 @@ _RBAC: Any = rbac_pb2.RBAC
 _POLICY: Any = rbac_pb2.Policy
 _PERMISSION: Any = rbac_pb2.Permission
 _PRINCIPAL: Any = rbac_pb2.Principal
+# fits nothing, and yet tells whoever looks that the policy is there
+_NEVER: Final = _POLICY(
+    permissions=[_PERMISSION(not_rule=_PERMISSION(any=True))], principals=[_PRINCIPAL(not_id=_PRINCIPAL(any=True))]
+)
 _OF_OPERATION: Final = frozenset(
     {
         Attribute.HOST,
@@ -92,13 +96,18 @@ def _groups(authorization: Authorization | None, *, requests: bool) -> Iterator[
 def _rules(policies: Iterable[Policy], action: int, *, requests: bool) -> Any:
     made = _RBAC(action=action)
     for policy in policies:
+        if not policy.clauses:
+            made.policies[_name(policy, 0)].CopyFrom(_NEVER)
         for index, clause in enumerate(policy.clauses):
             kept = clause if requests else _of_connections(clause, only_whole=action == _RBAC.ALLOW)
             if kept is not None:
-                # Istio's names: access logs tell them as what a request was denied by
-                name = f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{index}]"
-                made.policies[name].CopyFrom(_policy(kept))
+                made.policies[_name(policy, index)].CopyFrom(_policy(kept))
     return made
+
+
+def _name(policy: Policy, rule: int) -> str:
+    """Istio's name of a rule: access logs tell it as what denied a request."""
+    return f"ns[{policy.namespace}]-policy[{policy.name}]-rule[{rule}]"
 
 
 def _of_connections(clause: Clause, *, only_whole: bool) -> Clause | None:
