@@ -22,13 +22,6 @@ FOLLOWED: tuple[Kind, ...] = (
     kinds.NAMESPACES,
     kinds.INGRESSES,
     kinds.INGRESSCLASSES,
-    kinds.VIRTUALSERVICES,
-    kinds.DESTINATIONRULES,
-    kinds.PROXYCONFIGS,
-    kinds.SERVICEENTRIES,
-    kinds.WORKLOADENTRIES,
-    kinds.WORKLOADGROUPS,
-    kinds.ENVOYFILTERS,
     *(kinds.ISTIO[name] for name in RESOURCES),
 )
 
