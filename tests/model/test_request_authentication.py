@@ -91,6 +91,8 @@ def test_keys_come_in_once_they_are_fetched_and_change_nothing_else() -> None:
     last = made.snapshot()
     made.put_keys(one, KEYS)
     assert made.snapshot() is last
+    made.put_keys(one, None)
+    assert [each.keys for each in view(made.snapshot(), proxy).tokens] == [NO_KEYS, NO_KEYS]
 
 
 def test_troubles_with_keys_are_told_at_each_rule_that_asks_for_them() -> None:

@@ -96,3 +96,23 @@ def test_many_and_long_warnings_are_cut_to_what_kubernetes_passes_on() -> None:
     assert len(warnings) == 16
     assert sum(map(len, warnings)) <= 4096
     assert warnings[-1] == "and 25 more: see weft analyze."
+
+
+def test_routes_by_claims_that_no_pod_of_the_gateway_verifies_are_warned_of() -> None:
+    labels = {"istio": "edge"}
+    pod = {"kind": "Pod", "metadata": {"name": "edge-1", "namespace": "shop", "labels": labels}}
+    edge = {
+        "kind": "Gateway",
+        "metadata": {"name": "edge", "namespace": "shop"},
+        "spec": {
+            "selector": labels,
+            "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
+        },
+    }
+    asking = {**route("web", "v1"), "match": [{"headers": {"@request.auth.claims.sub": {"exact": "me"}}}]}
+    rule = virtual_service("web", asking)
+    rule["spec"] |= {"gateways": ["edge"], "hosts": ["web.example"]}
+    snapshot = snapshot_of(service("web"), destination_rule("web", "v1"), pod, edge)
+    [warning] = ask(rule, snapshot)["warnings"]
+    assert "IST0149" in warning
+    assert "pod edge-1 of Gateway shop/edge verifies no tokens" in warning

@@ -25,6 +25,7 @@ from weft.model.resolution import Directory
 from weft.model.rule import Rule
 from weft.model.rule_kinds import RULE_KINDS
 from weft.model.snapshot import Snapshot
+from weft.model.tables import put
 from weft.model.view_memo import ViewMemo
 
 MESH: Final = "ConfigMap"
@@ -154,10 +155,11 @@ class Store:
         self._reports_changed = False
         return self._snapshot
 
-    def put_keys(self, source: KeySource, keys: str) -> None:
-        """Take in the keys of an issuer of tokens, a JWKS."""
-        if self._issuers_keys.get(source) != keys:
-            self._issuers_keys = {**self._issuers_keys, source: keys}
+    def put_keys(self, source: KeySource, keys: str | None) -> None:
+        """Take in the keys of an issuer of tokens, a JWKS; None forgets them."""
+        known = dict(self._issuers_keys)
+        if put(known, source, keys):
+            self._issuers_keys = known
 
     def key_sources(self) -> Mapping[KeySource, timedelta]:
         """Whom to ask for keys of issuers, and for how long at most."""

@@ -12,10 +12,9 @@ from weft.model.routing_rule import RoutingRule
 
 def problems(directory: Directory, workloads: Iterable[Workload]) -> Iterator[Problem]:
     """Everything wrong with routes by claims."""
-    asking = [rule for rule in directory.virtual_services.rules if any(_asking(rule))]
-    pods = tuple(workloads) if asking else ()
-    for rule in asking:
-        yield from _unverified(rule, directory, pods)
+    pods = tuple(workloads)
+    for rule in directory.virtual_services.rules:
+        yield from claim_problems(rule, directory, pods)
 
 
 def _asking(rule: RoutingRule) -> Iterator[str]:
@@ -25,9 +24,11 @@ def _asking(rule: RoutingRule) -> Iterator[str]:
             yield route.field
 
 
-def _unverified(rule: RoutingRule, directory: Directory, pods: tuple[Workload, ...]) -> Iterator[Problem]:
+def claim_problems(rule: RoutingRule, directory: Directory, pods: tuple[Workload, ...]) -> Iterator[Problem]:
+    """What is wrong with the routes by claims of one rule, given the rest of the cluster."""
+    asking = tuple(_asking(rule))
     report = Report(At(kind="VirtualService", namespace=rule.namespace, name=rule.name))
-    for path in rule.gateways:
+    for path in rule.gateways if asking else ():
         gateway = directory.gateways.by_path.get(path)
         if gateway is None:
             continue
@@ -36,7 +37,7 @@ def _unverified(rule: RoutingRule, directory: Directory, pods: tuple[Workload, .
         bare = next((each for each in selected if not verifying.takes(each.namespace, each.labels)), None)
         if bare is None:
             continue
-        for field in _asking(rule):
+        for field in asking:
             message = f"asks for claims, but pod {bare.pod} of Gateway {path} verifies no tokens: there are none."
             hint = f"Create a RequestAuthentication for that pod, in namespace {bare.namespace}."
             yield report.error(f"{field}.match", message, hint, codes.CLAIMS_WITHOUT_TOKENS)

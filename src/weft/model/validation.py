@@ -31,6 +31,7 @@ from weft.model.service_entries import entry_rule, hidden
 from weft.model.sidecar_analysis import sidecar_problems
 from weft.model.sidecars import Sidecars, sidecar_rule
 from weft.model.snapshot import Snapshot
+from weft.model.token_analysis import claim_problems
 from weft.model.virtual_services import VirtualServices
 
 # Kubernetes cuts warnings that are longer, and drops them all beyond 4096 characters
@@ -79,7 +80,8 @@ def _between(source: Resource, snapshot: Snapshot) -> tuple[Problem, ...]:
             rule = routing_rule(source, domain)
             others = (each for each in directory.virtual_services.rules if each.full_name != rule.full_name)
             with_rule = replace(directory, virtual_services=VirtualServices((*others, rule)))
-            return analysis.routing_problems(rule, with_rule)
+            claims = claim_problems(rule, with_rule, tuple(snapshot.workloads.values()))
+            return (*analysis.routing_problems(rule, with_rule), *claims)
         case DestinationRule():
             policy = traffic_rule(source, domain)
             rules = directory.destination_rules

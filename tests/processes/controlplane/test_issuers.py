@@ -51,7 +51,7 @@ class Scene:
     issuers: Issuers
     fetcher: Fetcher
     wanted: dict[KeySource, timedelta]
-    put: dict[KeySource, str]
+    put: dict[KeySource, str | None]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(3):
@@ -61,7 +61,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(fetcher: Fetcher, *wanted: KeySource) -> AsyncIterator[Scene]:
-    asked, put = dict.fromkeys(wanted, timedelta(seconds=3)), dict[KeySource, str]()
+    asked, put = dict.fromkeys(wanted, timedelta(seconds=3)), dict[KeySource, str | None]()
     issuers = Issuers(fetcher, lambda: asked, Outlet(put.__setitem__, lambda: None), FAST)
     task = asyncio.create_task(issuers.run())
     issuers.look()
@@ -83,6 +83,14 @@ async def test_keys_are_fetched_once_they_are_wanted_and_again_in_their_turn() -
         await one.until(lambda: (OTHER.url, timedelta(seconds=7), True) in one.fetcher.asked)
         one.fetcher.keys[ONE.url] = "newer"
         await one.until(lambda: one.put[ONE] == "newer")
+
+
+async def test_keys_that_nobody_asks_for_any_more_are_forgotten() -> None:
+    async with scene(Fetcher({ONE.url: "a"}), ONE) as one:
+        await one.until(lambda: one.put == {ONE: "a"})
+        one.wanted.clear()
+        one.issuers.look()
+        await one.until(lambda: one.put == {ONE: None})
 
 
 async def test_the_last_keys_stay_while_fetching_fails_and_that_is_told_until_it_does_not() -> None:

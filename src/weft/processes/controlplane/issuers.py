@@ -26,9 +26,9 @@ class _Fetcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where keys go, and who is told of other troubles."""
+    """Where keys go, None for those that are to be forgotten; and who is told of other troubles."""
 
-    put: Callable[[KeySource, str], None]
+    put: Callable[[KeySource, str | None], None]
     told: Callable[[], None]
 
 
@@ -74,6 +74,8 @@ class Issuers:
                     running.pop(gone).cancel()
                     self._troubles.pop(gone, None)
                     self._asked.discard(gone)
+                    self._fetched.discard(gone)
+                    self._outlet.put(gone, None)
                 for new in wanted.keys() - running.keys():
                     running[new] = tasks.create_task(self._follow(new))
 

@@ -80,7 +80,7 @@ async def run(settings: Settings) -> None:
                 issuers.look()
             ingresses.look()  # an address of a gateway is news to Ingresses and to no proxy
 
-        def put_keys(source: KeySource, keys: str) -> None:
+        def put_keys(source: KeySource, keys: str | None) -> None:
             store.put_keys(source, keys)
             changed()
 
