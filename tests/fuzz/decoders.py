@@ -34,7 +34,7 @@ from weft.cluster.apiserver.tables import jsonpath
 from weft.model.mesh_settings import mesh_config
 from weft.pki import credentials
 from weft.processes.agent.name_feed import NameFeed
-from weft.xds import name_table
+from weft.xds import name_messages
 
 CORPUS = Path(__file__).with_name("corpus")
 SCHEMAS = Schemas.bundled()
@@ -190,7 +190,7 @@ DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "deadline": (deadline, (StatusError,)),
     "dns": (dns_messages.parse, ()),
     "resolv-conf": (lambda data: resolv_conf.parse(data.decode(errors="replace")), ()),
-    "name-table": (name_table.decode, (name_table.NameTableError,)),
+    "name-table": (name_messages.decode, (name_messages.NameTableError,)),
     "names-or-envoys": (NameFeed.is_about_names, ()),
     "credential": (credential, (credentials.CredentialError,)),
     "names-response": (NameFeed(lambda infos: None).take, ()),

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.model.objects import endpoint, endpoint_slice, pod, port, service, snapshot_of
 
-from weft.model.name_table import EXTERNAL, KUBERNETES, Located, Named, NameTable, named
+from weft.model.name_table import EXTERNAL, KUBERNETES, Located, Named, NameTable
+from weft.model.naming import named
 from weft.model.services import Proxy, Service
 from weft.model.snapshot import Snapshot
 from weft.model.traffic import HostTraffic

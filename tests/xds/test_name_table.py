@@ -9,7 +9,7 @@ from weft.model.views import view
 from weft.processes.controlplane import node_metadata
 from weft.xds.channel import Send
 from weft.xds.generate import Generator
-from weft.xds.name_table import decode
+from weft.xds.name_messages import decode
 from weft.xds.resource import CLUSTER, LISTENER, NAME_TABLE, ROUTE, Resource
 from weft.xds.stream import Request, Stream, Update
 

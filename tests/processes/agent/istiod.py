@@ -23,7 +23,7 @@ from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server, Write
 from weft.model.name_table import Named
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
-from weft.xds.name_table import encoded
+from weft.xds.name_messages import encoded
 from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE
 
 WORKLOAD = SpiffeId("cluster.local", "sidecar", "default")

@@ -8,7 +8,7 @@ from weft.model.name_table import Named
 from weft.processes.agent.name_feed import NameFeed
 from weft.xds import encode
 from weft.xds.channel import Send
-from weft.xds.name_table import encoded
+from weft.xds.name_messages import encoded
 from weft.xds.resource import CLUSTER, NAME_TABLE
 from weft.xds.wire import Encoder
 

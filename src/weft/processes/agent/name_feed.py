@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 
 from weft.model.name_table import Named
 from weft.xds import protobuf
-from weft.xds.name_table import NameTableError, decode
+from weft.xds.name_messages import NameTableError, decode
 from weft.xds.resource import NAME_TABLE
 
 _log = logging.getLogger("weft.agent.dns")
