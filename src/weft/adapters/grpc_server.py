@@ -1,10 +1,15 @@
 """A gRPC server that speaks raw bytes: messages are encoded once by others and only carried here."""
 
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from cryptography import x509
+
+from weft.adapters import keys
+from weft.adapters.tls_front import Front
 
 _factories: Any = grpc  # grpcio's factories carry no types
 
@@ -33,11 +38,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who calls: the address as gRPC writes it, the call's metadata (lower-case keys), whether TLS is spoken."""
+    """Who calls: the address as gRPC writes it, the call's metadata (lower-case keys), whether TLS is spoken.
+
+    `certificate` is the one that the caller showed; it is verified.
+    """
 
     address: str
     metadata: Mapping[str, str]
     secure: bool
+    certificate: x509.Certificate | None = None
 
     @property
     def bearer(self) -> str:
@@ -56,21 +65,18 @@ Unary = Callable[[bytes, Peer], Awaitable[bytes]]
 
 
 class KeyPair:
-    """The server's certificate chain and key (PEM), read at each handshake and so replaced at any time."""
+    """The server's certificate chain and key, and who vouches for clients' certificates; replaced at any time.
 
-    def __init__(self, key: str, chain: str) -> None:
-        self._configuration = _configuration(key, chain)
+    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for ends the handshake,
+    whatever else the client has to show.
+    """
 
-    def replace(self, key: str, chain: str) -> None:
+    def __init__(self, key: str, chain: str, clients: str = "") -> None:
+        self.context = _context(key, chain, clients)
+
+    def replace(self, key: str, chain: str, clients: str = "") -> None:
         """Use another pair from the next handshake on."""
-        self._configuration = _configuration(key, chain)
-
-    def credentials(self) -> grpc.ServerCredentials:
-        """What gRPC asks at each handshake."""
-        credentials: grpc.ServerCredentials = _factories.dynamic_ssl_server_credentials(
-            self._configuration, lambda: self._configuration
-        )
-        return credentials
+        self.context = _context(key, chain, clients)
 
 
 class Server:
@@ -79,13 +85,14 @@ class Server:
     def __init__(self) -> None:
         self._server = grpc.aio.server(options=OPTIONS)
         self._methods: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+        self._fronts: list[Front] = []
 
     def stream(self, service: str, method: str, handler: Streaming) -> None:
         """Serve a method that streams both ways."""
 
         async def call(requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                await handler(requests, context.write, _peer(context))
+                await handler(requests, context.write, self._peer(context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
 
@@ -96,7 +103,7 @@ class Server:
 
         async def call(request: bytes, context: Context) -> bytes:
             try:
-                return await handler(request, _peer(context))
+                return await handler(request, self._peer(context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
                 raise  # abort has raised already; this is for the reader and the type checker
@@ -105,29 +112,55 @@ class Server:
 
     def listen(self, address: str, pair: KeyPair | None = None) -> int:
         """Listen on `ip:port` (port 0 picks one), with TLS where a pair is given; the port. OSError if taken."""
+        front = None if pair is None else Front(address, lambda: pair.context)
         try:
-            if pair is None:
-                return int(self._server.add_insecure_port(address))
-            return int(self._server.add_secure_port(address, pair.credentials()))
+            port = int(self._server.add_insecure_port(address if front is None else front.inside))
         except RuntimeError as error:
             raise OSError(f"cannot listen on {address}: {error}") from error
+        if front is None:
+            return port
+        self._fronts.append(front)
+        return front.port
 
     async def start(self) -> None:
         """Begin to serve what was registered."""
         handlers = [_factories.method_handlers_generic_handler(name, one) for name, one in self._methods.items()]
         self._server.add_generic_rpc_handlers(tuple(handlers))
         await self._server.start()
+        for front in self._fronts:
+            await front.start()
 
     async def stop(self, grace: float = 0.0) -> None:
         """End all calls, waiting `grace` seconds for them."""
+        for front in self._fronts:
+            front.close()
         await self._server.stop(grace)
+        for front in self._fronts:
+            await front.stop()
+
+    def _peer(self, context: Context) -> Peer:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        address = context.peer()
+        if not self._fronts or address.startswith(("ipv4:", "ipv6:")):
+            return Peer(address, metadata, secure=False)
+        client = next((found for each in self._fronts if (found := each.client(address))), None)
+        if client is None:
+            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "connect to the port for TLS, not behind it")
+        return Peer(client.address, metadata, secure=True, certificate=client.certificate)
 
 
-def _configuration(key: str, chain: str) -> Any:
-    return _factories.ssl_server_certificate_configuration([(key.encode(), chain.encode())])
-
-
-def _peer(context: Context) -> Peer:
-    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    secure = context.auth_context().get("transport_security_type") == [b"ssl"]
-    return Peer(context.peer(), metadata, secure)
+def _context(key: str, chain: str, clients: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    # every connection proves who it is anew: no session outlives the certificates and roots that it was made with
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    with keys.as_file(key + chain) as path:
+        context.load_cert_chain(path)
+    if clients:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # an authority that is plugged in may be an intermediate, trusted without its own root
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=clients)
+    return context
