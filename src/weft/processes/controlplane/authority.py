@@ -17,7 +17,7 @@ from weft.pki import authority, messages, pem, rotation
 from weft.pki.authority import WORKLOAD_LIFETIME, Authority
 from weft.pki.authority import RefusedError as RequestRefusedError
 from weft.pki.identity import SpiffeId
-from weft.processes.controlplane.discovery import Identify
+from weft.processes.controlplane.identities import Identify
 from weft.processes.controlplane.metrics import Metrics
 
 PLUGGED, OWN = "cacerts", "istio-ca-secret"
@@ -85,10 +85,10 @@ class CertificateService:
         return messages.encode_response(tuple(pem.certificate(one) for one in chain))
 
     async def _authenticated(self, peer: Peer) -> SpiffeId:
-        identity = await self._identify(peer)
-        if identity is None:
+        caller = await self._identify(peer)
+        if caller is None:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "certificates are given on the TLS port only")
-        return identity
+        return caller.identity
 
 
 class ServerCertificate:
