@@ -96,7 +96,7 @@ async def test_a_certificate_that_the_mesh_has_not_issued_ends_the_handshake(ser
 
 
 async def test_who_comes_by_the_back_door_is_refused(served: Served) -> None:
-    (front,) = served.server._fronts  # as a process beside istiod finds it in /proc/net/unix
+    (front,) = served.server._behind  # as a process beside istiod finds it in /proc/net/unix
     async with grpc.aio.insecure_channel(front.inside) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await method(channel, "Whoami")(b"")

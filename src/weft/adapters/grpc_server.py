@@ -1,8 +1,10 @@
 """A gRPC server that speaks raw bytes: messages are encoded once by others and only carried here."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -79,74 +81,95 @@ class KeyPair:
         self.context = _context(key, chain, clients)
 
 
+_Handler = Callable[[Front | None], grpc.RpcMethodHandler]
+"""A method, for callers that come through a front, or for those that come without TLS."""
+
+
 class Server:
-    """One gRPC server on any number of addresses."""
+    """One service on any number of addresses."""
 
     def __init__(self) -> None:
-        self._server = grpc.aio.server(options=OPTIONS)
-        self._methods: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
-        self._fronts: list[Front] = []
+        self._methods: dict[str, dict[str, _Handler]] = {}
+        self._plain = _server()
+        # whoever reaches a server behind a front by another way must not pass for a caller without TLS
+        self._behind: dict[Front, grpc.aio.Server] = {}
 
     def stream(self, service: str, method: str, handler: Streaming) -> None:
         """Serve a method that streams both ways."""
 
-        async def call(requests: AsyncIterator[bytes], context: Context) -> None:
+        async def call(front: Front | None, requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                await handler(requests, context.write, self._peer(context))
+                await handler(requests, context.write, _peer(front, context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
 
-        self._methods.setdefault(service, {})[method] = _factories.stream_stream_rpc_method_handler(call)
+        self._methods.setdefault(service, {})[method] = lambda front: _factories.stream_stream_rpc_method_handler(
+            partial(call, front)
+        )
 
     def unary(self, service: str, method: str, handler: Unary) -> None:
         """Serve a method with one request and one answer."""
 
-        async def call(request: bytes, context: Context) -> bytes:
+        async def call(front: Front | None, request: bytes, context: Context) -> bytes:
             try:
-                return await handler(request, self._peer(context))
+                return await handler(request, _peer(front, context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
                 raise  # abort has raised already; this is for the reader and the type checker
 
-        self._methods.setdefault(service, {})[method] = _factories.unary_unary_rpc_method_handler(call)
+        self._methods.setdefault(service, {})[method] = lambda front: _factories.unary_unary_rpc_method_handler(
+            partial(call, front)
+        )
 
     def listen(self, address: str, pair: KeyPair | None = None) -> int:
         """Listen on `ip:port` (port 0 picks one), with TLS where a pair is given; the port. OSError if taken."""
-        front = None if pair is None else Front(address, lambda: pair.context)
-        try:
-            port = int(self._server.add_insecure_port(address if front is None else front.inside))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
-        if front is None:
-            return port
-        self._fronts.append(front)
+        if pair is None:
+            return _bind(self._plain, address)
+        front, server = Front(address, lambda: pair.context), _server()
+        _bind(server, front.inside)
+        self._behind[front] = server
         return front.port
 
     async def start(self) -> None:
         """Begin to serve what was registered."""
-        handlers = [_factories.method_handlers_generic_handler(name, one) for name, one in self._methods.items()]
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-        await self._server.start()
-        for front in self._fronts:
-            await front.start()
+        for front, server in ((None, self._plain), *self._behind.items()):
+            handlers = (
+                _factories.method_handlers_generic_handler(name, {each: made(front) for each, made in one.items()})
+                for name, one in self._methods.items()
+            )
+            server.add_generic_rpc_handlers(tuple(handlers))
+            await server.start()
+            if front is not None:
+                await front.start()
 
     async def stop(self, grace: float = 0.0) -> None:
         """End all calls, waiting `grace` seconds for them."""
-        for front in self._fronts:
+        for front in self._behind:
             front.close()
-        await self._server.stop(grace)
-        for front in self._fronts:
+        await asyncio.gather(*(server.stop(grace) for server in (self._plain, *self._behind.values())))
+        for front in self._behind:
             await front.stop()
 
-    def _peer(self, context: Context) -> Peer:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        address = context.peer()
-        if not self._fronts or address.startswith(("ipv4:", "ipv6:")):
-            return Peer(address, metadata, secure=False)
-        client = next((found for each in self._fronts if (found := each.client(address))), None)
-        if client is None:
-            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "connect to the port for TLS, not behind it")
-        return Peer(client.address, metadata, secure=True, certificate=client.certificate)
+
+def _server() -> grpc.aio.Server:
+    made: grpc.aio.Server = grpc.aio.server(options=OPTIONS)
+    return made
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+
+
+def _peer(front: Front | None, context: Context) -> Peer:
+    metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    if front is None:
+        return Peer(context.peer(), metadata, secure=False)
+    if (client := front.client(context.peer())) is None:
+        raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "connect to the port for TLS, not behind it")
+    return Peer(client.address, metadata, secure=True, certificate=client.certificate)
 
 
 def _context(key: str, chain: str, clients: str) -> ssl.SSLContext:
