@@ -17,6 +17,7 @@ from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.discovery import SERVICE
+from weft.processes.controlplane.identities import Caller
 from weft.processes.controlplane.keyring import Keyring
 from weft.xds.resource import SECRET
 
@@ -43,8 +44,8 @@ class Plane(ControlPlane):
         self.keyring, self.caller = keyring, caller
         self.discovery._secrets = keyring
 
-    async def identify(self, peer: Peer) -> SpiffeId | None:
-        return self.caller
+    async def identify(self, peer: Peer) -> Caller | None:
+        return Caller(self.caller) if self.caller else None
 
 
 @contextlib.asynccontextmanager

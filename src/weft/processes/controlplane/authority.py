@@ -17,7 +17,7 @@ from weft.pki import authority, messages, pem, rotation
 from weft.pki.authority import WORKLOAD_LIFETIME, Authority
 from weft.pki.authority import RefusedError as RequestRefusedError
 from weft.pki.identity import SpiffeId
-from weft.processes.controlplane.discovery import Identify
+from weft.processes.controlplane.identities import Identify
 from weft.processes.controlplane.metrics import Metrics
 
 PLUGGED, OWN = "cacerts", "istio-ca-secret"
@@ -85,10 +85,10 @@ class CertificateService:
         return messages.encode_response(tuple(pem.certificate(one) for one in chain))
 
     async def _authenticated(self, peer: Peer) -> SpiffeId:
-        identity = await self._identify(peer)
-        if identity is None:
+        caller = await self._identify(peer)
+        if caller is None:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "certificates are given on the TLS port only")
-        return identity
+        return caller.identity
 
 
 class ServerCertificate:
@@ -97,7 +97,7 @@ class ServerCertificate:
     def __init__(self, signer: Authority, names: tuple[str, ...]) -> None:
         self._signer, self._names = signer, names
         self._certificate, key, chain = self._issue()
-        self.grpc = KeyPair(key, chain)
+        self.grpc = KeyPair(key, chain, pem.certificates(signer.roots))
         self.https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.https.minimum_version = ssl.TLSVersion.TLSv1_2
         _use(self.https, key, chain)
@@ -113,7 +113,7 @@ class ServerCertificate:
     def replace(self) -> None:
         """Use a new certificate from the next handshake on."""
         self._certificate, key, chain = self._issue()
-        self.grpc.replace(key, chain)
+        self.grpc.replace(key, chain, pem.certificates(self._signer.roots))
         _use(self.https, key, chain)
 
     def _issue(self) -> tuple[Any, str, str]:

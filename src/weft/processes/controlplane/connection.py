@@ -37,17 +37,27 @@ SHORT = {
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who is at the other end: what it says of itself, and who it proved to be (None on the plaintext port)."""
+    """Who is at the other end: what it says of itself, and who it proved to be (None on the plaintext port).
+
+    `bound`: it proved to be the very pod that it says.
+    """
 
     node: Node
     identity: SpiffeId | None
     address: str
+    bound: bool = False
 
     @property
     def name(self) -> str:
         """`POD.NAMESPACE`, the third part of an Istio node id; the whole id where it has another form."""
         parts = self.node.id.split("~")
         return parts[2] if len(parts) == 4 else self.node.id
+
+    @property
+    def told_address(self) -> str:
+        """The address that it says it has, the second part; "" where the id has another form."""
+        parts = self.node.id.split("~")
+        return parts[1] if len(parts) == 4 else ""
 
 
 class Machine(Protocol):

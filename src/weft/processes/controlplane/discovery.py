@@ -2,22 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import grpc
 
 from weft.adapters.grpc_server import Peer, RefusedError, Server, Write
-from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.connection import SHORT, Client, Connection, Dialect
+from weft.processes.controlplane.identities import Identify
+from weft.processes.controlplane.introductions import introduced
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds import wire
 from weft.xds.channel import Rejected
 from weft.xds.resource import Resources
 from weft.xds.sotw import FullStream
 from weft.xds.stream import Stream
-from weft.xds.wire import Encoder, Node, WireError
+from weft.xds.wire import Encoder, WireError
 
 SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
@@ -32,9 +33,6 @@ _YIELD_EVERY = 16
 log = logging.getLogger("weft.ads")
 
 S = TypeVar("S")
-
-Identify = Callable[[Peer], Awaitable[SpiffeId | None]]
-"""Who calls; None on a port that does not ask. Raises RefusedError."""
 
 
 class SecretSource(Protocol):
@@ -68,6 +66,7 @@ class Discovery(Generic[S]):
 
     `source` makes the snapshot of this moment; `configure` what one proxy is to have of it. A failing `configure`
     leaves that proxy with what it has, and all others unharmed. Nobody is answered before the first `changed`.
+    `why_not` is why a proxy is not let in by what the snapshot knows, "" where it may come.
     """
 
     def __init__(
@@ -80,7 +79,9 @@ class Discovery(Generic[S]):
         monotonic: Callable[[], float],
         secrets: SecretSource | None = None,
         presence: Presence | None = None,
+        why_not: Callable[[S, Client], str] = lambda _snapshot, _client: "",
     ) -> None:
+        self._why_not = why_not
         self._presence = presence
         self._secrets = secrets
         self._source, self._configure, self._identify = source, configure, identify
@@ -159,7 +160,7 @@ class Discovery(Generic[S]):
             return False
 
     async def _serve(self, dialect: Dialect, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
-        identity = await self._identify(peer)
+        caller = await self._identify(peer)
         iterator = aiter(requests)
         try:
             first = await anext(iterator)
@@ -168,7 +169,9 @@ class Discovery(Generic[S]):
             return
         except WireError as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        client = _client(node, identity, peer)
+        client = introduced(node, caller, peer)
+        if self._snapshot is not None and (reason := self._why_not(self._snapshot, client)):
+            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, reason)
         if self._presence:
             await self._presence.connected(client)
         connection = Connection(
@@ -217,22 +220,6 @@ class Discovery(Generic[S]):
             log.exception("%s is disconnected: its request could not be handled", connection.client.name)
         finally:
             connection.close()
-
-
-def _client(node: Node | None, identity: SpiffeId | None, peer: Peer) -> Client:
-    """The proxy as it says, where that agrees with who it proved to be."""
-    if node is None or not node.id:
-        raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, "the first request names no node")
-    client = Client(node, identity, peer.address)
-    if identity is None:
-        return client
-    namespace = node.metadata.get("NAMESPACE") or client.name.rpartition(".")[2]
-    account = node.metadata.get("SERVICE_ACCOUNT") or identity.service_account
-    id_namespace = client.name.rpartition(".")[2]
-    if {namespace, id_namespace} != {identity.namespace} or account != identity.service_account:
-        said = f"{node.id} says it is {namespace}/{account}"
-        raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, f"{said}, its token says {identity}")
-    return client
 
 
 def _log_rejection(client: Client, rejected: Rejected) -> None:

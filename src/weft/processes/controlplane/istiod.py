@@ -37,6 +37,7 @@ from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
 from weft.processes.controlplane.ingress_status import IngressStatus
+from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
@@ -100,6 +101,7 @@ async def run(settings: Settings) -> None:
             monotonic=time.monotonic,
             secrets=keyring,
             presence=registrar,
+            why_not=claims_another,
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
