@@ -1,4 +1,4 @@
-"""The mesh's authority in the cluster: where it is kept, what it signs for whom, and istiod's own certificate."""
+"""The mesh's authority in the cluster: where it is kept, and istiod's own certificate."""
 
 import asyncio
 import base64
@@ -7,18 +7,12 @@ import ssl
 from datetime import timedelta
 from typing import Any
 
-import grpc
-
 from weft.adapters import clock, keys
-from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server
+from weft.adapters.grpc_server import KeyPair
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import SECRETS
-from weft.pki import authority, messages, pem, rotation
-from weft.pki.authority import WORKLOAD_LIFETIME, Authority
-from weft.pki.authority import RefusedError as RequestRefusedError
-from weft.pki.identity import SpiffeId
-from weft.processes.controlplane.identities import Identify
-from weft.processes.controlplane.metrics import Metrics
+from weft.pki import authority, pem, rotation
+from weft.pki.authority import Authority
 
 PLUGGED, OWN = "cacerts", "istio-ca-secret"
 ROOT_LIFETIME = timedelta(days=3650)
@@ -51,44 +45,6 @@ async def load(kube: Kube, namespace: str, *, organization: str) -> Authority:
         return _from_secret(await kube.get(SECRETS, OWN, namespace))
     log.info("made a new authority, kept in Secret %s/%s", namespace, OWN)
     return made
-
-
-class CertificateService:
-    """CreateCertificate: a workload's certificate for who it proved to be."""
-
-    def __init__(self, signer: Authority, identify: Identify, metrics: Metrics) -> None:
-        self._signer, self._identify, self._metrics = signer, identify, metrics
-
-    def serve(self, server: Server) -> None:
-        """Register with a gRPC server."""
-        server.unary(messages.SERVICE, messages.METHOD, self._create)
-
-    async def _create(self, message: bytes, peer: Peer) -> bytes:
-        try:
-            identity = await self._authenticated(peer)
-            request = messages.decode_request(message)
-            chain = authority.issue_workload(
-                self._signer,
-                request.csr_pem,
-                spiffe_id=identity,
-                lifetime=request.lifetime or WORKLOAD_LIFETIME,
-                now=clock.now(),
-                serial=keys.new_serial(),
-            )
-        except (messages.MessageError, RequestRefusedError) as error:
-            self._metrics.certificates["refused"] += 1
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        except RefusedError:
-            self._metrics.certificates["unauthenticated"] += 1
-            raise
-        self._metrics.certificates["success"] += 1
-        return messages.encode_response(tuple(pem.certificate(one) for one in chain))
-
-    async def _authenticated(self, peer: Peer) -> SpiffeId:
-        caller = await self._identify(peer)
-        if caller is None:
-            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "certificates are given on the TLS port only")
-        return caller.identity
 
 
 class ServerCertificate:

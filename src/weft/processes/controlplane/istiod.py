@@ -31,14 +31,16 @@ from weft.pki import pem
 from weft.processes.controlplane import authority, http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
-from weft.processes.controlplane.authority import CertificateService, ServerCertificate
+from weft.processes.controlplane.authority import ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
+from weft.processes.controlplane.issuing import CertificateService, OwnAuthority
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -64,7 +66,7 @@ async def run(settings: Settings) -> None:
         own = ServerCertificate(signer, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, mesh.trust_domain)
+        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
 
         def look() -> None:
             allocator.look()
@@ -111,7 +113,9 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        CertificateService(signer, reviewer.identify, metrics).serve(server)
+        nodes = NodeProxies(kube, settings.issuing.node_accounts)
+        issuer = OwnAuthority(lambda: signer)
+        CertificateService(issuer, reviewer.identify, nodes, settings.issuing.lifetimes, metrics).serve(server)
         server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
         inside = http.Inside(
