@@ -15,6 +15,7 @@ from weft.pki import authority, pem, rotation
 from weft.pki.authority import Authority
 
 PLUGGED, OWN = "cacerts", "istio-ca-secret"
+TYPE = "istio.io/ca-root"
 ROOT_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(hours=24)
 
@@ -128,6 +129,6 @@ def _to_secret(made: Authority, namespace: str) -> dict[str, Any]:
     }
     return {
         "metadata": {"name": OWN, "namespace": namespace},
-        "type": "istio.io/ca-root",
+        "type": TYPE,
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in text.items()},
     }

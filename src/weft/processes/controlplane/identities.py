@@ -49,6 +49,10 @@ class TokenReviewer:
             return None
         if peer.certificate is not None:
             return self._certified(peer.certificate)
+        return await self.prove(peer)
+
+    async def prove(self, peer: Peer) -> Caller:
+        """The caller by its token, whichever way it comes; RefusedError where that is none or not good."""
         if not peer.bearer:
             missing = "neither a certificate nor `authorization: Bearer` with the call"
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, missing)
