@@ -97,7 +97,7 @@ class ServerCertificate:
     def __init__(self, signer: Authority, names: tuple[str, ...]) -> None:
         self._signer, self._names = signer, names
         self._certificate, key, chain = self._issue()
-        self.grpc = KeyPair(key, chain)
+        self.grpc = KeyPair(key, chain, pem.certificates(signer.roots))
         self.https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.https.minimum_version = ssl.TLSVersion.TLSv1_2
         _use(self.https, key, chain)
@@ -113,7 +113,7 @@ class ServerCertificate:
     def replace(self) -> None:
         """Use a new certificate from the next handshake on."""
         self._certificate, key, chain = self._issue()
-        self.grpc.replace(key, chain)
+        self.grpc.replace(key, chain, pem.certificates(self._signer.roots))
         _use(self.https, key, chain)
 
     def _issue(self) -> tuple[Any, str, str]:
