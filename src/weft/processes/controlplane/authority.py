@@ -21,6 +21,7 @@ from weft.processes.controlplane.identities import Identify
 from weft.processes.controlplane.metrics import Metrics
 
 PLUGGED, OWN = "cacerts", "istio-ca-secret"
+TYPE = "istio.io/ca-root"
 ROOT_LIFETIME = timedelta(days=3650)
 SERVER_LIFETIME = timedelta(hours=24)
 
@@ -172,6 +173,6 @@ def _to_secret(made: Authority, namespace: str) -> dict[str, Any]:
     }
     return {
         "metadata": {"name": OWN, "namespace": namespace},
-        "type": "istio.io/ca-root",
+        "type": TYPE,
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in text.items()},
     }
