@@ -73,7 +73,8 @@ class Identity:
 
     async def _ask(self) -> Held:
         key = keys.new_key()
-        chain = await self._istiod.certificate(request.sign(key), lifetime=self._lifetime)
+        answer = await self._istiod.certificate(request.sign(key), lifetime=self._lifetime)
+        chain = answer.chain
         try:
             leaf = pem.load_certificate(chain[0])
         except pem.PemError as error:
