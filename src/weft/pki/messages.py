@@ -1,6 +1,6 @@
 """The messages of `istio.v1.auth.IstioCertificateService/CreateCertificate`, and of what to verify others with.
 
-Istio's have no place for lists of revoked certificates. They are in a field beside Istio's, which others pass over.
+Istio's have no place for lists of revoked certificates. They are in a field beside Istio's, which others skip.
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ def decode_response(message: bytes) -> CertificateAnswer:
 
 
 def encode_trust(roots: Sequence[str], revoked: str = "") -> bytes:
-    """An istio.mesh.v1alpha1.ProxyConfig with nothing but roots, each as PEM, and lists of revoked certificates."""
+    """An istio.mesh.v1alpha1.ProxyConfig with nothing but roots, as PEM, and lists of revoked certificates."""
     return bytes(_PROXY(ca_certificates_pem=roots, revocation_lists=revoked).SerializeToString(deterministic=True))
 
 

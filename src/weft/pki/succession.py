@@ -21,7 +21,7 @@ INTRODUCTION = timedelta(minutes=2)
 some seconds (the kubelet's sync period and its cache)."""
 
 SETTLING = timedelta(seconds=1)
-"""The least, even where everybody says at once that they trust a root: pods that start now may not have said so."""
+"""The least, even where all say at once that they trust a root: pods that start now may not have said so."""
 
 
 @dataclass(frozen=True, slots=True)

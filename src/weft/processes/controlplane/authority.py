@@ -71,7 +71,7 @@ class ServerCertificate:
         self._keeper, self._names = keeper, names
         self._signer = keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc = KeyPair(self._key, self._chain)
+        self.grpc = KeyPair(self._key, self._chain, keeper.trusted.roots)
         self.https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.https.minimum_version = ssl.TLSVersion.TLSv1_2
         _use(self.https, self._key, self._chain)
@@ -85,15 +85,17 @@ class ServerCertificate:
             log.info("replaced the server certificate")
 
     def follow(self) -> None:
-        """Be of the authority that is in force now."""
+        """Be of the authority that is in force now, and let in whom is trusted now."""
         if self._signer is not self._keeper.serving:
             self.replace()
+        else:
+            self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
 
     def replace(self) -> None:
         """Use a new certificate from the next handshake on."""
         self._signer = self._keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc.replace(self._key, self._chain)
+        self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
         _use(self.https, self._key, self._chain)
 
     def _issue(self) -> tuple[x509.Certificate, str, str]:
