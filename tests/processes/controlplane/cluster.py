@@ -19,13 +19,15 @@ Json = dict[str, Any]
 class Cluster:
     """`objects` by path. `tokens` maps a token to its user name; every audience asked for is granted.
 
-    `readers` are the user names that may get Secrets, each with a namespace; `asked` are the lists of Secrets.
+    `readers` are the user names that may get Secrets, each with a namespace, `served` those that may have them
+    served; `asked` are the lists of Secrets.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}
         self.tokens: dict[str, str] = {}
         self.readers: set[tuple[str, str]] = set()
+        self.served: set[tuple[str, str]] = set()
         self.asked: list[dict[str, str]] = []
         self.watching = 0
         self.history: list[tuple[str, str, Json]] = []  # type, path, object
@@ -139,7 +141,8 @@ class Cluster:
     def _judge(self, review: Json) -> Json:
         asked = review["spec"]["resourceAttributes"]
         assert (asked["verb"], asked["resource"]) == ("get", "secrets")
-        allowed = (review["spec"]["user"], asked["namespace"]) in self.readers
+        having = {"": self.readers, "served": self.served}[asked.get("subresource", "")]
+        allowed = (review["spec"]["user"], asked["namespace"]) in having
         return review | {"status": {"allowed": allowed}}
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import grpc
 
 from weft.adapters.grpc_server import Peer, RefusedError, Server, Write
+from weft.processes.controlplane import debugging
 from weft.processes.controlplane.connection import SHORT, Client, Connection, Dialect
 from weft.processes.controlplane.identities import Identify
 from weft.processes.controlplane.introductions import introduced
@@ -79,9 +80,11 @@ class Discovery(Generic[S]):
         monotonic: Callable[[], float],
         secrets: SecretSource | None = None,
         presence: Presence | None = None,
+        pages: debugging.Debugging | None = None,
         why_not: Callable[[S, Client], str] = lambda _snapshot, _client: "",
     ) -> None:
         self._why_not = why_not
+        self._pages = pages
         self._presence = presence
         self._secrets = secrets
         self._source, self._configure, self._identify = source, configure, identify
@@ -179,11 +182,15 @@ class Discovery(Generic[S]):
         iterator = aiter(requests)
         try:
             first = await anext(iterator)
-            _, node = dialect.decode(first)
+            request, node = dialect.decode(first)
         except StopAsyncIteration:
             return
         except WireError as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
+        if self._pages and request.type_url == debugging.TYPE:
+            # whoever asks for these is no proxy, and may be none of ours
+            await write(dialect.encode(debugging.answer(self._pages, caller, request)))
+            return
         client = introduced(node, caller, peer)
         if self._snapshot is not None and (reason := self._why_not(self._snapshot, client)):
             raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, reason)

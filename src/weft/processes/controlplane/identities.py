@@ -39,8 +39,10 @@ class TokenReviewer:
 
     async def identify(self, peer: Peer) -> Caller | None:
         """The caller, None on a plaintext port; RefusedError where the token is none or not good."""
-        if not peer.secure:
-            return None
+        return await self.prove(peer) if peer.secure else None
+
+    async def prove(self, peer: Peer) -> Caller:
+        """The caller by its token, whichever way it comes; RefusedError where that is none or not good."""
         if not peer.bearer:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "no `authorization: Bearer` with the call")
         review = {"spec": {"token": peer.bearer, "audiences": [AUDIENCE]}}

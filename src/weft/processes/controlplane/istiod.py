@@ -12,9 +12,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
-from aiohttp import web
 
-from weft.adapters import clock
+from weft.adapters import clock, http_server
 from weft.adapters.grpc_server import Server
 from weft.adapters.jwks import KeyFetcher
 from weft.adapters.kube.client import ApiError, Kube
@@ -34,6 +33,7 @@ from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import CertificateService, ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
+from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
@@ -103,9 +103,15 @@ async def run(settings: Settings) -> None:
             look()
             changed()
 
-        keyring = Keyring(kube, look)
+        keyring = Keyring(kube, look, settings.namespace)
         fetcher = KeyFetcher(settings.no_keys_from)
         issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
+        pages = Pages(
+            syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),
+            dump=lambda proxy: _dump(discovery.resources_of(proxy)),
+            problems=lambda: [_described(one) for one in problems.current],
+        )
+        debugging = Debugging(pages, {settings.namespace, *settings.debug_namespaces})
         registrar = Registrar(kube, settings.name, clock.now)
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
@@ -115,6 +121,7 @@ async def run(settings: Settings) -> None:
             monotonic=time.monotonic,
             secrets=keyring,
             presence=registrar,
+            pages=debugging,
             why_not=claims_another,
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
@@ -127,26 +134,29 @@ async def run(settings: Settings) -> None:
         server = Server()
         discovery.serve(server)
         CertificateService(keeper, reviewer.identify, metrics).serve(server)
-        server.listen(settings.plaintext)
+        if settings.plaintext:
+            server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
         inside = http.Inside(
             is_ready=lambda: discovery.is_ready,
-            syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),
-            dump=lambda proxy: _dump(discovery.resources_of(proxy)),
-            problems=lambda: [_described(one) for one in problems.current],
             metrics=lambda: metrics.text(
                 proxies=len(discovery.connections), problems=len(problems.current), version=VERSION
             ),
             version={"version": VERSION, "name": settings.name},
+            debugging=debugging,
+            prove=reviewer.prove,
         )
         reviews = _reviews(_inject_settings(settings, mesh), store)
         async with contextlib.AsyncExitStack() as stack:
-            await _http(stack, http.monitoring(inside), settings.monitoring)
-            await _http(stack, http.readiness(inside), settings.ready)
-            await _http(stack, http.webhooks(reviews, metrics), settings.https, own.https)
+            for app, address, tls in (
+                (http.monitoring(inside), settings.monitoring, None),
+                (http.readiness(inside), settings.ready, None),
+                (http.webhooks(reviews, metrics), settings.https, own.https),
+            ):
+                await stack.enter_async_context(http_server.serving(app, address, tls))
             await server.start()
             stack.push_async_callback(server.stop)
-            log.info("istiod %s serves %s and %s", VERSION, settings.plaintext, settings.secure)
+            log.info("istiod %s serves %s %s", VERSION, settings.secure, settings.plaintext)
             await _until_told(
                 watching.run(),
                 discovery.run(on_push=look),
@@ -236,14 +246,6 @@ async def _when_reachable(what: Callable[[], Awaitable[T]]) -> T:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
-
-
-async def _http(stack: contextlib.AsyncExitStack, app: web.Application, address: str, tls: Any = None) -> None:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    host, _, port = address.rpartition(":")
-    await web.TCPSite(runner, host.strip("[]"), int(port), ssl_context=tls).start()
 
 
 async def _settle_memory(is_ready: Callable[[], bool]) -> None:

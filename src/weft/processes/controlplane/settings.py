@@ -23,6 +23,7 @@ MESH_CONFIG_MAP = "istio"
 """The ConfigMap with the mesh's settings, in istiod's namespace."""
 
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
+_DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
 _REFRESH = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
 _OWN_LIFETIME = "CITADEL_SELF_SIGNED_CA_CERT_TTL"
 _OWN_LOOKS = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"
@@ -39,7 +40,9 @@ class SettingsError(Exception):
 class Settings:
     """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects.
 
-    Keys of issuers of tokens are looked at every `keys_turn`, and never fetched from `no_keys_from`.
+    Without a `plaintext` address that port is closed. Accounts of `debug_namespaces` see all debugging pages, as
+    those of istiod's own namespace do. Keys of issuers of tokens are looked at every `keys_turn`, and never
+    fetched from `no_keys_from`.
     """
 
     access: Access
@@ -60,6 +63,7 @@ class Settings:
     native_sidecars: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
+    debug_namespaces: frozenset[str] = frozenset()
     own: OwnAuthority = field(default_factory=OwnAuthority)
 
     def own_authority(self, trust_domain: str) -> OwnAuthority:
@@ -81,7 +85,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
     parser = argparse.ArgumentParser(prog="weft controlplane", description="The control plane (istiod).")
     parser.add_argument("command", choices=["discovery"])
     parser.add_argument("--kubeconfig", type=Path, help="inside a pod, its service account is used instead")
-    parser.add_argument("--grpcAddr", default=":15010", help="plaintext xDS")
+    parser.add_argument("--grpcAddr", default="", help="plaintext xDS, which proves nothing of its callers; off")
     parser.add_argument("--secureGRPCAddr", default=":15012", help="xDS and certificates over TLS")
     parser.add_argument("--httpsAddr", default=":15017", help="webhooks")
     parser.add_argument("--monitoringAddr", default=":15014", help="metrics and debugging")
@@ -109,6 +113,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
+        debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
     )
 

@@ -29,6 +29,7 @@ from weft.pki.plugged import PluggedError
 from weft.pki.succession import Root, Succession, Trusted
 
 PLUGGED, OWN, RECORD = "cacerts", "istio-ca-secret", "weft-trusted-roots"
+TYPE = "istio.io/ca-root"
 _RECORD_KEY = "roots.json"
 _LOOK_SECONDS = 0.5
 """Between looks while one authority follows another."""
@@ -438,6 +439,6 @@ def _to_secret(made: Authority, namespace: str) -> Json:
     }
     return {
         "metadata": {"name": OWN, "namespace": namespace},
-        "type": "istio.io/ca-root",
+        "type": TYPE,
         "data": {key: base64.b64encode(value.encode()).decode() for key, value in text.items()},
     }
