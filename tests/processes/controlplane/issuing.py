@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from cryptography import x509
 from tests.cluster.apiserver.servers import make_home
+from tests.processes.controlplane.succeeding import Mesh as Trust
 
 from weft.adapters import clock, keys
 from weft.adapters.grpc_server import KeyPair, Server
@@ -19,13 +20,14 @@ from weft.adapters.kube.client import Kube
 from weft.cluster.apiserver.serving import serve
 from weft.cluster.apiserver.world import World
 from weft.pki import authority, identity, messages, pem, request
-from weft.pki.authority import LIFETIMES, Authority, Lifetimes
-from weft.pki.messages import CertificateRequest
+from weft.pki.authority import LIFETIMES, Authority
+from weft.pki.messages import CertificateAnswer, CertificateRequest
 from weft.pki.pem import PrivateKey
 from weft.processes.controlplane.identities import AUDIENCE, TokenReviewer
 from weft.processes.controlplane.impersonation import NodeProxies
-from weft.processes.controlplane.issuing import CertificateService, Issuer, OwnAuthority
+from weft.processes.controlplane.issuing import CertificateService, Issuer, OwnIssuer
 from weft.processes.controlplane.metrics import Metrics
+from weft.processes.controlplane.succession import Keeper
 
 NAME = "istiod.istio-system.svc"
 NODE_PROXY = ("istio-system", "ztunnel")
@@ -93,7 +95,7 @@ class Mesh:
 
     async def ask(
         self, what: CertificateRequest | bytes, *, token: str = "", certificate: Shown | None = None
-    ) -> tuple[str, ...]:
+    ) -> CertificateAnswer:
         """What the service answers; grpc's error where it refuses."""
         key, chain = (certificate.key, certificate.chain) if certificate else ("", "")
         credentials = grpc.ssl_channel_credentials(
@@ -108,8 +110,8 @@ class Mesh:
 
     async def certified(self, what: CertificateRequest | None = None, **caller: Any) -> x509.Certificate:
         """The certificate of who asks, for a new key unless the request says otherwise."""
-        chain = await self.ask(what or CertificateRequest(request.sign(keys.new_key())), **caller)
-        return pem.load_certificate(chain[0])
+        answer = await self.ask(what or CertificateRequest(request.sign(keys.new_key())), **caller)
+        return pem.load_certificate(answer.chain[0])
 
     async def refused(self, what: CertificateRequest | bytes | None = None, **caller: Any) -> tuple[str, str]:
         """The code and the message by which the service refuses."""
@@ -129,28 +131,30 @@ def asks(key: PrivateKey | None = None, **more: Any) -> CertificateRequest:
     return CertificateRequest(request.sign(key or keys.new_key()), **more)
 
 
+Issuers = Callable[[Kube, Keeper], Issuer]
+
+
 @contextlib.asynccontextmanager
-async def mesh(
-    folder: Path, *, lifetimes: Lifetimes = LIFETIMES, issuer: Mapping[str, Issuer] | None = None
-) -> AsyncIterator[Mesh]:
+async def mesh(folder: Path, issuer: Issuers = lambda _, keeper: OwnIssuer(keeper)) -> AsyncIterator[Mesh]:
     """A running one. Its API server's clock is ahead by what `late` says."""
-    home, signer, metrics = make_home(folder), root(), Metrics()
+    home, metrics = make_home(folder), Metrics()
     one: list[Mesh] = []
     world = World(lambda: datetime.now(UTC) + (one[0].late if one else timedelta()), random.SystemRandom())
     async with serve(home.settings, world), Kube(home.access) as kube:
+        await kube.create(kinds.NAMESPACES, {"metadata": {"name": "istio-system"}})
+        keeper = Trust().keeper(kube)
+        await keeper.load()
         server, key = Server(), keys.new_key()
         own = authority.issue_server(
-            signer, key.public_key(), names=[NAME], now=clock.now(), serial=1, lifetime=timedelta(days=1)
+            keeper.signer, key.public_key(), names=[NAME], now=clock.now(), serial=1, lifetime=timedelta(days=1)
         )
-        made = Mesh(kube, 0, signer, metrics)
+        made = Mesh(kube, 0, keeper.signer, metrics)
         one.append(made)
         reviewer = TokenReviewer(kube, lambda: made.domains)
         nodes = NodeProxies(kube, frozenset({NODE_PROXY}))
-        CertificateService(OwnAuthority(lambda: signer), reviewer.identify, nodes, lifetimes, metrics).serve(
-            server
-        )
-        pair = KeyPair(pem.key(key), pem.certificate(own), pem.certificates(signer.roots))
-        made.port = server.listen("127.0.0.1:0", pair)
+        issuing = issuer(kube, keeper)
+        CertificateService(issuing, reviewer.identify, nodes, LIFETIMES, metrics.certificates).serve(server)
+        made.port = server.listen("127.0.0.1:0", KeyPair(pem.key(key), pem.certificate(own), keeper.trusted.roots))
         await server.start()
         try:
             yield made

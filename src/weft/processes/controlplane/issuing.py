@@ -1,7 +1,6 @@
 """CreateCertificate: a workload's certificate, for whom it proved to be and for nobody else."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -11,12 +10,14 @@ import grpc
 from weft.adapters import clock, keys
 from weft.adapters.grpc_server import Peer, RefusedError, Server
 from weft.pki import authority, messages, pem
-from weft.pki.authority import Authority, Lifetimes
+from weft.pki.authority import Lifetimes
 from weft.pki.identity import SpiffeId
+from weft.pki.messages import CertificateAnswer
 from weft.pki.request import RefusedError as RequestRefusedError
 from weft.processes.controlplane.identities import Caller, Identify
 from weft.processes.controlplane.impersonation import NodeProxies
-from weft.processes.controlplane.metrics import Metrics
+from weft.processes.controlplane.metrics import Certificates
+from weft.processes.controlplane.succession import Keeper
 
 log = logging.getLogger("weft.ca")
 
@@ -38,45 +39,48 @@ class FailedError(Exception):
 class Issuer(Protocol):
     """Who makes certificates."""
 
-    async def issue(self, order: Order) -> tuple[str, ...]:
-        """PEM texts, leaf first, root last. Raises the pki's RefusedError for a bad request, FailedError else."""
+    async def issue(self, order: Order) -> CertificateAnswer:
+        """Raises the pki's RefusedError for a bad request, FailedError and grpc_server's RefusedError else."""
         ...
 
 
-class OwnAuthority:
+class OwnIssuer:
     """The mesh's own authority signs."""
 
-    def __init__(self, signer: Callable[[], Authority]) -> None:
-        self._signer = signer
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
 
-    async def issue(self, order: Order) -> tuple[str, ...]:
+    async def issue(self, order: Order) -> CertificateAnswer:
         """Sign at once."""
-        chain = authority.issue_workload(
-            self._signer(),
+        signer = self._keeper.signer
+        leaf, *_ = authority.issue_workload(
+            signer,
             order.csr_pem,
             spiffe_id=order.identity,
             lifetime=order.lifetime,
             now=clock.now(),
             serial=keys.new_serial(),
         )
-        return tuple(pem.certificate(one) for one in chain)
+        trusted = self._keeper.trusted
+        chain = (*map(pem.certificate, (leaf, *signer.path)), trusted.roots)
+        return CertificateAnswer(chain, trusted.revoked)
 
 
 class CertificateService:
     """Authenticates who calls, and has its certificate made."""
 
     def __init__(
-        self, issuer: Issuer, identify: Identify, nodes: NodeProxies, lifetimes: Lifetimes, metrics: Metrics
+        self, issuer: Issuer, identify: Identify, nodes: NodeProxies, lifetimes: Lifetimes, counted: Certificates
     ) -> None:
         self._issuer, self._identify, self._nodes = issuer, identify, nodes
-        self._lifetimes, self._metrics = lifetimes, metrics
+        self._lifetimes, self._counted = lifetimes, counted
 
     def serve(self, server: Server) -> None:
         """Register with a gRPC server."""
         server.unary(messages.SERVICE, messages.METHOD, self._create)
 
     async def _create(self, message: bytes, peer: Peer) -> bytes:
-        certificates = self._metrics.certificates
+        certificates = self._counted
         certificates.requests += 1
         caller = await self._authenticated(peer)
         try:
@@ -87,7 +91,7 @@ class CertificateService:
                 self._lifetimes.granted(request.lifetime),
                 request.signer,
             )
-            chain = await self._issuer.issue(order)
+            answer = await self._issuer.issue(order)
         except (messages.MessageError, RequestRefusedError) as error:
             certificates.unreadable += 1
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
@@ -96,10 +100,10 @@ class CertificateService:
             log.warning("no certificate for %s: %s", caller.identity, error)
             raise RefusedError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
         certificates.issued += 1
-        return messages.encode_response(chain)
+        return messages.encode_response(answer)
 
     async def _authenticated(self, peer: Peer) -> Caller:
-        certificates = self._metrics.certificates
+        certificates = self._counted
         try:
             caller = await self._identify(peer)
         except RefusedError as error:
@@ -120,5 +124,5 @@ class CertificateService:
         try:
             return await self._nodes.identity(caller, impersonated)
         except RefusedError:
-            self._metrics.certificates.unauthenticated += 1
+            self._counted.unauthenticated += 1
             raise
