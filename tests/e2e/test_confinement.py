@@ -31,6 +31,24 @@ LURE = json.dumps(
 )
 
 
+def reader() -> str:
+    """An application of another user that uses the certificate of its sidecar, as Prometheus does."""
+    made = json.loads(deployment("reader", "reader", "centos:7.9.2009", command=["sleep", "infinity"]))
+    template = made["spec"]["template"]
+    template["metadata"]["annotations"] = {
+        "proxy.istio.io/config": "proxyMetadata: {OUTPUT_CERTS: /etc/istio-output-certs}",
+        "sidecar.istio.io/userVolumeMount": '[{"name": "certs", "mountPath": "/etc/istio-output-certs"}]',
+    }
+    spec = template["spec"]
+    spec["securityContext"] = {"fsGroup": 65534, "runAsUser": 65534}
+    spec["volumes"] = [{"name": "certs", "emptyDir": {"medium": "Memory"}}]
+    spec["containers"][0]["volumeMounts"] = [{"name": "certs", "mountPath": "/etc/prom-certs"}]
+    return json.dumps(made)
+
+
+READER = reader()
+
+
 @pytest.fixture(scope="module")
 def confined(cluster: Cluster) -> Iterator[Cluster]:
     """A meshed server, a meshed client, and a stranger outside the mesh."""
@@ -38,9 +56,9 @@ def confined(cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("create", "ns", "unconfined")
     shell = deployment("shell", "shell", "centos:7.9.2009", command=["sleep", "infinity"])
     app = deployment("app", "app", "python:3.11", command=["python3", "-m", "http.server", "8080"])
-    cluster.apply("confined", app, shell, LURE)
+    cluster.apply("confined", app, shell, LURE, READER)
     cluster.apply("unconfined", shell)
-    cluster.roll_out("confined", "app", "shell")
+    cluster.roll_out("confined", "app", "shell", "reader")
     cluster.roll_out("unconfined", "shell")
     yield cluster
     cluster.kubectl("delete", "ns", "confined", "unconfined", "--wait=false")
@@ -117,3 +135,15 @@ def test_envoys_own_interface_is_reached_from_its_own_pod_only(confined: Cluster
             f"http://{address}:15020/../server_info",
         ):
             assert "LIVE" not in reached(confined, namespace, url), url
+
+
+def test_an_application_may_have_its_sidecars_certificate_and_nobody_else(confined: Cluster) -> None:
+    modes, names = "stat -c '%n %a %u %g' *.pem", "openssl x509 -noout -ext subjectAltName -in cert-chain.pem"
+    shown = confined.shell("confined", "reader", f"cd /etc/prom-certs && {modes} && {names}")
+    assert shown.splitlines()[:3] == [
+        "cert-chain.pem 640 1337 65534",
+        "key.pem 640 1337 65534",
+        "root-cert.pem 640 1337 65534",
+    ]
+    assert "URI:spiffe://cluster.local/ns/confined/sa/default" in shown
+    assert "BEGIN PRIVATE KEY" in confined.shell("confined", "reader", "head -1 /etc/prom-certs/key.pem")
