@@ -59,8 +59,8 @@ def test_a_proxy_tells_which_policies_it_enforces(asking: Callers) -> None:
     with served(access.load(access.HERE / "precedence.yaml"), asking) as running:
         rows = policy_rows(running.json("/config_dump"))
     assert [(row.action, row.name, row.rules) for row in rows] == [
+        ("CUSTOM (denies)", "ask.shop", 1),
         ("AUDIT", "audit.shop", 1),
-        ("DENY", "ask.shop", 1),
         ("DENY", "deny.shop", 1),
         ("DENY (dry run)", "try-deny.shop", 1),
         ("ALLOW", "allow-a.shop", 1),
@@ -105,6 +105,7 @@ def _by_reference(asked: access.Ask, case: access.Access) -> tuple[str, str]:
         root=mesh.root_namespace,
         domains=(mesh.trust_domain, *mesh.trust_domain_aliases),
         slashes=mesh.paths is PathNormalization.DECODE_AND_MERGE_SLASHES,
+        providers=access_reference.providers(case.given),
     )
     return access_reference.decide(asked, case.policies, workload)
 
