@@ -112,7 +112,7 @@ def served(case: Access, asking: Callers) -> Iterator[envoy.Running]:
         running,
         management,
     ):
-        assert management.rejected == []
+        assert management.rejected == [], management.rejected
         yield running
 
 

@@ -6,7 +6,8 @@ them, so that no provider is asked, or passed over, by the policies of another. 
 denied.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from weft.model.authorization import Authorization, Inquiry
@@ -39,6 +40,7 @@ UNANSWERED: Final = "-deny-due-to-bad-CUSTOM-action"
 """How the names of rules end that deny what nobody can be asked about, as Istio's do."""
 
 _EXT_AUTHZ: Any = ext_authz_pb2
+_ASKING: Final = {HTTP_FILTER: ext_authz_pb2.ExtAuthz, NETWORK_FILTER: network_ext_authz_pb2.ExtAuthz}
 _DENY: Any = rbac_pb2.RBAC.DENY
 _V3: Any = config_source_pb2.ApiVersion.V3
 
@@ -54,13 +56,28 @@ def connection_filters(authorization: Authorization | None) -> list[Any]:
 
 
 def key(provider: str) -> str:
-    """What begins the keys of a provider's pair of filters in the metadata of RBAC, and its statistics."""
-    return f"istio_ext_authz_{provider}_"
+    """What begins the keys of a provider's pair of filters in the metadata of RBAC, and its statistics.
+
+    Of providers whose names come to the same, the names of rules still tell whose they are.
+    """
+    return f"istio_ext_authz_{re.sub('[^A-Za-z0-9_.-]', '_', provider)}_"
 
 
 def rule_prefix(provider: str) -> str:
     """What begins the names of rules that have a provider asked, as in Istio."""
     return f"istio-ext-authz-{provider}-"
+
+
+def denied_by(filters: Iterable[Any]) -> str:
+    """The policy by which the last provider was asked, as an expression of CEL; empty where no filter asks any."""
+    found = "'-'"
+    for each in filters:
+        if each.name in _ASKING:
+            asking = _ASKING[each.name].FromString(each.typed_config.value).filter_enabled_metadata
+            if len(asking.path) == 1:
+                left = f"metadata.filter_metadata['{asking.filter}']"
+                found = f"'{asking.path[0].key}' in {left} ? {left}['{asking.path[0].key}'] : ({found})"
+    return "" if found == "'-'" else found
 
 
 def _of_requests(authorization: Authorization) -> Iterator[Any]:
@@ -141,8 +158,9 @@ def _over_http(config: Any, provider: Provider, http: OverHttp) -> None:
             timeout=encode.duration(provider.timeout),
         ),
     )
+    # Envoy fills in its operators there; these values are fixed
     service.authorization_request.headers_to_add.extend(
-        base_pb2.HeaderValue(key=name, value=value) for name, value in http.added
+        base_pb2.HeaderValue(key=name, value=value.replace("%", "%%")) for name, value in http.added
     )
     for field, headers in (
         ("allowed_upstream_headers", http.to_upstream),
