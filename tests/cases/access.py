@@ -26,6 +26,7 @@ from tests.cases.engine import DOMAIN
 from tests.support.ext_authz import Shown, by_header
 
 from weft.api.proxy_settings_checks import merged
+from weft.model.external_authorization import Provider
 from weft.model.proxy_traits import traits
 from weft.model.services import InboundPort, Protocol, Proxy
 from weft.model.snapshot import Snapshot
@@ -171,22 +172,26 @@ def simulated(asked: Ask, access: Access) -> simulate.Outcome:
             certificate=certificate,
             inbound=True,
             claims=asked.token,
-            answers=_answers(asked, access),
+            answers=answers(
+                asked.headers if asked.is_request else None, asked.source, access.snapshot.mesh.providers
+            ),
         ),
         access.resources,
     )
 
 
-def _answers(asked: Ask, access: Access) -> tuple[tuple[str, simulate.ProviderAnswer], ...]:
-    """What providers say of it."""
-    shown = Shown(asked.method if asked.is_request else "", asked.path, asked.headers, source=asked.source)
-    said = simulate.ProviderAnswer(by_header(shown).status)
+Answers = tuple[tuple[str, simulate.ProviderAnswer], ...]
+
+
+def answers(headers: dict[str, str] | None, source: str, providers: tuple[Provider, ...]) -> Answers:
+    """What providers say of a request with these headers; None: of a connection."""
+    said = by_header(Shown("" if headers is None else "GET", "", headers or {}, source=source))
     return tuple(
         (
             names.outbound_cluster(each.host, each.port),
-            said if each.port in PROVIDERS else simulate.ProviderAnswer(0),
+            simulate.ProviderAnswer(said.status if each.port in PROVIDERS else 0),
         )
-        for each in access.snapshot.mesh.providers
+        for each in providers
     )
 
 
