@@ -107,8 +107,8 @@ class Case:
     endpoints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-TABLES = ("authorization", "providers")
-"""The folders that are no cases of routing: truth tables, which `access` reads, and fields of providers."""
+TABLES = ("authorization",)
+"""The folders of truth tables, which `access` reads."""
 EDGE = ("gateways", "ingresses", "gateway_filters", "request_authentication")
 """The folders of the cases from outside the mesh; `edge` asks their requests."""
 

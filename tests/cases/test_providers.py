@@ -18,9 +18,7 @@ from tests.support import ext_authz
 from weft.adapters import netns
 from weft.xds import names, simulate
 
-CASES: dict[str, dict[str, Any]] = yaml.safe_load(
-    (Path(__file__).parent / "providers" / "fields.yaml").read_text()
-)
+CASES: dict[str, dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "providers.yaml").read_text())
 PORTS = {"http": 9001, "grpc": 9002}
 HOST = "decides.example.com"
 ADDRESS = "127.64.0.2"

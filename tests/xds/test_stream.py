@@ -172,6 +172,30 @@ def test_a_cluster_whose_endpoints_vanished_gets_none_instead_of_waiting(running
     assert send.resources[0].body == b"\x0a\x08vanished"
 
 
+def test_a_cluster_that_changed_and_then_vanished_keeps_its_endpoints_while_routes_lead_to_it(
+    running: Proxy,
+) -> None:
+    """Requests were answered 503, with no healthy upstream, until the new routes arrived."""
+    running.update(config(clusters=["a"], endpoints=["a@2"], listeners=["out"], routes=["80"]))
+    # the cluster's endpoints are owed again, but have to wait for their turn
+    changed = config(clusters=["a@2"], endpoints=["a@2"], listeners=["out"], routes=["80"])
+    assert said(running.update(changed)) == [("Cluster", "+a@2")]
+    running.update(config(clusters=["b"], endpoints=["b"], listeners=["out"], routes=["80@2"]))
+    assert said(running.ack(ENDPOINT)) == [("ClusterLoadAssignment", "+a@2")]
+
+
+def test_endpoints_that_are_gone_when_a_proxy_returns_stay_until_its_routes_know(proxy: Proxy) -> None:
+    now = config(clusters=["b"], endpoints=["b"], listeners=["out"], routes=["80@2"])
+    proxy.update(now)
+    proxy.note(proxy.stream.handle(Request(CLUSTER, versions={"a": "1"})))
+    again = proxy.note(proxy.stream.handle(Request(ENDPOINT, ("a",), versions={"a": "1"})))
+    assert said(again) == [("ClusterLoadAssignment",)]
+    # one that comes back by then may wait for them, and gets them
+    both = config(clusters=["a", "b"], endpoints=["a", "b"], listeners=["out"], routes=["80@2"])
+    proxy.update(both)
+    assert said(proxy.ack(ENDPOINT)) == [("ClusterLoadAssignment", "+a@1")]
+
+
 def test_routes_wait_for_the_first_endpoints_of_a_cluster_and_not_for_changes(running: Proxy) -> None:
     changed = config(clusters=["a"], endpoints=["a@2"], listeners=["out"], routes=["80@2"])
     # endpoints that only change hold nobody up

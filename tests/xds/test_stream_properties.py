@@ -11,6 +11,7 @@ from weft.xds.stream import Effect, Request, Stream, Update
 
 NAMES = ("a", "b", "c", "d")
 BAD = "9"  # a version that the proxy rejects
+SOME = b"some"  # what endpoints that are not empty look like here
 
 # cluster → (its version, its endpoints' version)
 Clusters = dict[str, tuple[str, str]]
@@ -29,7 +30,9 @@ class Wanted:
 
         return {
             CLUSTER: {name: one(CLUSTER, name, version) for name, (version, _) in self.clusters.items()},
-            ENDPOINT: {name: one(ENDPOINT, name, version) for name, (_, version) in self.clusters.items()},
+            ENDPOINT: {
+                name: one(ENDPOINT, name, version, SOME.decode()) for name, (_, version) in self.clusters.items()
+            },
             LISTENER: {port: one(LISTENER, port, "1") for port in self.routes},
             ROUTE: {
                 port: one(ROUTE, port, f"{cluster}{version}", cluster)
@@ -51,7 +54,7 @@ def wanted(draw: st.DrawFn, versions: str = "12") -> Wanted:
 class Envoy:
     """A proxy as Envoy behaves: asks for the endpoints and routes that its clusters and listeners name.
 
-    `check` makes it fail as soon as a route leads to a cluster that it does not have.
+    `check` makes it fail as soon as a route leads to a cluster that it does not have, or has without endpoints.
     """
 
     stream: Stream
@@ -115,9 +118,11 @@ class Envoy:
         if self.check:
             routed = {one.body.decode() for port, one in self.has[ROUTE].items() if port in self.has[LISTENER]}
             assert routed <= set(self.has[CLUSTER])
-        self.take(self.stream.handle(Request(send.type_url, nonce=send.nonce)))
+            assert all(self.has[ENDPOINT][name].body == SOME for name in routed)
+        # Envoy asks for what it now needs before it confirms
         self.follow(ENDPOINT, CLUSTER)
         self.follow(ROUTE, LISTENER)
+        self.take(self.stream.handle(Request(send.type_url, nonce=send.nonce)))
         return True
 
     def drain(self) -> None:
@@ -129,7 +134,7 @@ class Envoy:
 
 Step = Wanted | str
 
-steps = st.lists(st.one_of(wanted(), st.just("read"), st.just("read"), st.just("reconnect")), max_size=12)
+steps = st.lists(st.one_of(wanted(), st.sampled_from(["read", "read", "drain", "reconnect"])), max_size=12)
 steps_with_bad = st.lists(st.one_of(wanted(versions="129"), st.just("read")), min_size=1, max_size=8)
 
 
@@ -145,6 +150,8 @@ def play(script: list[Step], *, check: bool) -> tuple[Envoy, Resources]:
             case "reconnect":
                 proxy.connect()
                 proxy.take(proxy.stream.handle(Update(current)))
+            case "drain":
+                proxy.drain()
             case _:
                 proxy.step()
     proxy.drain()

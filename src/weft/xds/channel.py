@@ -10,7 +10,8 @@ from weft.xds.resource import ENDPOINT, EXTENSION, Resource, changed_names
 _ABSENT = ""
 """The version of a name that the proxy asked for and was told does not exist."""
 
-
+OUTDATED = "outdated"
+"""The version of what the proxy has and nobody knows any more."""
 _NO_ENDPOINTS = "none"
 """The version of endpoints that there are none of."""
 _NOTHING: frozenset[str | None] = frozenset({None, _ABSENT, _NO_ENDPOINTS})
@@ -74,6 +75,8 @@ class Channel:
     nonce_acked: str = ""
     _desired: Mapping[str, Resource] = field(default_factory=dict[str, Resource])
     _believed: dict[str, str] = field(default_factory=dict)
+    _vanished: dict[str, Resource] = field(default_factory=dict)
+    """The last endpoints of clusters that are on their way out: requests may be on their way to them."""
     _held: dict[str, _Held] = field(default_factory=dict)
     _probes: list[tuple[str, ...]] = field(default_factory=list)
     _flight: _Flight | None = None
@@ -92,11 +95,21 @@ class Channel:
         the answer. None: whatever is not here does not exist.
         """
         if resources is not self._desired:
-            self._doubt(changed_names(self._desired, resources))
+            changed = changed_names(self._desired, resources)
+            self._doubt(changed)
+            if self.type_url == ENDPOINT:
+                self._keep_vanished(changed, resources)
             self._desired = resources
         if absent != self._absent:
             self._doubt(self.names)
             self._absent = absent
+
+    def _keep_vanished(self, changed: Iterable[str], resources: Mapping[str, Resource]) -> None:
+        for name in self.names.intersection(changed):
+            if name in resources:
+                self._vanished.pop(name, None)
+            elif name in self._desired:
+                self._vanished[name] = self._desired[name]
 
     def forget(self, names: Iterable[str]) -> None:
         """Send these again if the proxy asked for them, though it may have them already."""
@@ -138,6 +151,7 @@ class Channel:
             else:
                 self.names.discard(name)
                 self._believed.pop(name, None)
+                self._vanished.pop(name, None)
                 self._doubt((name,))
 
     def answer(self, nonce: str, error: str | None) -> Iterator[Acked | Rejected]:
@@ -257,9 +271,10 @@ class Channel:
         return _Difference(tuple(sorted(fresh, key=lambda one: one.name)), tuple(sorted(removed)))
 
     def _in_place_of(self, name: str) -> Resource | None:
-        # a cluster waits for its endpoints: one that vanished meanwhile gets none rather than wait in vain
+        # a cluster waits for its endpoints: one that vanished meanwhile gets those it had, or none, rather than
+        # wait in vain
         asked = self.type_url == ENDPOINT and name in self.names and name not in self._believed
-        return _no_endpoints(name) if asked and self._is_absent(name) else None
+        return (self._vanished.get(name) or _no_endpoints(name)) if asked and self._is_absent(name) else None
 
     def _may_be_dropped(self, name: str) -> bool:
         """Whether the proxy is to be told that there is no such resource."""

@@ -91,4 +91,5 @@ def _of_provider(config: Any, found: Filtered, metadata: Metadata) -> Filtered:
 
 
 def _with(headers: Iterable[tuple[str, str]], more: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple({**dict(headers), **dict(more)}.items())
+    replaced = dict(more)
+    return (*(pair for pair in headers if pair[0] not in replaced), *replaced.items())

@@ -48,7 +48,7 @@ class _Asked:
     peer: Names
     remote: str
     path: str
-    headers: dict[str, str]
+    headers: dict[str, list[str]]
     metadata: Metadata
     requests: bool
 
@@ -73,12 +73,13 @@ def of_request(config: Any, known: Known) -> Verdict:
     """The verdict of one HTTP filter."""
     request = known.request
     headers = {
-        ":method": request.method,
-        ":authority": request.host,
-        ":scheme": request.scheme,
-        ":path": request.path,
-        **dict(request.headers),
+        ":method": [request.method],
+        ":authority": [request.host],
+        ":scheme": [request.scheme],
+        ":path": [request.path],
     }
+    for name, value in request.headers:
+        headers.setdefault(name, []).append(value)
     path = request.path.partition("?")[0].partition("#")[0]
     remote = _remote(known.manager, request)
     return _verdict(config, _Asked(request, known.peer, remote, path, headers, known.metadata, requests=True))
@@ -86,11 +87,20 @@ def of_request(config: Any, known: Known) -> Verdict:
 
 def _remote(manager: Any, request: Request) -> str:
     """The client's address, behind proxies that are trusted (HttpConnectionManager, use_remote_address)."""
-    listed = [each.strip() for each in dict(request.headers).get("x-forwarded-for", "").split(",") if each.strip()]
+    told = ",".join(value for name, value in request.headers if name == "x-forwarded-for")
+    listed = [each.strip() for each in told.split(",")]
     hops = manager.xff_num_trusted_hops
-    if manager.use_remote_address.value:
-        return listed[-hops] if hops and len(listed) >= hops else request.source
-    return listed[-1 - hops] if len(listed) > hops else request.source
+    wanted = hops if manager.use_remote_address.value else hops + 1
+    found = listed[-wanted] if 0 < wanted <= len(listed) else ""
+    return found if _is_address(found) else request.source
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _verdict(config: Any, asked: _Asked) -> Verdict:
@@ -136,7 +146,7 @@ def _permitted(rule: Any, asked: _Asked) -> bool:
         case "not_rule":
             return not _permitted(rule.not_rule, asked)
         case "header":
-            return header_matches(rule.header, asked.headers.get(rule.header.name))
+            return _header_fits(rule.header, asked)
         case "url_path":
             return asked.requests and string_matches(rule.url_path.path, asked.path)
         case "destination_port":
@@ -166,7 +176,7 @@ def _is_one(principal: Any, asked: _Asked) -> bool:
         case "remote_ip":
             return _in_block(principal.remote_ip, asked.remote)
         case "header":
-            return header_matches(principal.header, asked.headers.get(principal.header.name))
+            return _header_fits(principal.header, asked)
         case _:
             matcher = principal.metadata
             return bool(value_fits(matcher.value, found_at(matcher, asked.metadata)) != matcher.invert)
@@ -178,6 +188,11 @@ def found_at(matcher: Any, metadata: Metadata) -> Any:
     for segment in matcher.path:
         value = value.get(segment.key) if isinstance(value, dict) else None
     return value
+
+
+def _header_fits(matcher: Any, asked: _Asked) -> bool:
+    """Of a header that comes several times, one value has to fit."""
+    return any(header_matches(matcher, each) for each in asked.headers.get(matcher.name, (None,)))
 
 
 def value_fits(matcher: Any, value: Any) -> bool:

@@ -8,7 +8,7 @@ listeners → routes → names and removals the other way, so that nothing ever 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from weft.xds.channel import Acked, Channel, Rejected, Send
+from weft.xds.channel import OUTDATED, Acked, Channel, Rejected, Send
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, NAME_TABLE, ROUTE, SECRET, Resource, Resources
 
 ORDER = (CLUSTER, ENDPOINT, LISTENER, ROUTE)
@@ -115,6 +115,11 @@ class Stream:
         channel = self._channels.get(type_url)
         return frozenset(channel.names) if channel else frozenset()
 
+    def confirmed(self, type_url: str) -> bool:
+        """Whether the proxy asked for a type and took all that it is to have of it."""
+        channel = self._channels.get(type_url)
+        return channel is not None and channel.settled and not channel.held_back()
+
     def _desire(self, channel: Channel) -> None:
         absent = self._absent if channel.type_url == SECRET else None
         channel.desire(self._resources.get(channel.type_url, {}), absent)
@@ -125,15 +130,21 @@ class Stream:
             channel = Channel(request.type_url)
             self._desire(channel)
             self._channels[request.type_url] = channel
-            # endpoints go again on a resumed stream: it may have broken between a cluster and its endpoints, and
-            # the proxy, which says it has them (of the cluster before), would wait for them until its timeout
-            kept = {} if request.type_url == ENDPOINT else request.versions
-            channel.open(request.subscribe, request.unsubscribe, kept)
+            channel.open(request.subscribe, request.unsubscribe, self._kept(request))
             return
         channel.subscribe(request.subscribe)
         channel.unsubscribe(request.unsubscribe)
         if request.nonce:
             yield from channel.answer(request.nonce, request.error)
+
+    def _kept(self, request: Request) -> Mapping[str, str]:
+        """What need not be sent again on a resumed stream."""
+        if request.type_url != ENDPOINT:
+            return request.versions
+        # the stream may have broken between a cluster and its endpoints, and the proxy, which says it has them (of
+        # the cluster before), would wait for them until its timeout; those of clusters that are gone stay
+        here = self._resources.get(ENDPOINT, {})
+        return {name: OUTDATED for name in request.versions if name not in here}
 
     def _pump(self) -> Iterator[Send]:
         if not self._ready:

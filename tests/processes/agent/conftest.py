@@ -32,6 +32,13 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def _name(process: str) -> str:
+    """What a process is called, nothing when it ended meanwhile."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    return ""
+
+
 @dataclass
 class Pod:
     """One pod's agent: started and ended by the test, its output in `log`."""
@@ -74,8 +81,7 @@ class Pod:
         """The number of the agent's Envoy, 0 when there is none."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         # a child that was forked but has not become Envoy yet still carries the agent's name
-        named = [int(one) for one in children if (Path("/proc") / one / "comm").read_text().strip() == "envoy"]
-        return named[0] if named else 0
+        return next((int(one) for one in children if _name(one) == "envoy"), 0)
 
     @property
     def envoys_command(self) -> list[str]:

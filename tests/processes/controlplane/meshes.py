@@ -18,9 +18,9 @@ from tests.support.envoy import ENVOY, Running, bootstrap, scratch
 from tests.support.proto import cluster_pb2, endpoint_pb2, listener_pb2, route_pb2
 
 from weft.adapters.grpc_server import Peer, Server
-from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.identities import Caller
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resource, Resources
 
@@ -100,7 +100,7 @@ def mesh(*parts: Resource) -> Resources:
     return by_type
 
 
-async def anyone(peer: Peer) -> SpiffeId | None:
+async def anyone(peer: Peer) -> Caller | None:
     return None
 
 
@@ -121,7 +121,7 @@ class ControlPlane:
         self.server = Server()
         self.port = 0
 
-    async def identify(self, peer: Peer) -> SpiffeId | None:
+    async def identify(self, peer: Peer) -> Caller | None:
         return await anyone(peer)
 
     def configure(self, snapshot: Resources, client: Client) -> Resources:

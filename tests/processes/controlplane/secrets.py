@@ -17,6 +17,7 @@ from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.pki.identity import SpiffeId
 from weft.processes.controlplane.discovery import SERVICE
+from weft.processes.controlplane.identities import Caller
 from weft.processes.controlplane.keyring import Keyring
 from weft.xds.resource import SECRET
 
@@ -43,8 +44,8 @@ class Plane(ControlPlane):
         self.keyring, self.caller = keyring, caller
         self.discovery._secrets = keyring
 
-    async def identify(self, peer: Peer) -> SpiffeId | None:
-        return self.caller
+    async def identify(self, peer: Peer) -> Caller | None:
+        return Caller(self.caller) if self.caller else None
 
 
 @contextlib.asynccontextmanager
@@ -99,11 +100,11 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(port: int, kind: str = "router") -> AsyncIterator[Gateway]:
+async def gateway(port: int, kind: str = "router", pod: str = "gate.edge") -> AsyncIterator[Gateway]:
     """One that is connected."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         method: Any = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")
-        made = Gateway(method(), f"{kind}~10.0.0.1~gate.edge~edge.svc.cluster.local")
+        made = Gateway(method(), f"{kind}~10.0.0.1~{pod}~svc.cluster.local")
         running = asyncio.create_task(made.run())
         try:
             yield made

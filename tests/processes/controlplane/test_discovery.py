@@ -15,6 +15,7 @@ from weft.pki.identity import SpiffeId
 from weft.processes.controlplane import syncz
 from weft.processes.controlplane.connection import Client
 from weft.processes.controlplane.discovery import SERVICE
+from weft.processes.controlplane.identities import Caller
 from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, ROUTE, Resources
 
 BASE = (cluster("one"), endpoints("one", 1), listener(15001))
@@ -113,8 +114,12 @@ async def test_a_change_reaches_twenty_proxies_within_50_ms() -> None:
 
 
 class Authenticating(ControlPlane):
-    async def identify(self, peer: Peer) -> SpiffeId | None:
-        return SpiffeId("cluster.local", "shop", "web")
+    """Takes all callers for the account of shop/web, with a token of the pod `pod` if that is set."""
+
+    pod = ""
+
+    async def identify(self, peer: Peer) -> Caller | None:
+        return Caller(SpiffeId("cluster.local", "shop", "web"), self.pod)
 
 
 @pytest.mark.parametrize("metadata", [{"NAMESPACE": "shop", "SERVICE_ACCOUNT": "web"}, {}])
@@ -143,6 +148,29 @@ async def test_a_proxy_may_only_claim_what_its_token_says(name: str, metadata: d
             await proxy.call.write(proxy.request(CLUSTER))
             assert await asyncio.wait_for(proxy.call.code(), 5) is grpc.StatusCode.PERMISSION_DENIED
             assert "its token says spiffe://cluster.local/ns/shop/sa/web" in await proxy.call.details()
+
+
+async def test_a_pods_token_introduces_that_pod_and_no_neighbour_of_the_same_account() -> None:
+    plane = Authenticating("127.0.0.1:0")
+    plane.pod = "web-1"
+    async with plane.serving():
+        plane.set(*BASE, routes("one"))
+        address = f"127.0.0.1:{plane.port}"
+        async with proxies(address, ["web-1.shop"]) as (proxy,):
+            await proxy.until(CLUSTER, "one", BASE[0].version)
+        async with proxies(address, ["web-2.shop"], run=False) as (proxy,):
+            await proxy.call.write(proxy.request(CLUSTER))
+            assert await asyncio.wait_for(proxy.call.code(), 5) is grpc.StatusCode.PERMISSION_DENIED
+            assert "its token is that of the pod web-1" in await proxy.call.details()
+
+
+@pytest.mark.parametrize("name", ["a\nERROR forged line.shop", "x" * 1100 + ".shop"])
+async def test_a_node_id_that_would_spoil_the_log_is_refused(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    plane = Authenticating("127.0.0.1:0")
+    async with plane.serving(), proxies(f"127.0.0.1:{plane.port}", [name], run=False) as (proxy,):
+        await proxy.call.write(proxy.request(CLUSTER))
+        assert await asyncio.wait_for(proxy.call.code(), 5) is grpc.StatusCode.INVALID_ARGUMENT
+    assert name not in caplog.text
 
 
 async def test_bytes_that_are_no_request_end_the_call(caplog: pytest.LogCaptureFixture) -> None:

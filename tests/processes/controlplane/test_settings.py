@@ -26,15 +26,16 @@ def parse(*arguments: str, **environment: str) -> Settings:
     return settings.parse(["discovery", *arguments], environment, host="machine")
 
 
-def test_ports_are_istios_unless_told_otherwise(kubeconfig: str) -> None:
+def test_ports_are_istios_and_the_plaintext_one_is_closed_unless_told_otherwise(kubeconfig: str) -> None:
     told = parse(kubeconfig, "--monitoringAddr=127.0.0.1:9")
     assert (told.plaintext, told.secure, told.https, told.monitoring, told.ready) == (
-        "0.0.0.0:15010",
+        "",
         "0.0.0.0:15012",
         "0.0.0.0:15017",
         "127.0.0.1:9",
         "0.0.0.0:8080",
     )
+    assert parse(kubeconfig, "--grpcAddr=:15010").plaintext == "0.0.0.0:15010"
 
 
 def test_the_pods_environment_names_istiod_and_what_it_injects(kubeconfig: str) -> None:
@@ -42,6 +43,12 @@ def test_the_pods_environment_names_istiod_and_what_it_injects(kubeconfig: str) 
     assert (told.name, told.namespace, told.revision, told.proxy_image) == ("istiod-1", "mesh", "r2", "proxy:2")
     assert told.server_names == ("istiod.mesh.svc", "istiod.mesh.svc.cluster.local", "istiod.mesh")
     assert parse(kubeconfig).name == "machine"
+
+
+def test_namespaces_that_may_look_at_everything_are_named_as_for_istio(kubeconfig: str) -> None:
+    told = parse(kubeconfig, DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES="kiali, monitoring,")
+    assert told.debug_namespaces == {"kiali", "monitoring"}
+    assert parse(kubeconfig).debug_namespaces == frozenset()
 
 
 def test_outside_a_pod_a_kubeconfig_is_needed() -> None:

@@ -10,6 +10,7 @@ from weft.model.snapshot import Snapshot
 from weft.model.views import SELF_DISCOVERY, proxy_of, view, with_inbound
 from weft.processes.controlplane import node_metadata
 from weft.processes.controlplane.connection import Client
+from weft.processes.controlplane.introductions import claims_another
 from weft.xds.generate import Generator
 from weft.xds.resource import Resources
 
@@ -52,7 +53,9 @@ def _alike(proxy: Proxy, asked: Collection[str]) -> Proxy:
 def introduced(snapshot: Snapshot, client: Client) -> Proxy:
     """The proxy of a client."""
     pod, _, namespace = client.name.rpartition(".")
-    known = proxy_of(snapshot, namespace, pod) or _as_it_says(client, pod, namespace)
+    # a pod may have come after who took its name
+    taken = claims_another(snapshot, client)
+    known = (None if taken else proxy_of(snapshot, namespace, pod)) or _as_it_says(client, pod, namespace)
     kind = ProxyKind.ROUTER if client.node.id.startswith("router~") else ProxyKind.SIDECAR
     asked = snapshot.directory.envoy_filters.metadata_keys
     return replace(
@@ -64,13 +67,18 @@ def introduced(snapshot: Snapshot, client: Client) -> Proxy:
 
 
 def _as_it_says(client: Client, pod: str, namespace: str) -> Proxy:
-    parts, metadata = client.node.id.split("~"), client.node.metadata
+    metadata = client.node.metadata
     labels = {str(key): str(value) for key, value in (metadata.get("LABELS") or {}).items()}
     return Proxy(
         name=pod,
         namespace=namespace,
-        address=parts[1] if len(parts) == 4 else "",
+        address=client.told_address,
         labels=sorted_labels(labels),
         locality=locality(labels, ""),
-        service_account=str(metadata.get("SERVICE_ACCOUNT") or "default"),
+        service_account=_account(client),
     )
+
+
+def _account(client: Client) -> str:
+    proved = client.identity.service_account if client.identity else ""
+    return proved or str(client.node.metadata.get("SERVICE_ACCOUNT") or "default")

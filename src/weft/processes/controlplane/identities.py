@@ -1,6 +1,9 @@
 """Who calls: the projected token of a service account, checked by the cluster."""
 
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 import grpc
@@ -11,8 +14,21 @@ from weft.adapters.kube.kinds import TOKENREVIEWS
 from weft.pki.identity import SpiffeId
 
 AUDIENCE = "istio-ca"
+_POD = "authentication.kubernetes.io/pod-name"
 
 log = logging.getLogger("weft.identities")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, as proved. `pod` is the pod that the proof is bound to, "" where it is bound to none."""
+
+    identity: SpiffeId
+    pod: str = ""
+
+
+Identify = Callable[[Peer], Awaitable[Caller | None]]
+"""Who calls; None on a port that does not ask. Raises RefusedError."""
 
 
 class TokenReviewer:
@@ -21,10 +37,12 @@ class TokenReviewer:
     def __init__(self, kube: Kube, trust_domain: str) -> None:
         self._kube, self._trust_domain = kube, trust_domain
 
-    async def identify(self, peer: Peer) -> SpiffeId | None:
-        """The caller's identity, None on a plaintext port; RefusedError where the token is none or not good."""
-        if not peer.secure:
-            return None
+    async def identify(self, peer: Peer) -> Caller | None:
+        """The caller, None on a plaintext port; RefusedError where the token is none or not good."""
+        return await self.prove(peer) if peer.secure else None
+
+    async def prove(self, peer: Peer) -> Caller:
+        """The caller by its token, whichever way it comes; RefusedError where that is none or not good."""
         if not peer.bearer:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "no `authorization: Bearer` with the call")
         review = {"spec": {"token": peer.bearer, "audiences": [AUDIENCE]}}
@@ -41,7 +59,14 @@ class TokenReviewer:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, f"the token is not good: {reason}")
         if AUDIENCE not in (status.get("audiences") or ()):
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, f"the token is not for the audience {AUDIENCE}")
-        match str((status.get("user") or {}).get("username", "")).split(":"):
+        user = status.get("user") or {}
+        match str(user.get("username", "")).split(":"):
             case ["system", "serviceaccount", namespace, account]:
-                return SpiffeId(self._trust_domain, namespace, account)
+                return Caller(SpiffeId(self._trust_domain, namespace, account), _pod(user))
         raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "the token is not a service account's")
+
+
+def _pod(user: Any) -> str:
+    """The pod that a token is bound to: projected ones are, those of VMs and of Secrets are not."""
+    (pod, *_) = (user.get("extra") or {}).get(_POD) or [""]
+    return str(pod)

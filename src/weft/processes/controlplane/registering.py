@@ -199,12 +199,11 @@ def _arrival(client: Client) -> Arrival | None:
         said = "a workload that registers itself has to prove who it is: use the TLS port and a token"
         raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, said)
     labels = metadata.get("LABELS")
-    parts = client.node.id.split("~")
     return Arrival(
         group=group,
         namespace=client.identity.namespace,
         service_account=client.identity.service_account,
-        address=parts[1] if len(parts) == 4 else "",
+        address=client.told_address,
         network=str(metadata.get("NETWORK") or ""),
         labels=tuple(sorted((str(key), str(value)) for key, value in labels.items())) if labels else (),
     )
