@@ -9,7 +9,7 @@ from google.protobuf import wrappers_pb2
 from weft.model.authorization import Authorization
 from weft.model.request_authentication import TokenRule
 from weft.model.topology import NOTHING_BEFORE, Topology
-from weft.xds import encode, listeners_http
+from weft.xds import encode, external_authorization, listeners_http
 from weft.xds.authorization import request_filters
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
@@ -48,6 +48,7 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
         before,
         tokens=settings.tokens,
         looks_up=settings.looks_up,
+        asking=external_authorization.request_filters(settings.authorization),
         checks=request_filters(settings.authorization),
     )
     manager.stream_flush_timeout.CopyFrom(encode.duration(FLUSH_TIMEOUT))
