@@ -167,7 +167,10 @@ class MeshConfig(Shape, frozen=True):
     ] = None
     trust_domain: Annotated[
         str | None,
-        Meta(description="The first part of identities, cluster.local by default. Read when istiod starts."),
+        Meta(
+            description="The first part of identities, cluster.local by default. "
+            "When it changes, let the one before be an alias."
+        ),
     ] = None
     trust_domain_aliases: Annotated[
         tuple[str, ...], Meta(description="Other trust domains whose identities count as the mesh's own.")

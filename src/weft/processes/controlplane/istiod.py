@@ -81,7 +81,7 @@ async def run(settings: Settings) -> None:
         own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
+        reviewer = TokenReviewer(kube, lambda: store.trust_domains)
 
         def look() -> None:
             allocator.look()
@@ -220,15 +220,23 @@ def _proxy_settings(snapshot: Snapshot, namespace: str, labels: Mapping[str, str
 def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
     return {
         "inject": lambda review: webhook.review(
-            review, _with_ports(inject, store.snapshot().mesh), partial(_proxy_settings, store.snapshot())
+            review, _as_now(inject, store.snapshot().mesh), partial(_proxy_settings, store.snapshot())
         ),
         "validate": lambda review: validation.review(review, store.snapshot()),
     }
 
 
-def _with_ports(inject: InjectSettings, mesh: MeshConfig) -> InjectSettings:
-    """With the ports that the mesh's settings have now."""
-    return replace(inject, outbound_port=mesh.ports.outbound, inbound_port=mesh.ports.inbound)
+def _as_now(inject: InjectSettings, mesh: MeshConfig) -> InjectSettings:
+    """With the ports and the trust domain that the mesh's settings have now."""
+    domain = mesh.trust_domain
+    ports = mesh.ports
+    return replace(
+        inject,
+        outbound_port=ports.outbound,
+        inbound_port=ports.inbound,
+        trust_domain=domain,
+        mesh_id=domain,
+    )
 
 
 def _dump(resources: Resources | None) -> dict[str, Any] | None:
