@@ -31,15 +31,17 @@ from weft.pki.succession import Trusted
 from weft.processes.controlplane import http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
-from weft.processes.controlplane.authority import CertificateService, ServerCertificate
+from weft.processes.controlplane.authority import ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
+from weft.processes.controlplane.issuing import CertificateService, OwnIssuer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -73,12 +75,13 @@ async def run(settings: Settings) -> None:
             settings.own_authority(mesh.trust_domain),
             told=spread,
             confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
+            lifetime=settings.issuing.lifetimes.longest,
         )
         await _when_reachable(keeper.load)
         own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, mesh.trust_domain)
+        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
 
         def look() -> None:
             allocator.look()
@@ -133,7 +136,7 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        CertificateService(keeper, reviewer.identify, metrics).serve(server)
+        _certificates(kube, settings, keeper, reviewer, metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -170,6 +173,15 @@ async def run(settings: Settings) -> None:
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
             )
+
+
+def _certificates(
+    kube: Kube, settings: Settings, keeper: Keeper, reviewer: TokenReviewer, metrics: Metrics
+) -> CertificateService:
+    nodes = NodeProxies(kube, settings.issuing.node_accounts)
+    return CertificateService(
+        OwnIssuer(keeper), reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
+    )
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:

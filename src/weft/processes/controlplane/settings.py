@@ -16,6 +16,7 @@ from weft.base.durations import parse_duration
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.processes.controlplane.issuers import TURN
+from weft.processes.controlplane.issuing_settings import Issuing, issuing
 from weft.processes.controlplane.succession import OwnAuthority
 
 VERSION = version("weft")
@@ -63,6 +64,7 @@ class Settings:
     native_sidecars: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
+    issuing: Issuing = field(default_factory=Issuing)
     debug_namespaces: frozenset[str] = frozenset()
     own: OwnAuthority = field(default_factory=OwnAuthority)
 
@@ -113,6 +115,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
+        issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
     )
@@ -169,6 +172,13 @@ def _turn(written: str) -> timedelta:
         return parse_duration(written) if written else TURN
     except ValueError as error:
         raise SettingsError(f"{_REFRESH}: {error}. Write a duration such as 20m.") from None
+
+
+def _issuing(environment: Mapping[str, str]) -> Issuing:
+    try:
+        return issuing(environment)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:
