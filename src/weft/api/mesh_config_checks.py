@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from weft.api import codes
+from weft.api import ca_certificates_checks, codes
 from weft.api.checks import check_duration, check_export_to, check_labels
 from weft.api.header_checks import COMMAND, COMMANDS
 from weft.api.mesh_config import LabelSelector, MeshConfig
@@ -19,8 +19,6 @@ INBOUND_NAMES: Final = frozenset({"SERVICE", "SERVICE_FQDN", "SERVICE_PORT", "TA
 OUTBOUND_NAMES: Final = frozenset(
     {"SERVICE", "SERVICE_NAME", "SERVICE_FQDN", "SERVICE_PORT", "SERVICE_PORT_NAME", "SUBSET_NAME"}
 )
-TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
-"""A SPIFFE ID's first part (SPIFFE-ID, 2.1)."""
 _VARIABLE: Final = re.compile(r"%([^%]*)%")
 _LOG_ONLY: Final = frozenset({"UPSTREAM_CLUSTER_RAW", "START_TIME_LOCAL", "CONNECTION_TERMINATION_DETAILS"})
 """Operators that logs may hold, and headers may not."""
@@ -41,6 +39,7 @@ def check(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
         message = f'"{mesh.root_namespace}" is not a namespace.'
         yield report.error(f"{place}.rootNamespace", message, "Write the name of a namespace.")
     yield from _domains(mesh, report, place)
+    yield from ca_certificates_checks.check(mesh.ca_certificates, f"{place}.caCertificates", report)
     yield from _patterns(mesh, report, place)
     yield from _ports(mesh, report, place)
     for index, each in enumerate(mesh.discovery_selectors):
@@ -55,9 +54,7 @@ def _domains(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
     named = [] if mesh.trust_domain is None else [("trustDomain", mesh.trust_domain)]
     named += [(f"trustDomainAliases[{index}]", each) for index, each in enumerate(mesh.trust_domain_aliases)]
     for field, each in named:
-        if not TRUST_DOMAIN.fullmatch(each):
-            hint = "Use lower-case letters, digits, dots, dashes and underscores, such as prod.example.com."
-            yield report.error(f"{place}.{field}", f'"{each}" is not a trust domain.', hint)
+        yield from ca_certificates_checks.check_domain(each, f"{place}.{field}", report)
 
 
 def _times(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:

@@ -82,6 +82,11 @@ class Store:
             self._select(more=self._namespaces.configure(mesh))
 
     @property
+    def mesh(self) -> MeshConfig:
+        """The mesh's settings in force; the same object as before if they have not changed."""
+        return self._mesh
+
+    @property
     def trust_domains(self) -> tuple[str, ...]:
         """Those of identities that are the mesh's own: the one in use first, then its aliases."""
         return (self._mesh.trust_domain, *self._mesh.trust_domain_aliases)

@@ -32,6 +32,7 @@ from weft.processes.controlplane import http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import ServerCertificate
+from weft.processes.controlplane.bundles import Bundles
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
@@ -41,11 +42,12 @@ from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
-from weft.processes.controlplane.issuing import CertificateService, OwnIssuer
+from weft.processes.controlplane.issuing import CertificateService, Issuer, OwnIssuer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
 from weft.processes.controlplane.registering import Registrar
+from weft.processes.controlplane.registration_authority import RegistrationAuthority
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.succession import Keeper
 from weft.processes.controlplane.trust import Trust
@@ -64,10 +66,10 @@ async def run(settings: Settings) -> None:
     async with Kube(settings.access) as kube:
         mesh = config.mesh(await _when_reachable(lambda: _mesh_config(kube, settings.namespace)), settings)
 
-        async def spread(trusted: Trusted) -> None:
+        async def spread(_: Trusted) -> None:
             own.follow()
             trust.changed()
-            await discovery.trust(_bundle(trusted))
+            await bundles.tell()
 
         keeper = Keeper(
             kube,
@@ -83,7 +85,10 @@ async def run(settings: Settings) -> None:
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, lambda: store.trust_domains)
 
+        bundles = Bundles(lambda: keeper.trusted, lambda: store.mesh, lambda each: discovery.trust(_told(each)))
+
         def look() -> None:
+            bundles.look()
             allocator.look()
             issuers.look()
             ingresses.look()
@@ -129,14 +134,14 @@ async def run(settings: Settings) -> None:
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, lambda: keeper.trusted.roots, service=settings.service, namespace=settings.namespace)
-        await discovery.trust(_bundle(keeper.trusted))
+        await bundles.tell()
         problems = ProblemLog(lambda: (*_problems(store.snapshot(), keyring, issuers), *keeper.problems))
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        _certificates(kube, settings, keeper, reviewer, metrics).serve(server)
+        _certificates(kube, settings, _issuer(kube, settings, keeper, bundles), reviewer, metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -169,18 +174,26 @@ async def run(settings: Settings) -> None:
                 issuers.run(),
                 registrar.run(),
                 keeper.run(),
+                bundles.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
             )
 
 
+def _issuer(kube: Kube, settings: Settings, keeper: Keeper, bundles: Bundles) -> Issuer:
+    if (signers := settings.issuing.signers) is not None:
+        log.info("workloads' certificates are signed by signers of the cluster, %s", signers)
+        return RegistrationAuthority(kube, signers, bundles.now)
+    return OwnIssuer(keeper, bundles.now)
+
+
 def _certificates(
-    kube: Kube, settings: Settings, keeper: Keeper, reviewer: TokenReviewer, metrics: Metrics
+    kube: Kube, settings: Settings, issuer: Issuer, reviewer: TokenReviewer, metrics: Metrics
 ) -> CertificateService:
     nodes = NodeProxies(kube, settings.issuing.node_accounts)
     return CertificateService(
-        OwnIssuer(keeper), reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
+        issuer, reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
     )
 
 
@@ -193,9 +206,9 @@ def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[P
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
 
 
-def _bundle(trusted: Trusted) -> Resource:
+def _told(trusted: Trusted) -> Resource:
     """What proxies' agents are told to verify others with: Istio's PCDS."""
-    body = messages.encode_trust([trusted.roots], trusted.revoked)
+    body = messages.encode_trust(trusted)
     return encode.from_bytes(PROXY_CONFIG, "default", body)
 
 
