@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError
 
-from weft.pki.succession import Trusted, TrustBundle
+from weft.pki.succession import TrustBundle, Trusted
 
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = "CreateCertificate"
@@ -42,7 +42,7 @@ class CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class CertificateAnswer:
-    """What a workload gets: its certificate and what leads to the root, as PEM texts, and what to verify others with."""
+    """What a workload gets: its certificate and what leads to the root, as PEM texts, and what to trust."""
 
     chain: tuple[str, ...]
     trusted: Trusted

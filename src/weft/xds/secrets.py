@@ -49,8 +49,8 @@ def roots(
 ) -> Resource:
     """The PEM certificates to verify others with, and lists of those that are revoked.
 
-    `bundles` are trust domains, each with the certificates that vouch for it: where there are any, none vouches for
-    other trust domains than its own (SPIFFECertValidatorConfig).
+    `bundles` are trust domains, each with the certificates that vouch for it: where there are any, none vouches
+    for other trust domains than its own (SPIFFECertValidatorConfig).
     """
     secret = _tls.Secret(name=name)
     validator = _common.SPIFFECertValidatorConfig()

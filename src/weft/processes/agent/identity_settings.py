@@ -46,8 +46,8 @@ class IdentitySettings:
 
     `rsa_bits` 0 is a key on `curve`. `mounted` are files that somebody else keeps fresh.
     `shown` is what istiod is shown beside the token. `output` is a folder where applications find what Envoy has.
-    `socket_name` is that of somebody else's SDS; one that is not the usual has to come about. `name` is what the pod
-    takes itself for, None where it does not know; `signer` is one of several of the cluster.
+    `socket_name` is that of somebody else's SDS; one that is not the usual has to come about. `name` is what the
+    pod takes itself for, None where it does not know; `signer` is one of several of the cluster.
     """
 
     lifetime: timedelta = _DAY

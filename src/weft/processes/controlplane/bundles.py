@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from weft.model.mesh_config import MeshConfig
-from weft.pki.succession import Trusted, TrustBundle
+from weft.pki.succession import TrustBundle, Trusted
 
 
 @dataclass(frozen=True, slots=True)

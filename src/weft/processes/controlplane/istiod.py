@@ -66,16 +66,11 @@ async def run(settings: Settings) -> None:
     async with Kube(settings.access) as kube:
         mesh = config.mesh(await _when_reachable(lambda: _mesh_config(kube, settings.namespace)), settings)
 
-        async def spread(_: Trusted) -> None:
-            own.follow()
-            trust.changed()
-            await bundles.tell()
-
         keeper = Keeper(
             kube,
             settings.namespace,
             settings.own_authority(mesh.trust_domain),
-            told=spread,
+            told=lambda _: _spread(own, trust, bundles),
             confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
             lifetime=settings.issuing.lifetimes.longest,
         )
@@ -192,9 +187,7 @@ def _certificates(
     kube: Kube, settings: Settings, issuer: Issuer, reviewer: TokenReviewer, metrics: Metrics
 ) -> CertificateService:
     nodes = NodeProxies(kube, settings.issuing.node_accounts)
-    return CertificateService(
-        issuer, reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
-    )
+    return CertificateService(issuer, reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
@@ -204,6 +197,13 @@ def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[P
     )
     keys = request_authentication.problems(snapshot.directory.request_authentications, issuers.troubles)
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
+
+
+async def _spread(own: ServerCertificate, trust: Trust, bundles: Bundles) -> None:
+    """The authority, or what it trusts, has changed."""
+    own.follow()
+    trust.changed()
+    await bundles.tell()
 
 
 def _told(trusted: Trusted) -> Resource:

@@ -55,7 +55,9 @@ class Signers:
         """The signer's whole name, `DOMAIN/NAME`; RefusedError for one that nobody may ask for."""
         if not wanted:
             if not self.default:
-                raise RefusedError("no signer is asked for (CERT_SIGNER), and istiod has none by default (K8S_SIGNER)")
+                raise RefusedError(
+                    "no signer is asked for (CERT_SIGNER), and istiod has none by default (K8S_SIGNER)"
+                )
             return self.default
         if not self.domain:
             raise RefusedError(f"the signer {wanted[:100]!r} is asked for, but istiod has no CERT_SIGNER_DOMAIN")
@@ -162,9 +164,7 @@ class RegistrationAuthority:
         raise FailedError(f"the request to {signer} was lost from sight")
 
 
-def fit(
-    csr_pem: str, caller: SpiffeId, domains: Sequence[str]
-) -> tuple[x509.CertificateSigningRequest, SpiffeId]:
+def fit(csr_pem: str, caller: SpiffeId, domains: Sequence[str]) -> tuple[x509.CertificateSigningRequest, SpiffeId]:
     """A request that says its caller's name and nothing else, and that name; RefusedError for all others.
 
     The name may be of any of our trust domains: pods keep the one that they started with.
