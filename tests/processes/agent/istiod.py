@@ -60,8 +60,8 @@ class Istiod:
         self.refusal: grpc.StatusCode | None = None
         self.names: tuple[Named, ...] = ()
         self.known: list[dict[str, str]] = []
-        self.trust: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        """What an agent that asks is told to trust: roots, and lists of revoked certificates."""
+        self.trust: asyncio.Queue[Trusted] = asyncio.Queue()
+        """What an agent that asks is told to trust."""
         self.trusting: list[str] = []
         """Its answers to that: empty, or why it refuses."""
         self.revoked = ""
@@ -138,9 +138,9 @@ class Istiod:
 
     async def _tell(self, write: Write) -> None:
         while True:
-            roots, revoked = await self.trust.get()
+            trusted = await self.trust.get()
             response = _XDS.DeltaDiscoveryResponse(type_url=PROXY_CONFIG, nonce=f"trust-{len(self.trusting)}")
-            bundle = any_pb2.Any(type_url=PROXY_CONFIG, value=messages.encode_trust(Trusted(roots, revoked)))
+            bundle = any_pb2.Any(type_url=PROXY_CONFIG, value=messages.encode_trust(trusted))
             response.resources.add(name="default", version=str(len(self.trusting) + 1), resource=bundle)
             await write(response.SerializeToString())
 
