@@ -1,10 +1,16 @@
 """What one pod can reach of another's sidecar and of the control plane, and what it cannot claim."""
 
+import json
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.e2e.manifests import deployment, service
-from tests.support.cluster import Cluster
+from tests.support.cluster import ROOT, Cluster, eventually
+from tests.support.identities import Authority
+
+from weft.xds.resource import CLUSTER, ENDPOINT, SECRET
 
 ECHO = """\
 import http.server
@@ -34,6 +40,31 @@ def closed(cluster: Cluster) -> Iterator[Cluster]:
     cluster.kubectl("delete", "ns", "closed", "strange", "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def vault(closed: Cluster) -> Iterator[Cluster]:
+    """A namespace with a certificate of its own, and a service that it shows to itself alone."""
+    pair = Authority().serve("vault.example")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": "web"},
+        "stringData": {"tls.crt": pair.chain, "tls.key": pair.key},
+    }
+    hidden = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "hidden", "annotations": {"networking.istio.io/exportTo": "."}},
+        "spec": {"ports": [{"name": "http", "port": 80}], "selector": {"app": "hidden"}},
+    }
+    closed.kubectl("create", "ns", "vault")
+    for namespace in ("vault", "closed"):
+        closed.apply(namespace, json.dumps(secret))
+    closed.apply("vault", json.dumps(hidden))
+    yield closed
+    closed.kubectl("delete", "ns", "vault", "--wait=false")
+
+
 def address(cluster: Cluster, namespace: str, app: str) -> str:
     (pod,) = cluster.objects("pods", namespace, f"app={app}")
     return str(pod["status"]["podIP"])
@@ -43,6 +74,31 @@ def status(cluster: Cluster, url: str, *options: str) -> str:
     """What a pod outside the mesh is answered."""
     curl = f"curl -s -m 5 -o /dev/null -w %{{http_code}} {' '.join(options)} {url} || true"
     return cluster.shell("strange", "stranger", curl)
+
+
+def token(cluster: Cluster, namespace: str, account: str = "default") -> str:
+    return cluster.kubectl("create", "token", account, "-n", namespace, "--audience", "istio-ca").strip()
+
+
+def asked(
+    cluster: Cluster, caller: str, *names: str, url: str = SECRET, node: str = "", account: str = "default"
+) -> dict[str, Any]:
+    """What istiod gives over TLS to an account of namespace `caller` that asks for names, as a node of `node`."""
+    namespace = node or caller
+    root = cluster.objects("configmaps", "default")
+    question = {
+        "root": next(one["data"]["root-cert.pem"] for one in root if "root-cert.pem" in one["data"]),
+        "token": token(cluster, caller, account),
+        "node": f"sidecar~192.0.2.66~machine.{namespace}~{namespace}.svc.cluster.local",
+        "metadata": {"NAMESPACE": namespace},
+        "type": url,
+        "names": names,
+    }
+    command = (sys.executable, "-m", "tests.e2e.xds_client", f"{address(cluster, 'istio-system', 'istiod')}:15012")
+    done = cluster.inside("env", "-C", str(ROOT), *command, text=json.dumps(question))
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def test_a_plaintext_client_cannot_claim_an_identity(closed: Cluster) -> None:
@@ -69,3 +125,61 @@ def test_the_control_plane_shows_what_proxies_have_only_from_within(closed: Clus
     assert status(closed, f"http://{pod}:15014/metrics") == "200"
     assert status(closed, f"http://{pod}:15014/debug/syncz") == "403"
     assert "echo" in closed.weft("proxy-status").stdout
+
+
+def test_debugging_pages_are_not_for_workloads_but_for_the_system(closed: Cluster) -> None:
+    pages = f"http://{address(closed, 'istio-system', 'istiod')}:15014/debug"
+    (pod,) = closed.objects("pods", "closed", "app=echo")
+    own = f"'{pages}/config_dump?proxyID={pod['metadata']['name']}.closed'"
+
+    def bearing(namespace: str) -> str:
+        return f"-H 'authorization: Bearer {token(closed, namespace)}'"
+
+    assert status(closed, f"{pages}/syncz", bearing("closed")) == "403"
+    assert status(closed, own, bearing("strange")) == "403"
+    assert status(closed, own, bearing("closed")) == "200"
+    assert status(closed, f"{pages}/syncz", bearing("istio-system")) == "200"
+    assert status(closed, f"{pages}/syncz", "-H 'authorization: Bearer forged.token.x'") == "401"
+
+
+def test_configuration_in_plaintext_is_given_to_nobody(closed: Cluster) -> None:
+    assert status(closed, f"http://{address(closed, 'istio-system', 'istiod')}:15010/") == "000"
+
+
+def test_a_workload_is_not_given_a_secret_of_another_namespace(vault: Cluster) -> None:
+    for name in ("kubernetes://vault/web", "kubernetes-gateway://vault/web", "web", "file:/var/run/secrets/x"):
+        found = asked(vault, "closed", name)
+        assert (found["given"], found["lacks"]) == ([], [name])
+    found = asked(vault, "closed", "kubernetes://web", node="vault")
+    assert (found["given"], found["code"]) == ([], "PERMISSION_DENIED")
+
+
+def test_a_workload_is_given_secrets_of_its_namespace_only_where_its_account_may_have_them(vault: Cluster) -> None:
+    assert asked(vault, "closed", "kubernetes://web")["given"] == []
+    vault.kubectl("create", "role", "served", "-n", "closed", "--verb=get", "--resource=secrets/served")
+    vault.kubectl(
+        "create", "rolebinding", "served", "-n", "closed", "--role=served", "--serviceaccount=closed:default"
+    )
+    eventually(lambda: asked(vault, "closed", "kubernetes://web")["given"] == ["kubernetes://web"])
+    may = vault.try_kubectl(
+        "auth", "can-i", "get", "secrets", "-n", "closed", "--as=system:serviceaccount:closed:default"
+    )
+    assert may.stdout.strip() == "no"
+
+
+def test_a_gateway_is_served_certificates_and_neither_gets_nor_reads_the_key_of_the_mesh(vault: Cluster) -> None:
+    account = "istio-ingressgateway-service-account"
+    found = asked(vault, "istio-system", "kubernetes://istio-ca-secret", account=account)
+    assert (found["given"], found["lacks"]) == ([], ["kubernetes://istio-ca-secret"])
+    for verb in ("get", "list", "watch"):
+        who = f"--as=system:serviceaccount:istio-system:{account}"
+        may = vault.try_kubectl("auth", "can-i", verb, "secrets", "-n", "istio-system", who)
+        assert may.stdout.strip() == "no"
+
+
+def test_names_beyond_what_a_proxy_sees_are_not_served(vault: Cluster) -> None:
+    hidden, open_ = "outbound|80||hidden.vault.svc.cluster.local", "outbound|80||echo.closed.svc.cluster.local"
+    found = asked(vault, "closed", open_, url=ENDPOINT)
+    assert found["given"] == [open_]
+    assert asked(vault, "vault", hidden, url=CLUSTER)["given"] == [hidden]
+    assert asked(vault, "closed", hidden, url=CLUSTER)["given"] == []

@@ -80,9 +80,9 @@ def test_a_gateway_runs_the_agent_as_a_router_and_not_as_root(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["istio-ingressgateway", "istio-egressgateway"])
-def test_a_gateway_may_read_the_secrets_of_its_namespace_and_nothing_else(name: str) -> None:
+def test_a_gateway_may_be_served_the_secrets_of_its_namespace_and_read_none(name: str) -> None:
     (rule,) = one("Role", f"{name}-sds")["rules"]
-    assert rule == {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}
+    assert rule == {"apiGroups": [""], "resources": ["secrets/served"], "verbs": ["get"]}
     (subject,) = one("RoleBinding", f"{name}-sds")["subjects"]
     account = one("Deployment", name)["spec"]["template"]["spec"]["serviceAccountName"]
     assert subject == {"kind": "ServiceAccount", "name": account, "namespace": "istio-system"}

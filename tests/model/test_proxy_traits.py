@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tests.support.mesh import service_view, view
 
-from weft.model.proxy_traits import USUAL, traits
+from weft.model.proxy_traits import USUAL, IdentityFiles, traits
 from weft.model.services import Protocol
 from weft.processes.controlplane import node_metadata
 from weft.xds.generate import Generator
@@ -24,6 +24,12 @@ def test_settings_are_read_once_for_each_kind_of_proxy() -> None:
     assert found.connections.max_concurrent_streams == 7
     assert found.connections.idle_timeout == timedelta(seconds=90)
     assert node_metadata.traits({"PROXY_CONFIG": dict(config)}, at_edge=False) is found
+
+
+def test_files_with_certificates_are_named_by_metadata_and_a_chain_without_its_key_is_none() -> None:
+    metadata = {"TLS_CLIENT_CERT_CHAIN": "/c", "TLS_CLIENT_KEY": "/k", "TLS_SERVER_CERT_CHAIN": "/s"}
+    found = node_metadata.traits({**metadata, "TLS_SERVER_ROOT_CERT": "/r"}, at_edge=False)
+    assert (found.as_client, found.as_server) == (IdentityFiles("/c", "/k"), IdentityFiles(roots="/r"))
 
 
 def test_settings_that_nobody_can_read_serve_the_proxy_as_usual() -> None:

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from weft.pki import authority, identity, pem, request, rotation
-from weft.pki.authority import Authority, RefusedError
+from weft.pki.authority import Authority, Lifetimes
 from weft.pki.identity import SpiffeId
 from weft.pki.pem import PemError
+from weft.pki.request import RefusedError
 
 NOW = datetime.now(UTC)
 WEB = SpiffeId("cluster.local", "shop", "web")
@@ -105,16 +106,14 @@ def test_the_name_of_a_workload_comes_from_its_identity_and_never_from_its_reque
     assert verified.chain == [leaf, root.certificate]
 
 
-def test_a_workload_gets_a_day_at_most_and_a_minute_at_least(root: Authority) -> None:
-    def life(asked: timedelta) -> timedelta:
-        leaf, *_ = authority.issue_workload(
-            root, request.sign(new_key()), spiffe_id=WEB, lifetime=asked, now=NOW, serial=5
-        )
-        return leaf.not_valid_after_utc - NOW.replace(microsecond=0)
-
-    assert life(timedelta(days=365)) == timedelta(hours=24)
-    assert life(timedelta(hours=1)) == timedelta(hours=1)
-    assert life(timedelta(0)) == timedelta(minutes=1)
+def test_a_workload_gets_a_day_at_most_and_a_minute_at_least() -> None:
+    usual, short = Lifetimes(), Lifetimes(timedelta(minutes=30), timedelta(hours=1))
+    assert usual.granted(timedelta(days=365)) == timedelta(hours=24)
+    assert usual.granted(timedelta(hours=1)) == timedelta(hours=1)
+    assert usual.granted(timedelta(seconds=1)) == timedelta(minutes=1)
+    assert usual.granted(timedelta(0)) == usual.granted(timedelta(-1)) == timedelta(hours=24)
+    assert short.granted(timedelta(0)) == timedelta(minutes=30)
+    assert short.granted(timedelta(hours=24)) == timedelta(hours=1)
 
 
 def test_a_request_signed_by_another_key_is_refused(root: Authority) -> None:
@@ -198,3 +197,35 @@ def test_rotation_is_due_at_half_of_life_and_never_in_the_past(root: Authority) 
     assert rotation.next(leaf, NOW, jitter=timedelta(hours=1)) == half - timedelta(hours=1)
     late = NOW + timedelta(hours=20)
     assert rotation.next(leaf, late) == late
+
+
+HOURS = timedelta(hours=1)
+
+
+@pytest.fixture
+def day(root: Authority) -> x509.Certificate:
+    """A certificate of 24 hours that is issued now."""
+    csr = request.sign(new_key())
+    return authority.issue_workload(root, csr, spiffe_id=WEB, lifetime=24 * HOURS, now=NOW, serial=7)[0]
+
+
+def test_a_certificate_is_used_for_half_of_its_life_give_or_take_the_jitter(day: x509.Certificate) -> None:
+    now = day.not_valid_after_utc - 24 * HOURS
+    grace = rotation.Grace()
+    assert rotation.wait(day, now, grace, 0.5) == 12 * HOURS
+    assert rotation.wait(day, now, grace, 0.0) == 24 * HOURS * 0.51
+    assert rotation.wait(day, now, grace, 1.0) == 24 * HOURS * 0.49
+    assert rotation.wait(day, now, rotation.Grace(0.25, 0), 0.9) == 18 * HOURS
+    assert rotation.wait(day, now, rotation.Grace(1, 1), 0.9) == timedelta()
+
+
+@pytest.mark.parametrize("hours", [-48, -1, 23, 24.1, 48])
+def test_a_clock_that_errs_makes_nobody_ask_without_pause(day: x509.Certificate, hours: float) -> None:
+    wait = rotation.wait(day, NOW + hours * HOURS, rotation.Grace(0.5, 0), 0.5)
+    assert timedelta(minutes=29) < wait <= 12 * HOURS
+    assert abs(rotation.clock_error(day, NOW + hours * HOURS) - hours * HOURS) < timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("minutes", [-1, 0, 5])
+def test_clocks_that_differ_by_minutes_are_near_enough(day: x509.Certificate, minutes: int) -> None:
+    assert rotation.clock_error(day, NOW + timedelta(minutes=minutes)) == timedelta()

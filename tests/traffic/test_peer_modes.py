@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.envoy import Identity
+from tests.support.envoy import Identity, certificate, roots, wait_until
 from tests.support.identities import Authority
 from tests.traffic.street import ANY, GREETER, INBOUND, TRAILED, WEB, XFCC, Street, running_street
 
 from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
-from weft.model.view import ServiceView
+from weft.model.view import ServiceView, View
+from weft.processes.controlplane import node_metadata
 
 STRICT, DISABLE = PeerModes(PeerMode.STRICT), PeerModes(PeerMode.DISABLE)
 IDENTITY = "URI=spiffe://cluster.local/ns/street/sa/client"
@@ -125,3 +126,42 @@ def test_disable_takes_plaintext_and_believes_no_identity(street: Street, tmp_pa
     finally:
         street.give_client()
         street.give_server(INBOUND)
+
+
+def test_certificates_in_files_of_the_pods_take_the_place_of_those_of_the_mesh(street: Street) -> None:
+    mounted, strangers = Authority(), Authority()
+    own = ("file-cert:/own/chain.pem~/own/key.pem", "file-root:/own/ca.pem")
+    files = {"CERT_CHAIN": "/own/chain.pem", "KEY": "/own/key.pem", "ROOT_CERT": "/own/ca.pem"}
+
+    def given(account: str, signer: Authority) -> dict[str, bytes | None]:
+        issued = signer.issue(f"spiffe://cluster.local/ns/street/sa/{account}")
+        trusted = mounted.issue("spiffe://cluster.local/ns/street/sa/anybody")
+        return {own[0]: certificate(own[0], issued), own[1]: roots(own[1], trusted)}
+
+    def by_files(side: str, plain: View) -> View:
+        metadata = {f"TLS_{side}_{part}": path for part, path in files.items()}
+        return replace(plain, proxy=replace(plain.proxy, traits=node_metadata.traits(metadata, at_edge=False)))
+
+    street.client_management.renew(given("mounted", strangers))
+    street.server_management.renew(given("default", mounted))
+    street._give(street.client_management, by_files("CLIENT", street.view()))
+    street._give(street.server_management, by_files("SERVER", street.view(inbound=INBOUND)))
+    try:
+        # whom the server's files do not vouch for is not let in
+        assert {status_inside(street, f"http://{address}/") for address in (WEB, ANY)} == {"503"}
+        street.client_management.renew(given("mounted", mounted))
+        wait_until(lambda: status_inside(street, f"http://{WEB}/") == "200")
+        for address in (WEB, ANY):
+            seen = street.seen(f"http://{address}/")["headers"][XFCC]
+            assert "URI=spiffe://cluster.local/ns/street/sa/mounted" in seen
+    finally:
+        street.client_management.renew({})
+        street.server_management.renew({})
+        street.give_client()
+        street.give_server(INBOUND)
+    assert IDENTITY in street.seen(f"http://{WEB}/")["headers"][XFCC]
+
+
+def status_inside(street: Street, url: str) -> str:
+    """What the meshed client is answered."""
+    return street.client.run("curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url)

@@ -70,9 +70,22 @@ def _lock(descriptor: int) -> bool:
 
 def mounts() -> list[Path]:
     """All mount points that this process sees, in the order they were mounted."""
-    fields = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [_unescaped(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def _unescaped(field: str) -> Path:
     # spaces and the like are written in octal (proc(5))
-    return [Path(one.encode().decode("unicode_escape").encode("latin-1").decode()) for one in fields]
+    return Path(field.encode().decode("unicode_escape").encode("latin-1").decode())
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether a file of this folder would lie in memory and never on a disk, swap aside."""
+    real = path.resolve()
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    # the last mount of those that are nearest above is the one seen; the type comes after the dash (proc(5))
+    kinds = {_unescaped(each[4]): each[each.index("-") + 1] for each in lines}
+    above = next((kinds[folder] for folder in (real, *real.parents) if folder in kinds), "")
+    return above in {"tmpfs", "ramfs"}
 
 
 def unmount(path: Path) -> bool:

@@ -1,10 +1,17 @@
 """A gRPC server that speaks raw bytes: messages are encoded once by others and only carried here."""
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
+from cryptography import x509
+
+from weft.adapters import keys
+from weft.adapters.tls_front import Front
 
 _factories: Any = grpc  # grpcio's factories carry no types
 
@@ -33,11 +40,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who calls: the address as gRPC writes it, the call's metadata (lower-case keys), whether TLS is spoken."""
+    """Who calls: the address as gRPC writes it, the call's metadata (lower-case keys), whether TLS is spoken.
+
+    `certificate` is the one that the caller showed; it is verified.
+    """
 
     address: str
     metadata: Mapping[str, str]
     secure: bool
+    certificate: x509.Certificate | None = None
 
     @property
     def bearer(self) -> str:
@@ -56,78 +67,123 @@ Unary = Callable[[bytes, Peer], Awaitable[bytes]]
 
 
 class KeyPair:
-    """The server's certificate chain and key (PEM), read at each handshake and so replaced at any time."""
+    """The server's certificate chain and key, and who vouches for clients' certificates; replaced at any time.
 
-    def __init__(self, key: str, chain: str) -> None:
-        self._configuration = _configuration(key, chain)
+    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for ends the handshake,
+    whatever else the client has to show.
+    """
 
-    def replace(self, key: str, chain: str) -> None:
+    def __init__(self, key: str, chain: str, clients: str = "") -> None:
+        self.context = _context(key, chain, clients)
+
+    def replace(self, key: str, chain: str, clients: str = "") -> None:
         """Use another pair from the next handshake on."""
-        self._configuration = _configuration(key, chain)
+        self.context = _context(key, chain, clients)
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """What gRPC asks at each handshake."""
-        credentials: grpc.ServerCredentials = _factories.dynamic_ssl_server_credentials(
-            self._configuration, lambda: self._configuration
-        )
-        return credentials
+
+_Handler = Callable[[Front | None], grpc.RpcMethodHandler]
+"""A method, for callers that come through a front, or for those that come without TLS."""
 
 
 class Server:
-    """One gRPC server on any number of addresses."""
+    """One service on any number of addresses."""
 
     def __init__(self) -> None:
-        self._server = grpc.aio.server(options=OPTIONS)
-        self._methods: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+        self._methods: dict[str, dict[str, _Handler]] = {}
+        self._plain = _server()
+        # whoever reaches a server behind a front by another way must not pass for a caller without TLS
+        self._behind: dict[Front, grpc.aio.Server] = {}
 
     def stream(self, service: str, method: str, handler: Streaming) -> None:
         """Serve a method that streams both ways."""
 
-        async def call(requests: AsyncIterator[bytes], context: Context) -> None:
+        async def call(front: Front | None, requests: AsyncIterator[bytes], context: Context) -> None:
             try:
-                await handler(requests, context.write, _peer(context))
+                await handler(requests, context.write, _peer(front, context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
 
-        self._methods.setdefault(service, {})[method] = _factories.stream_stream_rpc_method_handler(call)
+        self._methods.setdefault(service, {})[method] = lambda front: _factories.stream_stream_rpc_method_handler(
+            partial(call, front)
+        )
 
     def unary(self, service: str, method: str, handler: Unary) -> None:
         """Serve a method with one request and one answer."""
 
-        async def call(request: bytes, context: Context) -> bytes:
+        async def call(front: Front | None, request: bytes, context: Context) -> bytes:
             try:
-                return await handler(request, _peer(context))
+                return await handler(request, _peer(front, context))
             except RefusedError as error:
                 await context.abort(error.code, str(error))
                 raise  # abort has raised already; this is for the reader and the type checker
 
-        self._methods.setdefault(service, {})[method] = _factories.unary_unary_rpc_method_handler(call)
+        self._methods.setdefault(service, {})[method] = lambda front: _factories.unary_unary_rpc_method_handler(
+            partial(call, front)
+        )
 
     def listen(self, address: str, pair: KeyPair | None = None) -> int:
         """Listen on `ip:port` (port 0 picks one), with TLS where a pair is given; the port. OSError if taken."""
-        try:
-            if pair is None:
-                return int(self._server.add_insecure_port(address))
-            return int(self._server.add_secure_port(address, pair.credentials()))
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
+        if pair is None:
+            return _bind(self._plain, address)
+        front, server = Front(address, lambda: pair.context), _server()
+        _bind(server, front.inside)
+        self._behind[front] = server
+        return front.port
 
     async def start(self) -> None:
         """Begin to serve what was registered."""
-        handlers = [_factories.method_handlers_generic_handler(name, one) for name, one in self._methods.items()]
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-        await self._server.start()
+        for front, server in ((None, self._plain), *self._behind.items()):
+            handlers = (
+                _factories.method_handlers_generic_handler(name, {each: made(front) for each, made in one.items()})
+                for name, one in self._methods.items()
+            )
+            server.add_generic_rpc_handlers(tuple(handlers))
+            await server.start()
+            if front is not None:
+                await front.start()
 
     async def stop(self, grace: float = 0.0) -> None:
         """End all calls, waiting `grace` seconds for them."""
-        await self._server.stop(grace)
+        for front in self._behind:
+            front.close()
+        await asyncio.gather(*(server.stop(grace) for server in (self._plain, *self._behind.values())))
+        for front in self._behind:
+            await front.stop()
 
 
-def _configuration(key: str, chain: str) -> Any:
-    return _factories.ssl_server_certificate_configuration([(key.encode(), chain.encode())])
+def _server() -> grpc.aio.Server:
+    made: grpc.aio.Server = grpc.aio.server(options=OPTIONS)
+    return made
 
 
-def _peer(context: Context) -> Peer:
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {address}: {error}") from error
+
+
+def _peer(front: Front | None, context: Context) -> Peer:
     metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    secure = context.auth_context().get("transport_security_type") == [b"ssl"]
-    return Peer(context.peer(), metadata, secure)
+    if front is None:
+        return Peer(context.peer(), metadata, secure=False)
+    if (client := front.client(context.peer())) is None:
+        raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "connect to the port for TLS, not behind it")
+    return Peer(client.address, metadata, secure=True, certificate=client.certificate)
+
+
+def _context(key: str, chain: str, clients: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    # every connection proves who it is anew: no session outlives the certificates and roots that it was made with
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    with keys.as_file(key + chain) as path:
+        context.load_cert_chain(path)
+    if clients:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        # an authority that is plugged in may be an intermediate, trusted without its own root
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=clients)
+    return context

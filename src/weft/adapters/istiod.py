@@ -1,5 +1,6 @@
 """istiod as a sidecar sees it: one TLS connection for certificates and for configuration."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,32 +37,50 @@ class TroubleError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Where the pod's credentials lie. The files are read for every use: both are replaced while we run."""
+    """Where the pod's credentials lie. The files are read for every use: all are replaced while we run.
+
+    `chain` and `key` are a certificate that is shown to istiod; with one the token may be missing.
+    """
 
     address: str
     token: Path
     root: Path
     cluster_id: str = "Kubernetes"
+    chain: Path | None = None
+    key: Path | None = None
 
     def read_root(self) -> bytes:
         """The certificates istiod is to be verified with."""
         way_out = "istiod writes ConfigMap istio-ca-root-cert into each namespace: check that istiod runs"
         return _read(self.root, way_out)
 
+    def read_pair(self) -> tuple[bytes, bytes]:
+        """The certificate to show and its key; both empty where there is none."""
+        if self.chain is None or self.key is None:
+            return b"", b""
+        way_out = "check the folder of PROV_CERT, or the volume behind ISTIO_META_TLS_CLIENT_CERT_CHAIN"
+        return _read(self.chain, way_out), _read(self.key, way_out)
+
     def metadata(self) -> Sequence[tuple[str, str]]:
         """Who asks, as gRPC metadata."""
+        if self.chain is not None and not self.token.exists():
+            return (("clusterid", self.cluster_id),)
         way_out = "the pod needs the projected volume istio-token: delete the pod, so that it is injected again"
         token = _read(self.token, way_out).decode().strip()
         return (("authorization", f"Bearer {token}"), ("clusterid", self.cluster_id))
 
 
 class Istiod:
-    """Connections to istiod. One lives as long as the root certificate does that it was opened with."""
+    """Connections to istiod. One lives as long as the root certificate does that it was opened with.
+
+    So it does as long as the certificate that was shown, where one is.
+    """
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
         self._channel: grpc.aio.Channel | None = None
         self._root = b""
+        self._pair = (b"", b"")
 
     async def close(self) -> None:
         """End the connection and every stream on it."""
@@ -77,20 +96,33 @@ class Istiod:
             self._root = root
         return root
 
-    async def certificate(self, csr: str, *, lifetime: timedelta) -> tuple[str, ...]:
-        """The certificates that istiod issues for a request: PEM texts, leaf first, root last."""
+    async def _shown(self) -> tuple[bytes, bytes]:
+        """The certificate now on file. When it changed, the connection made with the old one ends."""
+        pair = self._credentials.read_pair()
+        if pair != self._pair:
+            await self.close()
+            self._pair = pair
+        return pair
+
+    async def certificate(self, csr: str, *, lifetime: timedelta) -> messages.CertificateAnswer:
+        """The certificates that istiod issues for a request, and what to verify others with."""
         call: Any = (await self._open()).unary_unary(_CREATE)
         request = messages.encode_request(messages.CertificateRequest(csr, lifetime))
         try:
             answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
-            chain = messages.decode_response(answer)
+            decoded = messages.decode_response(answer)
         except messages.MessageError as error:
             raise TroubleError(f"istiod ({self._credentials.address}) answered nonsense: {error}") from error
         except grpc.aio.AioRpcError as error:
             raise TroubleError(self._explained(error)) from error
-        if not chain:
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            # the connection was closed under the call: the roots are new
+            raise TroubleError(f"the connection to istiod ({self._credentials.address}) was given up") from None
+        if not decoded.chain:
             raise TroubleError(f"istiod ({self._credentials.address}) answered with no certificate: see its log")
-        return chain
+        return decoded
 
     async def stream(self, method: str, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Relay an xDS stream. It waits for istiod without end; TroubleError when istiod ends it."""
@@ -106,8 +138,11 @@ class Istiod:
 
     async def _open(self) -> grpc.aio.Channel:
         root = await self.root()
+        chain, key = await self._shown()
         if self._channel is None:
-            credentials = _grpc.ssl_channel_credentials(root_certificates=root)
+            credentials = _grpc.ssl_channel_credentials(
+                root_certificates=root, private_key=key or None, certificate_chain=chain or None
+            )
             self._channel = grpc.aio.secure_channel(self._credentials.address, credentials, options=_OPTIONS)
         return self._channel
 

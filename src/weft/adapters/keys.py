@@ -5,12 +5,17 @@ import os
 from collections.abc import Iterator
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 
-def new_key() -> ec.EllipticCurvePrivateKey:
-    """A new EC P-256 key."""
-    return ec.generate_private_key(ec.SECP256R1())
+def new_key(curve: ec.EllipticCurve | None = None) -> ec.EllipticCurvePrivateKey:
+    """A new EC key, P-256 unless told otherwise."""
+    return ec.generate_private_key(curve or ec.SECP256R1())
+
+
+def new_rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    """A new RSA key. It takes a while: some tenths of a second for 2048 bits, seconds for 4096."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
 
 
 def new_serial() -> int:

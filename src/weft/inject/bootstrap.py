@@ -34,7 +34,7 @@ class Sockets:
     """The Unix sockets on which the agent serves Envoy."""
 
     xds: str = "/etc/istio/proxy/XDS"
-    sds: str = "/var/run/secrets/workload-spiffe-uds/socket"
+    sds: str = "/etc/istio/proxy/SDS"
 
 
 _NO_SETTINGS = ProxySettings()

@@ -111,9 +111,13 @@ def _selector(gateway: Gateway) -> dict[str, str]:
 
 
 def _secrets(gateway: Gateway, namespace: str, meta: Callable[[str], Json]) -> list[Json]:
-    """The right to the certificates of its namespace: istiod gives a gateway only what its account may read."""
+    """The right to be served the certificates of its namespace by istiod.
+
+    Istio's gateways may read all Secrets of istio-system, the key of the mesh's authority among them. None has to:
+    istiod reads for them. `secrets/served` is a name that RBAC alone knows, and opens nothing at the API server.
+    """
     name = f"{gateway.name}-sds"
-    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}
+    rule = {"apiGroups": [""], "resources": ["secrets/served"], "verbs": ["get"]}
     return [
         {"apiVersion": f"{_RBAC}/v1", "kind": "Role", "metadata": meta(name), "rules": [rule]},
         {

@@ -61,7 +61,8 @@ def _mesh_config(settings: Settings, labels: Json) -> Json:
 
 
 def _service(settings: Settings, labels: Json) -> Json:
-    # names and numbers are Istio's: proxy-config shows them as listeners and clusters of every proxy
+    # names and numbers are Istio's: proxy-config shows them as listeners and clusters of every proxy. On 15010
+    # nobody answers unless istiod is started with --grpcAddr: its callers prove nothing
     ports = (("grpc-xds", 15010, 15010), ("https-dns", 15012, 15012), ("https-webhook", 443, 15017))
     monitoring = ("http-monitoring", 15014, 15014)
     return {
@@ -113,7 +114,6 @@ def _deployment(settings: Settings, labels: Json) -> Json:
 def _container(settings: Settings) -> Json:
     ports = (
         ("http-debug", 8080),
-        ("grpc-xds", 15010),
         ("tls-xds", 15012),
         ("https-webhooks", 15017),
         ("http-monitoring", 15014),

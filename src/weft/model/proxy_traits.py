@@ -55,11 +55,25 @@ class ConnectionTraits:
 
 
 @dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """Paths in the proxy's pod of what it shows, and verifies others with; "" for what the mesh gives."""
+
+    chain: str = ""
+    key: str = ""
+    roots: str = ""
+
+
+NO_FILES: Final = IdentityFiles()
+
+
+@dataclass(frozen=True, slots=True)
 class ProxyTraits:
-    """All of it."""
+    """All of it. `as_client` and `as_server` are for the mesh's own TLS."""
 
     headers: HeaderTraits = HeaderTraits()
     connections: ConnectionTraits = ConnectionTraits()
+    as_client: IdentityFiles = NO_FILES
+    as_server: IdentityFiles = NO_FILES
 
 
 USUAL: Final = ProxyTraits()
@@ -79,6 +93,16 @@ _EDGE: Final = ConnectionTraits(
     escaped_slashes="UNESCAPE_AND_REDIRECT",
 )
 """Envoy's recommendations for proxies at the edge (best_practices/edge)."""
+
+
+def identity_files(metadata: Mapping[str, Any], side: str) -> IdentityFiles:
+    """Those that node metadata names for a side, `CLIENT` or `SERVER`. A chain without its key is none."""
+
+    def named(part: str) -> str:
+        return str(metadata.get(f"TLS_{side}_{part}") or "")
+
+    chain, key = named("CERT_CHAIN"), named("KEY")
+    return IdentityFiles(*((chain, key) if chain and key else ("", "")), named("ROOT_CERT"))
 
 
 def traits(written: Mapping[str, Any], *, at_edge: bool) -> ProxyTraits:

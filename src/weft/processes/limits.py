@@ -35,3 +35,13 @@ async def keep_small() -> None:
         await asyncio.sleep(_EVERY)
         gc.collect()
         trim(0)
+
+
+def no_core_dumps() -> None:
+    """Leave no copy of our memory, with its keys, when we or a child crash.
+
+    A limit of 1 byte: with 0 a dump would still go to a program that the machine has for them (core(5)).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    least = 0 if most == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (least, least))

@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf import duration_pb2, wrappers_pb2
 
 from weft.model.proxy_traits import USUAL, ConnectionTraits, HeaderTraits, ProxyTraits
-from weft.xds import encode
+from weft.xds import encode, identity_files
 from weft.xds.listeners_http import HTTP_FILTER
 from weft.xds.memo import Memo
 from weft.xds.proto import (
@@ -75,6 +75,7 @@ def _listener(listener: Any, traits: ProxyTraits) -> None:
     if traits.connections.listener_buffer is not None:
         _set(listener.per_connection_buffer_limit_bytes, traits.connections.listener_buffer)
     for chain in _chains(listener):
+        identity_files.in_server(chain.transport_socket, traits.as_server)
         for each in chain.filters:
             if each.name == HTTP_FILTER:
                 manager = _HCM()
@@ -182,6 +183,11 @@ def _table(table: Any, traits: ProxyTraits) -> None:
 
 
 def _cluster(cluster: Any, traits: ProxyTraits) -> None:
+    for each in (
+        cluster.transport_socket,
+        *(match.transport_socket for match in cluster.transport_socket_matches),
+    ):
+        identity_files.in_client(each, traits.as_client)
     if traits.connections.cluster_buffer is not None:
         _set(cluster.per_connection_buffer_limit_bytes, traits.connections.cluster_buffer)
     if traits.headers.keeps_case:

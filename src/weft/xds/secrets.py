@@ -1,6 +1,7 @@
 """Secrets as Envoy takes them (envoy.extensions.transport_sockets.tls.v3.Secret)."""
 
 import hashlib
+from dataclasses import dataclass, field
 from typing import Any
 
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
@@ -8,6 +9,29 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from weft.xds.resource import SECRET, Resource
 
 _tls: Any = secret_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a secret holds as PEM; "" for what it does not, or keeps in files."""
+
+    chain: str = ""
+    key: str = field(default="", repr=False)
+    roots: str = ""
+
+
+def contents(resource: Resource) -> Contents:
+    """What is in a secret."""
+    secret = _tls.Secret.FromString(resource.body)
+    own = secret.tls_certificate
+    return Contents(
+        _text(own.certificate_chain), _text(own.private_key), _text(secret.validation_context.trusted_ca)
+    )
+
+
+def _text(source: Any) -> str:
+    inline: bytes = source.inline_bytes
+    return str(source.inline_string) or inline.decode("utf-8", "replace")
 
 
 def certificate(name: str, chain: str, key: str) -> Resource:

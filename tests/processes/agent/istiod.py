@@ -45,6 +45,8 @@ def new_authority() -> authority.Authority:
 class Istiod:
     """`text` is what the listener on `port` answers; `issued` and `asked` are what the agent made it do.
 
+    `life` is how long certificates are good, if not as long as is asked for; `clock` is how far ours is ahead;
+    `refusal` is what is answered in place of certificates.
     `names` go to an agent that asks for them; `known` is what it said that it had already.
     `bootstrap_changes` are told to agents that ask for them.
     `sds` is the way in which Envoy is to ask for its secrets: GRPC (state of the world) or DELTA_GRPC.
@@ -52,11 +54,15 @@ class Istiod:
 
     def __init__(self, signer: authority.Authority, port: int, text: str, *, sds: str = "GRPC") -> None:
         self.signer = signer
+        self.life: timedelta | None = None
+        self.clock = timedelta()
+        self.refusal: grpc.StatusCode | None = None
         self.names: tuple[Named, ...] = ()
         self.known: list[dict[str, str]] = []
         self.own, self.trusted, self.direction = "default", "ROOTCA", "INBOUND"
         """What the listener shows and verifies with, and in which direction Envoy takes it to lead."""
         self.issued: list[str] = []
+        self.wishes: list[timedelta] = []
         self.asked: list[Peer] = []
         self.nacks: list[str] = []
         self.address = ""
@@ -91,17 +97,24 @@ class Istiod:
         self.asked.append(peer)
         if peer.bearer != TOKEN:
             raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "no such token")
+        if self.refusal is not None:
+            raise RefusedError(self.refusal, "not now")
         asked = messages.decode_request(request)
+        self.wishes.append(asked.lifetime)
+        now = datetime.now(UTC) + self.clock
+        if self.life is not None:
+            # authorities issue for a minute at least
+            now -= timedelta(minutes=1) - self.life
         chain = authority.issue_workload(
             self.signer,
             asked.csr_pem,
             spiffe_id=WORKLOAD,
-            lifetime=asked.lifetime,
-            now=datetime.now(UTC),
+            lifetime=timedelta(minutes=1) if self.life is not None else asked.lifetime,
+            now=now,
             serial=keys.new_serial(),
         )
         self.issued.append(pem.certificate(chain[0]))
-        return messages.encode_response(tuple(pem.certificate(one) for one in chain))
+        return messages.encode_response(messages.CertificateAnswer(tuple(pem.certificate(one) for one in chain)))
 
     def _listener(self, name: str) -> any_pb2.Any:
         chosen = {"own": self.own, "trusted": self.trusted, "direction": self.direction}

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import os
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,19 @@ from weft.processes.agent import proxy, settings
 def main() -> int:
     home = Path(sys.argv[1])
     paths = settings.Paths(
-        proxy=home / "proxy", sds=home / "sds", token=home / "token", root=home / "root.pem", pod=home / "pod"
+        proxy=home / "proxy",
+        sockets=home / "uds",
+        credentials=home / "credentials",
+        certs=home / "certs",
+        token=home / "token",
+        root=home / "root.pem",
+        pod=home / "pod",
     )
     ports = ProxyPorts(**json.loads(os.environ["PORTS"]))
     proxy._log_to_stderr()
     role: Any = os.environ.get("ROLE", "sidecar")
     read = settings.read(sys.argv[2:], os.environ, version="0.1.0", paths=paths, role=role)
-    lifetime = timedelta(seconds=int(os.environ.get("CERTIFICATE_SECONDS", "86400")))
-    return asyncio.run(proxy.run(dataclasses.replace(read, ports=ports, certificate_lifetime=lifetime)))
+    return asyncio.run(proxy.run(dataclasses.replace(read, ports=ports)))
 
 
 if __name__ == "__main__":

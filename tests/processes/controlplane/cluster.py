@@ -19,13 +19,15 @@ Json = dict[str, Any]
 class Cluster:
     """`objects` by path. `tokens` maps a token to its user name; every audience asked for is granted.
 
-    `readers` are the user names that may get Secrets, each with a namespace; `asked` are the lists of Secrets.
+    `readers` are the user names that may get Secrets, each with a namespace, `served` those that may have them
+    served; `asked` are the lists of Secrets.
     """
 
     def __init__(self) -> None:
         self.objects: dict[str, Json] = {}
         self.tokens: dict[str, str] = {}
         self.readers: set[tuple[str, str]] = set()
+        self.served: set[tuple[str, str]] = set()
         self.asked: list[dict[str, str]] = []
         self.watching = 0
         self.history: list[tuple[str, str, Json]] = []  # type, path, object
@@ -114,6 +116,9 @@ class Cluster:
                 return web.json_response(self._set(at, body), status=201)
             case "PATCH" if path in self.objects:
                 body = await request.json()
+                known = self.objects[path]["metadata"]["resourceVersion"]
+                if isinstance(body, dict) and (body.get("metadata") or {}).get("resourceVersion", known) != known:
+                    return _status(409, "Conflict")
                 if request.content_type == "application/json-patch+json":
                     return web.json_response(self._set(path, jsonpatch.apply_patch(self.objects[path], body)))
                 return web.json_response(self._set(path, _merged(self.objects[path], body)))
@@ -121,7 +126,7 @@ class Cluster:
 
     def _is_collection(self, path: str) -> bool:
         in_namespace = path.startswith("/api/v1/namespaces/")
-        return path.endswith(("/configmaps", "/secrets")) if in_namespace else path.count("/") in {3, 4}
+        return path.endswith(("/configmaps", "/secrets", "/pods")) if in_namespace else path.count("/") in {3, 4}
 
     def _review(self, review: Json) -> Json:
         user = self.tokens.get(review["spec"]["token"])
@@ -136,7 +141,8 @@ class Cluster:
     def _judge(self, review: Json) -> Json:
         asked = review["spec"]["resourceAttributes"]
         assert (asked["verb"], asked["resource"]) == ("get", "secrets")
-        allowed = (review["spec"]["user"], asked["namespace"]) in self.readers
+        having = {"": self.readers, "served": self.served}[asked.get("subresource", "")]
+        allowed = (review["spec"]["user"], asked["namespace"]) in having
         return review | {"status": {"allowed": allowed}}
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:

@@ -100,11 +100,11 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def gateway(port: int, kind: str = "router") -> AsyncIterator[Gateway]:
+async def gateway(port: int, kind: str = "router", pod: str = "gate.edge") -> AsyncIterator[Gateway]:
     """One that is connected."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         method: Any = channel.stream_stream(f"/{SERVICE}/DeltaAggregatedResources")
-        made = Gateway(method(), f"{kind}~10.0.0.1~gate.edge~edge.svc.cluster.local")
+        made = Gateway(method(), f"{kind}~10.0.0.1~{pod}~svc.cluster.local")
         running = asyncio.create_task(made.run())
         try:
             yield made

@@ -158,6 +158,47 @@ async def test_a_service_account_that_may_not_get_a_secret_is_not_given_it(
     await asking.until(lambda: asking.has)
 
 
+async def test_the_right_to_have_secrets_served_does_without_the_right_to_read_them(
+    cluster: Cluster, asking: Gateway
+) -> None:
+    cluster.readers.clear()
+    cluster.served.add(READER)
+    cluster.put(tls("web", ONE))
+    await asking.ask("kubernetes://web")
+    await asking.until(lambda: asking.chain("kubernetes://web") == ONE.chain)
+
+
+@pytest.mark.parametrize("name", ["cacerts", "istio-ca-secret", "istio-ca-secret-cacert"])
+async def test_the_key_of_the_mesh_is_served_to_nobody_whatever_their_rights(cluster: Cluster, name: str) -> None:
+    system = SpiffeId("cluster.local", "istio-system", "gateway")
+    for having in (cluster.readers, cluster.served):
+        having.add(("system:serviceaccount:istio-system:gateway", "istio-system"))
+    for each in ("cacerts", "istio-ca-secret", "web"):
+        # in cert-manager's layout, which a gateway could use
+        cluster.put(secret(each, "istio-system", tls_crt=ONE.chain, tls_key=ONE.key, ca_crt=CA.roots))
+    async with (
+        plane(cluster, "127.0.0.1:0", system) as serving,
+        gateway(serving.port, pod="gate.istio-system") as asking,
+    ):
+        await asking.ask("kubernetes://web", f"kubernetes://{name}")
+        await asking.until(lambda: asking.has and asking.lacks)
+        assert set(asking.has) == {"kubernetes://web"}
+        assert asking.lacks == {f"kubernetes://{name}"}
+    assert {one["fieldSelector"] for one in cluster.asked} == {"metadata.name=web"}
+
+
+@pytest.mark.parametrize("kind", ["istio.io/ca-root", "kubernetes.io/service-account-token"])
+async def test_a_secret_that_is_no_certificate_by_its_type_is_not_served(
+    cluster: Cluster, serving: Plane, asking: Gateway, kind: str
+) -> None:
+    cluster.put(tls("web", ONE) | {"type": kind})
+    await asking.ask("kubernetes://web")
+    await asking.until(lambda: asking.lacks)
+    assert reasons(serving) == ["the Secret edge/web is of a type that no proxy is given"]
+    cluster.put(tls("web", ONE) | {"type": "kubernetes.io/tls"})
+    await asking.until(lambda: asking.has)
+
+
 async def test_the_right_to_a_certificate_is_enough_for_the_roots_in_its_secret(
     cluster: Cluster, asking: Gateway
 ) -> None:

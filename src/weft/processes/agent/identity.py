@@ -1,121 +1,205 @@
-"""The pod's certificate: obtained, turned over at half its life, and handed to Envoy. The key never leaves us."""
+"""The pod's certificate from the mesh's authority: obtained, turned over in time, and handed to Envoy.
+
+The key never leaves the pod. While no authority answers, the certificate that there is goes on being used.
+"""
 
 import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from weft.adapters import clock, keys, sds_server
 from weft.adapters.istiod import Istiod, TroubleError
 from weft.pki import pem, request, rotation
+from weft.processes.agent.holding import told
+from weft.processes.agent.identity_settings import IdentitySettings
+from weft.processes.agent.kept import Kept
 from weft.xds import secrets
+from weft.xds.names import TRUST_ROOTS, WORKLOAD_CERTIFICATE
 
 _log = logging.getLogger("weft.agent.identity")
 
-WORKLOAD = "default"
-ROOTS = "ROOTCA"
-_POLL_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 _LONGEST_PAUSE = 10.0
-_SOONEST = timedelta(seconds=1)
+_LONGEST_PAUSE_AT_EASE = 60.0
+_SOONEST = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What the pod identifies itself with, and until when. `chain` and `key` are PEM."""
+class Issued:
+    """What an authority has issued: PEM, the root apart; and how many seconds to use it."""
 
     chain: str
-    key: str
-    roots: str
-    renew_at: datetime
+    key: str = field(repr=False)
+    root: str
     expires: datetime
+    seconds: float
 
 
-def pause(failures: int, chance: float) -> float:
-    """Seconds to wait after failures in a row: 0.2 doubling up to 10, spread by `chance` in [0, 1)."""
-    return min(_LONGEST_PAUSE, 0.2 * 2.0 ** min(failures - 1, 10)) * (0.5 + chance / 2)
+@dataclass(slots=True)
+class Requests:
+    """How often certificates were asked for, and how often in vain."""
+
+    made: int = 0
+    failed: int = 0
+
+
+def pause(failures: int, chance: float, left: timedelta = timedelta()) -> float:
+    """Seconds to wait after failures in a row: 0.2 doubling up to 10, spread by `chance` in [0, 1).
+
+    With a certificate that is good for `left` there is less of a hurry: up to a minute, or a twentieth of that.
+    """
+    at_ease = min(_LONGEST_PAUSE_AT_EASE, left.total_seconds() / 20)
+    return min(max(_LONGEST_PAUSE, at_ease), 0.2 * 2.0 ** min(failures - 1, 10)) * (0.5 + chance / 2)
 
 
 class Identity:
     """Keeps the secrets of one Envoy fresh."""
 
     def __init__(
-        self, istiod: Istiod, served: sds_server.Secrets, *, lifetime: timedelta, roots: Sequence[str] = ()
+        self,
+        istiod: Istiod,
+        served: sds_server.Secrets,
+        settings: IdentitySettings,
+        kept: Kept,
+        requests: Requests,
+        roots: Sequence[str] = (),
     ) -> None:
-        """`roots` are certificates to trust besides istiod's, as PEM."""
+        """`kept` is what a former run had, `requests` counts; `roots` are trusted besides istiod's, as PEM."""
         self._istiod = istiod
         self._served = served
-        self._lifetime = lifetime
+        self._settings = settings
+        self._kept = kept
         self._more_roots = "\n".join(roots)
         self._said = ""
-        self.held: Held | None = None
+        self._held: Issued | None = None
+        self._published: tuple[Issued, bytes] | None = None
+        self._requests = requests
 
     async def run(self) -> None:
-        """Obtain a certificate and renew it, without end."""
-        while True:
-            self.held = await self._obtain()
-            await self._publish(self.held)
-            await self._until_due(self.held)
+        """Obtain a certificate and renew it, and follow the roots, without end."""
+        self._resume()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._renew())
+            both.create_task(self._follow_roots())
 
-    async def _obtain(self) -> Held:
+    def _resume(self) -> None:
+        """Go on with what a former run of this container had, until there is a new certificate."""
+        if (found := self._kept.read(clock.now())) is not None:
+            _log.info("the certificate of before the restart is used, good until %s", found.expires)
+            self._held = Issued(found.chain, found.key, found.root, found.expires, 0)
+
+    async def _renew(self) -> None:
+        while True:
+            self._held = held = await self._obtain()
+            self._kept.write(held.chain, held.key, held.root)
+            await self._publish()
+            await self._until_due(held.seconds)
+
+    async def _obtain(self) -> Issued:
         failures = 0
         while True:
+            self._requests.made += 1
             try:
-                held = await self._ask()
+                issued = await self._ask()
             except TroubleError as error:
                 failures += 1
+                self._requests.failed += 1
                 self._say(str(error))
-                await asyncio.sleep(pause(failures, random.random()))  # noqa: S311 -- jitter, not a secret
+                left = self._held.expires - clock.now() if self._held else timedelta()
+                await asyncio.sleep(pause(failures, random.random(), left))  # noqa: S311 -- jitter, not a secret
                 continue
+            if failures:
+                _log.info("a certificate was issued after %d attempts in vain", failures)
             self._said = ""
-            return held
+            return issued
 
-    async def _ask(self) -> Held:
-        key = keys.new_key()
-        chain = await self._istiod.certificate(request.sign(key), lifetime=self._lifetime)
+    async def _ask(self) -> Issued:
+        key = await asyncio.to_thread(_new_key, self._settings)
+        answer = await self._istiod.certificate(request.sign(key), lifetime=self._settings.lifetime)
+        chain = answer.chain
         try:
             leaf = pem.load_certificate(chain[0])
+            ours = pem.public_key(leaf.public_key()) == key.public_key()
         except pem.PemError as error:
             raise TroubleError(f"istiod answered with something else than a certificate: {error}") from error
-        lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
-        jitter = lifetime / 20 * random.random()  # noqa: S311 -- spreads renewals, no secret
-        # a certificate that is half over when it is issued must not make us ask without pause
-        renew_at = max(rotation.next(leaf, clock.now(), jitter=jitter), clock.now() + _SOONEST)
-        _log.info("certificate until %s, to be renewed at %s", leaf.not_valid_after_utc, renew_at)
-        return Held("".join(_leaf_chain(chain)), pem.key(key), chain[-1], renew_at, leaf.not_valid_after_utc)
+        if not ours:
+            raise TroubleError("istiod answered with a certificate for another key: see its log")
+        now = clock.now()
+        _tell_clock_error(leaf, now)
+        wait = rotation.wait(leaf, now, self._settings.grace, random.random())  # noqa: S311 -- spreads renewals
+        _log.info("certificate until %s, to be renewed in %s", leaf.not_valid_after_utc, told(wait))
+        # a certificate that is over when it is issued must not make us ask without pause
+        seconds = max(wait.total_seconds(), _SOONEST)
+        return Issued("".join(_without_root(chain)), pem.key(key), chain[-1], leaf.not_valid_after_utc, seconds)
 
-    async def _publish(self, held: Held) -> None:
+    async def _publish(self) -> None:
         """Hand the secrets to Envoy. Trusted is what istiod, the root file and the pod say."""
-        filed = (await self._istiod.root()).decode()
-        known = pem.load_certificates(f"{filed}\n{held.roots}\n{self._more_roots}")
+        if (held := self._held) is None:
+            return
+        try:
+            filed = await self._istiod.root()
+            known = pem.load_certificates(f"{filed.decode()}\n{held.root}\n{self._more_roots}")
+        except (TroubleError, pem.PemError, UnicodeDecodeError) as error:
+            self._say(str(error))
+            return
+        if self._published == (held, filed):
+            return
+        self._published = (held, filed)
         trusted = "".join(dict.fromkeys(pem.certificate(one) for one in known))
         self._served.publish(
-            secrets.certificate(WORKLOAD, held.chain, held.key),
-            secrets.roots(ROOTS, trusted),
+            secrets.certificate(WORKLOAD_CERTIFICATE, held.chain, held.key), secrets.roots(TRUST_ROOTS, trusted)
         )
 
-    async def _until_due(self, held: Held) -> None:
-        """Wait until the certificate is to be renewed; meanwhile pass on changes of the roots."""
-        known = await self._istiod.root()
-        while (left := held.renew_at - clock.now()) > timedelta():
-            await asyncio.sleep(min(left.total_seconds(), _POLL_SECONDS))
-            try:
-                root = await self._istiod.root()
-                if root != known:
-                    known = root
-                    _log.info("the root certificates changed")
-                    await self._publish(held)
-            except (TroubleError, pem.PemError) as error:
-                self._say(str(error))
+    async def _follow_roots(self) -> None:
+        """Pass on the roots as their file changes."""
+        while True:
+            await self._publish()
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _until_due(self, seconds: float) -> None:
+        """Wait, by two clocks: one that nobody sets, and that of the certificates, which may be put forward."""
+        due, moment = clock.elapsed() + seconds, clock.now() + timedelta(seconds=seconds)
+        while (left := min(due - clock.elapsed(), (moment - clock.now()).total_seconds())) > 0:
+            await asyncio.sleep(min(left, _LOOK_SECONDS))
 
     def _say(self, trouble: str) -> None:
         """Log a trouble once, however long it lasts."""
         if trouble != self._said:
             self._said = trouble
-            _log.error("no certificate yet, trying again: %s", trouble)
+            left = self._held.expires - clock.now() if self._held else timedelta()
+            if left > timedelta():
+                _log.error(
+                    "no new certificate yet, trying again; the present one is good for another %s: %s",
+                    told(left),
+                    trouble,
+                )
+            else:
+                _log.error("no certificate yet, trying again: %s", trouble)
 
 
-def _leaf_chain(chain: Sequence[str]) -> Sequence[str]:
+def _new_key(settings: IdentitySettings) -> pem.PrivateKey:
+    if settings.rsa_bits:
+        return keys.new_rsa_key(settings.rsa_bits)
+    return keys.new_key(ec.SECP384R1() if settings.curve == "P384" else ec.SECP256R1())
+
+
+def _tell_clock_error(leaf: x509.Certificate, now: datetime) -> None:
+    if error := rotation.clock_error(leaf, now):
+        direction = "behind" if error < timedelta() else "ahead of"
+        _log.warning(
+            "this machine's clock is some %s %s that of the authority: certificates of others may be refused here "
+            "as too young or too old. Set the clock (chrony, systemd-timesyncd)",
+            told(abs(error)),
+            direction,
+        )
+
+
+def _without_root(chain: Sequence[str]) -> Sequence[str]:
     """What Envoy sends in a handshake: the leaf and what leads to the root, without the root."""
     return chain[:-1] if len(chain) > 1 else chain

@@ -7,21 +7,25 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from weft.adapters import envoy_process, grpc_server, http, sds_server
 from weft.adapters.istiod import Credentials, Istiod
 from weft.inject.bootstrap import Sockets, bootstrap
-from weft.processes.agent import bootstrap_changes
-from weft.processes.agent.file_secrets import FileSecrets
-from weft.processes.agent.identity import Identity
+from weft.processes.agent import bootstrap_changes, sources
+from weft.processes.agent.file_secrets import FileSecrets, own
+from weft.processes.agent.holding import Holding
+from weft.processes.agent.identity import Identity, Requests
+from weft.processes.agent.kept import Kept
+from weft.processes.agent.metrics import metrics
 from weft.processes.agent.name_feed import NameFeed
 from weft.processes.agent.relay import Relay
 from weft.processes.agent.settings import Role, Settings, SettingsError, read
 from weft.processes.agent.status import Status
 from weft.processes.agent.supervisor import GATEWAY, SIDECAR, CannotStartError, Duty, Supervisor
+from weft.processes.limits import no_core_dumps
 
 if TYPE_CHECKING:
     from weft.processes.agent.dns import Dns
@@ -46,6 +50,9 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     """Run the proxy of one pod until `stop`, a signal or /quitquitquit; then drain. Returns an exit code."""
     stop = stop or asyncio.Event()
     _on_signals(stop)
+    no_core_dumps()
+    for warning in settings.identity.warnings:
+        _log.warning("%s", warning)
     if settings.ignored:
         _log.info("flags without effect here: %s", " ".join(settings.ignored))
     istiod = Istiod(_credentials(settings, settings.istiod))
@@ -56,22 +63,20 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
         if settings.authority in {"", settings.istiod}
         else Istiod(_credentials(settings, settings.authority))
     )
-    identity = Identity(
-        authority, secrets, lifetime=settings.certificate_lifetime, roots=settings.proxy.ca_certificates_pem or ()
-    )
-    files = FileSecrets(secrets)
+    holding = Holding(secrets, settings.identity.output)
+    requests = Requests()
     changes = await bootstrap_changes.ask(istiod, settings.node)
     supervisor = Supervisor(await _command(settings, changes), settings.ports, _duty(settings))
     dns = _dns(settings) if settings.dns else None
     status = Status(
         settings,
         stop.set,
-        lambda: _metrics(identity, supervisor),
+        lambda: metrics(holding, requests, supervisor),
         why_not=lambda: "" if dns is None or dns.is_ready else "the names of the mesh are not here yet",
     )
     server = await _serve_envoy(settings, secrets, Relay(istiod, NameFeed(dns.learn) if dns else None))
     listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
-    work = [identity.run(), files.run(), supervisor.run()]
+    work = [*_identified(settings, authority, secrets, requests), holding.run(), supervisor.run()]
     if dns:
         work.append(dns.serve(settings.ports.dns))
     tasks = [asyncio.ensure_future(task) for task in work]
@@ -107,13 +112,38 @@ async def _end(
     return 0
 
 
+def _identified(
+    settings: Settings, authority: Istiod, secrets: sds_server.Secrets, requests: Requests
+) -> list[Coroutine[Any, Any, None]]:
+    """What keeps the pod's certificate fresh, and those in files that Envoy asks for."""
+    match sources.choose(settings):
+        case sources.Mounted(files):
+            _log.info("the certificate is that of %s; this agent makes none", files.chain)
+            return [FileSecrets(secrets, own(files)).run()]
+        case sources.External(socket):
+            # most pods do without it
+            from weft.processes.agent.external_secrets import ExternalSecrets
+
+            external = ExternalSecrets(socket, secrets, settings.node.id)
+            return [external.run(), FileSecrets(secrets).run()]
+        case sources.Authority():
+            kept = Kept(settings.paths.kept, settings.namespace, settings.account)
+            roots = settings.proxy.ca_certificates_pem or ()
+            identity = Identity(authority, secrets, settings.identity, kept, requests, roots)
+            return [identity.run(), FileSecrets(secrets).run()]
+
+
 def _duty(settings: Settings) -> Duty:
     """A sidecar's clients are those of its pod's ports; all that a gateway listens on is for clients."""
     return GATEWAY if settings.role == "router" else SIDECAR
 
 
 def _credentials(settings: Settings, address: str) -> Credentials:
-    return Credentials(address, settings.paths.token, settings.paths.root, settings.cluster_id)
+    paths, shown = settings.paths, settings.identity.shown
+    if shown is None:
+        return Credentials(address, paths.token, paths.root, settings.cluster_id)
+    root = paths.root if paths.root.exists() else shown.roots
+    return Credentials(address, paths.token, root, settings.cluster_id, shown.chain, shown.key)
 
 
 async def _command(settings: Settings, changes: tuple[bytes, ...]) -> envoy_process.Command:
@@ -173,17 +203,6 @@ async def _serve_envoy(settings: Settings, secrets: sds_server.Secrets, relay: R
         server.listen(f"unix:{socket}")
     await server.start()
     return server
-
-
-def _metrics(identity: Identity, supervisor: Supervisor) -> str:
-    expires = identity.held.expires.timestamp() if identity.held else 0
-    values = {
-        "istio_agent_cert_expiry_seconds": max(0.0, expires - time.time()),
-        "weft_agent_envoy_restarts_total": supervisor.restarts,
-    }
-    return "".join(
-        f"# TYPE {n} {'counter' if n.endswith('_total') else 'gauge'}\n{n} {v:.0f}\n" for n, v in values.items()
-    )
 
 
 def _on_signals(stop: asyncio.Event) -> None:

@@ -16,6 +16,8 @@ from weft.base.flags import is_true
 from weft.base.problem import At
 from weft.inject import node
 from weft.inject.bootstrap import ProxyPorts
+from weft.processes.agent import identity_settings
+from weft.processes.agent.identity_settings import IdentitySettings
 
 Role = Literal["sidecar", "router"]
 """What a proxy is: beside one application, or a gateway."""
@@ -30,13 +32,28 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the volumes of an injected pod are mounted."""
+    """Where the volumes of an injected pod are mounted.
+
+    `sockets` is for an SDS of somebody else's; `credentials` and `certs` are for certificates in files.
+    """
 
     proxy: Path = Path("/etc/istio/proxy")
-    sds: Path = Path("/var/run/secrets/workload-spiffe-uds/socket")
+    sockets: Path = Path("/var/run/secrets/workload-spiffe-uds")
+    credentials: Path = Path("/var/run/secrets/workload-spiffe-credentials")
+    certs: Path = Path("/etc/certs")
     token: Path = Path("/var/run/secrets/tokens/istio-token")
     root: Path = Path("/var/run/secrets/istio/root-cert.pem")
     pod: Path = Path("/etc/istio/pod")
+
+    @property
+    def sds(self) -> Path:
+        """The socket on which Envoy is served its secrets: where nobody but the proxy can reach it."""
+        return self.proxy / "SDS"
+
+    @property
+    def kept(self) -> Path:
+        """The certificate, for the time after a restart."""
+        return self.proxy / "identity.json"
 
     @property
     def xds(self) -> Path:
@@ -84,7 +101,8 @@ class Settings:
     drain: Drain = field(default_factory=Drain)
     probers: Mapping[str, Any] = field(default_factory=dict)
     scrape: Mapping[str, str] = field(default_factory=dict)
-    certificate_lifetime: timedelta = timedelta(days=1)
+    identity: IdentitySettings = field(default_factory=IdentitySettings)
+    account: str = "default"
     flush_interval: timedelta = timedelta(seconds=1)
     bootstrap_override: Path | None = None
     dns: bool = False
@@ -121,6 +139,8 @@ def read(
         authority=environment.get("CA_ADDR") or proxy.discovery_address or _ISTIOD,
         proxy=proxy,
         cluster_id=environment.get("ISTIO_META_CLUSTER_ID", "Kubernetes"),
+        identity=identity_settings.read(environment),
+        account=environment.get("SERVICE_ACCOUNT", "default"),
         address=environment["INSTANCE_IP"],
         namespace=environment["POD_NAMESPACE"],
         domain=domain,

@@ -9,12 +9,15 @@ from collections.abc import Sequence
 
 from weft.adapters.kube.access import AccessError
 from weft.pki.pem import PemError
+from weft.processes import limits
 from weft.processes.controlplane import settings
 from weft.processes.controlplane.istiod import run
 
 
 def main(argv: Sequence[str]) -> int:
     """Run istiod until it is told to stop; the exit code. `argv` is what follows `weft controlplane`."""
+    limits.widen()
+    limits.small_connections()
     try:
         chosen = settings.parse(argv, os.environ, host=socket.gethostname())
         logging.basicConfig(

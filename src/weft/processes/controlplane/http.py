@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import grpc
 import msgspec
 from aiohttp import web
 
+from weft.adapters.grpc_server import Peer, RefusedError
+from weft.pki.identity import SpiffeId
+from weft.processes.controlplane.debugging import Debugging, ForbiddenError, NoPageError
+from weft.processes.controlplane.identities import Caller
 from weft.processes.controlplane.metrics import Metrics
 
 log = logging.getLogger("weft.http")
@@ -22,14 +27,13 @@ _LARGEST_REVIEW = 8 << 20  # bytes; the API server refuses objects above 3 MiB
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """What the debugging pages show. `dump` is None for a proxy that is not connected here."""
+    """What strangers may know too, and `debugging`, which they may not; `prove` tells by a token who asks."""
 
     is_ready: Callable[[], bool]
-    syncz: Callable[[], list[Json]]
-    dump: Callable[[str], Json | None]
-    problems: Callable[[], list[Json]]
     metrics: Callable[[], str]
     version: Mapping[str, str]
+    debugging: Debugging
+    prove: Callable[[Peer], Awaitable[Caller]]
 
 
 def webhooks(reviews: Mapping[str, Review], metrics: Metrics) -> web.Application:
@@ -48,20 +52,23 @@ def monitoring(inside: Inside) -> web.Application:
     async def metrics(_: web.Request) -> web.Response:
         return web.Response(text=inside.metrics(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
-    async def dump(request: web.Request) -> web.Response:
-        proxy = request.query.get("proxyID", "")
-        if (found := inside.dump(proxy)) is None:
-            raise web.HTTPNotFound(
-                text=f"proxy {proxy!r} is not connected here. See /debug/syncz for those that are."
-            )
-        return _json(found)
+    async def debug(request: web.Request) -> web.Response:
+        page, query = request.match_info["page"], request.query
+        try:
+            if _is_loopback(request.remote or ""):
+                found = inside.debugging.within(page, query)
+            else:
+                found = inside.debugging.to(await _who(request, inside), page, query)
+        except ForbiddenError as error:
+            raise web.HTTPForbidden(text=str(error)) from error
+        except NoPageError as error:
+            raise web.HTTPNotFound(text=str(error)) from error
+        return web.Response(body=found, content_type="application/json")
 
-    app = web.Application(middlewares=[_debug_from_within])
+    app = web.Application()
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/version", _always(lambda: dict(inside.version)))
-    app.router.add_get("/debug/syncz", _always(inside.syncz))
-    app.router.add_get("/debug/config_dump", dump)
-    app.router.add_get("/debug/problems", _always(inside.problems))
+    app.router.add_get("/debug/{page}", debug)
     app.router.add_get("/ready", _ready(inside.is_ready))
     return app
 
@@ -73,14 +80,18 @@ def readiness(inside: Inside) -> web.Application:
     return app
 
 
-@web.middleware
-async def _debug_from_within(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Who may exec into the pod may see what every proxy has; who merely reaches its port may not."""
-    if request.path.startswith("/debug/") and not _is_loopback(request.remote or ""):
-        raise web.HTTPForbidden(text="only from within the pod. From outside: weft proxy-status")
-    return await handler(request)
+async def _who(request: web.Request, inside: Inside) -> SpiffeId | None:
+    """Who a token says that asks; None without one."""
+    authorization = request.headers.get("Authorization", "")
+    if not authorization:
+        return None
+    peer = Peer(f"ipv4:{request.remote}:0", {"authorization": authorization}, secure=False)
+    try:
+        return (await inside.prove(peer)).identity
+    except RefusedError as error:
+        if error.code is grpc.StatusCode.UNAVAILABLE:
+            raise web.HTTPServiceUnavailable(text=str(error)) from error
+        raise web.HTTPUnauthorized(text=str(error)) from error
 
 
 def _is_loopback(address: str) -> bool:

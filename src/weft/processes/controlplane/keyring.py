@@ -3,7 +3,9 @@
 A proxy names what it wants over its configuration stream: `kubernetes://NAME` is a certificate with its key,
 `kubernetes://NAME-cacert` what others are verified with. Gateways ask for what Gateways name, and any proxy for
 what a DestinationRule names that selects it. Only Secrets of its own namespace come into question, and only where
-its service account may get them. No other Secret is ever read.
+its service account may get them, or may have them served: the right to `get` the subresource `secrets/served`,
+which lets nobody read a Secret from the API server. No other Secret is ever read, and the mesh's authority, tokens
+and their like are served to nobody, whatever their rights.
 """
 
 import asyncio
@@ -21,10 +23,17 @@ from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.model.credentials import CredentialTrouble
 from weft.pki import credentials
 from weft.pki.credentials import CA_SUFFIX, CredentialError
+from weft.processes.controlplane import succession
 from weft.processes.controlplane.connection import Connection
 from weft.xds import secrets
 from weft.xds.resource import Resource
 
+SERVED = "served"
+"""The subresource of Secrets, known to RBAC alone, that stands for having them served by istiod."""
+_AUTHORITY = frozenset({succession.OWN, succession.PLUGGED})
+"""Secrets of istiod's namespace that hold the key of the mesh."""
+_NEVER = frozenset({succession.TYPE, "kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
+"""Types of Secrets that no proxy has a use for."""
 _OWN, _GATEWAYS = "kubernetes://", "kubernetes-gateway://"
 _ALLOWED_SECONDS, _DENIED_SECONDS = 60.0, 3.0
 """How long an answer of the API server about someone's rights holds."""
@@ -41,6 +50,7 @@ class _Secret(msgspec.Struct):
 
     metadata: _Metadata
     data: dict[str, str] | None = None
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,15 +77,20 @@ class _Held:
     value: Any = None
 
 
+_REFUSED: Mapping[str, str] = {}
+"""The data of a Secret of a type that is served to nobody."""
 _ABSENT: Mapping[str, str] = {}
 """The data of a Secret that there is not; one that there is has a mapping of its own, even an empty one."""
 
 
 class Keyring:
-    """What proxies are served of their namespaces' Secrets. `changed` is called when there is other trouble."""
+    """What proxies are served of their namespaces' Secrets. `changed` is called when there is other trouble.
 
-    def __init__(self, kube: Kube, changed: Callable[[], None]) -> None:
-        self._kube, self._changed = kube, changed
+    `system` is istiod's own namespace, where the mesh's authority is kept.
+    """
+
+    def __init__(self, kube: Kube, changed: Callable[[], None], system: str = "istio-system") -> None:
+        self._kube, self._changed, self._system = kube, changed, system
         self._asked: dict[Connection, frozenset[str]] = {}
         self._rights: dict[_Right, _Held] = {}
         self._watches: dict[_Place, _Held] = {}
@@ -104,7 +119,7 @@ class Keyring:
             _Right(_account(connection), place)
             for connection, names in self._asked.items()
             for name in names
-            for place in _places(connection, name)
+            for place in self._places(connection, name)
         }
         _keep(self._rights, wanted, self._judge)
         # a Secret that nobody may read is not looked at either
@@ -131,9 +146,13 @@ class Keyring:
             await asyncio.sleep(_ALLOWED_SECONDS if allowed else _DENIED_SECONDS)
 
     async def _may(self, right: _Right) -> bool:
+        return await self._has(right, SERVED) or await self._has(right, "")
+
+    async def _has(self, right: _Right, subresource: str) -> bool:
         namespace = right.place.namespace
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
         what = {"namespace": namespace, "verb": "get", "resource": "secrets", "name": right.place.name}
+        what |= {"subresource": subresource} if subresource else {}
         spec = {"user": right.account, "groups": list(groups), "resourceAttributes": what}
         body = {"apiVersion": SUBJECTACCESSREVIEWS.api_version, "kind": SUBJECTACCESSREVIEWS.kind, "spec": spec}
         answer = await self._kube.post(SUBJECTACCESSREVIEWS.path(), body)
@@ -167,7 +186,7 @@ class Keyring:
 
     def _secret(self, connection: Connection, name: str) -> Resource | str | None:
         """The secret of a name, why there is none, or None while that is not known."""
-        places = _places(connection, name)
+        places = self._places(connection, name)
         if not places:
             return _why_never(connection, name)
         reason = ""
@@ -181,10 +200,26 @@ class Keyring:
             data = self._watches[place].value if place in self._watches else None
             if data is None:
                 return None
+            if data is _REFUSED:
+                return f"the Secret {_shown(place)} is of a type that no proxy is given"
             if data is not _ABSENT:
                 return self._read(place, name, data)
             reason = f"there is no Secret {_shown(place)}"
         return reason
+
+    def _places(self, connection: Connection, name: str) -> tuple[_Place, ...]:
+        """The Secrets to look at for a name, in order; none where the proxy may not have it."""
+        identity = connection.client.identity
+        if identity is None:
+            return ()
+        scheme = next((one for one in (_OWN, _GATEWAYS) if name.startswith(one)), "")
+        namespace, _, secret = name.removeprefix(scheme).rpartition("/")
+        if not scheme or not secret or namespace not in {"", identity.namespace}:
+            return ()
+        names = (secret, secret.removesuffix(CA_SUFFIX)) if secret.endswith(CA_SUFFIX) else (secret,)
+        if identity.namespace == self._system and not _AUTHORITY.isdisjoint(names):
+            return ()
+        return tuple(_Place(identity.namespace, each) for each in names)
 
     def _read(self, place: _Place, name: str, data: Mapping[str, str]) -> Resource | str:
         before = self._made.get((place, name))
@@ -218,7 +253,7 @@ async def _logged(work: Coroutine[Any, Any, None], what: Hashable) -> None:
 def _data(change: Change[_Secret]) -> Mapping[str, str]:
     match change:
         case Applied(secret) | Replaced((secret,)):
-            return dict(secret.data or {})
+            return _REFUSED if secret.type in _NEVER else dict(secret.data or {})
         case Deleted() | Replaced():
             return _ABSENT
 
@@ -231,23 +266,11 @@ def _made(name: str, data: Mapping[str, str]) -> Resource:
     return secrets.certificate(name, pair.chain, pair.key)
 
 
-def _places(connection: Connection, name: str) -> tuple[_Place, ...]:
-    """The Secrets to look at for a name, in order; none where the proxy may not have it."""
-    identity = connection.client.identity
-    if identity is None:
-        return ()
-    scheme = next((one for one in (_OWN, _GATEWAYS) if name.startswith(one)), "")
-    namespace, _, secret = name.removeprefix(scheme).rpartition("/")
-    if not scheme or not secret or namespace not in {"", identity.namespace}:
-        return ()
-    names = (secret, secret.removesuffix(CA_SUFFIX)) if secret.endswith(CA_SUFFIX) else (secret,)
-    return tuple(_Place(identity.namespace, each) for each in names)
-
-
 def _why_never(connection: Connection, name: str) -> str:
     if connection.client.identity is None:
         return "the proxy has not proved who it is: Secrets are given over TLS alone"
-    return f"{name} is no Secret of the proxy's own namespace, {connection.client.identity.namespace}"
+    namespace = connection.client.identity.namespace
+    return f"{name} is no Secret of the proxy's own namespace, {namespace}, that proxies may have"
 
 
 def _account(connection: Connection) -> str:

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from weft.base.flags import is_true
@@ -12,6 +13,9 @@ from weft.model.services import Labels
 from weft.model.views import UNCAPTURED
 
 _OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders"})
+_OF_IDENTITY: Final = frozenset(
+    f"TLS_{side}_{part}" for side in ("CLIENT", "SERVER") for part in ("CERT_CHAIN", "KEY", "ROOT_CERT")
+)
 _KEPT: Final = ("DNS_AUTO_ALLOCATE", "DNS_CAPTURE", "ENABLE_SELF_DISCOVERY")
 
 
@@ -38,9 +42,15 @@ def traits(metadata: Mapping[str, Any], *, at_edge: bool) -> ProxyTraits:
     """How the proxy handles what passes through it, by the settings that it was started with."""
     config = metadata.get("PROXY_CONFIG")
     if not isinstance(config, Mapping) or _OF_TRAITS.isdisjoint(config):
-        return USUAL
-    # asked at every change of anything: read once
-    return _read(json.dumps({key: config[key] for key in sorted(_OF_TRAITS & config.keys())}), at_edge=at_edge)
+        found = USUAL
+    else:
+        # asked at every change of anything: read once
+        written = json.dumps({key: config[key] for key in sorted(_OF_TRAITS & config.keys())})
+        found = _read(written, at_edge=at_edge)
+    if _OF_IDENTITY.isdisjoint(metadata):
+        return found
+    client, server = (proxy_traits.identity_files(metadata, side) for side in ("CLIENT", "SERVER"))
+    return replace(found, as_client=client, as_server=server)
 
 
 @functools.lru_cache(maxsize=1024)
