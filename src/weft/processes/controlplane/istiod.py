@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from weft.adapters import clock, http_server
-from weft.adapters.grpc_server import Server
+from weft.adapters.grpc_server import Peer, Server
 from weft.adapters.jwks import KeyFetcher
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
@@ -34,8 +34,9 @@ from weft.processes.controlplane.authority import CertificateService, ServerCert
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.doorkeeper import Doorkeeper
 from weft.processes.controlplane.events import Teller
-from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.identities import Caller, TokenReviewer
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
@@ -65,6 +66,7 @@ async def run(settings: Settings) -> None:
         metrics = Metrics()
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, mesh.trust_domain)
+        door = Doorkeeper(settings.limits, time.monotonic)
 
         def look() -> None:
             allocator.look()
@@ -89,6 +91,10 @@ async def run(settings: Settings) -> None:
             look()
             changed()
 
+        async def proved(peer: Peer) -> Caller:
+            await door.call(peer)
+            return await reviewer.prove(peer)
+
         keyring = Keyring(kube, look, settings.namespace)
         fetcher = KeyFetcher(settings.no_keys_from)
         issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
@@ -102,11 +108,12 @@ async def run(settings: Settings) -> None:
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
             configure=Configurer(Generator()),
-            identify=reviewer.identify,
+            identify=door.guarded(reviewer.identify),
             metrics=metrics,
             monotonic=time.monotonic,
             secrets=keyring,
             presence=registrar,
+            door=door,
             pages=debugging,
             why_not=claims_another,
         )
@@ -118,7 +125,7 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        CertificateService(signer, reviewer.identify, metrics).serve(server)
+        CertificateService(signer, door.guarded(reviewer.identify), metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -129,7 +136,7 @@ async def run(settings: Settings) -> None:
             ),
             version={"version": VERSION, "name": settings.name},
             debugging=debugging,
-            prove=reviewer.prove,
+            prove=proved,
         )
         reviews = _reviews(_inject_settings(settings, mesh), store)
         async with contextlib.AsyncExitStack() as stack:

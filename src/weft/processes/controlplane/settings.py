@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from weft.api import mesh_config_decode
 from weft.base.durations import parse_duration
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
+from weft.processes.controlplane.doorkeeper import Limits, Rate
 from weft.processes.controlplane.issuers import TURN
 
 VERSION = version("weft")
@@ -23,7 +24,12 @@ MESH_CONFIG_MAP = "istio"
 
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
+_STREAMS = "WEFT_MOST_STREAMS_OF_A_CALLER"
+_CALLS = "WEFT_MOST_CALLS_A_SECOND_OF_AN_ADDRESS"
 _REFRESH = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
+
+
+USUAL_LIMITS = Limits()
 
 
 class SettingsError(Exception):
@@ -58,6 +64,7 @@ class Settings:
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
     debug_namespaces: frozenset[str] = frozenset()
+    limits: Limits = USUAL_LIMITS
 
     @property
     def server_names(self) -> tuple[str, ...]:
@@ -102,6 +109,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
+        limits=_limits(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
     )
 
@@ -111,6 +119,21 @@ def _no_keys_from(written: str) -> tuple[Network, ...]:
         return networks(written)
     except ValueError as error:
         raise SettingsError(f"{_BLOCKED}: {error}. Write ranges such as 10.0.0.0/8,127.0.0.0/8.") from None
+
+
+def _limits(environment: Mapping[str, str]) -> Limits:
+    chosen = dict[str, int]()
+    for name in (_STREAMS, _CALLS):
+        written = environment.get(name, "")
+        if written and not (written.isascii() and written.isdigit() and int(written)):
+            raise SettingsError(f"{name}: {written!r} is no number. Write one such as 50.")
+        chosen[name] = int(written or 0)
+    limits = USUAL_LIMITS
+    if streams := chosen[_STREAMS]:
+        limits = replace(limits, streams=streams)
+    if calls := chosen[_CALLS]:
+        limits = replace(limits, calls=Rate(4 * calls, calls))
+    return limits
 
 
 def _turn(written: str) -> timedelta:
