@@ -6,9 +6,10 @@ A file has `given` objects, `to` the workload (namespace, labels, `ports` with w
     WHO METHOD TARGET [NAME=VALUE…] THEN
 
 WHO is `NAMESPACE/ACCOUNT` by mutual TLS (`DOMAIN:NAMESPACE/ACCOUNT` of another trust domain), `-` in plaintext.
-TARGET is `/path`, or `:PORT/path` for another port than 8080. METHOD `bytes` is a connection without a request.
+TARGET is `/path`, or `:PORT/path` for another port than 8080; what stands behind `:PORT|` is asked for as it is,
+`http://HOST/path` for instance. METHOD `bytes` is a connection without a request.
 `from=ADDRESS` is where it comes from, `sni=` what TLS asks for, `token=` are claims of its token, which is found
-valid; any other NAME is a header. THEN is a status, `in`
+valid; any other NAME is a header, which may come twice. THEN is a status, `in`
 or `closed`; 403 may say by what: `403:deny` is rule 0 of the policy `deny`, `403:-` that none allows it.
 
 `access_reference` says the same from the policies as written.
@@ -53,7 +54,11 @@ class Ask:
     source: str = "10.244.0.7"
     server_name: str = "outbound_.80_._.web.shop.svc.cluster.local"
     headers: dict[str, str] = field(default_factory=dict)
+    more: tuple[tuple[str, str], ...] = ()
+    """Headers that are there already, once more."""
     token: str = ""
+    target: str = ""
+    """What the request line says, where that is not the path alone."""
 
     @property
     def is_request(self) -> bool:
@@ -121,11 +126,24 @@ def read(body: dict[str, Any]) -> Access:
 def ask(line: str) -> Ask:
     """Read a line of the table."""
     who, method, target, *named, then = line.split()
-    values = dict(each.split("=", 1) for each in named)
+    values: dict[str, str] = {}
+    more = []
+    for name, _, value in (each.partition("=") for each in named):
+        if name in values:
+            more.append((name.lower(), value))
+        else:
+            values[name] = value
     domain, colon, account = who.rpartition(":")
     namespace, _, name = account.partition("/")
-    port, slash, path = target.removeprefix(":").partition("/") if target[0] == ":" else ("8080", "/", target[1:])
+    port, path = "8080", target
+    if target[0] == ":":
+        found = re.fullmatch(r":(\d+)(?:\|(.+)|(/.*))?", target)
+        assert found is not None, line
+        port, path = found[1], found[2] or found[3] or ""
     status, _, by = then.partition(":")
+    whole = re.fullmatch(r"http://([^/]*)(/.*)", path)
+    if whole is not None:
+        values |= {"host": whole[1]}
     given: dict[str, Any] = {
         key: values.pop(name)
         for key, name in (("source", "from"), ("server_name", "sni"), ("token", "token"))
@@ -136,10 +154,12 @@ def ask(line: str) -> Ask:
         who="" if who == "-" else f"spiffe://{domain if colon else DOMAIN}/ns/{namespace}/sa/{name}",
         method=method,
         port=int(port),
-        path=slash + path,
+        path=whole[2] if whole else path,
+        target=path if whole else "",
         then=status,
         by=by,
         headers={name.lower(): value for name, value in values.items()},
+        more=tuple(more),
         **given,
     )
 
@@ -155,7 +175,7 @@ def simulated(asked: Ask, access: Access) -> simulate.Outcome:
             host=asked.host,
             path=asked.path,
             method=asked.method,
-            headers=tuple(headers.items()),
+            headers=(*headers.items(), *asked.more),
             http=asked.is_request,
             tls=bool(asked.who),
             server_name=asked.server_name if asked.who else "",

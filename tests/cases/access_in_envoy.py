@@ -80,11 +80,15 @@ def _spoken(connection: socket.socket, asked: Ask) -> str:
     if not asked.is_request:
         connection.sendall(b"hello\n")
         return "in" if connection.recv(200) else "closed"
-    headers = {"host": asked.host, **asked.headers, "connection": "close"}
+    # whoever asks a proxy is not believed by its Host header
+    headers = {**asked.headers, "host": "else.example.com" if asked.target else asked.host, "connection": "close"}
     if asked.token:
         told = json_format.ParseDict(json.loads(asked.token), struct_pb2.Value())
         headers[_TOKEN] = base64.b64encode(told.SerializeToString()).decode()
-    lines = (f"{asked.method} {asked.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()))
+    lines = (
+        f"{asked.method} {asked.target or asked.path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in (*headers.items(), *asked.more)),
+    )
     connection.sendall("\r\n".join((*lines, "", "")).encode())
     received = b""
     while b"\r\n" not in received and (more := connection.recv(4096)):

@@ -18,14 +18,14 @@ Policy = dict[str, Any]
 
 @dataclass(frozen=True)
 class Workload:
-    """The one that is asked. `domains` are the names of the mesh; `slashes`: `//` and `%2f` are made `/`.
+    """The one that is asked. `domains` are the names of the mesh; `paths` is MeshConfig's pathNormalization.
     `anybody`: certificates of other trust domains are taken too."""
 
     namespace: str
     labels: dict[str, str]
     root: str = "istio-system"
     domains: tuple[str, ...] = ("cluster.local",)
-    slashes: bool = False
+    paths: str = "BASE"
     anybody: bool = False
 
 
@@ -34,6 +34,8 @@ def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str,
     denied, passed = ("403", "200") if asked.is_request else ("closed", "in")
     if asked.who and not to.anybody and asked.who.split("/")[2] not in to.domains:
         return "closed", ""
+    if asked.is_request and _is_no_path(asked.path, to.paths):
+        return "400", ""
     inside = [each for each in policies if _concerns(each, to) and not _is_tried(each)]
     inside.sort(key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
     for action in ("CUSTOM", "DENY"):
@@ -104,8 +106,8 @@ class _Reader:
 
     def one(self, name: str, value: str) -> bool:
         if header := re.fullmatch(r"request\.headers\[(.*)\]", name):
-            told = {"host": self.asked.host, **self.asked.headers}.get(header[1].lower(), "")
-            return bool(told) and _like(value, told)
+            told = (("host", self.asked.host), *self.asked.headers.items(), *self.asked.more)
+            return any(name == header[1].lower() and shown and _like(value, shown) for name, shown in told)
         if claim := re.fullmatch(r"request\.auth\.claims(\[.*\])", name):
             return self._claim(value, *claim[1][1:-1].split("]["))
         for names, holds in self._known:
@@ -162,28 +164,35 @@ class _Reader:
         return [f"{each}/{rest}" for each in names]
 
     def _remote(self) -> str:
-        told = self.asked.headers.get("x-forwarded-for", self.asked.source) if self.asked.is_request else ""
-        return told.rpartition(",")[2].strip() or self.asked.source
+        told = self.asked.headers.get("x-forwarded-for", "") if self.asked.is_request else ""
+        last = told.rpartition(",")[2].strip()
+        return last if re.fullmatch(r"[\d.]+", last) else self.asked.source
 
     def _hosts(self) -> set[str]:
         host = self.asked.host.lower()
         return {host, re.sub(r":\d+$", "", host), re.sub(r"\.?(:\d+)?$", "", host)}
 
     def _path(self, value: str) -> bool:
-        path = normal(self.asked.path, slashes=self.to.slashes)
+        path = normal(self.asked.path, self.to.paths)
         if "{" not in value:
             return _like(value, path)
         return _template(value.split("/"), path.split("/"))
 
 
-def normal(path: str, *, slashes: bool) -> str:
+def _is_no_path(path: str, how: str) -> bool:
+    return "#" in path or (how != "NONE" and "%00" in path.partition("?")[0])
+
+
+def normal(path: str, how: str) -> str:
     """A path as rules see it: dots resolved, letters and digits decoded, no query; slashes made alike or not."""
     path = path.partition("?")[0]
-    if slashes:
+    if how == "NONE":
+        return path
+    if how == "DECODE_AND_MERGE_SLASHES":
         path = re.sub("%(2f|5c)", "/", path, flags=re.IGNORECASE)
     path = re.sub(r"%([0-9A-Fa-f]{2})", _decoded, path.replace("\\", "/"))
     kept: list[str] = []
-    parts = path.split("/")[1:]
+    parts = [re.sub(r"^(\.\.?);.*", r"\1", each) for each in path.split("/")[1:]]
     for part in parts:
         if part == "..":
             kept = kept[:-1]
@@ -192,7 +201,7 @@ def normal(path: str, *, slashes: bool) -> str:
     if parts[-1] in {".", ".."}:
         kept.append("")
     found = "/" + "/".join(kept)
-    return re.sub("/+", "/", found) if slashes else found
+    return found if how == "BASE" else re.sub("/+", "/", found)
 
 
 def _decoded(found: re.Match[str]) -> str:

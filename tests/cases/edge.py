@@ -250,7 +250,12 @@ def _requested(asked: EdgeRequest, edge: EdgeCase, table: str) -> tuple[tuple[st
     router, request = edge.case.view.router, asked.request
     assert router is not None
     hosts = next(each.hosts for each in router.tables if each.name == table)
-    host = _host(dict(request.headers).get("host", request.address), hosts)
+    wanted = _bare(dict(request.headers).get("host", request.address))
+    if asked.server_name is not None and chain_of(asked, edge) != chain_of(
+        replace(asked, server_name=wanted), edge
+    ):
+        return (("421", 100.0),)
+    host = _host(wanted, hosts)
     if host is None:
         return (("404", 100.0),)
     if host.redirect and request.scheme == "http":
@@ -273,8 +278,11 @@ def _alike(path: str, how: PathNormalization) -> str:
     return path_seen(manager, path) or ""
 
 
-def _host(written: str, hosts: tuple[RoutedHost, ...]) -> RoutedHost | None:
-    name = re.sub(r":\d+$", "", written.lower())
+def _bare(written: str) -> str:
+    return re.sub(r":\d+$", "", written.lower())
+
+
+def _host(name: str, hosts: tuple[RoutedHost, ...]) -> RoutedHost | None:
     fitting = [each for each in hosts if host_matches(each.host, name)]
     return max(fitting, key=lambda each: (each.host == name, len(each.host)), default=None)
 

@@ -10,7 +10,6 @@ from tests.cases import access, access_reference
 from tests.cases.access_in_envoy import Callers, callers, served
 from tests.support import envoy
 
-from weft.model.mesh_config import PathNormalization
 from weft.xds.config_dump_policies import policy_rows
 
 FILES = [pytest.param(path, id=path.stem) for path in access.files()]
@@ -104,7 +103,7 @@ def _by_reference(asked: access.Ask, case: access.Access) -> tuple[str, str]:
         labels=dict(proxy.labels),
         root=mesh.root_namespace,
         domains=(mesh.trust_domain, *mesh.trust_domain_aliases),
-        slashes=mesh.paths is PathNormalization.DECODE_AND_MERGE_SLASHES,
+        paths=mesh.paths.name,
     )
     return access_reference.decide(asked, case.policies, workload)
 

@@ -32,18 +32,25 @@ class Authority:
     """A certificate that may sign, and its key.
 
     `intermediates` lead from the certificate (excluded) up to a root (excluded); `roots` is what verifiers trust,
-    the certificate itself where it is self-signed.
+    first the one that it leads to: the certificate itself where it is self-signed. `revoked` are lists of those
+    that none may trust any more.
     """
 
     certificate: x509.Certificate
     key: PrivateKey
     intermediates: tuple[x509.Certificate, ...] = ()
     trusted: tuple[x509.Certificate, ...] = ()
+    revoked: tuple[x509.CertificateRevocationList, ...] = ()
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
         """The certificates that verifiers are given."""
         return self.trusted or (self.certificate,)
+
+    @property
+    def path(self) -> tuple[x509.Certificate, ...]:
+        """What follows an issued certificate in a handshake: all that leads to the root, without it."""
+        return () if self.certificate in self.roots else (self.certificate, *self.intermediates)
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:

@@ -31,7 +31,7 @@ class _Asked:
     peer: str
     remote: str
     path: str
-    headers: dict[str, str]
+    headers: dict[str, list[str]]
     metadata: dict[str, Any]
     requests: bool
 
@@ -54,12 +54,13 @@ def of_request(manager: Any, request: Request, peer: str) -> Verdict:
     `request.path` is as the manager has made it alike.
     """
     headers = {
-        ":method": request.method,
-        ":authority": request.host,
-        ":scheme": request.scheme,
-        ":path": request.path,
-        **dict(request.headers),
+        ":method": [request.method],
+        ":authority": [request.host],
+        ":scheme": [request.scheme],
+        ":path": [request.path],
     }
+    for name, value in request.headers:
+        headers.setdefault(name, []).append(value)
     metadata = {claims.METADATA: {claims.PAYLOAD: json.loads(request.claims)}} if request.claims else {}
     path = request.path.partition("?")[0].partition("#")[0]
     asked = _Asked(request, peer, _remote(manager, request), path, headers, metadata, requests=True)
@@ -75,11 +76,20 @@ def of_request(manager: Any, request: Request, peer: str) -> Verdict:
 
 def _remote(manager: Any, request: Request) -> str:
     """The client's address, behind proxies that are trusted (HttpConnectionManager, use_remote_address)."""
-    listed = [each.strip() for each in dict(request.headers).get("x-forwarded-for", "").split(",") if each.strip()]
+    told = ",".join(value for name, value in request.headers if name == "x-forwarded-for")
+    listed = [each.strip() for each in told.split(",")]
     hops = manager.xff_num_trusted_hops
-    if manager.use_remote_address.value:
-        return listed[-hops] if hops and len(listed) >= hops else request.source
-    return listed[-1 - hops] if len(listed) > hops else request.source
+    wanted = hops if manager.use_remote_address.value else hops + 1
+    found = listed[-wanted] if 0 < wanted <= len(listed) else ""
+    return found if _is_address(found) else request.source
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _verdict(config: Any, asked: _Asked) -> Verdict:
@@ -118,7 +128,7 @@ def _permitted(rule: Any, asked: _Asked) -> bool:
         case "not_rule":
             return not _permitted(rule.not_rule, asked)
         case "header":
-            return header_matches(rule.header, asked.headers.get(rule.header.name))
+            return _header_fits(rule.header, asked)
         case "url_path":
             return asked.requests and string_matches(rule.url_path.path, asked.path)
         case "destination_port":
@@ -147,13 +157,18 @@ def _is_one(principal: Any, asked: _Asked) -> bool:
         case "remote_ip":
             return _in_block(principal.remote_ip, asked.remote)
         case "header":
-            return header_matches(principal.header, asked.headers.get(principal.header.name))
+            return _header_fits(principal.header, asked)
         case _:
             matcher = principal.metadata
             value: Any = asked.metadata.get(matcher.filter)
             for segment in matcher.path:
                 value = value.get(segment.key) if isinstance(value, dict) else None
             return bool(_value_fits(matcher.value, value) != matcher.invert)
+
+
+def _header_fits(matcher: Any, asked: _Asked) -> bool:
+    """Of a header that comes several times, one value has to fit."""
+    return any(header_matches(matcher, each) for each in asked.headers.get(matcher.name, (None,)))
 
 
 def _value_fits(matcher: Any, value: Any) -> bool:
