@@ -46,5 +46,10 @@ async def ask(address: str, question: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+async def main(address: str, questions: list[dict[str, Any]]) -> None:
+    answers = await asyncio.gather(*(ask(address, each) for each in questions))
+    print(json.dumps(answers))
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(ask(sys.argv[1], json.load(sys.stdin)))))
+    asyncio.run(main(sys.argv[1], json.load(sys.stdin)))
