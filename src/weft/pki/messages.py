@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError
 
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = "CreateCertificate"
+
+_IMPERSONATED, _SIGNER = "ImpersonatedIdentity", "CertSigner"
+_LONGEST_WISH = 2**31  # seconds
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -23,10 +26,16 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """What a workload sends. `lifetime` is a wish, in whole seconds; zero leaves it to the authority."""
+    """What a workload sends. `lifetime` is a wish, in whole seconds; zero leaves it to the authority.
+
+    `impersonated` is the SPIFFE ID of the workload that a node's proxy asks for, "" where the caller asks for
+    itself; `signer` names one of several signers of the cluster.
+    """
 
     csr_pem: str
     lifetime: timedelta = timedelta()
+    impersonated: str = ""
+    signer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +52,20 @@ class CertificateAnswer:
 def encode_request(request: CertificateRequest) -> bytes:
     """An IstioCertificateRequest."""
     seconds = int(request.lifetime.total_seconds())
-    return bytes(_REQUEST(csr=request.csr_pem, validity_duration=seconds).SerializeToString())
+    message = _REQUEST(csr=request.csr_pem, validity_duration=seconds)
+    for key, value in ((_IMPERSONATED, request.impersonated), (_SIGNER, request.signer)):
+        if value:
+            message.metadata.fields[key].string_value = value
+    return bytes(message.SerializeToString())
 
 
 def decode_request(message: bytes) -> CertificateRequest:
     """An IstioCertificateRequest; MessageError for other bytes."""
     raw = _parse(_REQUEST, message)
-    return CertificateRequest(raw.csr, timedelta(seconds=raw.validity_duration))
+    told = {key: raw.metadata.fields[key].string_value for key in (_IMPERSONATED, _SIGNER)}
+    # whatever number is written, it is a time
+    seconds = min(max(raw.validity_duration, 0), _LONGEST_WISH)
+    return CertificateRequest(raw.csr, timedelta(seconds=seconds), told[_IMPERSONATED], told[_SIGNER])
 
 
 def encode_response(answer: CertificateAnswer) -> bytes:
@@ -92,6 +108,14 @@ def _classes() -> tuple[Any, ...]:
     request = file.message_type.add(name="IstioCertificateRequest")
     request.field.add(name="csr", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
     request.field.add(name="validity_duration", number=3, type=_Field.TYPE_INT64, label=_Field.LABEL_OPTIONAL)
+    request.field.add(
+        name="metadata",
+        number=4,
+        type=_Field.TYPE_MESSAGE,
+        type_name=".google.protobuf.Struct",
+        label=_Field.LABEL_OPTIONAL,
+    )
+    file.dependency.append(struct_pb2.DESCRIPTOR.name)
     response = file.message_type.add(name="IstioCertificateResponse")
     response.field.add(name="cert_chain", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
     _add_lists(response)
@@ -99,6 +123,7 @@ def _classes() -> tuple[Any, ...]:
     proxy.field.add(name="ca_certificates_pem", number=34, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
     _add_lists(proxy)
     pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
     names = ("IstioCertificateRequest", "IstioCertificateResponse", "ProxyConfig")
     return tuple(

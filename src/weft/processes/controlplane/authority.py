@@ -1,67 +1,20 @@
-"""What the mesh's authority signs: workloads' certificates for whom they proved to be, and istiod's own."""
+"""istiod's own certificate, of the mesh's authority."""
 
 import asyncio
 import logging
 import ssl
 from datetime import timedelta
 
-import grpc
 from cryptography import x509
 
 from weft.adapters import clock, keys
-from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server
-from weft.pki import authority, messages, pem, rotation
-from weft.pki.authority import WORKLOAD_LIFETIME
-from weft.pki.authority import RefusedError as RequestRefusedError
-from weft.pki.identity import SpiffeId
-from weft.processes.controlplane.identities import Identify
-from weft.processes.controlplane.metrics import Metrics
+from weft.adapters.grpc_server import KeyPair
+from weft.pki import authority, pem, rotation
 from weft.processes.controlplane.succession import Keeper
 
 SERVER_LIFETIME = timedelta(hours=24)
 
 log = logging.getLogger("weft.ca")
-
-
-class CertificateService:
-    """CreateCertificate: a workload's certificate for who it proved to be."""
-
-    def __init__(self, keeper: Keeper, identify: Identify, metrics: Metrics) -> None:
-        self._keeper, self._identify, self._metrics = keeper, identify, metrics
-
-    def serve(self, server: Server) -> None:
-        """Register with a gRPC server."""
-        server.unary(messages.SERVICE, messages.METHOD, self._create)
-
-    async def _create(self, message: bytes, peer: Peer) -> bytes:
-        try:
-            identity = await self._authenticated(peer)
-            request = messages.decode_request(message)
-            signer = self._keeper.signer
-            leaf, *_ = authority.issue_workload(
-                signer,
-                request.csr_pem,
-                spiffe_id=identity,
-                lifetime=request.lifetime or WORKLOAD_LIFETIME,
-                now=clock.now(),
-                serial=keys.new_serial(),
-            )
-        except (messages.MessageError, RequestRefusedError) as error:
-            self._metrics.certificates["refused"] += 1
-            raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
-        except RefusedError:
-            self._metrics.certificates["unauthenticated"] += 1
-            raise
-        self._metrics.certificates["success"] += 1
-        trusted = self._keeper.trusted
-        chain = (*map(pem.certificate, (leaf, *signer.path)), trusted.roots)
-        return messages.encode_response(messages.CertificateAnswer(chain, trusted.revoked))
-
-    async def _authenticated(self, peer: Peer) -> SpiffeId:
-        caller = await self._identify(peer)
-        if caller is None:
-            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "certificates are given on the TLS port only")
-        return caller.identity
 
 
 class ServerCertificate:

@@ -8,13 +8,16 @@ too long is refused with RESOURCE_EXHAUSTED; proxies try again by themselves.
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
 
 from weft.adapters.grpc_server import Peer, RefusedError
-from weft.processes.controlplane.identities import Caller, Identify
+from weft.processes.controlplane.identities import Caller
+
+T = TypeVar("T")
 
 _MANY = 4096
 """Addresses from which on those are forgotten that have been quiet."""
@@ -76,12 +79,12 @@ class Doorkeeper:
         self._calls: dict[str, Bucket] = {}
         self._streams: Counter[str] = Counter()
 
-    def guarded(self, identify: Identify) -> Identify:
+    def guarded(self, prove: Callable[[Peer], Awaitable[T]]) -> Callable[[Peer], Awaitable[T]]:
         """The same, asked no more often by one address than its rate allows."""
 
-        async def asked(peer: Peer) -> Caller | None:
+        async def asked(peer: Peer) -> T:
             await self.call(peer)
-            return await identify(peer)
+            return await prove(peer)
 
         return asked
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from weft.adapters import clock, http_server
-from weft.adapters.grpc_server import Peer, Server
+from weft.adapters.grpc_server import Server
 from weft.adapters.jwks import KeyFetcher
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
@@ -31,16 +31,18 @@ from weft.pki.succession import Trusted
 from weft.processes.controlplane import http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
-from weft.processes.controlplane.authority import CertificateService, ServerCertificate
+from weft.processes.controlplane.authority import ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.doorkeeper import Doorkeeper
 from weft.processes.controlplane.events import Teller
-from weft.processes.controlplane.identities import Caller, TokenReviewer
+from weft.processes.controlplane.identities import Identify, TokenReviewer
+from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
+from weft.processes.controlplane.issuing import CertificateService, OwnIssuer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
@@ -74,12 +76,13 @@ async def run(settings: Settings) -> None:
             settings.own_authority(mesh.trust_domain),
             told=spread,
             confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
+            lifetime=settings.issuing.lifetimes.longest,
         )
         await _when_reachable(keeper.load)
         own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, mesh.trust_domain)
+        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
         door = Doorkeeper(settings.limits, time.monotonic)
 
         def look() -> None:
@@ -104,10 +107,6 @@ async def run(settings: Settings) -> None:
         def told() -> None:
             look()
             changed()
-
-        async def proved(peer: Peer) -> Caller:
-            await door.call(peer)
-            return await reviewer.prove(peer)
 
         keyring = Keyring(kube, look, settings.namespace)
         fetcher = KeyFetcher(settings.no_keys_from)
@@ -140,7 +139,7 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        CertificateService(keeper, door.guarded(reviewer.identify), metrics).serve(server)
+        _certificates(kube, settings, keeper, door.guarded(reviewer.identify), metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -151,16 +150,16 @@ async def run(settings: Settings) -> None:
             ),
             version={"version": VERSION, "name": settings.name},
             debugging=debugging,
-            prove=proved,
+            prove=door.guarded(reviewer.prove),
         )
         reviews = _reviews(_inject_settings(settings, mesh), store)
         async with contextlib.AsyncExitStack() as stack:
-            for app, address, tls in (
-                (http.monitoring(inside), settings.monitoring, None),
-                (http.readiness(inside), settings.ready, None),
-                (http.webhooks(reviews, metrics), settings.https, own.https),
-            ):
-                await stack.enter_async_context(http_server.serving(app, address, tls))
+            await _listen(
+                stack,
+                http_server.serving(http.monitoring(inside), settings.monitoring),
+                http_server.serving(http.readiness(inside), settings.ready),
+                http_server.serving(http.webhooks(reviews, metrics), settings.https, own.https),
+            )
             await server.start()
             stack.push_async_callback(server.stop)
             log.info("istiod %s serves %s %s", VERSION, settings.secure, settings.plaintext)
@@ -177,6 +176,13 @@ async def run(settings: Settings) -> None:
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
             )
+
+
+def _certificates(
+    kube: Kube, settings: Settings, keeper: Keeper, identify: Identify, metrics: Metrics
+) -> CertificateService:
+    nodes = NodeProxies(kube, settings.issuing.node_accounts)
+    return CertificateService(OwnIssuer(keeper), identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
@@ -253,6 +259,11 @@ async def _when_reachable(what: Callable[[], Awaitable[T]]) -> T:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
+
+
+async def _listen(stack: contextlib.AsyncExitStack, *sites: contextlib.AbstractAsyncContextManager[int]) -> None:
+    for each in sites:
+        await stack.enter_async_context(each)
 
 
 async def _settle_memory(is_ready: Callable[[], bool]) -> None:

@@ -17,6 +17,7 @@ from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.processes.controlplane.doorkeeper import Limits, Rate
 from weft.processes.controlplane.issuers import TURN
+from weft.processes.controlplane.issuing_settings import Issuing, issuing
 from weft.processes.controlplane.succession import OwnAuthority
 
 VERSION = version("weft")
@@ -69,6 +70,7 @@ class Settings:
     native_sidecars: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
+    issuing: Issuing = field(default_factory=Issuing)
     debug_namespaces: frozenset[str] = frozenset()
     limits: Limits = USUAL_LIMITS
     own: OwnAuthority = field(default_factory=OwnAuthority)
@@ -121,6 +123,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
         limits=_limits(environment),
+        issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
     )
@@ -192,6 +195,13 @@ def _turn(written: str) -> timedelta:
         return parse_duration(written) if written else TURN
     except ValueError as error:
         raise SettingsError(f"{_REFRESH}: {error}. Write a duration such as 20m.") from None
+
+
+def _issuing(environment: Mapping[str, str]) -> Issuing:
+    try:
+        return issuing(environment)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:

@@ -24,7 +24,7 @@ from weft.adapters.kube.reflector import Applied, Deleted, Replaced
 from weft.api.codes import AUTHORITY_UNUSABLE
 from weft.base.problem import At, Problem, Severity
 from weft.pki import authority, pem, plugged, revocation, succession
-from weft.pki.authority import WORKLOAD_LIFETIME, Authority
+from weft.pki.authority import LIFETIMES, Authority
 from weft.pki.plugged import PluggedError
 from weft.pki.succession import Root, Succession, Trusted
 
@@ -91,7 +91,7 @@ class Keeper:
         *,
         told: Callable[[Trusted], Awaitable[None]],
         confirmed: Callable[[], bool],
-        lifetime: timedelta = WORKLOAD_LIFETIME,
+        lifetime: timedelta = LIFETIMES.longest,
     ) -> None:
         self._kube, self._namespace, self._own = kube, namespace, own
         self._told, self._confirmed, self._lifetime = told, confirmed, lifetime
