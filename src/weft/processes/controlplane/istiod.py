@@ -36,8 +36,9 @@ from weft.processes.controlplane.bundles import Bundles
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.doorkeeper import Doorkeeper
 from weft.processes.controlplane.events import Teller
-from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.identities import Identify, TokenReviewer
 from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
@@ -79,7 +80,7 @@ async def run(settings: Settings) -> None:
         metrics = Metrics()
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, lambda: store.trust_domains)
-
+        door = Doorkeeper(settings.limits, time.monotonic)
         bundles = Bundles(lambda: keeper.trusted, lambda: store.mesh, lambda each: discovery.trust(_told(each)))
 
         def look() -> None:
@@ -107,7 +108,7 @@ async def run(settings: Settings) -> None:
             changed()
 
         keyring = Keyring(kube, look, settings.namespace)
-        fetcher = KeyFetcher(settings.no_keys_from)
+        fetcher = KeyFetcher(settings.no_keys_from, config.EXTRA_ROOTS)
         issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
         pages = Pages(
             syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),
@@ -119,11 +120,12 @@ async def run(settings: Settings) -> None:
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
             configure=Configurer(Generator()),
-            identify=reviewer.identify,
+            identify=door.guarded(reviewer.identify),
             metrics=metrics,
             monotonic=time.monotonic,
             secrets=keyring,
             presence=registrar,
+            door=door,
             pages=debugging,
             why_not=claims_another,
         )
@@ -136,7 +138,8 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        _certificates(kube, settings, _issuer(kube, settings, keeper, bundles), reviewer, metrics).serve(server)
+        issuer = _issuer(kube, settings, keeper, bundles)
+        _certificates(kube, settings, issuer, door.guarded(reviewer.identify), metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -147,16 +150,16 @@ async def run(settings: Settings) -> None:
             ),
             version={"version": VERSION, "name": settings.name},
             debugging=debugging,
-            prove=reviewer.prove,
+            prove=door.guarded(reviewer.prove),
         )
         reviews = _reviews(_inject_settings(settings, mesh), store)
         async with contextlib.AsyncExitStack() as stack:
-            for app, address, tls in (
-                (http.monitoring(inside), settings.monitoring, None),
-                (http.readiness(inside), settings.ready, None),
-                (http.webhooks(reviews, metrics), settings.https, own.https),
-            ):
-                await stack.enter_async_context(http_server.serving(app, address, tls))
+            await _listen(
+                stack,
+                http_server.serving(http.monitoring(inside), settings.monitoring),
+                http_server.serving(http.readiness(inside), settings.ready),
+                http_server.serving(http.webhooks(reviews, metrics), settings.https, own.https),
+            )
             await server.start()
             stack.push_async_callback(server.stop)
             log.info("istiod %s serves %s %s", VERSION, settings.secure, settings.plaintext)
@@ -184,10 +187,10 @@ def _issuer(kube: Kube, settings: Settings, keeper: Keeper, bundles: Bundles) ->
 
 
 def _certificates(
-    kube: Kube, settings: Settings, issuer: Issuer, reviewer: TokenReviewer, metrics: Metrics
+    kube: Kube, settings: Settings, issuer: Issuer, identify: Identify, metrics: Metrics
 ) -> CertificateService:
     nodes = NodeProxies(kube, settings.issuing.node_accounts)
-    return CertificateService(issuer, reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates)
+    return CertificateService(issuer, identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
@@ -279,6 +282,11 @@ async def _when_reachable(what: Callable[[], Awaitable[T]]) -> T:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
+
+
+async def _listen(stack: contextlib.AsyncExitStack, *sites: contextlib.AbstractAsyncContextManager[int]) -> None:
+    for each in sites:
+        await stack.enter_async_context(each)
 
 
 async def _settle_memory(is_ready: Callable[[], bool]) -> None:
