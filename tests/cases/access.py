@@ -11,6 +11,8 @@ TARGET is `/path`, or `:PORT/path` for another port than 8080; what stands behin
 `from=ADDRESS` is where it comes from, `sni=` what TLS asks for, `token=` are claims of its token, which is found
 valid; any other NAME is a header, which may come twice. THEN is a status, `in`
 or `closed`; 403 may say by what: `403:deny` is rule 0 of the policy `deny`, `403:-` that none allows it.
+Providers are at 127.64.0.1, by HTTP on 9001 and by gRPC on 9002: they decide by the header `x-ext-authz`, and of
+connections by their source (`tests.support.ext_authz.by_header`); at other ports nobody answers.
 
 `access_reference` says the same from the policies as written.
 """
@@ -22,20 +24,24 @@ from typing import Any
 
 import yaml
 from tests.cases.engine import DOMAIN
+from tests.support.ext_authz import Shown, by_header
 
 from weft.api.proxy_settings_checks import merged
+from weft.model.external_authorization import Provider
 from weft.model.proxy_traits import traits
 from weft.model.services import InboundPort, Protocol, Proxy
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
 from weft.model.view import View
 from weft.model.views import view
-from weft.xds import simulate
+from weft.xds import names, simulate
 from weft.xds.generate import Generator
 from weft.xds.resource import Resources
 
 HERE = Path(__file__).parent / "authorization"
 POD = "10.244.0.99"
+PROVIDERS = {9001: "http", 9002: "grpc"}
+"""Where providers answer, and how."""
 OFFERED = {True: ("istio-http/1.1", "istio", "http/1.1"), False: ("istio-peer-exchange", "istio")}
 """What a sidecar offers by ALPN, for requests and for bytes."""
 
@@ -79,6 +85,7 @@ class Access:
     policies: tuple[dict[str, Any], ...]
     problems: list[list[str]] | None
     resources: Resources
+    given: tuple[dict[str, Any], ...]
 
 
 def files() -> list[Path]:
@@ -120,6 +127,7 @@ def read(body: dict[str, Any]) -> Access:
         tuple(policies),
         body.get("problems"),
         Generator().resources(seen),
+        tuple(body["given"]),
     )
 
 
@@ -184,14 +192,32 @@ def simulated(asked: Ask, access: Access) -> simulate.Outcome:
             certificate=certificate,
             inbound=True,
             claims=asked.token,
+            answers=answers(
+                asked.headers if asked.is_request else None, asked.source, access.snapshot.mesh.providers
+            ),
         ),
         access.resources,
     )
 
 
+Answers = tuple[tuple[str, simulate.ProviderAnswer], ...]
+
+
+def answers(headers: dict[str, str] | None, source: str, providers: tuple[Provider, ...]) -> Answers:
+    """What providers say of a request with these headers; None: of a connection."""
+    said = by_header(Shown("" if headers is None else "GET", "", headers or {}, source=source))
+    return tuple(
+        (
+            names.outbound_cluster(each.host, each.port),
+            simulate.ProviderAnswer(said.status if each.port in PROVIDERS else 0),
+        )
+        for each in providers
+    )
+
+
 def outcome(found: simulate.Outcome) -> tuple[str, str]:
     """An outcome as cases write it, and the policy that denied."""
-    rule = re.fullmatch(r"ns\[.*\]-policy\[(.*)\]-rule\[\d+\]", found.denied)
+    rule = re.fullmatch(r"(?:istio-.*-)?ns\[.*\]-policy\[(.*)\]-rule\[\d+\](?:-deny.*)?", found.denied)
     by = rule[1] if rule else "-" if found.denied else ""
     if found.refused:
         return "closed", by

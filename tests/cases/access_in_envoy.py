@@ -17,7 +17,7 @@ from pathlib import Path
 from google.protobuf import json_format, struct_pb2
 from tests.cases.access import OFFERED, POD, Access, Ask
 from tests.cases.in_envoy import PORT, Place, place
-from tests.support import envoy
+from tests.support import envoy, ext_authz
 from tests.support.identities import Authority
 from tests.support.proto import header_to_metadata_pb2
 
@@ -29,6 +29,7 @@ from weft.xds.resource import LISTENER, Resources
 _TOKEN = "x-claims"
 _PROMPT = ("--file-flush-interval-msec", "50")
 _LED = f"""*nat
+-A OUTPUT -d 127.64.0.0/16 -j RETURN
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15006
 -A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :{PORT}
 COMMIT
@@ -102,7 +103,8 @@ def callers(folder: Path) -> Iterator[Callers]:
     with place("weft-access", capture=False) as here:
         command = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
         subprocess.run(command, input=_LED, text=True, check=True, capture_output=True)
-        yield Callers(here, folder)
+        with ext_authz.serving(ext_authz.Provider(ext_authz.by_header), "127.64.0.1", here.namespace):
+            yield Callers(here, folder)
 
 
 @contextmanager
@@ -114,7 +116,7 @@ def served(case: Access, asking: Callers) -> Iterator[envoy.Running]:
         running,
         management,
     ):
-        assert management.rejected == []
+        assert management.rejected == [], management.rejected
         yield running
 
 

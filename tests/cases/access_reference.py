@@ -6,20 +6,29 @@ It reads the policies as written and knows nothing of the code under test.
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from tests.cases.access import POD, Ask
+import yaml
+from tests.cases.access import POD, PROVIDERS, Ask
 
 _ONLY_REQUESTS = {"requestPrincipals", "hosts", "methods", "paths"}
 Policy = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Provider:
+    """Whom policies have asked, `by` http or grpc. Where it does not answer, that counts as `unasked`."""
+
+    by: str
+    unasked: int | None
+
+
+@dataclass(frozen=True)
 class Workload:
     """The one that is asked. `domains` are the names of the mesh; `paths` is MeshConfig's pathNormalization.
-    `anybody`: certificates of other trust domains are taken too."""
+    `anybody`: certificates of other trust domains are taken too. `providers` are those that are known."""
 
     namespace: str
     labels: dict[str, str]
@@ -27,6 +36,7 @@ class Workload:
     domains: tuple[str, ...] = ("cluster.local",)
     paths: str = "BASE"
     anybody: bool = False
+    providers: dict[str, Provider] = field(default_factory=dict)
 
 
 def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str, str]:
@@ -38,14 +48,46 @@ def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str,
         return "400", ""
     inside = [each for each in policies if _concerns(each, to) and not _is_tried(each)]
     inside.sort(key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
-    for action in ("CUSTOM", "DENY"):
-        for each in inside:
-            if each["spec"].get("action") == action and _fits(each, asked, to, whole=False):
-                return denied, each["metadata"]["name"]
+    for each in sorted(inside, key=lambda each: each["spec"].get("provider", {}).get("name", "")):
+        if each["spec"].get("action") == "CUSTOM" and _fits(each, asked, to, whole=False):
+            said = _said(to.providers.get(each["spec"]["provider"]["name"]), asked)
+            if said != 200:
+                return str(said) if asked.is_request else denied, each["metadata"]["name"]
+    for each in inside:
+        if each["spec"].get("action") == "DENY" and _fits(each, asked, to, whole=False):
+            return denied, each["metadata"]["name"]
     allowing = [each for each in inside if each["spec"].get("action", "ALLOW") == "ALLOW"]
     if allowing and not any(_fits(each, asked, to, whole=True) for each in allowing):
         return denied, "-"
     return passed, ""
+
+
+def providers(given: tuple[dict[str, Any], ...]) -> dict[str, Provider]:
+    """The providers of a mesh's ConfigMap that lead to a ServiceEntry, by their names."""
+    entries = [each["spec"] for each in given if each["kind"] == "ServiceEntry"]
+    known = {(host, port["number"]) for spec in entries for host in spec["hosts"] for port in spec["ports"]}
+    texts = [each["data"]["mesh"] for each in given if each["kind"] == "ConfigMap"]
+    found = {}
+    for each in (one for text in texts for one in yaml.safe_load(text).get("extensionProviders", ())):
+        for kind in ("Http", "Grpc"):
+            written = each.get(f"envoyExtAuthz{kind}")
+            if written and (written["service"].rpartition("/")[2], written["port"]) in known:
+                unasked = 200 if written.get("failOpen") else int(written.get("statusOnError", 403))
+                answers = written["port"] in PROVIDERS
+                found[each["name"]] = Provider(kind.lower(), None if answers else unasked)
+    return found
+
+
+def _said(provider: Provider | None, asked: Ask) -> int:
+    """What a provider says, 200 or another status; nobody allows nothing."""
+    if provider is None or (provider.by == "http" and not asked.is_request):
+        return 403
+    if provider.unasked is not None:
+        return provider.unasked
+    if not asked.is_request:
+        return 200 if asked.source.startswith("10.1.") else 403
+    wanted = asked.headers.get("x-ext-authz", "")
+    return 200 if wanted == "allow" else int(wanted) if wanted.isdigit() else 403
 
 
 def _is_tried(policy: Policy) -> bool:

@@ -58,8 +58,8 @@ def test_a_proxy_tells_which_policies_it_enforces(asking: Callers) -> None:
     with served(access.load(access.HERE / "precedence.yaml"), asking) as running:
         rows = policy_rows(running.json("/config_dump"))
     assert [(row.action, row.name, row.rules) for row in rows] == [
+        ("CUSTOM (denies)", "ask.shop", 1),
         ("AUDIT", "audit.shop", 1),
-        ("DENY", "ask.shop", 1),
         ("DENY", "deny.shop", 1),
         ("DENY (dry run)", "try-deny.shop", 1),
         ("ALLOW", "allow-a.shop", 1),
@@ -78,6 +78,33 @@ def test_the_access_log_says_what_denied_a_request(asking: Callers) -> None:
         envoy.wait_until(lambda: "/none" in running.log())
         assert "rbac_access_denied_matched_policy[ns[shop]-policy[deny]-rule[0]]" in running.log()
         assert "rbac_access_denied_matched_policy[none]" in running.log()
+
+
+@pytest.mark.parametrize("encoding", ["TEXT", "JSON"])
+def test_the_access_log_says_which_policy_had_a_provider_asked_that_denied(encoding: str, asking: Callers) -> None:
+    provider = "ext_authz_denied_matched_policy[istio-ext-authz-by-"
+    unasked = "http-ns[shop]-policy[http]-rule[0]-deny-due-to-bad-CUSTOM-action]"
+    lines = {
+        "- GET /http/x 403": f"{provider}http-ns[shop]-policy[http]-rule[0]]",
+        "- GET /grpc/x 403": f"{provider}grpc-ns[shop]-policy[grpc]-rule[0]]",
+        "- GET /deny 403": "rbac_access_denied_matched_policy[ns[shop]-policy[deny]-rule[0]]",
+        "- GET /free 200": "via_upstream",
+        "- bytes :9000 closed": f"{provider}grpc-ns[shop]-policy[grpc]-rule[0]]",
+        "- bytes :9000 from=10.1.2.3 closed": f"rbac_access_denied_matched_policy[istio-ext-authz-by-{unasked}",
+    }
+    body = yaml.safe_load((access.HERE / "custom.yaml").read_text())
+    body["given"][0]["data"]["mesh"] += f"accessLogFile: /dev/stdout\naccessLogEncoding: {encoding}\n"
+    with served(access.read(body), asking) as running:
+        for line in lines:
+            asking.ask(access.ask(line))
+
+        def logged() -> list[str]:
+            return [line for line in running.log().splitlines() if "10.244.0.99:" in line]
+
+        envoy.wait_until(lambda: len(logged()) == len(lines))
+        before, behind = ('_details":"', '"') if encoding == "JSON" else (" ", " ")
+        for details in lines.values():
+            assert any(f"{before}{details}{behind}" in line for line in logged()), (details, logged())
 
 
 def _told(asked: access.Ask, asking: Callers) -> str:
@@ -104,6 +131,7 @@ def _by_reference(asked: access.Ask, case: access.Access) -> tuple[str, str]:
         root=mesh.root_namespace,
         domains=(mesh.trust_domain, *mesh.trust_domain_aliases),
         paths=mesh.paths.name,
+        providers=access_reference.providers(case.given),
     )
     return access_reference.decide(asked, case.policies, workload)
 
