@@ -57,12 +57,12 @@ def trusting(name: str, authority: Authority, *roots: Authority) -> proxy_secret
 
 
 def test_every_root_and_list_has_a_row_and_certificates_tell_their_trust_domain() -> None:
-    one, other = Authority("one"), Authority("other")
+    one, other, now = Authority("one"), Authority("other"), datetime.now(UTC)
     identity = one.issue("spiffe://td.example/ns/a/sa/b")
     context = {"trusted_ca": encoded(one.roots + other.roots), "crl": encoded(one.revoke(identity))}
     own = {"name": "default", "secret": {"tls_certificate": {"certificate_chain": encoded(identity.chain)}}}
     roots = {"name": "ROOTCA", "secret": {"validation_context": context}}
-    found = proxy_secrets.rows(dump(roots, own), NOW)
+    found = proxy_secrets.rows(dump(roots, own), now)
     assert [(row.name, row.type, row.valid) for row in found] == [
         ("ROOTCA", "CA", "true"),
         ("ROOTCA", "CA", "true"),
@@ -70,7 +70,7 @@ def test_every_root_and_list_has_a_row_and_certificates_tell_their_trust_domain(
         ("default", "Cert Chain", "true"),
     ]
     assert found[-1].trust_domain == "td.example"
-    (late,) = [row for row in proxy_secrets.rows(dump(roots), NOW + timedelta(days=2)) if row.type == "CRL"]
+    (late,) = [row for row in proxy_secrets.rows(dump(roots), now + timedelta(days=2)) if row.type == "CRL"]
     assert late.valid == "false"
 
 
