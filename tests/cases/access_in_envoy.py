@@ -65,7 +65,7 @@ class Callers:
     def _context(self, who: str, *, requests: bool) -> ssl.SSLContext:
         known = self._contexts.get((who, requests))
         if known is None:
-            identity = self.authority.issue(who)
+            identity = self.authority.issue(*who.split())
             known = ssl.create_default_context()
             known.check_hostname, known.verify_mode = False, ssl.CERT_NONE
             with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".pem") as file:

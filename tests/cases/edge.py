@@ -298,9 +298,12 @@ def _place(each: Destination | Unresolved, nowhere: str) -> str:
     return nowhere if isinstance(each, Unresolved) else f"{each.hostname}|{each.port}|{each.subset}"
 
 
-def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
-    """What becomes of the request by the resources that Envoy gets."""
+def simulated(asked: EdgeRequest, edge: EdgeCase, answers: access.Answers | None = None) -> simulate.Outcome:
+    """What becomes of the request by the resources that Envoy gets; `answers` are other than the usual ones."""
     request = asked.request
+    if answers is None:
+        headers = dict(request.headers) if asked.is_request else None
+        answers = access.answers(headers, "127.0.0.1", edge.case.snapshot.mesh.providers)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.simulate(
         simulate.Request(
@@ -319,9 +322,7 @@ def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
             curves=asked.curves,
             certificate=_shown(asked.certificate, edge),
             time=datetime.now(UTC),
-            answers=access.answers(
-                dict(request.headers) if asked.is_request else None, "127.0.0.1", edge.case.snapshot.mesh.providers
-            ),
+            answers=answers,
         ),
         Generator().resources(edge.case.view),
     )
