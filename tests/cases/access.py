@@ -48,7 +48,10 @@ OFFERED = {True: ("istio-http/1.1", "istio", "http/1.1"), False: ("istio-peer-ex
 
 @dataclass(frozen=True)
 class Ask:
-    """A line. `who` is a SPIFFE ID, empty in plaintext; `by` is what denies it, where the line says so."""
+    """A line. `by` is what denies it, where the line says so.
+
+    `who` is a SPIFFE ID, or several with spaces between them, empty in plaintext.
+    """
 
     line: str
     who: str
@@ -174,7 +177,8 @@ def ask(line: str) -> Ask:
 
 def simulated(asked: Ask, access: Access) -> simulate.Outcome:
     """What becomes of it by the resources that Envoy gets."""
-    certificate = simulate.ClientCertificate(("ROOTCA",), (("URI", asked.who),)) if asked.who else None
+    shown = tuple(("URI", each) for each in asked.who.split())
+    certificate = simulate.ClientCertificate(("ROOTCA",), shown) if shown else None
     headers = {name: value for name, value in asked.headers.items() if name != "host"}
     return simulate.simulate(
         simulate.Request(

@@ -49,6 +49,11 @@ class Callers:
         """What becomes of a line: the status, `in` or `closed`."""
         return netns.inside(self.here.namespace, lambda: self._asked(asked))
 
+    def certified_by(self, authority: Authority) -> None:
+        """Show certificates of another authority from now on."""
+        self.authority = authority
+        self._contexts.clear()
+
     def _asked(self, asked: Ask) -> str:
         try:
             with socket.create_connection(
@@ -65,7 +70,7 @@ class Callers:
     def _context(self, who: str, *, requests: bool) -> ssl.SSLContext:
         known = self._contexts.get((who, requests))
         if known is None:
-            identity = self.authority.issue(who)
+            identity = self.authority.issue(*who.split())
             known = ssl.create_default_context()
             known.check_hostname, known.verify_mode = False, ssl.CERT_NONE
             with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".pem") as file:

@@ -171,7 +171,7 @@ def _denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> str:
         server_name=asked.server_name or "",
         # what it says of who sent it counts for nothing at the edge
         token=json.dumps(verdict) if verdict and not isinstance(verdict, int) else "",
-        headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": "127.0.0.1"},
+        headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": _client(asked, edge)},
     )
     workload = access_reference.Workload(
         proxy.namespace, dict(proxy.labels), anybody=True, providers=access_reference.providers(edge.given)
@@ -183,6 +183,14 @@ def _denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> str:
         if found not in {"200", "in"}:
             return found
     return ""
+
+
+def _client(asked: EdgeRequest, edge: EdgeCase) -> str:
+    """The client's address: that of the connection, or what the last of the trusted proxies says of it."""
+    router = edge.case.view.router
+    trusted = router.topology.trusted_proxies if router is not None else 0
+    told = dict(asked.request.headers).get("x-forwarded-for", "").split(",")
+    return told[-trusted].strip() if 0 < trusted <= len(told) and told != [""] else "127.0.0.1"
 
 
 def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
@@ -298,9 +306,12 @@ def _place(each: Destination | Unresolved, nowhere: str) -> str:
     return nowhere if isinstance(each, Unresolved) else f"{each.hostname}|{each.port}|{each.subset}"
 
 
-def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
-    """What becomes of the request by the resources that Envoy gets."""
+def simulated(asked: EdgeRequest, edge: EdgeCase, answers: access.Answers | None = None) -> simulate.Outcome:
+    """What becomes of the request by the resources that Envoy gets; `answers` are other than the usual ones."""
     request = asked.request
+    if answers is None:
+        headers = dict(request.headers) if asked.is_request else None
+        answers = access.answers(headers, "127.0.0.1", edge.case.snapshot.mesh.providers)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.simulate(
         simulate.Request(
@@ -319,9 +330,7 @@ def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
             curves=asked.curves,
             certificate=_shown(asked.certificate, edge),
             time=datetime.now(UTC),
-            answers=access.answers(
-                dict(request.headers) if asked.is_request else None, "127.0.0.1", edge.case.snapshot.mesh.providers
-            ),
+            answers=answers,
         ),
         Generator().resources(edge.case.view),
     )

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.cases import access
+from tests.cases import access, tokens
 from tests.cases.access_in_envoy import Callers, callers, served
+from tests.cases.edge import load_edge, outcome_shares, simulated
+from tests.cases.edge_in_envoy import gateway
+from tests.cases.in_envoy import place
 from tests.support import ext_authz
 
 from weft.adapters import netns
@@ -143,3 +146,27 @@ def test_the_simulator_heeds_a_providers_answer_as_the_case_says(name: str, case
 
 def _differing(wanted: dict[str, str | None], found: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
     return {name: (value, found.get(name)) for name, value in wanted.items() if found.get(name) != value}
+
+
+LOGIN = Path(__file__).parent / "login.yaml"
+
+
+def test_a_login_proxy_brings_the_token_and_may_choose_the_route(tmp_path: Path) -> None:
+    edge = load_edge(LOGIN, str(tmp_path / "certs"))
+    token = yaml.safe_load(LOGIN.read_text())["tokens"]["ME"]
+    told = {"authorization": f"Bearer {tokens.token(token)}", "x-user": "me"}
+    answers = ((names.outbound_cluster(HOST, 9001), simulate.ProviderAnswer(headers=tuple(told.items()))),)
+    for each in edge.requests:
+        outcome = simulated(each, edge, answers)
+        assert outcome_shares(outcome) == each.request.then, (each, outcome)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    provider = ext_authz.Provider(lambda _: ext_authz.Said(headers=told))
+    with (
+        place("weft-edge", capture=False) as here,
+        ext_authz.serving(provider, ADDRESS, here.namespace),
+        gateway(edge, here, tmp_path / "certs") as (proxy, _),
+    ):
+        for asked in edge.requests:
+            found = proxy.ask(asked)
+            assert ((str(found.status), 100.0),) == asked.request.then, asked

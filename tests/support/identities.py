@@ -15,22 +15,11 @@ class Authority:
     def __init__(self, name: str = "cluster.local") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = self._builder(self._name, self._key.public_key())
         self._root = (
             builder.add_extension(constraints, critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_usage(signs=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -38,22 +27,23 @@ class Authority:
     def roots(self) -> str:
         return self._root.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, spiffe_id: str) -> Identity:
+    def issue(self, *spiffe_ids: str) -> Identity:
         """The certificate of a workload."""
-        return self._issue(x509.UniformResourceIdentifier(spiffe_id))
+        return self._issue(*map(x509.UniformResourceIdentifier, spiffe_ids))
 
     def serve(self, host: str) -> Identity:
         """The certificate of a server with a name in DNS."""
         return self._issue(x509.DNSName(host))
 
-    def _issue(self, name: x509.GeneralName) -> Identity:
+    def _issue(self, *listed: x509.GeneralName) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([name])
+        names = x509.SubjectAlternativeName(listed)
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         certificate = (
             self._builder(x509.Name([]), key.public_key())
             .add_extension(names, critical=True)
             .add_extension(purposes, critical=False)
+            .add_extension(_usage(signs=False), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         private = key.private_bytes(
@@ -86,3 +76,17 @@ class Authority:
             not_valid_before=now - dt.timedelta(minutes=2),
             not_valid_after=now + dt.timedelta(days=1),
         )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -46,7 +46,7 @@ def believe_no_client(manager: Any, rules: tuple[TokenRule, ...]) -> None:
     """Let a HttpConnectionManager take out first of all what only verified tokens may tell the application."""
     forged = sorted({header for rule in rules for header in _told(rule)} - {place for _, place in _places(rules)})
     if forged:
-        forged_headers.take_out(manager, tuple(forged))
+        forged_headers.take_out(manager, forged, as_variables=True)
 
 
 def _provider(rule: TokenRule, *, routed_by_claims: bool) -> Any:

@@ -61,7 +61,9 @@ def _metadata(request: Request) -> Metadata:
 
 def _of_tokens(config: Any, found: Filtered) -> Filtered:
     known = verified(config, found.request)
-    return replace(found, request=known.request, routed=known.request, status=known.status, body=known.body)
+    # a good token has the route chosen anew
+    routed = found.routed if known.request == found.request else known.request
+    return replace(found, request=known.request, routed=routed, status=known.status, body=known.body)
 
 
 def _of_provider(config: Any, found: Filtered, metadata: Metadata) -> Filtered:
