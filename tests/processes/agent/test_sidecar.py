@@ -305,4 +305,5 @@ async def test_flags_of_istio_that_mean_nothing_here_are_named_and_harmless(pod:
 async def test_an_agent_is_light_and_starts_envoy_fast(running: Pod) -> None:
     # some 56; the allocator keeps 4 more now and then
     assert memory(running.pid) < 64
-    assert age(running.pid) - age(running.envoy) < 2.0
+    # half a second, on a machine that has nothing else to do
+    assert age(running.pid) - age(running.envoy) < 6.0
