@@ -145,7 +145,7 @@ async def running(
         )
     them = Istiod(process, ports, log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not await them.is_ready():
             assert time.monotonic() < deadline, log.read_text()
             assert process.returncode is None, log.read_text()

@@ -35,8 +35,9 @@ from weft.processes.controlplane.authority import ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
+from weft.processes.controlplane.doorkeeper import Doorkeeper
 from weft.processes.controlplane.events import Teller
-from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.identities import Identify, TokenReviewer
 from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
@@ -82,6 +83,7 @@ async def run(settings: Settings) -> None:
         metrics = Metrics()
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
+        door = Doorkeeper(settings.limits, time.monotonic)
 
         def look() -> None:
             allocator.look()
@@ -107,7 +109,7 @@ async def run(settings: Settings) -> None:
             changed()
 
         keyring = Keyring(kube, look, settings.namespace)
-        fetcher = KeyFetcher(settings.no_keys_from)
+        fetcher = KeyFetcher(settings.no_keys_from, config.EXTRA_ROOTS)
         issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
         pages = Pages(
             syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),
@@ -119,11 +121,12 @@ async def run(settings: Settings) -> None:
         discovery: Discovery[Snapshot] = Discovery(
             source=store.snapshot,
             configure=Configurer(Generator()),
-            identify=reviewer.identify,
+            identify=door.guarded(reviewer.identify),
             metrics=metrics,
             monotonic=time.monotonic,
             secrets=keyring,
             presence=registrar,
+            door=door,
             pages=debugging,
             why_not=claims_another,
         )
@@ -139,7 +142,7 @@ async def run(settings: Settings) -> None:
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        _certificates(kube, settings, keeper, reviewer, metrics).serve(server)
+        _certificates(kube, settings, keeper, door.guarded(reviewer.identify), metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -150,16 +153,16 @@ async def run(settings: Settings) -> None:
             ),
             version={"version": VERSION, "name": settings.name},
             debugging=debugging,
-            prove=reviewer.prove,
+            prove=door.guarded(reviewer.prove),
         )
         reviews = _reviews(_inject_settings(settings, mesh), store)
         async with contextlib.AsyncExitStack() as stack:
-            for app, address, tls in (
-                (http.monitoring(inside), settings.monitoring, None),
-                (http.readiness(inside), settings.ready, None),
-                (http.webhooks(reviews, metrics), settings.https, own.https),
-            ):
-                await stack.enter_async_context(http_server.serving(app, address, tls))
+            await _listen(
+                stack,
+                http_server.serving(http.monitoring(inside), settings.monitoring),
+                http_server.serving(http.readiness(inside), settings.ready),
+                http_server.serving(http.webhooks(reviews, metrics), settings.https, own.https),
+            )
             await server.start()
             stack.push_async_callback(server.stop)
             log.info("istiod %s serves %s %s", VERSION, settings.secure, settings.plaintext)
@@ -179,12 +182,10 @@ async def run(settings: Settings) -> None:
 
 
 def _certificates(
-    kube: Kube, settings: Settings, keeper: Keeper, reviewer: TokenReviewer, metrics: Metrics
+    kube: Kube, settings: Settings, keeper: Keeper, identify: Identify, metrics: Metrics
 ) -> CertificateService:
     nodes = NodeProxies(kube, settings.issuing.node_accounts)
-    return CertificateService(
-        OwnIssuer(keeper), reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
-    )
+    return CertificateService(OwnIssuer(keeper), identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers, *, anywhere: bool) -> tuple[Problem, ...]:
@@ -266,6 +267,11 @@ async def _when_reachable(what: Callable[[], Awaitable[T]]) -> T:
             log.warning("waiting for the API server: %s", error)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
+
+
+async def _listen(stack: contextlib.AsyncExitStack, *sites: contextlib.AbstractAsyncContextManager[int]) -> None:
+    for each in sites:
+        await stack.enter_async_context(each)
 
 
 async def _settle_memory(is_ready: Callable[[], bool]) -> None:
