@@ -133,9 +133,11 @@ async def run(settings: Settings) -> None:
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, lambda: keeper.trusted.roots, service=settings.service, namespace=settings.namespace)
         await discovery.trust(_bundle(keeper.trusted))
-        anywhere = not settings.no_keys_from
         problems = ProblemLog(
-            lambda: (*_problems(store.snapshot(), keyring, issuers, anywhere=anywhere), *keeper.problems)
+            lambda: (
+                *_problems(store.snapshot(), keyring, issuers, anywhere=not settings.no_keys_from),
+                *keeper.problems,
+            )
         )
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
