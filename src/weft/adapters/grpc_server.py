@@ -77,7 +77,7 @@ class KeyPair:
     """The server's certificate chain and key, and who vouches for clients' certificates; replaced at any time.
 
     All are PEM. Clients may do without a certificate; one that none of `clients` vouches for, or that is among the
-    `revoked`, ends the handshake, whatever else the client has to show. Where there are lists, each authority has one.
+    `revoked`, ends the handshake, whatever else the client has to show. Lists are of each authority, or of none.
     """
 
     def __init__(self, key: str, chain: str, clients: str = "", revoked: str = "") -> None:
