@@ -39,7 +39,7 @@ demo: packages .venv/.synced .tools/kubectl-newest/kubectl
 	@examples/demo
 
 test: lint packages .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
-	@.venv/bin/pytest
+	@tools/run-tests
 
 lint: .venv/.synced
 	@.venv/bin/ruff check .

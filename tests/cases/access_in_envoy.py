@@ -17,7 +17,7 @@ from pathlib import Path
 from google.protobuf import json_format, struct_pb2
 from tests.cases.access import OFFERED, POD, Access, Ask
 from tests.cases.in_envoy import PORT, Place, place
-from tests.support import envoy
+from tests.support import envoy, ext_authz
 from tests.support.identities import Authority
 from tests.support.proto import header_to_metadata_pb2
 
@@ -29,6 +29,7 @@ from weft.xds.resource import LISTENER, Resources
 _TOKEN = "x-claims"
 _PROMPT = ("--file-flush-interval-msec", "50")
 _LED = f"""*nat
+-A OUTPUT -d 127.64.0.0/16 -j RETURN
 -A OUTPUT -p tcp -m owner ! --uid-owner 1337 -j REDIRECT --to-ports 15006
 -A OUTPUT -p tcp -m owner --uid-owner 1337 -j DNAT --to-destination :{PORT}
 COMMIT
@@ -64,7 +65,7 @@ class Callers:
     def _context(self, who: str, *, requests: bool) -> ssl.SSLContext:
         known = self._contexts.get((who, requests))
         if known is None:
-            identity = self.authority.issue(who)
+            identity = self.authority.issue(*who.split())
             known = ssl.create_default_context()
             known.check_hostname, known.verify_mode = False, ssl.CERT_NONE
             with tempfile.NamedTemporaryFile("w", dir=self.folder, suffix=".pem") as file:
@@ -80,11 +81,15 @@ def _spoken(connection: socket.socket, asked: Ask) -> str:
     if not asked.is_request:
         connection.sendall(b"hello\n")
         return "in" if connection.recv(200) else "closed"
-    headers = {"host": asked.host, **asked.headers, "connection": "close"}
+    # whoever asks a proxy is not believed by its Host header
+    headers = {**asked.headers, "host": "else.example.com" if asked.target else asked.host, "connection": "close"}
     if asked.token:
         told = json_format.ParseDict(json.loads(asked.token), struct_pb2.Value())
         headers[_TOKEN] = base64.b64encode(told.SerializeToString()).decode()
-    lines = (f"{asked.method} {asked.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()))
+    lines = (
+        f"{asked.method} {asked.target or asked.path} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in (*headers.items(), *asked.more)),
+    )
     connection.sendall("\r\n".join((*lines, "", "")).encode())
     received = b""
     while b"\r\n" not in received and (more := connection.recv(4096)):
@@ -98,7 +103,8 @@ def callers(folder: Path) -> Iterator[Callers]:
     with place("weft-access", capture=False) as here:
         command = ["nsenter", f"--net=/run/netns/{here.namespace}", "iptables-restore"]
         subprocess.run(command, input=_LED, text=True, check=True, capture_output=True)
-        yield Callers(here, folder)
+        with ext_authz.serving(ext_authz.Provider(ext_authz.by_header), "127.64.0.1", here.namespace):
+            yield Callers(here, folder)
 
 
 @contextmanager
@@ -110,7 +116,7 @@ def served(case: Access, asking: Callers) -> Iterator[envoy.Running]:
         running,
         management,
     ):
-        assert management.rejected == []
+        assert management.rejected == [], management.rejected
         yield running
 
 

@@ -6,27 +6,37 @@ It reads the policies as written and knows nothing of the code under test.
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from tests.cases.access import POD, Ask
+import yaml
+from tests.cases.access import POD, PROVIDERS, Ask
 
 _ONLY_REQUESTS = {"requestPrincipals", "hosts", "methods", "paths"}
 Policy = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Provider:
+    """Whom policies have asked, `by` http or grpc. Where it does not answer, that counts as `unasked`."""
+
+    by: str
+    unasked: int | None
+
+
+@dataclass(frozen=True)
 class Workload:
-    """The one that is asked. `domains` are the names of the mesh; `slashes`: `//` and `%2f` are made `/`.
-    `anybody`: certificates of other trust domains are taken too."""
+    """The one that is asked. `domains` are the names of the mesh; `paths` is MeshConfig's pathNormalization.
+    `anybody`: certificates of other trust domains are taken too. `providers` are those that are known."""
 
     namespace: str
     labels: dict[str, str]
     root: str = "istio-system"
     domains: tuple[str, ...] = ("cluster.local",)
-    slashes: bool = False
+    paths: str = "BASE"
     anybody: bool = False
+    providers: dict[str, Provider] = field(default_factory=dict)
 
 
 def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str, str]:
@@ -34,16 +44,50 @@ def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str,
     denied, passed = ("403", "200") if asked.is_request else ("closed", "in")
     if asked.who and not to.anybody and asked.who.split("/")[2] not in to.domains:
         return "closed", ""
+    if asked.is_request and _is_no_path(asked.path, to.paths):
+        return "400", ""
     inside = [each for each in policies if _concerns(each, to) and not _is_tried(each)]
     inside.sort(key=lambda each: (each["metadata"]["namespace"], each["metadata"]["name"]))
-    for action in ("CUSTOM", "DENY"):
-        for each in inside:
-            if each["spec"].get("action") == action and _fits(each, asked, to, whole=False):
-                return denied, each["metadata"]["name"]
+    for each in sorted(inside, key=lambda each: each["spec"].get("provider", {}).get("name", "")):
+        if each["spec"].get("action") == "CUSTOM" and _fits(each, asked, to, whole=False):
+            said = _said(to.providers.get(each["spec"]["provider"]["name"]), asked)
+            if said != 200:
+                return str(said) if asked.is_request else denied, each["metadata"]["name"]
+    for each in inside:
+        if each["spec"].get("action") == "DENY" and _fits(each, asked, to, whole=False):
+            return denied, each["metadata"]["name"]
     allowing = [each for each in inside if each["spec"].get("action", "ALLOW") == "ALLOW"]
     if allowing and not any(_fits(each, asked, to, whole=True) for each in allowing):
         return denied, "-"
     return passed, ""
+
+
+def providers(given: tuple[dict[str, Any], ...]) -> dict[str, Provider]:
+    """The providers of a mesh's ConfigMap that lead to a ServiceEntry, by their names."""
+    entries = [each["spec"] for each in given if each["kind"] == "ServiceEntry"]
+    known = {(host, port["number"]) for spec in entries for host in spec["hosts"] for port in spec["ports"]}
+    texts = [each["data"]["mesh"] for each in given if each["kind"] == "ConfigMap"]
+    found = {}
+    for each in (one for text in texts for one in yaml.safe_load(text).get("extensionProviders", ())):
+        for kind in ("Http", "Grpc"):
+            written = each.get(f"envoyExtAuthz{kind}")
+            if written and (written["service"].rpartition("/")[2], written["port"]) in known:
+                unasked = 200 if written.get("failOpen") else int(written.get("statusOnError", 403))
+                answers = written["port"] in PROVIDERS
+                found[each["name"]] = Provider(kind.lower(), None if answers else unasked)
+    return found
+
+
+def _said(provider: Provider | None, asked: Ask) -> int:
+    """What a provider says, 200 or another status; nobody allows nothing."""
+    if provider is None or (provider.by == "http" and not asked.is_request):
+        return 403
+    if provider.unasked is not None:
+        return provider.unasked
+    if not asked.is_request:
+        return 200 if asked.source.startswith("10.1.") else 403
+    wanted = asked.headers.get("x-ext-authz", "")
+    return 200 if wanted == "allow" else int(wanted) if wanted.isdigit() else 403
 
 
 def _is_tried(policy: Policy) -> bool:
@@ -104,8 +148,8 @@ class _Reader:
 
     def one(self, name: str, value: str) -> bool:
         if header := re.fullmatch(r"request\.headers\[(.*)\]", name):
-            told = {"host": self.asked.host, **self.asked.headers}.get(header[1].lower(), "")
-            return bool(told) and _like(value, told)
+            told = (("host", self.asked.host), *self.asked.headers.items(), *self.asked.more)
+            return any(name == header[1].lower() and shown and _like(value, shown) for name, shown in told)
         if claim := re.fullmatch(r"request\.auth\.claims(\[.*\])", name):
             return self._claim(value, *claim[1][1:-1].split("]["))
         for names, holds in self._known:
@@ -162,28 +206,35 @@ class _Reader:
         return [f"{each}/{rest}" for each in names]
 
     def _remote(self) -> str:
-        told = self.asked.headers.get("x-forwarded-for", self.asked.source) if self.asked.is_request else ""
-        return told.rpartition(",")[2].strip() or self.asked.source
+        told = self.asked.headers.get("x-forwarded-for", "") if self.asked.is_request else ""
+        last = told.rpartition(",")[2].strip()
+        return last if re.fullmatch(r"[\d.]+", last) else self.asked.source
 
     def _hosts(self) -> set[str]:
         host = self.asked.host.lower()
         return {host, re.sub(r":\d+$", "", host), re.sub(r"\.?(:\d+)?$", "", host)}
 
     def _path(self, value: str) -> bool:
-        path = normal(self.asked.path, slashes=self.to.slashes)
+        path = normal(self.asked.path, self.to.paths)
         if "{" not in value:
             return _like(value, path)
         return _template(value.split("/"), path.split("/"))
 
 
-def normal(path: str, *, slashes: bool) -> str:
+def _is_no_path(path: str, how: str) -> bool:
+    return "#" in path or (how != "NONE" and "%00" in path.partition("?")[0])
+
+
+def normal(path: str, how: str) -> str:
     """A path as rules see it: dots resolved, letters and digits decoded, no query; slashes made alike or not."""
     path = path.partition("?")[0]
-    if slashes:
+    if how == "NONE":
+        return path
+    if how == "DECODE_AND_MERGE_SLASHES":
         path = re.sub("%(2f|5c)", "/", path, flags=re.IGNORECASE)
     path = re.sub(r"%([0-9A-Fa-f]{2})", _decoded, path.replace("\\", "/"))
     kept: list[str] = []
-    parts = path.split("/")[1:]
+    parts = [re.sub(r"^(\.\.?);.*", r"\1", each) for each in path.split("/")[1:]]
     for part in parts:
         if part == "..":
             kept = kept[:-1]
@@ -192,7 +243,7 @@ def normal(path: str, *, slashes: bool) -> str:
     if parts[-1] in {".", ".."}:
         kept.append("")
     found = "/" + "/".join(kept)
-    return re.sub("/+", "/", found) if slashes else found
+    return found if how == "BASE" else re.sub("/+", "/", found)
 
 
 def _decoded(found: re.Match[str]) -> str:

@@ -80,6 +80,7 @@ class EdgeCase:
     case: Case
     requests: tuple[EdgeRequest, ...]
     policies: tuple[dict[str, Any], ...] = ()
+    given: tuple[dict[str, Any], ...] = ()
 
 
 def load_edge(path: Path, folder: str = "/certs") -> EdgeCase:
@@ -91,7 +92,7 @@ def read_edge(body: dict[str, Any]) -> EdgeCase:
     targets = dict(port_targets(case.snapshot, case.view.proxy))
     requests = tuple(_request(each, targets, case.view.proxy.namespace) for each in body.get("requests", ()))
     policies = (each for each in body["given"] if each["kind"] == "AuthorizationPolicy")
-    return EdgeCase(case, requests, tuple(policies))
+    return EdgeCase(case, requests, tuple(policies), tuple(body["given"]))
 
 
 def _request(body: dict[str, Any], targets: dict[int, int], namespace: str) -> EdgeRequest:
@@ -139,8 +140,8 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
     chain = chain_of(asked, edge)
     if chain is None or _is_refused(asked, chain, edge):
         return ((REFUSED, 100.0),)
-    if edge.policies and _is_denied(asked, chain, edge):
-        return (("403" if isinstance(chain.handler, Requests) else REFUSED, 100.0),)
+    if edge.policies and (denied := _denied(asked, chain, edge)):
+        return ((denied if isinstance(chain.handler, Requests) else REFUSED, 100.0),)
     match chain.handler:
         case Requests(table):
             return _requested(asked, edge, table)
@@ -154,12 +155,10 @@ def by_model(asked: EdgeRequest, edge: EdgeCase) -> tuple[tuple[str, float], ...
             return engine.rounded(found)
 
 
-def _is_denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
-    """Whether policies keep it out, by their plain reading."""
+def _denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> str:
+    """The status with which policies keep it out, by their plain reading; empty if they do not."""
     request, proxy = asked.request, edge.case.view.proxy
     verdict = tokens.judged(edge.case.view.tokens, dict(request.headers), dict(request.query))
-    if isinstance(verdict, int):
-        return False  # its token is looked at first
     shown = _NAMES[asked.certificate] if asked.certificate and chain.tls is not None else ()
     wanted = access.Ask(
         line="",
@@ -171,11 +170,19 @@ def _is_denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> bool:
         source="127.0.0.1",
         server_name=asked.server_name or "",
         # what it says of who sent it counts for nothing at the edge
-        token=json.dumps(verdict) if verdict else "",
+        token=json.dumps(verdict) if verdict and not isinstance(verdict, int) else "",
         headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": "127.0.0.1"},
     )
-    workload = access_reference.Workload(proxy.namespace, dict(proxy.labels), anybody=True)
-    return access_reference.decide(wanted, edge.policies, workload)[0] in {"403", "closed"}
+    workload = access_reference.Workload(
+        proxy.namespace, dict(proxy.labels), anybody=True, providers=access_reference.providers(edge.given)
+    )
+    # providers are asked first, and then its token is looked at
+    asking = tuple(each for each in edge.policies if each["spec"].get("action") == "CUSTOM")
+    for policies in (asking, () if isinstance(verdict, int) else edge.policies):
+        found = access_reference.decide(wanted, policies, workload)[0]
+        if found not in {"200", "in"}:
+            return found
+    return ""
 
 
 def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:
@@ -250,7 +257,12 @@ def _requested(asked: EdgeRequest, edge: EdgeCase, table: str) -> tuple[tuple[st
     router, request = edge.case.view.router, asked.request
     assert router is not None
     hosts = next(each.hosts for each in router.tables if each.name == table)
-    host = _host(dict(request.headers).get("host", request.address), hosts)
+    wanted = _bare(dict(request.headers).get("host", request.address))
+    if asked.server_name is not None and chain_of(asked, edge) != chain_of(
+        replace(asked, server_name=wanted), edge
+    ):
+        return (("421", 100.0),)
+    host = _host(wanted, hosts)
     if host is None:
         return (("404", 100.0),)
     if host.redirect and request.scheme == "http":
@@ -273,8 +285,11 @@ def _alike(path: str, how: PathNormalization) -> str:
     return path_seen(manager, path) or ""
 
 
-def _host(written: str, hosts: tuple[RoutedHost, ...]) -> RoutedHost | None:
-    name = re.sub(r":\d+$", "", written.lower())
+def _bare(written: str) -> str:
+    return re.sub(r":\d+$", "", written.lower())
+
+
+def _host(name: str, hosts: tuple[RoutedHost, ...]) -> RoutedHost | None:
     fitting = [each for each in hosts if host_matches(each.host, name)]
     return max(fitting, key=lambda each: (each.host == name, len(each.host)), default=None)
 
@@ -283,9 +298,12 @@ def _place(each: Destination | Unresolved, nowhere: str) -> str:
     return nowhere if isinstance(each, Unresolved) else f"{each.hostname}|{each.port}|{each.subset}"
 
 
-def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
-    """What becomes of the request by the resources that Envoy gets."""
+def simulated(asked: EdgeRequest, edge: EdgeCase, answers: access.Answers | None = None) -> simulate.Outcome:
+    """What becomes of the request by the resources that Envoy gets; `answers` are other than the usual ones."""
     request = asked.request
+    if answers is None:
+        headers = dict(request.headers) if asked.is_request else None
+        answers = access.answers(headers, "127.0.0.1", edge.case.snapshot.mesh.providers)
     query = "&".join(f"{name}={value}" for name, value in request.query)
     return simulate.simulate(
         simulate.Request(
@@ -304,6 +322,7 @@ def simulated(asked: EdgeRequest, edge: EdgeCase) -> simulate.Outcome:
             curves=asked.curves,
             certificate=_shown(asked.certificate, edge),
             time=datetime.now(UTC),
+            answers=answers,
         ),
         Generator().resources(edge.case.view),
     )

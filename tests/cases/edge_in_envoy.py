@@ -5,7 +5,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from google.protobuf import json_format
 from tests.cases.edge import REFUSED, EdgeCase, EdgeRequest, chain_of, place
 from tests.cases.in_envoy import Answer, Place, Seen, led
-from tests.support import edge_pki, envoy
+from tests.support import edge_pki, envoy, ext_authz
 
 from weft.adapters import netns
 from weft.model.server_tls import CertificateFile, Credential, SecretName, ServerMode
@@ -135,12 +135,18 @@ def gateway(edge: EdgeCase, here: Place, folder: Path) -> Iterator[tuple[Gateway
     """Start the gateway's Envoy with the resources of a case; `folder` is that of its files."""
     write_files(folder)
     resources = Generator().resources(edge.case.view)
-    clusters = sorted(name for name in resources[CLUSTER] if name.startswith("outbound"))
+    asked = {each.host for each in edge.case.snapshot.mesh.providers}
+    clusters = sorted(
+        name for name in resources[CLUSTER] if name.startswith("outbound") and name.rpartition("|")[2] not in asked
+    )
     addresses = {name: f"127.1.{number // 200}.{1 + number % 200}" for number, name in enumerate(clusters)}
     started = envoy.started(
         led(resources, addresses), edge_pki.gateway(), namespace=here.namespace, secrets=secrets(edge)
     )
-    with started as (_, management):
+    # where no case asks a provider, its ports are the gateway's to take
+    provider = ext_authz.Provider(ext_authz.by_header)
+    answering = ext_authz.serving(provider, "127.64.0.1", here.namespace) if asked else nullcontext()
+    with answering, started as (_, management):
         yield Gateway(edge, here, addresses, folder), management
         assert management.rejected == []
 

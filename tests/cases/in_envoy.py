@@ -254,8 +254,8 @@ def _moved(resources: Resources) -> tuple[dict[str, Resource], dict[str, str]]:
 
 
 def led(resources: Resources, addresses: dict[str, str]) -> Resources:
-    """The resources with one endpoint for each cluster that is told."""
-    endpoints = {}
+    """The resources with one endpoint for each cluster that is told; others keep what they have."""
+    endpoints = dict(resources[ENDPOINT])
     for name, own in addresses.items():
         where = {"socket_address": {"address": own, "port_value": PORT}}
         endpoint: dict[str, Any] = {"endpoint": {"address": where}}

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cases import access, access_reference
 
+from weft.api import codes
+
 NAMESPACES = st.sampled_from(["shop", "till", "istio-system"])
 CALLERS = st.sampled_from(
     ["", *(f"spiffe://cluster.local/ns/{ns}/sa/{sa}" for ns in ("shop", "till") for sa in "ab")]
@@ -28,14 +30,12 @@ def parts(fields: dict[str, list[str]]) -> st.SearchStrategy[dict[str, Any]]:
     return names.flatmap(lambda chosen: st.fixed_dictionaries({name: some(every[name]) for name in chosen}))
 
 
-SOURCES = parts(
-    {
-        "principals": ["cluster.local/ns/shop/sa/a", "cluster.local/ns/till/*", "*/sa/b", "*"],
-        "namespaces": ["shop", "t*"],
-        "ipBlocks": ["10.244.0.0/16", "10.1.2.3"],
-        "requestPrincipals": ["*", "issuer/me"],
-    }
-)
+OF_CONNECTIONS = {
+    "principals": ["cluster.local/ns/shop/sa/a", "cluster.local/ns/till/*", "*/sa/b", "*"],
+    "namespaces": ["shop", "t*"],
+    "ipBlocks": ["10.244.0.0/16", "10.1.2.3"],
+}
+SOURCES = parts({**OF_CONNECTIONS, "requestPrincipals": ["*", "issuer/me"]})
 OPERATIONS = parts(
     {
         "methods": ["GET", "P*"],
@@ -66,21 +66,51 @@ def entries(name: str, key: str, of: st.SearchStrategy[Any]) -> st.SearchStrateg
     return st.lists(of, max_size=2).map(lambda each: {name: [{key: one} for one in each]} if each else {})
 
 
-RULES = st.builds(
-    lambda senders, operations, when: {**senders, **operations, **({"when": when} if when else {})},
-    entries("from", "source", SOURCES),
-    entries("to", "operation", OPERATIONS),
-    st.lists(CONDITIONS, max_size=1),
-)
+def rules_of(sources: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.builds(
+        lambda senders, operations, when: {**senders, **operations, **({"when": when} if when else {})},
+        entries("from", "source", sources),
+        entries("to", "operation", OPERATIONS),
+        st.lists(CONDITIONS, max_size=1),
+    )
+
+
+RULES = rules_of(SOURCES)
+ASKING = rules_of(parts(OF_CONNECTIONS))
+"""Rules of CUSTOM policies: tokens are not known yet when providers are asked."""
+PROVIDERS = """
+extensionProviders:
+  - {name: by-http, envoyExtAuthzHttp: {service: decides.example.com, port: 9001}}
+  - {name: by-grpc, envoyExtAuthzGrpc: {service: decides.example.com, port: 9002}}
+  - {name: open, envoyExtAuthzHttp: {service: decides.example.com, port: 9008, failOpen: true}}
+"""
+GIVEN: list[dict[str, Any]] = [
+    {"kind": "ConfigMap", "metadata": {"name": "istio", "namespace": "istio-system"}, "data": {"mesh": PROVIDERS}},
+    {
+        "kind": "ServiceEntry",
+        "metadata": {"name": "decides", "namespace": "shop"},
+        "spec": {
+            "hosts": ["decides.example.com"],
+            "resolution": "STATIC",
+            "ports": [
+                {"number": 9001, "name": "http", "protocol": "HTTP"},
+                {"number": 9002, "name": "grpc", "protocol": "GRPC"},
+                {"number": 9008, "name": "http-down", "protocol": "HTTP"},
+            ],
+            "endpoints": [{"address": "127.64.0.1"}],
+        },
+    },
+]
 
 
 @st.composite
 def policies(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
     action = draw(st.sampled_from(["ALLOW", "DENY", "AUDIT", "CUSTOM"]))
-    rules = draw(st.lists(RULES, min_size=0 if action == "ALLOW" else 1, max_size=2))
+    each = ASKING if action == "CUSTOM" else RULES
+    rules = draw(st.lists(each, min_size=0 if action == "ALLOW" else 1, max_size=2))
     spec: dict[str, Any] = {"action": action, **({"rules": rules} if rules else {})}
     if action == "CUSTOM":
-        spec["provider"] = {"name": "none"}
+        spec["provider"] = {"name": draw(st.sampled_from(["by-http", "by-grpc", "open", "none"]))}
     if draw(st.booleans()):
         spec["selector"] = {"matchLabels": {"app": draw(st.sampled_from(["web", "other"]))}}
     tried = draw(st.sampled_from([False, False, False, True]))
@@ -110,9 +140,18 @@ ASKS = st.builds(
     METHODS,
     PATHS,
     ADDRESSES,
-    st.sampled_from([{}, {"x": "1"}, {"x": "22"}, {"host": "A.example.com:80"}]),
+    st.sampled_from(
+        [
+            {},
+            {"x": "1"},
+            {"x": "22"},
+            {"host": "A.example.com:80"},
+            {"x-ext-authz": "allow"},
+            {"x-ext-authz": "401"},
+        ]
+    ),
 )
-WORKLOAD = access_reference.Workload("shop", {"app": "web"})
+WORKLOAD = access_reference.Workload("shop", {"app": "web"}, providers=access_reference.providers(tuple(GIVEN)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -121,8 +160,8 @@ def test_any_two_policies_decide_as_their_plain_reading_says(
     written: list[dict[str, Any]], asks: list[access.Ask]
 ) -> None:
     named = {(each["metadata"]["namespace"], each["metadata"]["name"]): each for each in written}
-    case = access.read({"given": list(named.values())})
-    assert not [each for each in case.snapshot.problems if each.severity.name == "ERROR"]
+    case = access.read({"given": [*GIVEN, *named.values()]})
+    assert not [each for each in case.snapshot.problems if each.code == codes.SCHEMA]
     for asked in asks:
         found = access.outcome(access.simulated(asked, case))
         assert found == access_reference.decide(asked, case.policies, WORKLOAD), (

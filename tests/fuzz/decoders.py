@@ -32,7 +32,7 @@ from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
 from weft.model.mesh_settings import mesh_config
-from weft.pki import credentials
+from weft.pki import credentials, messages, request
 from weft.processes.agent.name_feed import NameFeed
 from weft.xds import name_messages
 
@@ -188,6 +188,8 @@ DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "schedule": (scheduled, (schedule.ScheduleError,)),
     "page-token": (page_token, (StatusError,)),
     "deadline": (deadline, (StatusError,)),
+    "certificate-order": (messages.decode_request, (messages.MessageError,)),
+    "certificate-request": (request.read, (request.RefusedError,)),
     "dns": (dns_messages.parse, ()),
     "resolv-conf": (lambda data: resolv_conf.parse(data.decode(errors="replace")), ()),
     "name-table": (name_messages.decode, (name_messages.NameTableError,)),

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from weft.pki import authority, identity, pem, request, rotation
-from weft.pki.authority import Authority, RefusedError
+from weft.pki.authority import Authority, Lifetimes
 from weft.pki.identity import SpiffeId
 from weft.pki.pem import PemError
+from weft.pki.request import RefusedError
 
 NOW = datetime.now(UTC)
 WEB = SpiffeId("cluster.local", "shop", "web")
@@ -105,16 +106,14 @@ def test_the_name_of_a_workload_comes_from_its_identity_and_never_from_its_reque
     assert verified.chain == [leaf, root.certificate]
 
 
-def test_a_workload_gets_a_day_at_most_and_a_minute_at_least(root: Authority) -> None:
-    def life(asked: timedelta) -> timedelta:
-        leaf, *_ = authority.issue_workload(
-            root, request.sign(new_key()), spiffe_id=WEB, lifetime=asked, now=NOW, serial=5
-        )
-        return leaf.not_valid_after_utc - NOW.replace(microsecond=0)
-
-    assert life(timedelta(days=365)) == timedelta(hours=24)
-    assert life(timedelta(hours=1)) == timedelta(hours=1)
-    assert life(timedelta(0)) == timedelta(minutes=1)
+def test_a_workload_gets_a_day_at_most_and_a_minute_at_least() -> None:
+    usual, short = Lifetimes(), Lifetimes(timedelta(minutes=30), timedelta(hours=1))
+    assert usual.granted(timedelta(days=365)) == timedelta(hours=24)
+    assert usual.granted(timedelta(hours=1)) == timedelta(hours=1)
+    assert usual.granted(timedelta(seconds=1)) == timedelta(minutes=1)
+    assert usual.granted(timedelta(0)) == usual.granted(timedelta(-1)) == timedelta(hours=24)
+    assert short.granted(timedelta(0)) == timedelta(minutes=30)
+    assert short.granted(timedelta(hours=24)) == timedelta(hours=1)
 
 
 def test_a_request_signed_by_another_key_is_refused(root: Authority) -> None:

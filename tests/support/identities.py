@@ -38,17 +38,17 @@ class Authority:
     def roots(self) -> str:
         return self._root.public_bytes(serialization.Encoding.PEM).decode()
 
-    def issue(self, spiffe_id: str) -> Identity:
+    def issue(self, *spiffe_ids: str) -> Identity:
         """The certificate of a workload."""
-        return self._issue(x509.UniformResourceIdentifier(spiffe_id))
+        return self._issue(*map(x509.UniformResourceIdentifier, spiffe_ids))
 
     def serve(self, host: str) -> Identity:
         """The certificate of a server with a name in DNS."""
         return self._issue(x509.DNSName(host))
 
-    def _issue(self, name: x509.GeneralName) -> Identity:
+    def _issue(self, *listed: x509.GeneralName) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName([name])
+        names = x509.SubjectAlternativeName(listed)
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         certificate = (
             self._builder(x509.Name([]), key.public_key())

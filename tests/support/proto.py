@@ -7,6 +7,7 @@ bootstrap_pb2: Any = import_module("envoy.config.bootstrap.v3.bootstrap_pb2")
 cluster_pb2: Any = import_module("envoy.config.cluster.v3.cluster_pb2")
 discovery_pb2: Any = import_module("envoy.service.discovery.v3.discovery_pb2")
 endpoint_pb2: Any = import_module("envoy.config.endpoint.v3.endpoint_pb2")
+external_auth_pb2: Any = import_module("envoy.service.auth.v3.external_auth_pb2")
 header_to_metadata_pb2: Any = import_module(
     "envoy.extensions.filters.http.header_to_metadata.v3.header_to_metadata_pb2"
 )

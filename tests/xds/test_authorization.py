@@ -6,7 +6,7 @@ from weft.model.services import Proxy
 from weft.model.store import Store
 from weft.model.views import view
 from weft.xds.generate import Generator
-from weft.xds.resource import LISTENER, Resources
+from weft.xds.resource import CLUSTER, ENDPOINT, LISTENER, Resources
 
 
 def policy(name: str, action: str, app: str, **more: Any) -> dict[str, Any]:
@@ -68,3 +68,55 @@ def test_policies_that_differ_in_their_rules_alone_are_told_apart() -> None:
     store.apply("AuthorizationPolicy", policy("some", "DENY", "web", rules=ports))
     second = generator.resources(view(store.snapshot(), proxy("web-1", "web")))
     assert first[LISTENER]["virtualInbound"].body != second[LISTENER]["virtualInbound"].body
+
+
+PROVIDERS = """
+extensionProviders:
+  - {name: decider, envoyExtAuthzHttp: {service: decider.login.svc.cluster.local, port: 80, failOpen: FAIL}}
+"""
+
+
+def settings(*, fail_open: bool) -> dict[str, Any]:
+    meta = {"name": "istio", "namespace": "istio-system"}
+    return {"metadata": meta, "data": {"mesh": PROVIDERS.replace("FAIL", str(fail_open).lower())}}
+
+
+def test_who_asks_a_provider_knows_it_whatever_its_sidecar_lists_and_nobody_else_does() -> None:
+    store, generator = Store(), Generator()
+    decider = {**given("decider"), "metadata": {"name": "decider", "namespace": "login"}}
+    store.apply("ConfigMap", settings(fail_open=False))
+    store.apply("Service", decider)
+    for app in ("web", "till"):
+        store.apply("Service", given(app))
+    scope = {"name": "default", "namespace": "shop"}
+    store.apply("Sidecar", {"metadata": scope, "spec": {"egress": [{"hosts": ["./*"]}]}})
+    store.apply("AuthorizationPolicy", policy("ask", "CUSTOM", "web", provider={"name": "decider"}))
+    web, till = (generator.resources(view(store.snapshot(), proxy(f"{app}-1", app))) for app in ("web", "till"))
+    name = "outbound|80||decider.login.svc.cluster.local"
+    assert name in web[CLUSTER]
+    assert name in web[ENDPOINT]
+    assert not any("decider" in each or "_80" in each for each in web[LISTENER].keys() - till[LISTENER].keys())
+    assert name not in till[CLUSTER]
+    store.delete("Service", "login", "decider")
+    gone = generator.resources(view(store.snapshot(), proxy("web-1", "web")))
+    assert name not in gone[CLUSTER]
+    assert b"-deny-due-to-bad-CUSTOM-action" in gone[LISTENER]["virtualInbound"].body
+
+
+def test_settings_of_a_provider_rebuild_the_entrance_of_those_who_ask_and_nothing_else() -> None:
+    store, generator = Store(), Generator()
+    store.apply("ConfigMap", settings(fail_open=False))
+    store.apply("Service", {**given("decider"), "metadata": {"name": "decider", "namespace": "login"}})
+    for app in ("web", "till"):
+        store.apply("Service", given(app))
+    store.apply("AuthorizationPolicy", policy("ask", "CUSTOM", "web", provider={"name": "decider"}))
+    proxies = proxy("web-1", "web"), proxy("till-1", "till")
+    before = [generator.resources(view(store.snapshot(), each)) for each in proxies]
+    store.apply("ConfigMap", settings(fail_open=True))
+    after = [generator.resources(view(store.snapshot(), each)) for each in proxies]
+
+    def differing(one: Resources, other: Resources) -> list[str]:
+        return [name for kind in other for name, each in other[kind].items() if one[kind][name].body != each.body]
+
+    assert differing(before[0], after[0]) == ["virtualInbound"]
+    assert differing(before[1], after[1]) == []

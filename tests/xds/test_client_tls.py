@@ -49,6 +49,7 @@ HOSTS = {
     "secret": Host("{mode: MUTUAL, credentialName: client}", "secret", "own", clients="own"),
     "revoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: /crl.pem}", "revoked", "own"),
     "unrevoked": Host("{mode: SIMPLE, caCertificates: /own.pem, caCrl: /crl.pem}", "unrevoked", "own"),
+    "missing": Host("{mode: SIMPLE, caCertificates: /missing.pem}", "missing"),
     "bytes": Host("{mode: SIMPLE}", "bytes.shop.svc.cluster.local", protocol="tcp"),
     "misnamed-bytes": Host("{mode: SIMPLE}", "bytes.shop.svc.cluster.local", protocol="tcp"),
 }
@@ -83,8 +84,9 @@ def client() -> Iterator[Client]:
         "file-root:/own.pem": known,
         "kubernetes://client-cacert": known,
     }
-    secrets = {name: envoy.roots(name, identity) for name, identity in trusted.items()}
+    secrets: dict[str, bytes | None] = {name: envoy.roots(name, identity) for name, identity in trusted.items()}
     secrets["file-root:/own.pem~/crl.pem"] = envoy.roots("file-root:/own.pem~/crl.pem", known, revoked)
+    secrets["file-root:/missing.pem"] = None
     secrets |= {name: envoy.certificate(name, known) for name in ("file-cert:/c~/k", "kubernetes://client")}
     with place() as here, envoy.scratch() as folder, ExitStack() as running:
         store, addresses = Store(), {}
@@ -159,6 +161,12 @@ def test_a_certificate_is_shown_from_a_file_or_from_a_secret(client: Client) -> 
     assert client.seen("mutual")["client"] == ["client.example"]
     assert client.seen("secret")["client"] == ["client.example"]
     assert client.seen("simple")["client"] == []
+
+
+def test_roots_in_a_file_that_is_missing_close_their_own_cluster_alone(client: Client) -> None:
+    # a cluster that waited for them would keep Envoy from taking in any other
+    assert client.ask("missing").status == 503
+    assert client.seen("simple")["sni"] == "simple"
 
 
 def test_connections_of_no_known_protocol_are_verified_as_well(client: Client) -> None:

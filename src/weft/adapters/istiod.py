@@ -104,13 +104,13 @@ class Istiod:
             self._pair = pair
         return pair
 
-    async def certificate(self, csr: str, *, lifetime: timedelta) -> tuple[str, ...]:
-        """The certificates that istiod issues for a request: PEM texts, leaf first, root last."""
+    async def certificate(self, csr: str, *, lifetime: timedelta) -> messages.CertificateAnswer:
+        """The certificates that istiod issues for a request, and what to verify others with."""
         call: Any = (await self._open()).unary_unary(_CREATE)
         request = messages.encode_request(messages.CertificateRequest(csr, lifetime))
         try:
             answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
-            chain = messages.decode_response(answer)
+            decoded = messages.decode_response(answer)
         except messages.MessageError as error:
             raise TroubleError(f"istiod ({self._credentials.address}) answered nonsense: {error}") from error
         except grpc.aio.AioRpcError as error:
@@ -120,9 +120,9 @@ class Istiod:
                 raise
             # the connection was closed under the call: the roots are new
             raise TroubleError(f"the connection to istiod ({self._credentials.address}) was given up") from None
-        if not chain:
+        if not decoded.chain:
             raise TroubleError(f"istiod ({self._credentials.address}) answered with no certificate: see its log")
-        return chain
+        return decoded
 
     async def stream(self, method: str, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Relay an xDS stream. It waits for istiod without end; TroubleError when istiod ends it."""

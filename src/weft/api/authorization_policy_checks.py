@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_network
 from typing import Final
 
-from weft.api import codes
 from weft.api.authorization_policy import AuthorizationPolicy, AuthorizationPolicySpec, Condition, Rule, Source
 from weft.api.policy_target import check_whom
 from weft.api.report import Report
@@ -54,15 +53,35 @@ def _action(spec: AuthorizationPolicySpec, report: Report) -> Iterator[Problem]:
     if spec.action == "CUSTOM":
         if not provider:
             yield report.error("spec.provider.name", "there is no provider.", "Name one of extensionProviders.")
-        message = "no provider is asked yet, so every request that it is for is denied."
-        hint = "Use ALLOW and DENY, or take the policy out."
-        yield report.warning("spec.action", message, hint, codes.NOT_ACTED_ON)
+        yield from _of_tokens(spec, report)
     elif spec.provider is not None:
         hint = "Take it out, or write action: CUSTOM."
         yield report.error("spec.provider", f"{spec.action} asks no provider.", hint)
     if spec.action == "ALLOW" and not spec.rules:
         message = "without rules it allows nothing: all requests are denied that no other policy allows."
         yield report.info("spec.rules", message, "Write rules: [{}] to allow all.")
+
+
+def _of_tokens(spec: AuthorizationPolicySpec, report: Report) -> Iterator[Problem]:
+    """Providers are asked before tokens are verified: they may well be who brings them."""
+    for index, rule in enumerate(spec.rules):
+        fields = [
+            f"from[{number}].source.{name}"
+            for number, sender in enumerate(rule.from_ or ())
+            if sender.source is not None
+            for name, values in (
+                ("requestPrincipals", sender.source.request_principals),
+                ("notRequestPrincipals", sender.source.not_request_principals),
+            )
+            if values
+        ]
+        fields += [
+            f"when[{number}].key" for number, each in enumerate(rule.when) if each.key.startswith("request.auth.")
+        ]
+        for each in fields:
+            message = "is not known yet when providers are asked: tokens are verified after that."
+            hint = "Demand it in an ALLOW or DENY policy beside this one."
+            yield report.error(f"spec.rules[{index}].{each}", message, hint)
 
 
 def _rule(rule: Rule, field: str, report: Report) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from weft.api.extension_providers import ExtensionProvider
 from weft.api.shape import ACTED_ON, Duration, Port, Shape
 from weft.api.traffic_policy import ConnectionPool, KeepAlive, LocalityLb, OutlierDetection, Tls, ZoneAwareLb
 from weft.api.virtual_service import Retries
@@ -224,9 +225,13 @@ class MeshConfig(Shape, frozen=True):
     ] = None
     ca: Annotated[Anything, _later("Other authorities come with security policies.")] = None
     extension_providers: Annotated[
-        tuple[Anything, ...], _later("Providers come with telemetry and security policies.")
+        tuple[ExtensionProvider, ...],
+        Meta(
+            description="envoyExtAuthzHttp and envoyExtAuthzGrpc: whom CUSTOM policies have asked. Those of "
+            "telemetry are told of, not acted on."
+        ),
     ] = ()
-    default_providers: Annotated[Anything, _later("Providers come with telemetry and security policies.")] = None
+    default_providers: Annotated[Anything, _later("Providers of telemetry.")] = None
     discovery_selectors: Annotated[
         tuple[LabelSelector, ...],
         Meta(description="Namespaces by their labels; of others nothing is kept. All by default."),

@@ -7,6 +7,7 @@ from typing import Final
 
 from weft.api import codes
 from weft.api.checks import check_duration, check_export_to, check_labels
+from weft.api.extension_provider_checks import check_providers
 from weft.api.header_checks import COMMAND, COMMANDS
 from weft.api.mesh_config import LabelSelector, MeshConfig
 from weft.api.report import Report
@@ -46,6 +47,7 @@ def check(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
     yield from _retries(mesh, report, place)
     yield from _tls(mesh, report, place)
     yield from _logs(mesh, report, place)
+    yield from check_providers(mesh.extension_providers, f"{place}.extensionProviders", report)
 
 
 def _times(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:

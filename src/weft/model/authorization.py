@@ -1,7 +1,7 @@
 """AuthorizationPolicies, translated once, and those in force for one proxy."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
@@ -9,8 +9,10 @@ from typing import Final
 
 from weft.api import authorization_policy as api
 from weft.api.authorization_policy_checks import CLAIM, HEADER, METADATA, TEMPLATE
+from weft.model.external_authorization import Provider, Unanswerable, service_of
 from weft.model.mesh_config import MeshConfig
 from weft.model.policy_scope import PolicyScope, policy_scope
+from weft.model.registered import Registered
 from weft.model.rule import Rule
 from weft.model.services import Labels, Proxy
 
@@ -18,6 +20,8 @@ SPIFFE: Final = "spiffe://"
 _LOCAL: Final = "cluster.local"
 """In principals, whatever the trust domain is called (Istio, trust domain migration)."""
 _MAX_CLASSES: Final = 4096
+Services = tuple[tuple[str, Registered | None], ...]
+"""Services by their hosts, None for what is not there."""
 
 
 class Action(StrEnum):
@@ -115,27 +119,46 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Authorization:
-    """All policies of one proxy, by what they do, each group sorted by namespace and name."""
+class Inquiry:
+    """What one provider is asked about: all that one of the policies is for. None of them is a dry run."""
 
-    custom: tuple[Policy, ...] = ()
+    provider: str
+    asked: Provider | Unanswerable
+    policies: tuple[Policy, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """All policies of one proxy, by what they do, each group sorted by namespace and name.
+
+    `custom` has an entry for each provider, sorted by its name; `tried` are the CUSTOM policies in a dry run.
+    """
+
+    custom: tuple[Inquiry, ...] = ()
+    tried: tuple[Policy, ...] = ()
     audit: tuple[Policy, ...] = ()
     deny: tuple[Policy, ...] = ()
     allow: tuple[Policy, ...] = ()
 
     def __hash__(self) -> int:
         # the names are few, the values may be thousands; who differs in these alone is told apart by ==
-        groups = (self.custom, self.audit, self.deny, self.allow)
+        asked = (each.policies for each in self.custom)
+        groups = (*asked, self.tried, self.audit, self.deny, self.allow)
         return hash(tuple((each.namespace, each.name) for group in groups for each in group))
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule(Rule):
-    """An AuthorizationPolicy."""
+    """An AuthorizationPolicy. `provider` is whom a CUSTOM one has asked.
+
+    `namespaces` are those that it names of senders, each with its field.
+    """
 
     scope: PolicyScope
     action: Action
     policy: Policy
+    provider: str = ""
+    namespaces: tuple[tuple[str, str], ...] = ()
 
 
 def policy_rule(source: api.AuthorizationPolicy, _domain: str) -> PolicyRule:
@@ -149,7 +172,18 @@ def policy_rule(source: api.AuthorizationPolicy, _domain: str) -> PolicyRule:
         scope=policy_scope(meta.namespace, spec.selector, spec.target_ref, spec.target_refs),
         action=Action(spec.action),
         policy=Policy(meta.name, meta.namespace, clauses, source.dry_run),
+        provider=spec.provider.name if spec.provider else "",
+        namespaces=tuple(_named(spec.rules)),
     )
+
+
+def _named(rules: Iterable[api.Rule]) -> Iterator[tuple[str, str]]:
+    for index, rule in enumerate(rules):
+        for number, sender in enumerate(rule.from_ or ()):
+            source = sender.source or api.Source()
+            for name, values in (("namespaces", source.namespaces), ("notNamespaces", source.not_namespaces)):
+                here = f"spec.rules[{index}].from[{number}].source.{name}"
+                yield from ((f"{here}[{place}]", value) for place, value in enumerate(values))
 
 
 class Authorizations:
@@ -162,28 +196,65 @@ class Authorizations:
             for each in sorted(rules, key=lambda each: (each.namespace, each.name))
         )
         self._root = mesh.root_namespace
+        self._providers = {each.name: each for each in mesh.providers}
         self._keys = frozenset[str]().union(*(rule.scope.label_keys for rule in self.rules))
-        self._known: dict[tuple[str, Labels], Authorization | None] = {}
+        self._known: dict[tuple[str, Labels], tuple[Services, Authorization | None]] = {}
 
-    def of(self, proxy: Proxy) -> Authorization | None:
-        """The policies for a proxy, the same value for all of its class; None where there are none."""
+    def of(self, proxy: Proxy, services: Mapping[str, Registered]) -> Authorization | None:
+        """The policies for a proxy, the same value for all of its class; None where there are none.
+
+        `services` are those among which providers are.
+        """
         if not self.rules:
             return None
         labels = tuple(pair for pair in proxy.labels if pair[0] in self._keys)
         key = (proxy.namespace, labels)
-        if key not in self._known:
+        known = self._known.get(key)
+        if known is None or any(services.get(host) is not each for host, each in known[0]):
             if len(self._known) >= _MAX_CLASSES:
                 self._known.clear()
-            self._known[key] = self._find(proxy.namespace, dict(labels))
-        return self._known[key]
+            known = self._known[key] = self._find(proxy.namespace, dict(labels), services)
+        return known[1]
 
-    def _find(self, namespace: str, labels: dict[str, str]) -> Authorization | None:
+    def provider(self, name: str) -> Provider | Unanswerable:
+        """The provider of that name."""
+        if name in self._providers:
+            return self._providers[name]
+        listed = ", ".join(sorted(self._providers)) or "none"
+        return Unanswerable(
+            f'provider "{name}" is none of those that decide',
+            f"Name one of extensionProviders in the mesh's ConfigMap ({listed}), or add it there.",
+        )
+
+    def answering(self, name: str, namespace: str, services: Mapping[str, Registered]) -> Provider | Unanswerable:
+        """The provider of that name, if proxies of a namespace can ask it."""
+        provider = self.provider(name)
+        if isinstance(provider, Unanswerable):
+            return provider
+        found = service_of(provider, namespace, services)
+        return found if isinstance(found, Unanswerable) else provider
+
+    def _find(
+        self, namespace: str, labels: dict[str, str], services: Mapping[str, Registered]
+    ) -> tuple[Services, Authorization | None]:
+        """What holds for a class of proxies, and the services that it depends on, None for those that are not."""
         found = [each for each in self.rules if each.scope.takes(namespace, labels, self._root)]
         if not found:
-            return None
+            return (), None
         groups = {action: tuple(each.policy for each in found if each.action is action) for action in Action}
-        return Authorization(
-            custom=groups[Action.CUSTOM],
+        asking = [each for each in found if each.action is Action.CUSTOM and not each.policy.dry_run]
+        names = sorted({each.provider for each in asking})
+        hosts = sorted({self._providers[name].host for name in names if name in self._providers})
+        return tuple((host, services.get(host)) for host in hosts), Authorization(
+            custom=tuple(
+                Inquiry(
+                    name,
+                    self.answering(name, namespace, services),
+                    tuple(each.policy for each in asking if each.provider == name),
+                )
+                for name in names
+            ),
+            tried=tuple(each for each in groups[Action.CUSTOM] if each.dry_run),
             audit=groups[Action.AUDIT],
             deny=groups[Action.DENY],
             allow=groups[Action.ALLOW],

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from weft.model.clients import EVERYWHERE
+from weft.model.external_authorization import Provider
 from weft.model.locality import BY_DEFAULT, LocalityLb, ZoneAwareLb
 from weft.model.routing import Retries
 from weft.model.traffic import ConnectionPool, OutlierDetection
@@ -121,7 +122,8 @@ class MeshConfig:
 
     `detection_timeout` 0 means to wait for ever, None what suits the port. `pool` and `outliers` hold where no
     DestinationRule says otherwise; `retries` where no route does.
-    `default_config` is a ProxyConfig as written.
+    `default_config` is a ProxyConfig as written. `providers` decide for CUSTOM policies; `other_providers` are
+    the names of those that only measure.
     """
 
     trust_domain: str = "cluster.local"
@@ -151,6 +153,8 @@ class MeshConfig:
     tls: TlsLimits = NO_TLS_LIMITS
     discovery: tuple[Selector, ...] = ()
     ingress: IngressSettings = IngressSettings()
+    providers: tuple[Provider, ...] = ()
+    other_providers: tuple[str, ...] = ()
     default_config: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property

@@ -6,6 +6,7 @@ from datetime import timedelta
 from weft.api import mesh_config as api
 from weft.api import virtual_service
 from weft.base.durations import parse_duration
+from weft.model.external_authorization import providers
 from weft.model.http_rules import retries_of
 from weft.model.mesh_config import (
     AccessLog,
@@ -37,6 +38,7 @@ _MODES = {"OFF": IngressMode.OFF, "DEFAULT": IngressMode.DEFAULT}
 
 def mesh_config(written: api.MeshConfig, root_namespace: str) -> MeshConfig:
     """Translate settings that have passed their checks. `root_namespace` is that of istiod, the default."""
+    deciding = providers(written.extension_providers)
     outbound, default = written.outbound_traffic_policy, _DEFAULT
     inbound, policy = written.inbound_traffic_policy, written.default_traffic_policy
     outliers = policy.outlier_detection if policy else None
@@ -79,6 +81,10 @@ def mesh_config(written: api.MeshConfig, root_namespace: str) -> MeshConfig:
             class_name=written.ingress_class or default.ingress.class_name,
             service=written.ingress_service or default.ingress.service,
             selector=written.ingress_selector or default.ingress.selector,
+        ),
+        providers=deciding,
+        other_providers=tuple(
+            sorted({each.name for each in written.extension_providers} - {each.name for each in deciding})
         ),
         default_config=written.default_config or {},
     )

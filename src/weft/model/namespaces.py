@@ -28,6 +28,11 @@ class Namespaces:
         self._mesh = mesh
         return wider or any(self.selects(name) and name not in before for name in self._labels)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All that are there."""
+        return frozenset(self._labels)
+
     def selects(self, name: str) -> bool:
         """Whether objects of a namespace are kept; those of the root namespace always are."""
         if not self._mesh.discovery or name == self._mesh.root_namespace:

@@ -44,7 +44,10 @@ class Missing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Directory:
-    """All that names can be looked up in. `issuers_keys` are the JWKS of issuers of tokens, as far as fetched."""
+    """All that names can be looked up in. `issuers_keys` are the JWKS of issuers of tokens, as far as fetched.
+
+    `namespaces` are those of the cluster, none where that is not known.
+    """
 
     services: Mapping[str, Registered]
     virtual_services: VirtualServices
@@ -58,6 +61,7 @@ class Directory:
     request_authentications: RequestAuthentications
     mesh: MeshConfig = DEFAULT_MESH
     issuers_keys: Mapping[KeySource, str] = field(default_factory=dict)
+    namespaces: frozenset[str] = frozenset()
 
     def service(self, hostname: str, namespace: str) -> Service | None:
         """The service of this name, if clients of the namespace may see it."""

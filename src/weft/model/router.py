@@ -68,11 +68,17 @@ class RoutedHost:
 
 @dataclass(frozen=True, slots=True)
 class RouterTable:
-    """A route table. `port` is the one that clients dial, that of the gateway's Service."""
+    """A route table. `port` is the one that clients dial, that of the gateway's Service.
+
+    Requests for a host of `elsewhere` came by the wrong connection; for one of `unrouted` there is no rule. The
+    closest of all names counts.
+    """
 
     name: str
     port: int
     hosts: tuple[RoutedHost, ...]
+    elsewhere: tuple[str, ...] = ()
+    unrouted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

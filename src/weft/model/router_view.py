@@ -7,6 +7,7 @@ from weft.base.names import host_matches
 from weft.model.clients import Client
 from weft.model.gateway_merge import Placed, Shared, merged
 from weft.model.gateways import Gateway
+from weft.model.misdirected import ServerNames
 from weft.model.resolution import Directory
 from weft.model.router import Asked, Chain, Requests, RoutedHost, Router, RouterListener, RouterTable
 from weft.model.routing import HostRoutes, HttpRoute, MatchKind, RequestMatch
@@ -46,10 +47,14 @@ def router(edge: Edge, directory: Directory, services: tuple[ServiceView, ...], 
         for placed in each.servers:
             if placed.server.routes_requests:
                 tables.setdefault(placed.table, []).append(placed)
-    listeners = (_listener(each, edge.client, directory, services) for each in shared)
+    listeners = [_listener(each, edge.client, directory, services) for each in shared]
+    reached = {table: names for each in listeners for table, names in _reached(each)}
     return Router(
         listeners=tuple(each for each in listeners if each.chains),
-        tables=tuple(_table(name, servers, edge.client, directory, routes_of) for name, servers in tables.items()),
+        tables=tuple(
+            _told_apart(_table(name, servers, edge.client, directory, routes_of), reached.get(name))
+            for name, servers in tables.items()
+        ),
         automatic=any(_is_automatic(placed) for each in shared for placed in each.servers),
         topology=edge.topology,
     )
@@ -78,6 +83,25 @@ def _table(
                 hosts.setdefault(each.host, _Host()).redirect = True
     routed = (RoutedHost(host, in_order(found.routes), found.redirect) for host, found in sorted(hosts.items()))
     return RouterTable(name, servers[0].server.number, tuple(routed))
+
+
+def _reached(listener: RouterListener) -> Iterator[tuple[str, ServerNames]]:
+    """The tables of requests that came over TLS, and by which names."""
+    told = [(chain, chain.match.server_names or ("*",)) for chain in listener.chains]
+    for chain, own in told:
+        if isinstance(chain.handler, Requests) and listener.by_name:
+            others = (names for each, names in told if each is not chain and not isinstance(each.handler, Asked))
+            yield chain.handler.table, ServerNames(own, tuple(name for names in others for name in names))
+
+
+def _told_apart(table: RouterTable, names: ServerNames | None) -> RouterTable:
+    """The table of a server, left with the hosts that clients reach it by; without names, all."""
+    if names is None:
+        return table
+    hosts = tuple(each for each in table.hosts if names.serves(each.host))
+    routed = {each.host for each in hosts}
+    unrouted = tuple(each for each in names.own if each not in routed)
+    return replace(table, hosts=hosts, elsewhere=names.elsewhere, unrouted=unrouted)
 
 
 @dataclass(slots=True)

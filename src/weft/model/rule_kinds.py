@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from weft.base.problem import Problem
 from weft.model.authorization import Authorizations, policy_rule
+from weft.model.authorization_closed import closed
 from weft.model.clients import exported_to
 from weft.model.destination_rules import DestinationRules, traffic_rule
 from weft.model.envoy_filters import EnvoyFilters, filter_rule
@@ -24,13 +26,15 @@ class RuleKind:
     """One kind. `translate` takes an object that has passed its checks and the cluster's domain.
 
     `collect` makes the collection of all rules, kept in the field `field` of `Directory`. `exports` gives the
-    exportTo of rules that have none.
+    exportTo of rules that have none. `closed` takes an object that cannot be used, of which no older version is
+    known, and its problems: what holds in its place, and what that does.
     """
 
     field: str
     translate: Callable[[Any, str], Rule]
     collect: Callable[[Iterable[Any], MeshConfig], Any]
     exports: Callable[[MeshConfig], tuple[str, ...]] | None = None
+    closed: Callable[[Mapping[str, Any], tuple[Problem, ...]], tuple[Rule, str] | None] | None = None
 
     def exported(self, rule: Any, mesh: MeshConfig) -> Any:
         """The rule with the namespaces that it is in force in, where it does not say so itself."""
@@ -52,7 +56,7 @@ RULE_KINDS: Final[Mapping[str, RuleKind]] = {
     "ProxyConfig": RuleKind(
         "proxy_configs", proxy_config_rule, lambda rules, mesh: ProxyConfigs(rules, mesh.root_namespace)
     ),
-    "AuthorizationPolicy": RuleKind("authorizations", policy_rule, Authorizations),
+    "AuthorizationPolicy": RuleKind("authorizations", policy_rule, Authorizations, closed=closed),
     "EnvoyFilter": RuleKind(
         "envoy_filters", filter_rule, lambda rules, mesh: EnvoyFilters(rules, mesh.root_namespace)
     ),

@@ -63,6 +63,8 @@ class Store:
         self._registry = Registry(domain, mesh.trust_domain)
         self._keys: dict[str, set[Key]] = {kind: set() for kind in KINDS}
         self._rules: dict[str, dict[Key, Rule]] = {kind: {} for kind in RULE_KINDS}
+        self._closed: set[tuple[str, Key]] = set()
+        """Objects that were never valid, of which something closed is in force."""
         self._reported: dict[tuple[str, Key], tuple[Problem, ...]] = {}
         self._resolved: dict[str, dict[Key, tuple[Rule, Any, Rule]]] = {kind: {} for kind in RULE_KINDS}
         self._ingresses = Ingresses(domain)
@@ -101,8 +103,9 @@ class Store:
         shape: type[Any] = KUBERNETES.get(kind) or RESOURCES[kind].shape
         decoded = decode(shape, obj)
         if isinstance(decoded, tuple):
-            self._report(kind, key, (*decoded, *self._kept(kind, key, obj)))
+            self._report(kind, key, (*decoded, *self._instead(kind, key, obj, decoded)))
             return
+        self._closed.discard((kind, key))
         self._report(kind, key, check(decoded))
         self._put(kind, key, decoded)
 
@@ -110,6 +113,7 @@ class Store:
         """Forget an object; one that is not there is no matter."""
         key = (namespace, name)
         self._keys[kind].discard(key)
+        self._closed.discard((kind, key))
         self._report(kind, key, ())
         if kind == MESH:
             self.configure(replace(DEFAULT_MESH, root_namespace=namespace))
@@ -185,6 +189,7 @@ class Store:
         last = self._snapshot.directory
         keys = self._issuers_keys
         same = services is last.services and self._mesh is last.mesh and keys is last.issuers_keys
+        same = same and self._namespaces.names == last.namespaces
         if same and not self._changed:
             return last
         collected = {
@@ -193,7 +198,14 @@ class Store:
             if kind in self._changed
         }
         self._changed.clear()
-        return replace(last, services=services, mesh=self._mesh, issuers_keys=keys, **collected)
+        return replace(
+            last,
+            services=services,
+            mesh=self._mesh,
+            issuers_keys=keys,
+            namespaces=self._namespaces.names,
+            **collected,
+        )
 
     def _exported(self, kind: str) -> Iterator[Rule]:
         """The rules of a kind with the namespaces that they hold in. What is equal stays the same object."""
@@ -291,14 +303,26 @@ class Store:
     def _in_force(self, kind: str, key: Key) -> bool:
         return key in self._rules[kind] if kind in self._rules else self._registry.knows(kind, key)
 
-    def _kept(self, kind: str, key: Key, obj: Mapping[str, Any]) -> tuple[Problem, ...]:
-        """Say so if an older version goes on."""
-        if not self._in_force(kind, key):
+    def _instead(
+        self, kind: str, key: Key, obj: Mapping[str, Any], problems: tuple[Problem, ...]
+    ) -> tuple[Problem, ...]:
+        """Keep what holds in place of an invalid object, if anything, and say what that is."""
+        report = Report(place(kind, obj))
+        if self._in_force(kind, key) and (kind, key) not in self._closed:
+            message = "this version is invalid, so the last valid one stays in force."
+            return (report.warning("", message, "Mend the fields named here.", codes.KEPT_LAST_GOOD),)
+        close = RULE_KINDS[kind].closed if kind in RULE_KINDS else None
+        found = close(obj, problems) if close else None
+        if (kind, key) in self._closed and found is None:
+            self._closed.discard((kind, key))
+            self._put_rule(kind, key, None)
+        if found is None:
             return ()
-        message = "this version is invalid, so the last valid one stays in force."
-        return (
-            Report(place(kind, obj)).warning("", message, "Mend the fields named here.", codes.KEPT_LAST_GOOD),
-        )
+        rule, effect = found
+        self._closed.add((kind, key))
+        self._put_rule(kind, key, rule)
+        message = f"this policy is invalid, and until it is mended it {effect}."
+        return (report.warning("", message, "Mend the fields named here, or delete it.", codes.CLOSED),)
 
 
 def _key(kind: str, obj: Object) -> Key:

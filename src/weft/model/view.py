@@ -69,7 +69,7 @@ class ScopeView:
 
     `egress` are listeners beside those of the services' own ports. `address` is where the latter are, empty for
     the usual, and `capture` how connections come to them. `reached` are services that only the routes of others
-    lead to. `unlisted` None: as the mesh has it. `rule` names the Sidecar.
+    lead to, and providers that are asked. `unlisted` None: as the mesh has it. `rule` names the Sidecar.
     """
 
     egress: tuple[EgressView, ...] = ()

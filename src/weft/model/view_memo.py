@@ -10,6 +10,7 @@ from typing import Any
 
 from weft.base.names import host_matches, hosts_overlap
 from weft.model.clients import Client
+from weft.model.external_authorization import Provider, service_of
 from weft.model.kubernetes import Workload
 from weft.model.registry import Registered
 from weft.model.resolution import Directory, host_routes
@@ -111,6 +112,25 @@ class ViewMemo:
         """The services that a client does not see, but to which the routes of those lead that it sees."""
         self.services(directory, client)
         return self._listed[client].reached
+
+    def besides(
+        self,
+        directory: Directory,
+        client: Client,
+        known: tuple[ServiceView, ...],
+        providers: tuple[Provider, ...],
+    ) -> tuple[ServiceView, ...]:
+        """The services of providers that are not among the known with the port that is asked, each once."""
+        if not providers:
+            return ()
+        seen = {(view.service.hostname, port.number) for view in known for port in view.service.ports}
+        unseen = (each for each in providers if (each.host, each.port) not in seen)
+        found = {each.host: service_of(each, client.namespace, directory.services) for each in unseen}
+        return tuple(
+            self._entry(directory, each, client).view
+            for _, each in sorted(found.items())
+            if isinstance(each, Registered)
+        )
 
     def hosts(self, directory: Directory, client: Client) -> tuple[HostView, ...]:
         """The hosts without a service that rules route for a client, sorted; the same tuple while they are."""

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from weft.model.authorization import Authorization
 from weft.model.clients import Client, sorted_labels
+from weft.model.external_authorization import Provider
 from weft.model.inbound import served
 from weft.model.kubernetes import Workload
 from weft.model.locality import NETWORK, place_labels
@@ -15,7 +17,7 @@ from weft.model.services import Endpoint, InboundPort, Labels, Proxy, ProxyKind
 from weft.model.sidecars import Capture
 from weft.model.snapshot import Snapshot
 from weft.model.topology import topology
-from weft.model.view import WHOLE_MESH, View
+from weft.model.view import WHOLE_MESH, ScopeView, View
 
 SELF_DISCOVERY: Final = ("ENABLE_SELF_DISCOVERY", "true")
 """The entry of a proxy's metadata by which it asks for the workloads like its own."""
@@ -33,19 +35,21 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
     client = Client(proxy.namespace, _labels(proxy)).narrowed(snapshot.label_keys)
     directory, memo = snapshot.directory, snapshot.memo
     patches = snapshot.directory.envoy_filters.patches(proxy)
-    authorization = snapshot.directory.authorizations.of(proxy)
+    authorization = directory.authorizations.of(proxy, directory.services)
     tokens = directory.request_authentications.tokens(proxy.namespace, proxy.labels, directory.issuers_keys)
     if proxy.kind is ProxyKind.ROUTER:
         gateways = snapshot.directory.gateways.selecting(proxy.labels)
         edge = Edge(client, gateways, port_targets(snapshot, proxy), topology(proxy, snapshot.mesh))
         services = memo.services(directory, client)
         router = memo.routers(edge, directory, services)
+        providers = memo.besides(directory, client, services, _asked(authorization))
         return View(
             proxy,
             services,
             snapshot.domain,
             snapshot.mesh,
             router=router,
+            scope=ScopeView(reached=providers) if providers else WHOLE_MESH,
             patches=patches,
             client=client.labels,
             authorization=authorization,
@@ -56,6 +60,8 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         services, hosts, scope = memo.services(directory, client), memo.hosts(directory, client), WHOLE_MESH
     else:
         services, hosts, scope = scoped(sidecar, client, directory, memo)
+    if providers := memo.besides(directory, client, (*services, *scope.reached), _asked(authorization)):
+        scope = replace(scope, reached=(*scope.reached, *providers))
     if UNCAPTURED in proxy.metadata:
         scope = replace(scope, capture=Capture.DIALLED)
     if snapshot.mesh.ports.proxy:
@@ -76,6 +82,12 @@ def view(snapshot: Snapshot, proxy: Proxy) -> View:
         authorization=authorization,
         peer_modes=snapshot.directory.peer_authentications.modes(proxy.namespace, proxy.labels),
     )
+
+
+def _asked(authorization: Authorization | None) -> tuple[Provider, ...]:
+    """The providers that a proxy asks."""
+    custom = authorization.custom if authorization else ()
+    return tuple(each.asked for each in custom if isinstance(each.asked, Provider))
 
 
 def with_inbound(snapshot: Snapshot, proxy: Proxy) -> Proxy:

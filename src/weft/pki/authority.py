@@ -12,19 +12,30 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from weft.pki import pem
+from weft.pki import pem, request
 from weft.pki.identity import SpiffeId
 from weft.pki.pem import PemError, PrivateKey, PublicKey
 
-WORKLOAD_LIFETIME = timedelta(hours=24)
-"""The longest life of a workload's certificate, whatever it asks for."""
+_SHORTEST = timedelta(minutes=1)
 
 SKEW = timedelta(minutes=2)
 """Certificates are valid from a little before they are made, for machines whose clocks lag."""
 
 
-class RefusedError(ValueError):
-    """A certificate request that must not be signed; the message says why."""
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long workloads' certificates live: where a workload does not ask, and at the longest."""
+
+    default: timedelta = timedelta(hours=24)
+    longest: timedelta = timedelta(hours=24)
+
+    def granted(self, asked: timedelta) -> timedelta:
+        """What a workload gets that asks for this; zero and less ask for nothing."""
+        wanted = asked if asked > timedelta() else self.default
+        return min(max(wanted, _SHORTEST), self.longest)
+
+
+LIFETIMES = Lifetimes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +43,25 @@ class Authority:
     """A certificate that may sign, and its key.
 
     `intermediates` lead from the certificate (excluded) up to a root (excluded); `roots` is what verifiers trust,
-    the certificate itself where it is self-signed.
+    first the one that it leads to: the certificate itself where it is self-signed. `revoked` are lists of those
+    that none may trust any more.
     """
 
     certificate: x509.Certificate
     key: PrivateKey
     intermediates: tuple[x509.Certificate, ...] = ()
     trusted: tuple[x509.Certificate, ...] = ()
+    revoked: tuple[x509.CertificateRevocationList, ...] = ()
 
     @property
     def roots(self) -> tuple[x509.Certificate, ...]:
         """The certificates that verifiers are given."""
         return self.trusted or (self.certificate,)
+
+    @property
+    def path(self) -> tuple[x509.Certificate, ...]:
+        """What follows an issued certificate in a handshake: all that leads to the root, without it."""
+        return () if self.certificate in self.roots else (self.certificate, *self.intermediates)
 
     @property
     def chain(self) -> tuple[x509.Certificate, ...]:
@@ -147,18 +165,10 @@ def issue_workload(
     """A workload's certificate and the chain up to the root: leaf first, root last.
 
     Only the public key is taken from the request. The name is `spiffe_id`, which the caller got by authenticating
-    the workload. Raises RefusedError where the request is unreadable or not signed by its own key.
+    the workload. Raises RefusedError where the request is unreadable, not signed by its own key, or of a key that
+    serves nobody.
     """
-    try:
-        csr = x509.load_pem_x509_csr(csr_pem.encode() if isinstance(csr_pem, str) else csr_pem)
-        public = pem.public_key(csr.public_key())
-        proven = csr.is_signature_valid
-    except (ValueError, TypeError) as error:
-        raise RefusedError(f"unreadable certificate request: {error}") from error
-    if not proven:
-        raise RefusedError("the certificate request is not signed by its own key")
-    # the lifetime asked for may be zero or absurd; what a workload gets lies within a minute and a day
-    life = min(max(lifetime, timedelta(minutes=1)), WORKLOAD_LIFETIME)
+    public = request.public_key(request.read(csr_pem))
     leaf = _issue(
         authority,
         public,
@@ -167,7 +177,7 @@ def issue_workload(
         [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH],
         now=now,
         serial=serial,
-        lifetime=life,
+        lifetime=lifetime,
     )
     return (leaf, *authority.chain)
 

@@ -1,14 +1,21 @@
-"""The messages of `istio.v1.auth.IstioCertificateService/CreateCertificate`, for its server and its clients."""
+"""The messages of `istio.v1.auth.IstioCertificateService/CreateCertificate`, and of what to verify others with.
 
+Istio's have no place for lists of revoked certificates. They are in a field beside Istio's, which others skip.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError
 
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = "CreateCertificate"
+
+_IMPERSONATED, _SIGNER = "ImpersonatedIdentity", "CertSigner"
+_LONGEST_WISH = 2**31  # seconds
 
 _Field = descriptor_pb2.FieldDescriptorProto
 
@@ -19,32 +26,68 @@ class MessageError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """What a workload sends. `lifetime` is a wish, in whole seconds; zero leaves it to the authority."""
+    """What a workload sends. `lifetime` is a wish, in whole seconds; zero leaves it to the authority.
+
+    `impersonated` is the SPIFFE ID of the workload that a node's proxy asks for, "" where the caller asks for
+    itself; `signer` names one of several signers of the cluster.
+    """
 
     csr_pem: str
     lifetime: timedelta = timedelta()
+    impersonated: str = ""
+    signer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAnswer:
+    """What a workload gets: PEM texts, leaf first, then what leads to the root, all roots together last.
+
+    `revoked` are lists of revoked certificates, as PEM.
+    """
+
+    chain: tuple[str, ...]
+    revoked: str = ""
 
 
 def encode_request(request: CertificateRequest) -> bytes:
     """An IstioCertificateRequest."""
     seconds = int(request.lifetime.total_seconds())
-    return bytes(_REQUEST(csr=request.csr_pem, validity_duration=seconds).SerializeToString())
+    message = _REQUEST(csr=request.csr_pem, validity_duration=seconds)
+    for key, value in ((_IMPERSONATED, request.impersonated), (_SIGNER, request.signer)):
+        if value:
+            message.metadata.fields[key].string_value = value
+    return bytes(message.SerializeToString())
 
 
 def decode_request(message: bytes) -> CertificateRequest:
     """An IstioCertificateRequest; MessageError for other bytes."""
     raw = _parse(_REQUEST, message)
-    return CertificateRequest(raw.csr, timedelta(seconds=raw.validity_duration))
+    told = {key: raw.metadata.fields[key].string_value for key in (_IMPERSONATED, _SIGNER)}
+    # whatever number is written, it is a time
+    seconds = min(max(raw.validity_duration, 0), _LONGEST_WISH)
+    return CertificateRequest(raw.csr, timedelta(seconds=seconds), told[_IMPERSONATED], told[_SIGNER])
 
 
-def encode_response(chain: tuple[str, ...]) -> bytes:
-    """An IstioCertificateResponse: PEM texts, leaf first and root last."""
-    return bytes(_RESPONSE(cert_chain=chain).SerializeToString())
+def encode_response(answer: CertificateAnswer) -> bytes:
+    """An IstioCertificateResponse."""
+    return bytes(_RESPONSE(cert_chain=answer.chain, revocation_lists=answer.revoked).SerializeToString())
 
 
-def decode_response(message: bytes) -> tuple[str, ...]:
-    """The chain of an IstioCertificateResponse, leaf first and root last; MessageError for other bytes."""
-    return tuple(_parse(_RESPONSE, message).cert_chain)
+def decode_response(message: bytes) -> CertificateAnswer:
+    """An IstioCertificateResponse; MessageError for other bytes."""
+    raw = _parse(_RESPONSE, message)
+    return CertificateAnswer(tuple(raw.cert_chain), str(raw.revocation_lists))
+
+
+def encode_trust(roots: Sequence[str], revoked: str = "") -> bytes:
+    """An istio.mesh.v1alpha1.ProxyConfig with nothing but roots, as PEM, and lists of revoked certificates."""
+    return bytes(_PROXY(ca_certificates_pem=roots, revocation_lists=revoked).SerializeToString(deterministic=True))
+
+
+def decode_trust(message: bytes) -> tuple[str, str]:
+    """The roots and the lists in such a message, as PEM; MessageError for other bytes."""
+    raw = _parse(_PROXY, message)
+    return "".join(raw.ca_certificates_pem), str(raw.revocation_lists)
 
 
 def _parse(kind: Any, message: bytes) -> Any:
@@ -54,21 +97,38 @@ def _parse(kind: Any, message: bytes) -> Any:
         raise MessageError(f"not a {kind.DESCRIPTOR.name}: {error}") from error
 
 
-def _classes() -> tuple[Any, Any]:
+def _add_lists(message: Any) -> None:
+    # far from Istio's numbers, which have two digits and grow by one at a time
+    message.field.add(name="revocation_lists", number=20_001, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+
+
+def _classes() -> tuple[Any, ...]:
     # a pool of their own: whoever loads Istio's descriptors beside us does not collide with these
     file = descriptor_pb2.FileDescriptorProto(name="istio_ca.proto", package="istio.v1.auth", syntax="proto3")
     request = file.message_type.add(name="IstioCertificateRequest")
     request.field.add(name="csr", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
     request.field.add(name="validity_duration", number=3, type=_Field.TYPE_INT64, label=_Field.LABEL_OPTIONAL)
+    request.field.add(
+        name="metadata",
+        number=4,
+        type=_Field.TYPE_MESSAGE,
+        type_name=".google.protobuf.Struct",
+        label=_Field.LABEL_OPTIONAL,
+    )
+    file.dependency.append(struct_pb2.DESCRIPTOR.name)
     response = file.message_type.add(name="IstioCertificateResponse")
     response.field.add(name="cert_chain", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
+    _add_lists(response)
+    proxy = file.message_type.add(name="ProxyConfig")
+    proxy.field.add(name="ca_certificates_pem", number=34, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
+    _add_lists(proxy)
     pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)
-    names = ("IstioCertificateRequest", "IstioCertificateResponse")
-    first, second = (
+    names = ("IstioCertificateRequest", "IstioCertificateResponse", "ProxyConfig")
+    return tuple(
         message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.{name}")) for name in names
     )
-    return first, second
 
 
-_REQUEST, _RESPONSE = _classes()
+_REQUEST, _RESPONSE, _PROXY = _classes()

@@ -8,7 +8,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from weft.pki import pem
-from weft.pki.authority import Authority, RefusedError
+from weft.pki.authority import Authority
+from weft.pki.request import RefusedError
 
 CLIENT = "kubernetes.io/kube-apiserver-client"
 KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"

@@ -54,24 +54,38 @@ _STREAMS: Final = {
 NO_ROUTE: Final = "NR"
 
 
-def logger(log: AccessLog, *, only: str = "") -> Any:
-    """An AccessLog to `log.file`; with `only`, of what has that response flag."""
+def logger(log: AccessLog, *, only: str = "", asked: str = "") -> Any:
+    """An AccessLog to `log.file`; with `only`, of what has that response flag.
+
+    `asked` is an expression of CEL for the policy by which a provider was asked last, empty where none is.
+    """
     name, message = _STREAMS.get(log.file, ("envoy.access_loggers.file", None))
     config = file_log_pb2.FileAccessLog(path=log.file) if message is None else message()
-    config.log_format.CopyFrom(_format(log))
+    config.log_format.CopyFrom(_format(log, asked))
     found = accesslog_pb2.AccessLog(name=name, typed_config=encode.packed(config))
     if only:
         found.filter.response_flag_filter.flags.append(only)
     return found
 
 
-def _format(log: AccessLog) -> Any:
+def _format(log: AccessLog, asked: str) -> Any:
     lines = substitution_format_string_pb2.SubstitutionFormatString()
     if log.json:
         fields = struct_pb2.Struct()
-        fields.update(json.loads(log.format) if log.format else JSON)
+        fields.update(json.loads(_with_policy(log.format or json.dumps(JSON), asked)))
         lines.json_format.CopyFrom(fields)
     else:
-        text = log.format or TEXT
+        text = _with_policy(log.format or TEXT, asked)
         lines.text_format_source.CopyFrom(base_pb2.DataSource(inline_string=text))
     return lines
+
+
+def _with_policy(text: str, asked: str) -> str:
+    """The format with the policy behind a provider's denial, as RBAC itself says its own."""
+    if not asked:
+        return text
+    # Envoy's CEL joins no texts: so each piece is one of its own
+    denied = "has(response.code_details) && response.code_details.startsWith('ext_authz_')"
+    pieces = ("'_matched_policy['", asked, "']'")
+    told = "".join(f"%CEL({denied} ? ({each}) : '')%" for each in pieces)
+    return text.replace("%RESPONSE_CODE_DETAILS%", f"%RESPONSE_CODE_DETAILS%{told}")

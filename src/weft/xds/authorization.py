@@ -1,6 +1,7 @@
 """Who may call a workload, as Envoy's own RBAC filters decide it (envoy.config.rbac.v3).
 
-One filter for each group of policies, in Istio's order: CUSTOM, AUDIT, DENY, ALLOW. A request passes all of them.
+One filter for each group of policies, in Istio's order: AUDIT, DENY, ALLOW. A request passes all of them. Before
+these come the providers of CUSTOM policies (`xds.external_authorization`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -75,8 +76,6 @@ def _groups(authorization: Authorization | None, *, requests: bool) -> Iterator[
     if authorization is None:
         return
     for policies, action, prefix in (
-        # nobody can be asked yet, and what nobody has allowed does not pass
-        (authorization.custom, _RBAC.DENY, DRY_RUN_DENY),
         (authorization.audit, _RBAC.LOG, ""),
         (authorization.deny, _RBAC.DENY, DRY_RUN_DENY),
         (authorization.allow, _RBAC.ALLOW, DRY_RUN_ALLOW),
@@ -85,23 +84,26 @@ def _groups(authorization: Authorization | None, *, requests: bool) -> Iterator[
         enforced = [each for each in policies if not each.dry_run]
         tried = [each for each in policies if each.dry_run]
         if enforced:
-            rules["rules"] = _rules(enforced, action, requests=requests)
+            rules["rules"] = rules_of(enforced, action, requests=requests)
         if tried and prefix:
-            rules["shadow_rules"] = _rules(tried, action, requests=requests)
+            rules["shadow_rules"] = rules_of(tried, action, requests=requests)
             rules["shadow_rules_stat_prefix"] = prefix
         if rules:
             yield rules
 
 
-def _rules(policies: Iterable[Policy], action: int, *, requests: bool) -> Any:
+def rules_of(
+    policies: Iterable[Policy], action: int, *, requests: bool, before: str = "", behind: str = ""
+) -> Any:
+    """The RBAC of policies that all do the same; `before` and `behind` are parts of their rules' names."""
     made = _RBAC(action=action)
     for policy in policies:
         if not policy.clauses:
-            made.policies[_name(policy, 0)].CopyFrom(_NEVER)
+            made.policies[f"{before}{_name(policy, 0)}{behind}"].CopyFrom(_NEVER)
         for index, clause in enumerate(policy.clauses):
             kept = clause if requests else _of_connections(clause, only_whole=action == _RBAC.ALLOW)
             if kept is not None:
-                made.policies[_name(policy, index)].CopyFrom(_policy(kept))
+                made.policies[f"{before}{_name(policy, index)}{behind}"].CopyFrom(_policy(kept))
     return made
 
 

@@ -58,7 +58,8 @@ class EdgeGenerator:
         """All resources of `view`'s proxy, which is to do what `router` says."""
         mesh = view.mesh
         client = ClientSide(mesh, ProxyKind.ROUTER, lookups(view.proxy).ipv6)
-        services = self._of_services(view.client, _Services(view.services, client, router.automatic))
+        seen = (*view.services, *view.scope.reached)
+        services = self._of_services(view.client, _Services(seen, client, router.automatic))
         looks_up = any(each.service.resolution is Resolution.DYNAMIC_DNS for each in view.services)
         http = HttpSettings(
             router.topology, looks_up=looks_up, authorization=view.authorization, tokens=view.tokens

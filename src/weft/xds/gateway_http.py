@@ -8,7 +8,7 @@ from google.protobuf import wrappers_pb2
 from weft.model.authorization import Authorization
 from weft.model.request_authentication import TokenRule
 from weft.model.topology import NOTHING_BEFORE, Topology
-from weft.xds import listeners_http
+from weft.xds import external_authorization, listeners_http
 from weft.xds.authorization import request_filters
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
@@ -44,6 +44,7 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
         before,
         tokens=settings.tokens,
         looks_up=settings.looks_up,
+        asking=external_authorization.request_filters(settings.authorization),
         checks=request_filters(settings.authorization),
     )
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))

@@ -5,7 +5,7 @@ from typing import Any
 
 from weft.model.router import Asked, Chain, Requests, RouterListener
 from weft.model.streams import StreamRoute
-from weft.xds import encode, gateway_http, gateway_tls, listeners_http, names, streams
+from weft.xds import encode, external_authorization, gateway_http, gateway_tls, listeners_http, names, streams
 from weft.xds.authorization import connection_filters
 from weft.xds.endpoints import address
 from weft.xds.gateway_http import HttpSettings
@@ -77,7 +77,8 @@ def _chain(config: Chain, listener: str, settings: EdgeSettings) -> Any:
 
 def _guard(chain: Any, settings: EdgeSettings) -> None:
     """Put before all filters of a chain for bytes those that decide who may connect."""
-    checks = connection_filters(settings.http.authorization)
+    policies = settings.http.authorization
+    checks = [*external_authorization.connection_filters(policies), *connection_filters(policies)]
     if checks:
         filters = [*checks, *chain.filters]
         del chain.filters[:]

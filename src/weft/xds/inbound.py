@@ -16,7 +16,7 @@ from weft.model.peer_authentications import PERMISSIVE, PeerMode, PeerModes
 from weft.model.request_authentication import TokenRule
 from weft.model.server_tls import ServerTls
 from weft.model.services import Protocol
-from weft.xds import authorization, encode, gateway_tls, listeners_http, names, tls
+from weft.xds import authorization, encode, external_authorization, gateway_tls, listeners_http, names, tls
 from weft.xds.endpoints import address
 from weft.xds.listeners import PLAIN_HTTP, additional, wait_for_first_bytes
 from weft.xds.listeners_http import NO_LIMITS, TcpLimits
@@ -270,12 +270,14 @@ def _chain(target: _Target, way: _Way) -> Any:
             default_host=target.default_host,
             tokens=target.tokens,
             grpc_web=target.grpc_web,
+            asking=external_authorization.request_filters(target.authorization),
             checks=authorization.request_filters(target.authorization),
         )
         filters = [handler]
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
-        filters = [*authorization.connection_filters(target.authorization), handler]
+        asking = external_authorization.connection_filters(target.authorization)
+        filters = [*asking, *authorization.connection_filters(target.authorization), handler]
     transport = "mtls" if way.mutual else way.transport
     untold = "any" if way.mutual and not way.protocols else ""
     kind = "_".join(filter(None, (transport, "http" if way.http else "tcp", untold)))

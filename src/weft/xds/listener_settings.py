@@ -5,6 +5,7 @@ from typing import Any
 
 from weft.model.mesh_config import AccessLog, MeshConfig, PathNormalization
 from weft.xds import access_logs, encode
+from weft.xds.external_authorization import denied_by
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.path_normalization import normalize
 from weft.xds.proto import http_connection_manager_pb2, listener_pb2, tcp_proxy_pb2
@@ -33,6 +34,7 @@ def applied(value: tuple[Resource, Settings]) -> Resource:
     resource, found = value
     listener = listener_pb2.Listener.FromString(resource.body)
     for chain in (*listener.filter_chains, listener.default_filter_chain):
+        asked = denied_by(chain.filters)
         for each in chain.filters:
             if each.name == HTTP_FILTER:
                 manager = _HCM.FromString(each.typed_config.value)
@@ -40,7 +42,7 @@ def applied(value: tuple[Resource, Settings]) -> Resource:
                 each.typed_config.CopyFrom(encode.packed(manager))
             elif each.name == TCP_FILTER and found.log.file:
                 proxy = tcp_proxy_pb2.TcpProxy.FromString(each.typed_config.value)
-                proxy.access_log.append(access_logs.logger(found.log))
+                proxy.access_log.append(access_logs.logger(found.log, asked=asked))
                 each.typed_config.CopyFrom(encode.packed(proxy))
     if not listener.default_filter_chain.filters:
         listener.ClearField("default_filter_chain")
@@ -51,6 +53,7 @@ def applied(value: tuple[Resource, Settings]) -> Resource:
 
 def _requests(manager: Any, found: Settings) -> None:
     if found.log.file:
-        manager.access_log.append(access_logs.logger(found.log))
+        log = access_logs.logger(found.log, asked=denied_by(manager.http_filters))
+        manager.access_log.append(log)
     if found.paths is not PathNormalization.BASE:
         normalize(manager, found.paths)

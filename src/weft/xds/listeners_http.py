@@ -87,17 +87,20 @@ def edge_manager(
     *,
     tokens: tuple[TokenRule, ...] = (),
     looks_up: bool = False,
+    asking: Sequence[Any] = (),
     checks: Sequence[Any] = (),
 ) -> Any:
     """The HttpConnectionManager of a gateway, routed by the RDS table `route_name`; `before` are more filters.
 
-    `checks` decide who may ask what. Preflights are answered before them: browsers send these without credentials.
+    `checks` decide who may ask what; `asking` have others decide, before tokens are verified. Preflights are
+    answered before both: browsers send these without credentials.
     """
     verified = request_authentication.filters(tokens, routed_by_claims=True)
     cross_origin = http_filter(CORS_FILTER, cors_pb2.Cors())
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
     last = [_fault(), *look_up, _alpn(_ALPN_OFFER_AT_EDGE), _router()]
-    filters = [*before, *verified, cross_origin, *checks, *last]
+    guarded = [cross_origin, *asking, *verified] if asking else [*verified, cross_origin]
+    filters = [*before, *guarded, *checks, *last]
     manager = _manager(stat_prefix, filters)
     request_authentication.believe_no_client(manager, tokens)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
@@ -117,6 +120,7 @@ def inbound_http(
     default_host: str,
     tokens: tuple[TokenRule, ...] = (),
     grpc_web: bool = False,
+    asking: Sequence[Any] = (),
     checks: Sequence[Any] = (),
 ) -> Any:
     """The filter for requests to the application.
@@ -129,11 +133,12 @@ def inbound_http(
         default_host: the host of HTTP/1.0 requests that name none.
         tokens: those that requests may carry.
         grpc_web: browsers' gRPC is turned into gRPC proper.
+        asking: filters that have others decide, before tokens are verified.
         checks: filters that decide who may ask what.
     """
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
     verified = request_authentication.filters(tokens)
-    manager = _manager(stat_prefix, [*translated, *verified, *checks, _fault(), _router()])
+    manager = _manager(stat_prefix, [*translated, *asking, *verified, *checks, _fault(), _router()])
     request_authentication.believe_no_client(manager, tokens)
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH

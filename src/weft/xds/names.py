@@ -39,6 +39,10 @@ def secret(name: str) -> str:
     return name if "://" in name else f"kubernetes://{name}"
 
 
+FILES = ("file-cert:", "file-root:")
+"""What the names of secrets begin with that are files of the pod."""
+
+
 def file_certificate(path: str, key: str) -> str:
     """A certificate in files of the pod, as the agent gives it: `file-cert:CHAIN~KEY`."""
     return f"file-cert:{path}~{key}"

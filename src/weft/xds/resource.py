@@ -13,6 +13,8 @@ BOOTSTRAP = "type.googleapis.com/envoy.config.bootstrap.v3.Bootstrap"
 """Not for Envoy: what the agent merges into the bootstrap before it starts Envoy."""
 SECRET = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"  # noqa: S105, a type's name
 NAME_TABLE = "type.googleapis.com/istio.networking.nds.v1.NameTable"
+PROXY_CONFIG = "type.googleapis.com/istio.mesh.v1alpha1.ProxyConfig"
+"""Not for Envoy either: what the agent is to verify others with (Istio's PCDS)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from weft.xds import names, simulate_rbac
+from weft.xds import names, simulate_ext_authz, simulate_rbac
 from weft.xds.authorization import NETWORK_RBAC
+from weft.xds.external_authorization import NETWORK_FILTER as EXT_AUTHZ
 from weft.xds.listeners_http import HTTP_FILTER, TCP_FILTER
 from weft.xds.proto import (
     base_pb2,
     fault_pb2,
     http_connection_manager_pb2,
     listener_pb2,
+    network_ext_authz_pb2,
     percent_pb2,
     route_components_pb2,
     route_pb2,
@@ -23,10 +25,12 @@ from weft.xds.route_policies import FAULT_FILTER
 from weft.xds.simulate_chains import filter_chain
 from weft.xds.simulate_changes import REDIRECTS, UNCHANGED, Changes, changes, location, path
 from weft.xds.simulate_endpoints import Reached, UpstreamTls, reached
-from weft.xds.simulate_match import ClientCertificate, Request, matches, virtual_host
+from weft.xds.simulate_filters import filtered
+from weft.xds.simulate_match import ClientCertificate, ProviderAnswer, Request, matches, virtual_host
 from weft.xds.simulate_path import path_seen
+from weft.xds.simulate_rbac import Metadata, Names
 from weft.xds.simulate_tls import handshake
-from weft.xds.simulate_tokens import authenticated, changed_by_tokens
+from weft.xds.simulate_tokens import changed_by_filters
 from weft.xds.understood import NotUnderstoodError, require
 
 __all__ = [
@@ -35,6 +39,7 @@ __all__ = [
     "Fault",
     "NotUnderstoodError",
     "Outcome",
+    "ProviderAnswer",
     "Reached",
     "Request",
     "Share",
@@ -88,7 +93,8 @@ class Outcome:
     client does, `mirrors` get copies. `chain` is the filter chain; `refused` says why the connection is closed
     before a byte of it goes anywhere, `protocol` what client and proxy agreed on by ALPN. `tunnel` is what the
     destination is asked to connect to, as a proxy. `denied` is what denied it: the rule of a policy, or that none
-    allows it. `tried` are the verdicts of policies in a dry run, by the prefix of their statistics.
+    allows it. `tried` are the verdicts of policies in a dry run, by the prefix of their statistics. `asked` are
+    the clusters of providers that are asked, in order.
     """
 
     listener: str
@@ -114,6 +120,7 @@ class Outcome:
     tunnel: str = ""
     denied: str = ""
     tried: tuple[tuple[str, bool], ...] = ()
+    asked: tuple[str, ...] = ()
 
 
 def simulate(request: Request, resources: Resources) -> Outcome:
@@ -134,12 +141,11 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     found = Outcome(listener.name, chain=chain.name, refused=agreed.refused, protocol=agreed.protocol)
     if found.refused:
         return found
-    peer = simulate_rbac.identity(request.certificate) if agreed.ended else ""
+    peer = simulate_rbac.identity(request.certificate) if agreed.ended else ()
+    found = _let_in(found, chain.filters, request, peer)
+    if found.denied:
+        return found
     for each in chain.filters:
-        if each.name == NETWORK_RBAC:
-            found = _let_in(found, simulate_rbac.of_connection(each.typed_config, request, peer))
-            if found.denied:
-                return found
         if each.name == TCP_FILTER:
             proxy = _unpack(each.typed_config, tcp_proxy_pb2.TcpProxy)
             rule = chain.metadata.filter_metadata["istio"].fields["config"].string_value
@@ -153,28 +159,49 @@ def simulate(request: Request, resources: Resources) -> Outcome:
     raise LookupError(f"listener {listener.name}: filter chain {chain.name} has no last filter")
 
 
-def _let_in(found: Outcome, verdict: simulate_rbac.Verdict) -> Outcome:
-    refused = f"the connection is denied: {verdict.denied}" if verdict.denied else ""
-    return replace(found, denied=verdict.denied, tried=(*found.tried, *verdict.tried), refused=refused)
+def _let_in(found: Outcome, filters: Iterable[Any], request: Request, peer: Names) -> Outcome:
+    """What policies and the providers that they ask say of a connection."""
+    metadata: Metadata = {}
+    for each in filters:
+        if each.name == NETWORK_RBAC:
+            verdict = simulate_rbac.of_connection(each.typed_config, request, peer)
+            metadata[NETWORK_RBAC] = metadata.get(NETWORK_RBAC, {}) | verdict.metadata
+            found = replace(found, denied=verdict.denied, tried=(*found.tried, *verdict.tried))
+        elif each.name == EXT_AUTHZ:
+            found = _decided(found, _unpack(each.typed_config, network_ext_authz_pb2.ExtAuthz), request, metadata)
+        if found.denied:
+            return replace(found, refused=f"the connection is denied: {found.denied}")
+    return found
 
 
-def _handled(manager: Any, found: Outcome, request: Request, peer: str, resources: Resources) -> Outcome:
+def _decided(found: Outcome, config: Any, request: Request, metadata: Metadata) -> Outcome:
+    """What a provider says of a connection, if it is asked."""
+    by = simulate_ext_authz.asked_by(config, metadata)
+    if not by:
+        return found
+    cluster = simulate_ext_authz.cluster_of(config)
+    said = simulate_ext_authz.answer(cluster, request).status
+    passes = said == 200 or (not said and config.failure_mode_allow)
+    return replace(found, asked=(*found.asked, cluster), denied="" if passes else by)
+
+
+def _handled(manager: Any, found: Outcome, request: Request, peer: Names, resources: Resources) -> Outcome:
     """What a connection manager does with a request of `peer`."""
     table = manager.rds.route_config_name or manager.route_config.name
     path = path_seen(manager, request.path)
     if path is None:
         return replace(found, table=table, status=400)
     asked = replace(request, path=path)
-    known = authenticated(manager, asked)
-    if known.status:
-        return replace(found, table=table, status=known.status, body=known.body)
-    request = known.request
-    verdict = simulate_rbac.of_request(manager, request, peer)
-    found = replace(found, denied=verdict.denied, tried=verdict.tried)
-    if verdict.denied:
-        return replace(found, table=table, status=403, body=simulate_rbac.BODY)
-    outcome = _routed(found, _table(manager, found, resources), request, resources)
-    return replace(outcome, headers=changed_by_tokens(asked, request, outcome.headers))
+    passed = filtered(manager, asked, peer)
+    found = replace(found, denied=passed.denied, tried=passed.tried, asked=passed.asked)
+    if passed.status:
+        told = Changes(response_set=passed.to_client) if passed.to_client else UNCHANGED
+        return replace(found, table=table, status=passed.status, body=passed.body, headers=told)
+    outcome = _routed(found, _table(manager, found, resources), passed.routed, resources)
+    headers = changed_by_filters(asked, passed.request, outcome.headers)
+    if passed.to_client:
+        headers = replace(headers, response_add=(*passed.to_client, *headers.response_add))
+    return replace(outcome, headers=headers)
 
 
 def _connected(proxy: Any, request: Request, resources: Resources) -> Iterable[Share]:

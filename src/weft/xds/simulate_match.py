@@ -27,6 +27,15 @@ class ClientCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What a provider of ext_authz says: 200 allows; 0: it cannot be asked. Header names are lower-case."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A connection to `address:port` and, if `http`, the request on it. Header names are lower-case.
 
@@ -36,7 +45,7 @@ class Request:
 
     Tokens are in `headers` and `path`, as they are. They are verified as if it were `time`; None: at whatever time
     they hold. `claims` are those of a token that was found valid, JSON. `inbound`: the request comes to the
-    pod, not from the application.
+    pod, not from the application. `answers` are those of providers, by their clusters; others allow all.
     """
 
     address: str
@@ -57,6 +66,7 @@ class Request:
     time: datetime | None = None
     inbound: bool = False
     claims: str = ""
+    answers: tuple[tuple[str, ProviderAnswer], ...] = ()
 
     @property
     def scheme(self) -> str:

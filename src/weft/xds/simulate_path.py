@@ -15,8 +15,10 @@ _UNSAFE = re.compile(r'[\x00-\x20"<>`{}^|\x7f-\U0010ffff]')
 def path_seen(manager: Any, path: str) -> str | None:
     """The path that routes are matched against; None where the request is answered 400 instead.
 
-    The query stays as it is (HttpConnectionManager.normalize_path, merge_slashes).
+    The query stays as it is (HttpConnectionManager.normalize_path, merge_slashes). No path may have a fragment.
     """
+    if "#" in path:
+        return None
     before, mark, query = path.partition("?")
     match manager.path_with_escaped_slashes_action:
         case _HCM.UNESCAPE_AND_FORWARD:
@@ -42,8 +44,9 @@ def _normalized(path: str) -> str:
     segments: list[str] = []
     parts = path.split("/")[1:]
     for index, part in enumerate(parts):
-        if part in {".", ".."}:
-            if part == ".." and segments:
+        bare = part.partition(";")[0]  # some servers drop what is behind it
+        if bare in {".", ".."}:
+            if bare == ".." and segments:
                 segments.pop()
             if index == len(parts) - 1:
                 segments.append("")

@@ -1,13 +1,11 @@
 """What Envoy's RBAC filters make of a connection or a request (envoy.config.rbac.v3)."""
 
 import ipaddress
-import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from weft.xds import claims
-from weft.xds.authorization import HTTP_RBAC
-from weft.xds.proto import http_rbac_pb2, network_rbac_pb2, rbac_pb2
+from weft.xds.external_authorization import DRY_RUN, POLICY_ID
+from weft.xds.proto import network_rbac_pb2, rbac_pb2
 from weft.xds.simulate_match import ClientCertificate, Request, header_matches, string_matches
 
 BODY: Final = b"RBAC: access denied"
@@ -15,89 +13,119 @@ BODY: Final = b"RBAC: access denied"
 _RBAC: Any = rbac_pb2.RBAC
 
 
+Names = tuple[str, ...]
+Metadata = dict[str, Any]
+"""Dynamic metadata, by the filter that left it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`denied` says by what, empty: it passes. `tried`: by the prefix of its statistics, whether it would pass."""
+    """`denied` says by what, empty: it passes. `tried`: by the prefix of its statistics, whether it would pass.
+
+    `metadata` is what shadow rules leave to the filters behind.
+    """
 
     denied: str = ""
     tried: tuple[tuple[str, bool], ...] = ()
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a request when a filter looks at it. Its path is as the manager has made it alike."""
+
+    manager: Any
+    request: Request
+    peer: Names
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """All that rules look at. `path` without its query; `metadata` by filter; `requests`: no bare connection."""
+    """All that rules look at. `path` without its query; `requests`: no bare connection."""
 
     request: Request
-    peer: str
+    peer: Names
     remote: str
     path: str
-    headers: dict[str, str]
-    metadata: dict[str, Any]
+    headers: dict[str, list[str]]
+    metadata: Metadata
     requests: bool
 
 
-def identity(shown: ClientCertificate | None) -> str:
-    """Who the peer is by its certificate: the first URI among its names, else the first DNS name."""
+def identity(shown: ClientCertificate | None) -> Names:
+    """Who the peer is by its certificate: all URIs among its names, else all DNS names.
+
+    A name of a rule may be any of them (Envoy, Principal.Authenticated).
+    """
     names = shown.names if shown else ()
-    return next((name for kind in ("URI", "DNS") for each, name in names if each == kind), "")
+    found = (tuple(name for each, name in names if each == kind) for kind in ("URI", "DNS"))
+    return next(filter(None, found), ())
 
 
-def of_connection(packed: Any, request: Request, peer: str) -> Verdict:
+def of_connection(packed: Any, request: Request, peer: Names) -> Verdict:
     """The verdict of one network filter."""
     config = network_rbac_pb2.RBAC.FromString(packed.value)
     return _verdict(config, _Asked(request, peer, request.source, "", {}, {}, requests=False))
 
 
-def of_request(manager: Any, request: Request, peer: str) -> Verdict:
-    """The verdict of all filters of a HttpConnectionManager, of which the first that denies answers.
-
-    `request.path` is as the manager has made it alike.
-    """
+def of_request(config: Any, known: Known) -> Verdict:
+    """The verdict of one HTTP filter."""
+    request = known.request
     headers = {
-        ":method": request.method,
-        ":authority": request.host,
-        ":scheme": request.scheme,
-        ":path": request.path,
-        **dict(request.headers),
+        ":method": [request.method],
+        ":authority": [request.host],
+        ":scheme": [request.scheme],
+        ":path": [request.path],
     }
-    metadata = {claims.METADATA: {claims.PAYLOAD: json.loads(request.claims)}} if request.claims else {}
+    for name, value in request.headers:
+        headers.setdefault(name, []).append(value)
     path = request.path.partition("?")[0].partition("#")[0]
-    asked = _Asked(request, peer, _remote(manager, request), path, headers, metadata, requests=True)
-    found = Verdict()
-    for each in manager.http_filters:
-        if each.name == HTTP_RBAC:
-            verdict = _verdict(http_rbac_pb2.RBAC.FromString(each.typed_config.value), asked)
-            found = replace(verdict, tried=(*found.tried, *verdict.tried))
-            if found.denied:
-                return found
-    return found
+    remote = _remote(known.manager, request)
+    return _verdict(config, _Asked(request, known.peer, remote, path, headers, known.metadata, requests=True))
 
 
 def _remote(manager: Any, request: Request) -> str:
     """The client's address, behind proxies that are trusted (HttpConnectionManager, use_remote_address)."""
-    listed = [each.strip() for each in dict(request.headers).get("x-forwarded-for", "").split(",") if each.strip()]
+    told = ",".join(value for name, value in request.headers if name == "x-forwarded-for")
+    listed = [each.strip() for each in told.split(",")]
     hops = manager.xff_num_trusted_hops
-    if manager.use_remote_address.value:
-        return listed[-hops] if hops and len(listed) >= hops else request.source
-    return listed[-1 - hops] if len(listed) > hops else request.source
+    wanted = hops if manager.use_remote_address.value else hops + 1
+    found = listed[-wanted] if 0 < wanted <= len(listed) else ""
+    return found if _is_address(found) else request.source
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _verdict(config: Any, asked: _Asked) -> Verdict:
     tried: tuple[tuple[str, bool], ...] = ()
+    metadata: Metadata = {}
     if config.HasField("shadow_rules"):
-        tried = ((config.shadow_rules_stat_prefix, not _denied(config.shadow_rules, asked)),)
-    return Verdict(_denied(config.rules, asked) if config.HasField("rules") else "", tried)
+        prefix = config.shadow_rules_stat_prefix
+        denied, effective = _judged(config.shadow_rules, asked)
+        if prefix.startswith(DRY_RUN):
+            tried = ((prefix, not denied),)
+        if effective:
+            metadata = {f"{prefix}{POLICY_ID}": effective}
+    return Verdict(_judged(config.rules, asked)[0] if config.HasField("rules") else "", tried, metadata)
 
 
-def _denied(rules: Any, asked: _Asked) -> str:
-    fitting = sorted(name for name, policy in rules.policies.items() if _fits(policy, asked))
+def _judged(rules: Any, asked: _Asked) -> tuple[str, str]:
+    """What denies it, and the first policy that is for it; either may be none."""
+    fitting = next(iter(sorted(name for name, policy in rules.policies.items() if _fits(policy, asked))), "")
     match rules.action:
         case _RBAC.DENY:
-            return fitting[0] if fitting else ""
+            return fitting, fitting
         case _RBAC.LOG:
-            return ""
+            return "", fitting
         case _:
-            return "" if fitting else "no policy allows it"
+            return "" if fitting else "no policy allows it", fitting
 
 
 def _fits(policy: Any, asked: _Asked) -> bool:
@@ -118,7 +146,7 @@ def _permitted(rule: Any, asked: _Asked) -> bool:
         case "not_rule":
             return not _permitted(rule.not_rule, asked)
         case "header":
-            return header_matches(rule.header, asked.headers.get(rule.header.name))
+            return _header_fits(rule.header, asked)
         case "url_path":
             return asked.requests and string_matches(rule.url_path.path, asked.path)
         case "destination_port":
@@ -141,30 +169,42 @@ def _is_one(principal: Any, asked: _Asked) -> bool:
         case "not_id":
             return not _is_one(principal.not_id, asked)
         case "authenticated":
-            return bool(asked.peer) and string_matches(principal.authenticated.principal_name, asked.peer)
+            wanted = principal.authenticated.principal_name
+            return any(string_matches(wanted, name) for name in asked.peer)
         case "direct_remote_ip":
             return _in_block(principal.direct_remote_ip, asked.request.source)
         case "remote_ip":
             return _in_block(principal.remote_ip, asked.remote)
         case "header":
-            return header_matches(principal.header, asked.headers.get(principal.header.name))
+            return _header_fits(principal.header, asked)
         case _:
             matcher = principal.metadata
-            value: Any = asked.metadata.get(matcher.filter)
-            for segment in matcher.path:
-                value = value.get(segment.key) if isinstance(value, dict) else None
-            return bool(_value_fits(matcher.value, value) != matcher.invert)
+            return bool(value_fits(matcher.value, found_at(matcher, asked.metadata)) != matcher.invert)
 
 
-def _value_fits(matcher: Any, value: Any) -> bool:
+def found_at(matcher: Any, metadata: Metadata) -> Any:
+    """The value that a MetadataMatcher looks at, None if there is none."""
+    value: Any = metadata.get(matcher.filter)
+    for segment in matcher.path:
+        value = value.get(segment.key) if isinstance(value, dict) else None
+    return value
+
+
+def _header_fits(matcher: Any, asked: _Asked) -> bool:
+    """Of a header that comes several times, one value has to fit."""
+    return any(header_matches(matcher, each) for each in asked.headers.get(matcher.name, (None,)))
+
+
+def value_fits(matcher: Any, value: Any) -> bool:
+    """Whether a ValueMatcher takes a value."""
     match matcher.WhichOneof("match_pattern"):
         case "string_match":
             return isinstance(value, str) and string_matches(matcher.string_match, value)
         case "list_match":
             entries = value if isinstance(value, list) else ()
-            return any(_value_fits(matcher.list_match.one_of, each) for each in entries)
+            return any(value_fits(matcher.list_match.one_of, each) for each in entries)
         case "or_match":
-            return any(_value_fits(each, value) for each in matcher.or_match.value_matchers)
+            return any(value_fits(each, value) for each in matcher.or_match.value_matchers)
         case _:
             return value is not None
 

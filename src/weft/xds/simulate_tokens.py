@@ -9,8 +9,7 @@ from urllib.parse import parse_qsl
 
 import jwt
 
-from weft.xds import claims
-from weft.xds.proto import early_header_mutation_pb2, jwt_authn_pb2
+from weft.xds.proto import early_header_mutation_pb2
 from weft.xds.simulate_changes import Changes
 from weft.xds.simulate_match import Request
 
@@ -59,20 +58,7 @@ class _Token:
     text: str
 
 
-def authenticated(manager: Any, request: Request) -> Authenticated:
-    """What the filters of a HttpConnectionManager about tokens make of a request."""
-    request = _early(manager, request)
-    for each in manager.http_filters:
-        if each.name == claims.METADATA:
-            config = jwt_authn_pb2.JwtAuthentication.FromString(each.typed_config.value)
-            found = _verified(config, request)
-            if found.status:
-                return found
-            request = found.request
-    return Authenticated(request)
-
-
-def _early(manager: Any, request: Request) -> Request:
+def early(manager: Any, request: Request) -> Request:
     """The request without the headers that are taken out first of all."""
     gone: set[str] = set()
     for each in manager.early_header_mutation_extensions:
@@ -83,7 +69,8 @@ def _early(manager: Any, request: Request) -> Request:
     return replace(request, headers=kept) if len(kept) < len(request.headers) else request
 
 
-def _verified(config: Any, request: Request) -> Authenticated:
+def verified(config: Any, request: Request) -> Authenticated:
+    """What a JwtAuthentication makes of a request."""
     headers = dict(request.headers)
     preflight = request.method == "OPTIONS" and {"origin", "access-control-request-method"} <= headers.keys()
     if config.bypass_cors_preflight and preflight:
@@ -236,8 +223,8 @@ def claim_of(payload: Any, path: list[str]) -> Any:
     return payload
 
 
-def changed_by_tokens(asked: Request, known: Request, others: Changes) -> Changes:
-    """The changes of a route with those before it, which the filters made of a request for its tokens."""
+def changed_by_filters(asked: Request, known: Request, others: Changes) -> Changes:
+    """The changes of a route with those before it: what filters made of a request for tokens and providers."""
     before, after = dict(asked.headers), dict(known.headers)
     told = tuple(pair for pair in after.items() if before.get(pair[0]) != pair[1])
     gone = tuple(name for name in before if name not in after)

@@ -62,6 +62,10 @@ class FullStream:
         """See `Stream.names`."""
         return self._stream.names(type_url)
 
+    def confirmed(self, type_url: str) -> bool:
+        """See `Stream.confirmed`."""
+        return self._stream.confirmed(type_url)
+
     def handle(self, event: FullRequest | Update) -> tuple[FullSend | Acked | Rejected, ...]:
         """What to send, and what the client accepted or rejected, in order."""
         delta = self._delta(event) if isinstance(event, FullRequest) else event

@@ -115,6 +115,11 @@ class Stream:
         channel = self._channels.get(type_url)
         return frozenset(channel.names) if channel else frozenset()
 
+    def confirmed(self, type_url: str) -> bool:
+        """Whether the proxy asked for a type and took all that it is to have of it."""
+        channel = self._channels.get(type_url)
+        return channel is not None and channel.settled and not channel.held_back()
+
     def _desire(self, channel: Channel) -> None:
         absent = self._absent if channel.type_url == SECRET else None
         channel.desire(self._resources.get(channel.type_url, {}), absent)

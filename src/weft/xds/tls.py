@@ -7,7 +7,7 @@ from google.protobuf import duration_pb2, wrappers_pb2
 
 from weft.model.mesh_config import NO_TLS_LIMITS, MeshConfig, TlsLimits
 from weft.xds import encode
-from weft.xds.names import SDS_CLUSTER, TRUST_ROOTS, WORKLOAD_CERTIFICATE
+from weft.xds.names import FILES, SDS_CLUSTER, TRUST_ROOTS, WORKLOAD_CERTIFICATE
 from weft.xds.proto import (
     base_pb2,
     common_pb2,
@@ -25,6 +25,9 @@ HTTP_ALPN = ("istio-http/1.0", "istio-http/1.1", "istio-h2")
 """What a sidecar offers for requests."""
 SERVER_ALPN = ("h2", "http/1.1")
 """What the receiving sidecar picks from: had it agreed on istio-h2, its codec would take the bytes for HTTP/1."""
+
+FILE_PATIENCE_SECONDS = 2
+"""How long a listener or a cluster waits for a file; then connections fail until it is there."""
 
 _TLS_SOCKET = "envoy.transport_sockets.tls"
 
@@ -98,7 +101,11 @@ def _common(names: list[Any], alpn: tuple[str, ...], limits: TlsLimits = NO_TLS_
 
 
 def by_agent(name: str) -> Any:
-    """A secret that the agent beside the proxy hands out."""
+    """A secret that the agent beside the proxy hands out.
+
+    Nothing goes on without the proxy's own certificate. A file that is missing is waited for a little only: while
+    one cluster waits, Envoy takes in no other (`ClusterManagerImpl::updateClusterCounts` holds all of CDS back).
+    """
     service = grpc_service_pb2.GrpcService(
         envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=SDS_CLUSTER)
     )
@@ -113,6 +120,8 @@ def by_agent(name: str) -> Any:
         sds_config=config_source_pb2.ConfigSource(
             api_config_source=source,
             resource_api_version=config_source_pb2.ApiVersion.V3,
-            initial_fetch_timeout=duration_pb2.Duration(),  # wait for the certificate, do not start without it
+            initial_fetch_timeout=duration_pb2.Duration(
+                seconds=FILE_PATIENCE_SECONDS if name.startswith(FILES) else 0  # 0 is without end
+            ),
         ),
     )

@@ -41,6 +41,20 @@ drain_timeout append_x_forwarded_port access_log
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source
 {_HTTP}.rbac.v3.RBAC: rules shadow_rules shadow_rules_stat_prefix
 {_NETWORK}.rbac.v3.RBAC: stat_prefix rules shadow_rules shadow_rules_stat_prefix
+{_HTTP}.ext_authz.v3.ExtAuthz: grpc_service http_service transport_api_version failure_mode_allow \
+clear_route_cache status_on_error filter_enabled_metadata allowed_headers with_request_body
+{_HTTP}.ext_authz.v3.BufferSettings: max_request_bytes allow_partial_message pack_as_bytes
+{_HTTP}.ext_authz.v3.HttpService: server_uri path_prefix authorization_request authorization_response
+{_HTTP}.ext_authz.v3.AuthorizationRequest: headers_to_add
+{_HTTP}.ext_authz.v3.AuthorizationResponse: allowed_upstream_headers allowed_client_headers \
+allowed_client_headers_on_success
+{_NETWORK}.ext_authz.v3.ExtAuthz: stat_prefix grpc_service transport_api_version failure_mode_allow \
+filter_enabled_metadata
+envoy.config.core.v3.HttpUri: uri cluster timeout
+envoy.config.core.v3.GrpcService: envoy_grpc timeout
+envoy.config.core.v3.GrpcService.EnvoyGrpc: cluster_name authority
+envoy.type.matcher.v3.ListStringMatcher: patterns
+envoy.type.v3.HttpStatus: code
 envoy.config.rbac.v3.RBAC: action policies
 envoy.config.rbac.v3.Policy: permissions principals
 envoy.config.rbac.v3.Permission: and_rules or_rules not_rule any header url_path destination_ip destination_port \

@@ -17,7 +17,7 @@ from weft.adapters import clock
 from weft.adapters.kube.client import Kube
 from weft.cluster import controllers
 from weft.pki import pem, signers
-from weft.pki.authority import RefusedError
+from weft.pki.request import RefusedError
 
 __all__ = ["home", "kube", "kubectl", "server"]  # fixtures
 

@@ -114,7 +114,7 @@ class Istiod:
             serial=keys.new_serial(),
         )
         self.issued.append(pem.certificate(chain[0]))
-        return messages.encode_response(tuple(pem.certificate(one) for one in chain))
+        return messages.encode_response(messages.CertificateAnswer(tuple(pem.certificate(one) for one in chain)))
 
     def _listener(self, name: str) -> any_pb2.Any:
         chosen = {"own": self.own, "trusted": self.trusted, "direction": self.direction}

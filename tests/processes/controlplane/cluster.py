@@ -116,6 +116,9 @@ class Cluster:
                 return web.json_response(self._set(at, body), status=201)
             case "PATCH" if path in self.objects:
                 body = await request.json()
+                known = self.objects[path]["metadata"]["resourceVersion"]
+                if isinstance(body, dict) and (body.get("metadata") or {}).get("resourceVersion", known) != known:
+                    return _status(409, "Conflict")
                 if request.content_type == "application/json-patch+json":
                     return web.json_response(self._set(path, jsonpatch.apply_patch(self.objects[path], body)))
                 return web.json_response(self._set(path, _merged(self.objects[path], body)))
@@ -123,7 +126,7 @@ class Cluster:
 
     def _is_collection(self, path: str) -> bool:
         in_namespace = path.startswith("/api/v1/namespaces/")
-        return path.endswith(("/configmaps", "/secrets")) if in_namespace else path.count("/") in {3, 4}
+        return path.endswith(("/configmaps", "/secrets", "/pods")) if in_namespace else path.count("/") in {3, 4}
 
     def _review(self, review: Json) -> Json:
         user = self.tokens.get(review["spec"]["token"])

@@ -245,7 +245,8 @@ async def create_certificate(istiod: Istiod, root: str, token: str, csr: str) ->
     async with grpc.aio.secure_channel(address, arguments["credentials"], options=arguments["options"]) as channel:
         method: Any = channel.unary_unary(f"/{messages.SERVICE}/{messages.METHOD}")
         body = messages.encode_request(messages.CertificateRequest(csr, timedelta(hours=24)))
-        return messages.decode_response(await method(body, metadata=[("authorization", f"Bearer {token}")]))
+        answer = await method(body, metadata=[("authorization", f"Bearer {token}")])
+        return messages.decode_response(answer).chain
 
 
 async def test_a_workload_gets_a_certificate_for_who_its_token_says(cluster: Cluster, istiod: Istiod) -> None:

@@ -1,10 +1,12 @@
 """What istiod is told."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from weft.model.mesh_config import MeshConfig
+from weft.pki.authority import Lifetimes
 from weft.processes.controlplane import settings
 from weft.processes.controlplane.settings import Settings, SettingsError
 
@@ -66,3 +68,35 @@ def test_the_mesh_config_map_tells_the_trust_domain(kubeconfig: str) -> None:
 def test_a_mesh_config_map_that_is_no_yaml_is_an_error_that_names_it(kubeconfig: str) -> None:
     with pytest.raises(SettingsError, match="ConfigMap istio-system/istio, key mesh"):
         settings.mesh({"data": {"mesh": "a: ["}}, parse(kubeconfig))
+
+
+def test_the_lives_of_certificates_and_the_accounts_of_node_proxies_are_settings(kubeconfig: str) -> None:
+    usual = parse(kubeconfig).issuing
+    assert (usual.lifetimes, usual.node_accounts) == (Lifetimes(), frozenset())
+    told = parse(
+        kubeconfig,
+        DEFAULT_WORKLOAD_CERT_TTL="12h",
+        MAX_WORKLOAD_CERT_TTL="48h",
+        CA_TRUSTED_NODE_ACCOUNTS="istio-system/ztunnel, kube-system/ztunnel",
+    ).issuing
+    assert told.lifetimes == Lifetimes(timedelta(hours=12), timedelta(hours=48))
+    assert told.node_accounts == {("istio-system", "ztunnel"), ("kube-system", "ztunnel")}
+    # a short cap shortens what nobody has set
+    assert parse(kubeconfig, MAX_WORKLOAD_CERT_TTL="1h").issuing.lifetimes.default == timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DEFAULT_WORKLOAD_CERT_TTL", "a day"),
+        ("DEFAULT_WORKLOAD_CERT_TTL", "48h"),
+        ("MAX_WORKLOAD_CERT_TTL", "1s"),
+        ("CA_TRUSTED_NODE_ACCOUNTS", "ztunnel"),
+        ("CA_TRUSTED_NODE_ACCOUNTS", "a/b/c"),
+    ],
+)
+def test_settings_of_certificates_that_make_no_sense_are_errors_that_name_them(
+    kubeconfig: str, name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=name):
+        parse(kubeconfig, **{name: value})

@@ -10,7 +10,8 @@ from weft.cluster.controllers.changes import Patch, Plan
 from weft.cluster.controllers.loop import Controller, World
 from weft.cluster.controllers.objects import Key, condition, key_of, timestamp
 from weft.pki import pem, signers
-from weft.pki.authority import Authority, RefusedError
+from weft.pki.authority import Authority
+from weft.pki.request import RefusedError
 
 
 class Certificates(Controller):

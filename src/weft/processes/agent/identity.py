@@ -121,7 +121,8 @@ class Identity:
 
     async def _ask(self) -> Issued:
         key = await asyncio.to_thread(_new_key, self._settings)
-        chain = await self._istiod.certificate(request.sign(key), lifetime=self._settings.lifetime)
+        answer = await self._istiod.certificate(request.sign(key), lifetime=self._settings.lifetime)
+        chain = answer.chain
         try:
             leaf = pem.load_certificate(chain[0])
             ours = pem.public_key(leaf.public_key()) == key.public_key()

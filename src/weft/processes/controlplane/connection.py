@@ -15,6 +15,7 @@ from weft.xds.resource import (
     EXTENSION,
     LISTENER,
     NAME_TABLE,
+    PROXY_CONFIG,
     ROUTE,
     SECRET,
     Resource,
@@ -31,6 +32,7 @@ SHORT = {
     ROUTE: "rds",
     SECRET: "sds",
     NAME_TABLE: "nds",
+    PROXY_CONFIG: "pcds",
     EXTENSION: "ecds",
 }
 
@@ -76,6 +78,10 @@ class Machine(Protocol):
         """The names of a type that the proxy asks for."""
         ...
 
+    def confirmed(self, type_url: str) -> bool:
+        """Whether the proxy asked for a type and took all that it is to have of it."""
+        ...
+
     def handle(self, event: Any) -> tuple[Any, ...]:
         """What follows from a request or an update."""
         ...
@@ -94,7 +100,8 @@ class Connection:
     """Takes requests and configurations, keeps encoded responses until the writer fetches them.
 
     At most one response per type waits, so the memory of a slow proxy is bounded. `monotonic` tells seconds.
-    `seeks_secrets`: which secrets there are is found out once the proxy asks for them (`give`).
+    `seeks_secrets`: which secrets there are is found out once the proxy asks for them (`give`). `trust` is what it
+    is to verify others with.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class Connection:
         monotonic: Callable[[], float],
         rejected: Callable[[Client, Rejected], None],
         seeks_secrets: bool = False,
+        trust: Mapping[str, Resource] | None = None,
     ) -> None:
         self.client = client
         self.closed = False
@@ -117,6 +125,7 @@ class Connection:
         self._changed_at: float | None = None
         self._resources: Resources | None = None
         self._secrets: Mapping[str, Resource] = {}
+        self._trust: Mapping[str, Resource] = trust or {}
         self._absent: frozenset[str] | None = frozenset() if seeks_secrets else None
 
     def update(self, resources: Resources, changed_at: float) -> bool:
@@ -146,6 +155,17 @@ class Connection:
             if self._resources is not None:
                 self._update()
 
+    def trust(self, trust: Mapping[str, Resource]) -> None:
+        """What the proxy is to verify others with from now on."""
+        self._trust = trust
+        if self._resources is not None:
+            self._update()
+
+    @property
+    def trusts(self) -> bool:
+        """Whether the proxy has said that it verifies others with what it was told last."""
+        return self._stream.confirmed(PROXY_CONFIG)
+
     @property
     def asked_secrets(self) -> frozenset[str]:
         """The names of the secrets that the proxy asks for."""
@@ -153,8 +173,8 @@ class Connection:
 
     def _update(self) -> None:
         resources = self._resources or {}
-        if self._secrets:
-            resources = {**resources, SECRET: self._secrets}
+        if self._secrets or self._trust:
+            resources = {**resources, SECRET: self._secrets, PROXY_CONFIG: self._trust}
         self._take(self._stream.handle(Update(resources, self._absent)))
 
     def trouble(self, message: bytes) -> str | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
@@ -16,7 +16,7 @@ from weft.processes.controlplane.introductions import introduced
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds import wire
 from weft.xds.channel import Rejected
-from weft.xds.resource import Resources
+from weft.xds.resource import Resource, Resources
 from weft.xds.sotw import FullStream
 from weft.xds.stream import Stream
 from weft.xds.wire import Encoder, WireError
@@ -92,6 +92,7 @@ class Discovery(Generic[S]):
         self._delta = Dialect(Stream, wire.decode, Encoder().delta)
         self._full = Dialect(FullStream, wire.decode_full, wire.full)
         self._snapshot: S | None = None
+        self._trust: Mapping[str, Resource] = {}
         self._dirty = asyncio.Event()
         self._changed_at = 0.0
         self.connections: set[Connection] = set()
@@ -106,6 +107,20 @@ class Discovery(Generic[S]):
         if not self._dirty.is_set():
             self._changed_at = self._monotonic()
             self._dirty.set()
+
+    async def trust(self, bundle: Resource) -> None:
+        """Tell every proxy, and those that come, what to verify others with."""
+        self._trust = {bundle.name: bundle}
+        for index, connection in enumerate(list(self.connections)):
+            if not connection.closed:
+                connection.trust(self._trust)
+            if index % _YIELD_EVERY == _YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether every proxy has said that it verifies others with what it was told last."""
+        return all(connection.trusts for connection in self.connections)
 
     @property
     def is_ready(self) -> bool:
@@ -188,6 +203,7 @@ class Discovery(Generic[S]):
             monotonic=self._monotonic,
             rejected=_log_rejection,
             seeks_secrets=self._secrets is not None,
+            trust=self._trust,
         )
         log.info("%s connected from %s", client.name, peer.address)
         self.connections.add(connection)

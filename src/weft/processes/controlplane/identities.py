@@ -1,20 +1,22 @@
-"""Who calls: the projected token of a service account, checked by the cluster."""
+"""Who calls: by the certificate that it has, or by the projected token of its service account."""
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
 import grpc
+from cryptography import x509
 
 from weft.adapters.grpc_server import Peer, RefusedError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import TOKENREVIEWS
+from weft.pki import identity
 from weft.pki.identity import SpiffeId
 
 AUDIENCE = "istio-ca"
-_POD = "authentication.kubernetes.io/pod-name"
+_POD, _POD_UID = "authentication.kubernetes.io/pod-name", "authentication.kubernetes.io/pod-uid"
 
 log = logging.getLogger("weft.identities")
 
@@ -25,6 +27,7 @@ class Caller:
 
     identity: SpiffeId
     pod: str = ""
+    pod_uid: str = ""
 
 
 Identify = Callable[[Peer], Awaitable[Caller | None]]
@@ -32,19 +35,27 @@ Identify = Callable[[Peer], Awaitable[Caller | None]]
 
 
 class TokenReviewer:
-    """Identifies callers on TLS ports by TokenReview; on the plaintext port nobody proves anything."""
+    """Identifies callers on TLS ports, by certificate or TokenReview; on the plaintext port nobody proves a thing.
 
-    def __init__(self, kube: Kube, trust_domain: str) -> None:
-        self._kube, self._trust_domain = kube, trust_domain
+    `domains` are the trust domains whose identities count as ours now: the mesh's own, then its aliases.
+    """
+
+    def __init__(self, kube: Kube, domains: Callable[[], Sequence[str]]) -> None:
+        self._kube, self._domains = kube, domains
 
     async def identify(self, peer: Peer) -> Caller | None:
-        """The caller, None on a plaintext port; RefusedError where the token is none or not good."""
-        return await self.prove(peer) if peer.secure else None
+        """The caller, None on a plaintext port; RefusedError where certificate or token is none or not good."""
+        if not peer.secure:
+            return None
+        if peer.certificate is not None:
+            return self._certified(peer.certificate)
+        return await self.prove(peer)
 
     async def prove(self, peer: Peer) -> Caller:
         """The caller by its token, whichever way it comes; RefusedError where that is none or not good."""
         if not peer.bearer:
-            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, "no `authorization: Bearer` with the call")
+            missing = "neither a certificate nor `authorization: Bearer` with the call"
+            raise RefusedError(grpc.StatusCode.UNAUTHENTICATED, missing)
         review = {"spec": {"token": peer.bearer, "audiences": [AUDIENCE]}}
         body = {"apiVersion": TOKENREVIEWS.api_version, "kind": TOKENREVIEWS.kind} | review
         try:
@@ -62,11 +73,23 @@ class TokenReviewer:
         user = status.get("user") or {}
         match str(user.get("username", "")).split(":"):
             case ["system", "serviceaccount", namespace, account]:
-                return Caller(SpiffeId(self._trust_domain, namespace, account), _pod(user))
+                named = SpiffeId(self._domains()[0], namespace, account)
+                # projected tokens are bound to their pod, those of VMs and of Secrets to none
+                return Caller(named, _extra(user, _POD), _extra(user, _POD_UID))
         raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "the token is not a service account's")
 
+    def _certified(self, certificate: x509.Certificate) -> Caller:
+        """Whom a certificate names that one of the mesh's roots has vouched for."""
+        named, domains = identity.of_certificate(certificate), self._domains()
+        if named is None:
+            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, "the certificate is not a workload's")
+        if named.trust_domain not in domains:
+            ours = f"{named} is of another trust domain. This one is {domains[0]}."
+            raise RefusedError(grpc.StatusCode.PERMISSION_DENIED, ours)
+        # an alias is another name of ours, such as the one before
+        return Caller(replace(named, trust_domain=domains[0]))
 
-def _pod(user: Any) -> str:
-    """The pod that a token is bound to: projected ones are, those of VMs and of Secrets are not."""
-    (pod, *_) = (user.get("extra") or {}).get(_POD) or [""]
-    return str(pod)
+
+def _extra(user: Any, key: str) -> str:
+    (value, *_) = (user.get("extra") or {}).get(key) or [""]
+    return str(value)

@@ -26,28 +26,33 @@ from weft.model.mesh_config import MeshConfig
 from weft.model.request_authentication import KeySource
 from weft.model.snapshot import Snapshot
 from weft.model.store import Store
-from weft.pki import pem
-from weft.processes.controlplane import authority, http, syncz
+from weft.pki import messages
+from weft.pki.succession import Trusted
+from weft.processes.controlplane import http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
-from weft.processes.controlplane.authority import CertificateService, ServerCertificate
+from weft.processes.controlplane.authority import ServerCertificate
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
 from weft.processes.controlplane.events import Teller
 from weft.processes.controlplane.identities import TokenReviewer
+from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
+from weft.processes.controlplane.issuing import CertificateService, OwnIssuer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
 from weft.processes.controlplane.registering import Registrar
 from weft.processes.controlplane.settings import VERSION, Settings
+from weft.processes.controlplane.succession import Keeper
 from weft.processes.controlplane.trust import Trust
 from weft.processes.controlplane.watching import Watching
+from weft.xds import encode
 from weft.xds.generate import Generator
-from weft.xds.resource import Resources
+from weft.xds.resource import PROXY_CONFIG, Resource, Resources
 
 log = logging.getLogger("weft.istiod")
 
@@ -58,13 +63,25 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT."""
     async with Kube(settings.access) as kube:
         mesh = config.mesh(await _when_reachable(lambda: _mesh_config(kube, settings.namespace)), settings)
-        signer = await _when_reachable(
-            lambda: authority.load(kube, settings.namespace, organization=mesh.trust_domain)
+
+        async def spread(trusted: Trusted) -> None:
+            own.follow()
+            trust.changed()
+            await discovery.trust(_bundle(trusted))
+
+        keeper = Keeper(
+            kube,
+            settings.namespace,
+            settings.own_authority(mesh.trust_domain),
+            told=spread,
+            confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
+            lifetime=settings.issuing.lifetimes.longest,
         )
-        own = ServerCertificate(signer, settings.server_names)
+        await _when_reachable(keeper.load)
+        own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, mesh.trust_domain)
+        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
 
         def look() -> None:
             allocator.look()
@@ -111,14 +128,15 @@ async def run(settings: Settings) -> None:
             why_not=claims_another,
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
-        trust = Trust(kube, pem.certificates(signer.roots), service=settings.service, namespace=settings.namespace)
-        problems = ProblemLog(lambda: _problems(store.snapshot(), keyring, issuers))
+        trust = Trust(kube, lambda: keeper.trusted.roots, service=settings.service, namespace=settings.namespace)
+        await discovery.trust(_bundle(keeper.trusted))
+        problems = ProblemLog(lambda: (*_problems(store.snapshot(), keyring, issuers), *keeper.problems))
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        CertificateService(signer, reviewer.identify, metrics).serve(server)
+        _certificates(kube, settings, keeper, reviewer, metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -150,10 +168,20 @@ async def run(settings: Settings) -> None:
                 allocator.run(),
                 issuers.run(),
                 registrar.run(),
+                keeper.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
             )
+
+
+def _certificates(
+    kube: Kube, settings: Settings, keeper: Keeper, reviewer: TokenReviewer, metrics: Metrics
+) -> CertificateService:
+    nodes = NodeProxies(kube, settings.issuing.node_accounts)
+    return CertificateService(
+        OwnIssuer(keeper), reviewer.identify, nodes, settings.issuing.lifetimes, metrics.certificates
+    )
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
@@ -163,6 +191,12 @@ def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[P
     )
     keys = request_authentication.problems(snapshot.directory.request_authentications, issuers.troubles)
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
+
+
+def _bundle(trusted: Trusted) -> Resource:
+    """What proxies' agents are told to verify others with: Istio's PCDS."""
+    body = messages.encode_trust([trusted.roots], trusted.revoked)
+    return encode.from_bytes(PROXY_CONFIG, "default", body)
 
 
 def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:

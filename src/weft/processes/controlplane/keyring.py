@@ -23,16 +23,16 @@ from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.model.credentials import CredentialTrouble
 from weft.pki import credentials
 from weft.pki.credentials import CA_SUFFIX, CredentialError
-from weft.processes.controlplane import authority
+from weft.processes.controlplane import succession
 from weft.processes.controlplane.connection import Connection
 from weft.xds import secrets
 from weft.xds.resource import Resource
 
 SERVED = "served"
 """The subresource of Secrets, known to RBAC alone, that stands for having them served by istiod."""
-_AUTHORITY = frozenset({authority.OWN, authority.PLUGGED})
+_AUTHORITY = frozenset({succession.OWN, succession.PLUGGED})
 """Secrets of istiod's namespace that hold the key of the mesh."""
-_NEVER = frozenset({authority.TYPE, "kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
+_NEVER = frozenset({succession.TYPE, "kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
 """Types of Secrets that no proxy has a use for."""
 _OWN, _GATEWAYS = "kubernetes://", "kubernetes-gateway://"
 _ALLOWED_SECONDS, _DENIED_SECONDS = 60.0, 3.0

@@ -3,9 +3,36 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 _BUCKETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds. Istio's buckets begin at 0.1; ours also tell milliseconds apart."""
+
+
+@dataclass(slots=True)
+class Certificates:
+    """What became of requests for certificates."""
+
+    requests: int = 0
+    unauthenticated: int = 0
+    unidentified: int = 0
+    unreadable: int = 0
+    unsigned: int = 0
+    issued: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """In the exposition format, under the names of Istio's authority."""
+        for name, text, count in (
+            ("csr_count", "Requests for certificates.", self.requests),
+            ("authentication_failure_count", "Callers without a good token or certificate.", self.unauthenticated),
+            ("id_extraction_err_count", "Callers who are no workload of the mesh.", self.unidentified),
+            ("csr_parsing_err_count", "Requests that are not fit to be certified.", self.unreadable),
+            ("csr_sign_err_count", "Good requests that could not be signed.", self.unsigned),
+            ("success_cert_issuance_count", "Certificates issued.", self.issued),
+        ):
+            yield f"# HELP citadel_server_{name} {text}"
+            yield f"# TYPE citadel_server_{name} counter"
+            yield f"citadel_server_{name} {count}"
 
 
 class Metrics:
@@ -16,7 +43,7 @@ class Metrics:
         self.rejects: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.reviews: Counter[tuple[str, str]] = Counter()
-        self.certificates: Counter[str] = Counter()
+        self.certificates = Certificates()
         self._convergence = [0] * (len(_BUCKETS) + 1)
         self._convergence_sum = 0.0
 
@@ -36,7 +63,7 @@ class Metrics:
             *_counter("pilot_total_xds_internal_errors", "Failed builds.", "at", self.errors),
             *_counter("sidecar_injection_requests_total", "Pods reviewed.", "result", self._reviews("inject")),
             *_counter("galley_validation_total", "Rules reviewed.", "result", self._reviews("validate")),
-            *_counter("citadel_server_csr_count", "Certificate requests.", "result", self.certificates),
+            *self.certificates.lines(),
             *self._histogram(),
         ]
         return "\n".join(lines) + "\n"

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +16,8 @@ from weft.base.durations import parse_duration
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.processes.controlplane.issuers import TURN
+from weft.processes.controlplane.issuing_settings import Issuing, issuing
+from weft.processes.controlplane.succession import OwnAuthority
 
 VERSION = version("weft")
 MESH_CONFIG_MAP = "istio"
@@ -24,6 +26,11 @@ MESH_CONFIG_MAP = "istio"
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
 _REFRESH = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
+_OWN_LIFETIME = "CITADEL_SELF_SIGNED_CA_CERT_TTL"
+_OWN_LOOKS = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"
+_OWN_GRACE = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
+_OWN_BITS = "CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE"
+_SHORTEST_RSA = 2048
 
 
 class SettingsError(Exception):
@@ -57,7 +64,13 @@ class Settings:
     native_sidecars: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
+    issuing: Issuing = field(default_factory=Issuing)
     debug_namespaces: frozenset[str] = frozenset()
+    own: OwnAuthority = field(default_factory=OwnAuthority)
+
+    def own_authority(self, trust_domain: str) -> OwnAuthority:
+        """How an authority of our own is made; Istio's are named after the trust domain."""
+        return replace(self.own, organization=trust_domain)
 
     @property
     def server_names(self) -> tuple[str, ...]:
@@ -102,8 +115,49 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
+        issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
+        own=_own(environment),
     )
+
+
+def _own(environment: Mapping[str, str]) -> OwnAuthority:
+    """An authority of our own: Istio's variables, and no key of RSA unless its size is given."""
+    usual = OwnAuthority()
+    bits = _number(environment, _OWN_BITS, 0)
+    if bits and bits < _SHORTEST_RSA:
+        raise SettingsError(f"{_OWN_BITS}: {bits} bits are too few. Envoy wants {_SHORTEST_RSA} or more.")
+    percentile = _number(environment, _OWN_GRACE, round(usual.grace * 100))
+    if not 0 < percentile < 100:
+        raise SettingsError(
+            f"{_OWN_GRACE}: {percentile} is not between 0 and 100. Write what Istio does by default: 20."
+        )
+    lifetime = _span(environment, _OWN_LIFETIME, usual.lifetime)
+    if lifetime < timedelta(hours=1):
+        raise SettingsError(
+            f"{_OWN_LIFETIME}: less than an hour is no life for a root. Write a duration such as 87600h."
+        )
+    return OwnAuthority(
+        lifetime=lifetime,
+        grace=percentile / 100,
+        every=max(timedelta(), _span(environment, _OWN_LOOKS, usual.every)),
+        rsa_bits=bits,
+    )
+
+
+def _number(environment: Mapping[str, str], name: str, otherwise: int) -> int:
+    written = environment.get(name, "").strip()
+    if written and not written.removeprefix("-").isdecimal():
+        raise SettingsError(f"{name}: {written!r} is no whole number.")
+    return int(written) if written else otherwise
+
+
+def _span(environment: Mapping[str, str], name: str, otherwise: timedelta) -> timedelta:
+    written = environment.get(name, "").strip()
+    try:
+        return parse_duration(written) if written else otherwise
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}. Write a duration such as 24h.") from None
 
 
 def _no_keys_from(written: str) -> tuple[Network, ...]:
@@ -118,6 +172,13 @@ def _turn(written: str) -> timedelta:
         return parse_duration(written) if written else TURN
     except ValueError as error:
         raise SettingsError(f"{_REFRESH}: {error}. Write a duration such as 20m.") from None
+
+
+def _issuing(environment: Mapping[str, str]) -> Issuing:
+    try:
+        return issuing(environment)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
 def mesh(config_map: Mapping[str, Any], settings: Settings) -> MeshConfig:

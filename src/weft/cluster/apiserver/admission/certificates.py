@@ -16,7 +16,7 @@ from weft.cluster.apiserver.cluster import Call, Obj
 from weft.cluster.apiserver.errors import FieldError
 from weft.cluster.apiserver.users import MASTERS
 from weft.pki import signers
-from weft.pki.authority import RefusedError
+from weft.pki.request import RefusedError
 
 _GROUP, _PLURAL = "certificates.k8s.io", "certificatesigningrequests"
 _JUDGEMENTS = ("Approved", "Denied")
