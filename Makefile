@@ -1,5 +1,5 @@
 # One command each. Every target installs what it needs, says what it does, and is safe to repeat.
-.PHONY: demo test lint churn bench clean up down packages
+.PHONY: demo test lint audit churn bench clean up down packages
 .DEFAULT_GOAL := help
 
 UV := .tools/uv/bin/uv
@@ -9,17 +9,18 @@ help:
 	@echo "make demo    a working mesh on this machine, with traffic through it"
 	@echo "make test    lint, then all tests, with real kubectl, containerd, Envoy and network namespaces"
 	@echo "make lint    ruff, mypy, import-linter"
-	@echo "make churn   two minutes of random changes under 200 requests a second, none of which may fail"
+	@echo "make audit   known holes in what is locked, by PyPI's advisories"
+	@echo "make churn   two minutes of random changes under 200 requests a second, then eight new roots under 100; none may fail"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
 packages:
 	@tools/install-packages
 
-$(UV): | packages
+$(UV): tools/uv.txt | packages
 	@echo "installing uv"
 	@/usr/bin/python3 -m venv .tools/uv
-	@.tools/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
+	@.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.txt
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)
 	@echo "installing the locked environment"
@@ -47,8 +48,12 @@ lint: .venv/.synced
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --no-cache > /dev/null || .venv/bin/lint-imports --no-cache
 
+audit: .venv/.synced
+	@tools/audit
+
 churn: packages .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
-	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} .venv/bin/pytest -s tests/e2e/test_churn.py
+	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
+		.venv/bin/pytest -s tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
 
 bench: packages .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

@@ -1,8 +1,10 @@
 """What one pod can reach of another's sidecar and of the control plane, and what it cannot claim."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from tests.e2e.manifests import deployment, service
 from tests.support.cluster import ROOT, Cluster, eventually
 from tests.support.identities import Authority
 
-from weft.xds.resource import CLUSTER, ENDPOINT, SECRET
+from weft.xds.resource import CLUSTER, SECRET
 
 ECHO = """\
 import http.server
@@ -76,28 +78,41 @@ def status(cluster: Cluster, url: str, *options: str) -> str:
     return cluster.shell("strange", "stranger", curl)
 
 
+@functools.cache
 def token(cluster: Cluster, namespace: str, account: str = "default") -> str:
     return cluster.kubectl("create", "token", account, "-n", namespace, "--audience", "istio-ca").strip()
 
 
-def asked(
-    cluster: Cluster, caller: str, *names: str, url: str = SECRET, node: str = "", account: str = "default"
-) -> dict[str, Any]:
-    """What istiod gives over TLS to an account of namespace `caller` that asks for names, as a node of `node`."""
-    namespace = node or caller
-    root = cluster.objects("configmaps", "default")
-    question = {
-        "root": next(one["data"]["root-cert.pem"] for one in root if "root-cert.pem" in one["data"]),
-        "token": token(cluster, caller, account),
-        "node": f"sidecar~192.0.2.66~machine.{namespace}~{namespace}.svc.cluster.local",
-        "metadata": {"NAMESPACE": namespace},
-        "type": url,
-        "names": names,
-    }
+@dataclass(frozen=True)
+class Question:
+    """An account of namespace `caller` asks for one name, as a node of namespace `node`, its own unless told."""
+
+    caller: str
+    name: str
+    url: str = SECRET
+    node: str = ""
+    account: str = "default"
+
+
+def asked(cluster: Cluster, *questions: Question) -> list[dict[str, Any]]:
+    """What istiod answers to each over TLS."""
+    root = json.loads(cluster.kubectl("get", "cm", "istio-ca-root-cert", "-n", "default", "-o", "json"))["data"]
+
+    def told(question: Question) -> dict[str, Any]:
+        namespace = question.node or question.caller
+        return {
+            "root": root["root-cert.pem"],
+            "token": token(cluster, question.caller, question.account),
+            "node": f"sidecar~192.0.2.66~machine.{namespace}~{namespace}.svc.cluster.local",
+            "metadata": {"NAMESPACE": namespace},
+            "type": question.url,
+            "names": [question.name],
+        }
+
     command = (sys.executable, "-m", "tests.e2e.xds_client", f"{address(cluster, 'istio-system', 'istiod')}:15012")
-    done = cluster.inside("env", "-C", str(ROOT), *command, text=json.dumps(question))
+    done = cluster.inside("env", "-C", str(ROOT), *command, text=json.dumps([told(each) for each in questions]))
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
     return found
 
 
@@ -147,39 +162,47 @@ def test_configuration_in_plaintext_is_given_to_nobody(closed: Cluster) -> None:
 
 
 def test_a_workload_is_not_given_a_secret_of_another_namespace(vault: Cluster) -> None:
-    for name in ("kubernetes://vault/web", "kubernetes-gateway://vault/web", "web", "file:/var/run/secrets/x"):
-        found = asked(vault, "closed", name)
-        assert (found["given"], found["lacks"]) == ([], [name])
-    found = asked(vault, "closed", "kubernetes://web", node="vault")
-    assert (found["given"], found["code"]) == ([], "PERMISSION_DENIED")
+    names = ("kubernetes://vault/web", "kubernetes-gateway://vault/web", "web", "file:/var/run/secrets/x")
+    *lacking, pretending = asked(
+        vault,
+        *(Question("closed", name) for name in names),
+        Question("closed", "kubernetes://web", node="vault"),
+    )
+    assert [(found["given"], found["lacks"]) for found in lacking] == [([], [name]) for name in names]
+    assert (pretending["given"], pretending["code"]) == ([], "PERMISSION_DENIED")
 
 
 def test_a_workload_is_given_secrets_of_its_namespace_only_where_its_account_may_have_them(vault: Cluster) -> None:
-    assert asked(vault, "closed", "kubernetes://web")["given"] == []
+    question = Question("closed", "kubernetes://web")
+    assert asked(vault, question)[0]["lacks"] == ["kubernetes://web"]
     vault.kubectl("create", "role", "served", "-n", "closed", "--verb=get", "--resource=secrets/served")
-    vault.kubectl(
-        "create", "rolebinding", "served", "-n", "closed", "--role=served", "--serviceaccount=closed:default"
-    )
-    eventually(lambda: asked(vault, "closed", "kubernetes://web")["given"] == ["kubernetes://web"])
-    may = vault.try_kubectl(
-        "auth", "can-i", "get", "secrets", "-n", "closed", "--as=system:serviceaccount:closed:default"
-    )
-    assert may.stdout.strip() == "no"
+    binding = ("create", "rolebinding", "served", "-n", "closed", "--role=served")
+    vault.kubectl(*binding, "--serviceaccount=closed:default")
+    eventually(lambda: asked(vault, question)[0]["given"] == ["kubernetes://web"])
+    assert not may(vault, "get", "closed", "default")
 
 
 def test_a_gateway_is_served_certificates_and_neither_gets_nor_reads_the_key_of_the_mesh(vault: Cluster) -> None:
-    account = "istio-ingressgateway-service-account"
-    found = asked(vault, "istio-system", "kubernetes://istio-ca-secret", account=account)
-    assert (found["given"], found["lacks"]) == ([], ["kubernetes://istio-ca-secret"])
-    for verb in ("get", "list", "watch"):
-        who = f"--as=system:serviceaccount:istio-system:{account}"
-        may = vault.try_kubectl("auth", "can-i", verb, "secrets", "-n", "istio-system", who)
-        assert may.stdout.strip() == "no"
+    account, name = "istio-ingressgateway-service-account", "kubernetes://istio-ca-secret"
+    (found,) = asked(vault, Question("istio-system", name, account=account))
+    assert (found["given"], found["lacks"]) == ([], [name])
+    assert not any(may(vault, verb, "istio-system", account) for verb in ("get", "list", "watch"))
+
+
+def may(cluster: Cluster, verb: str, namespace: str, account: str) -> bool:
+    """Whether a service account may do this to Secrets of its namespace, as the API server says."""
+    who = f"--as=system:serviceaccount:{namespace}:{account}"
+    said = cluster.try_kubectl("auth", "can-i", verb, "secrets", "-n", namespace, who).stdout.strip()
+    assert said in {"yes", "no"}
+    return said == "yes"
 
 
 def test_names_beyond_what_a_proxy_sees_are_not_served(vault: Cluster) -> None:
-    hidden, open_ = "outbound|80||hidden.vault.svc.cluster.local", "outbound|80||echo.closed.svc.cluster.local"
-    found = asked(vault, "closed", open_, url=ENDPOINT)
-    assert found["given"] == [open_]
-    assert asked(vault, "vault", hidden, url=CLUSTER)["given"] == [hidden]
-    assert asked(vault, "closed", hidden, url=CLUSTER)["given"] == []
+    hidden, shown = "outbound|80||hidden.vault.svc.cluster.local", "outbound|80||echo.closed.svc.cluster.local"
+    found = asked(
+        vault,
+        Question("closed", shown, CLUSTER),
+        Question("vault", hidden, CLUSTER),
+        Question("closed", hidden, CLUSTER),
+    )
+    assert [each["given"] for each in found] == [[shown], [hidden], []]

@@ -1,7 +1,7 @@
-"""A client of istiod that says what it likes: one question over real TLS, and what came of it as JSON.
+"""A client of istiod that says what it likes: questions over real TLS, and what came of them as JSON.
 
-Runs as `python -m tests.e2e.xds_client ADDRESS`, with the question as JSON on stdin: `root` (PEM), `token`,
-`node`, `metadata`, `type`, `names`. Prints `given` and `lacks` (names of resources), `code` and `details`.
+Runs as `python -m tests.e2e.xds_client ADDRESS`, with a list of questions as JSON on stdin: `root` (PEM), `token`,
+`node`, `metadata`, `type`, `names`. Prints for each `given` and `lacks` (names), `code` and `details`.
 """
 
 import asyncio
@@ -46,5 +46,10 @@ async def ask(address: str, question: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+async def main(address: str, questions: list[dict[str, Any]]) -> None:
+    answers = await asyncio.gather(*(ask(address, each) for each in questions))
+    print(json.dumps(answers))
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(ask(sys.argv[1], json.load(sys.stdin)))))
+    asyncio.run(main(sys.argv[1], json.load(sys.stdin)))

@@ -19,7 +19,14 @@ OPTIONS = (
     # after a restart all proxies come back at once; the default refuses some of them
     ("grpc.server.max_pending_requests", 10_000),
     ("grpc.server.max_pending_requests_hard_limit", 20_000),
-    ("grpc.max_receive_message_length", 32 << 20),
+    # Istio's own (ISTIO_GPRC_MAXRECVMSGSIZE): a proxy says what it has of some 30,000 resources with it
+    ("grpc.max_receive_message_length", 4 << 20),
+    ("grpc.max_metadata_size", 16 << 10),
+    # one proxy needs two or three; more go onto another connection
+    ("grpc.max_concurrent_streams", 128),
+    # who connects and does not speak HTTP/2, and who asks for nothing any more, is let go
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 60_000),
     ("grpc.max_send_message_length", -1),
     # proxies ping; a dead one is noticed within a minute (as Istio has it: 30 s and 10 s)
     ("grpc.keepalive_time_ms", 30_000),

@@ -36,7 +36,8 @@ def rights(namespace: str, labels: Json) -> list[Json]:
             "apiVersion": f"{_GROUP}/v1",
             "kind": "Role",
             "metadata": own,
-            # the authority's own key, istio-ca-secret, or the one an operator plugged in, cacerts
+            # the authority's own key, istio-ca-secret, or the one an operator plugged in, cacerts, and the roots
+            # that are trusted besides, weft-trusted-roots
             "rules": [_rule("", ["secrets"], [*_READ, "create", "update", "patch"])],
         },
         {

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from weft.pki import pem, revocation
 from weft.pki.authority import Authority
@@ -35,14 +36,24 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """The roots (PEM) that vouch for identities of some trust domains."""
+
+    domains: tuple[str, ...]
+    roots: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trusted:
     """What everybody verifies others with, as PEM: certificates, and lists of revoked ones.
 
-    The first root is that of the authority in force.
+    The first root is that of the authority in force. With `bundles`, each root vouches for its trust domains only,
+    the first of them being the mesh's own; without, for all.
     """
 
     roots: str = ""
     revoked: str = ""
+    bundles: tuple[TrustBundle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +123,16 @@ def advance(
                 known[certificate] = replace(root, until=root.until or leaves)
     kept = (root for root in known.values() if root.until is None or root.until > now)
     return Succession(signer, wanted, tuple(sorted(kept, key=lambda one: one.since)))
+
+
+def is_led_to(chain: str, roots: str) -> bool:
+    """Whether a certificate chain ends below the first of the roots (PEM): that of the authority in force."""
+    try:
+        last, first = pem.load_certificates(chain)[-1], pem.load_certificates(roots)[0]
+        last.verify_directly_issued_by(first)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def dumped(roots: Iterable[Root]) -> str:

@@ -14,6 +14,8 @@ from weft.xds.sotw import FullRequest, FullSend
 from weft.xds.stream import Request
 
 _LARGEST_CACHE = 50_000
+_LONGEST_ERROR = 8 * 1024
+"""Characters of a proxy's words that are kept: they are shown, logged and remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,11 @@ def full(send: FullSend) -> bytes:
 
 
 def _error(raw: Any) -> str | None:
-    return (raw.error_detail.message or "rejected") if raw.HasField("error_detail") else None
+    if not raw.HasField("error_detail"):
+        return None
+    # they go into logs, where a line break would begin an entry of the client's own
+    words = "".join(each if each.isprintable() else " " for each in raw.error_detail.message[:_LONGEST_ERROR])
+    return words.strip() or "rejected"
 
 
 def _node(raw: Any) -> Node | None:

@@ -21,9 +21,9 @@ from weft.xds.resource import (
     Resource,
     Resources,
 )
-from weft.xds.sotw import FullSend
-from weft.xds.stream import TypeStatus, Update
-from weft.xds.wire import Node
+from weft.xds.sotw import FullRequest, FullSend
+from weft.xds.stream import Request, TypeStatus, Update
+from weft.xds.wire import Node, WireError
 
 SHORT = {
     CLUSTER: "cds",
@@ -35,6 +35,13 @@ SHORT = {
     PROXY_CONFIG: "pcds",
     EXTENSION: "ecds",
 }
+
+
+_MOST_TYPES, _LONGEST_TYPE = 32, 256
+_MOST_NAMES, _LONGEST_NAME = 50_000, 1024
+"""What one stream may ask for: clusters of 10,000 services with some subsets each, and SNI-like names of them."""
+_DEAR, _CHEAP_BYTES = 20.0, 64 << 10
+"""What a rejection or a report of health costs, in messages, and the bytes of answers that cost as much as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,8 @@ class Connection:
         self._secrets: Mapping[str, Resource] = {}
         self._trust: Mapping[str, Resource] = trust or {}
         self._absent: frozenset[str] | None = frozenset() if seeks_secrets else None
+        self._types: set[str] = set()
+        self._bill = 0.0
 
     def update(self, resources: Resources, changed_at: float) -> bool:
         """What the proxy is to have, and when the change behind it was seen. Whether that makes a difference."""
@@ -141,12 +150,27 @@ class Connection:
         return True
 
     def receive(self, message: bytes) -> None:
-        """A message of the proxy; WireError where it is none."""
+        """A message of the proxy; WireError where it is none, or asks for more than one stream may."""
         request, _ = self._dialect.decode(message)
+        self._bound(request)
         self._take(self._stream.handle(request))
         if self._changed_at is not None and self._stream.settled:
             self._metrics.converged(self._monotonic() - self._changed_at)
             self._changed_at = None
+
+    def _bound(self, request: Request | FullRequest) -> None:
+        """Refuse what would fill the memory: streams live long, and what is asked for is kept."""
+        names = request.subscribe if isinstance(request, Request) else request.names
+        self._types.add(request.type_url)
+        if len(self._types) > _MOST_TYPES or len(request.type_url) > _LONGEST_TYPE:
+            raise WireError(f"more than {_MOST_TYPES} types of resources, or none of ours")
+        if not names:
+            return
+        if max(map(len, names)) > _LONGEST_NAME:
+            raise WireError(f"a name of more than {_LONGEST_NAME} characters")
+        before = self._stream.names(request.type_url) if isinstance(request, Request) else ()
+        if len(names) + len(before) > _MOST_NAMES:
+            raise WireError(f"more than {_MOST_NAMES} names of one type")
 
     def give(self, secrets: Mapping[str, Resource], absent: frozenset[str]) -> None:
         """The secrets that the proxy may have of those it asks for, and those that there are not."""
@@ -179,9 +203,15 @@ class Connection:
 
     def trouble(self, message: bytes) -> str | None:
         """What a report of health says is wrong; None if nothing. WireError where it is none."""
+        self._bill += _DEAR  # it is written to the API server
         request, _ = self._dialect.decode(message)
         error: str | None = request.error
         return error
+
+    def bill(self) -> float:
+        """What the proxy has cost since the last bill: one for a message, more for dear ones and for answers."""
+        cost, self._bill = 1 + self._bill, 0.0
+        return cost
 
     def close(self) -> None:
         """Nothing more will be read or written."""
@@ -208,10 +238,13 @@ class Connection:
         for effect in effects:
             match effect:
                 case Send() | FullSend():
-                    self._outbox.append(self._dialect.encode(effect))
+                    encoded = self._dialect.encode(effect)
+                    self._outbox.append(encoded)
+                    self._bill += len(encoded) / _CHEAP_BYTES
                     self._wake.set()
                     self._metrics.pushes[SHORT.get(effect.type_url, "other")] += 1
                 case Rejected():
+                    self._bill += _DEAR
                     self._metrics.rejects[SHORT.get(effect.type_url, "other")] += 1
                     self._rejected(self.client, effect)
                 case Acked():

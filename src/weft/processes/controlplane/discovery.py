@@ -11,7 +11,8 @@ import grpc
 from weft.adapters.grpc_server import Peer, RefusedError, Server, Write
 from weft.processes.controlplane import debugging
 from weft.processes.controlplane.connection import SHORT, Client, Connection, Dialect
-from weft.processes.controlplane.identities import Identify
+from weft.processes.controlplane.doorkeeper import Doorkeeper, Limits
+from weft.processes.controlplane.identities import Caller, Identify
 from weft.processes.controlplane.introductions import introduced
 from weft.processes.controlplane.metrics import Metrics
 from weft.xds import wire
@@ -30,6 +31,7 @@ HEALTH = b"type.googleapis.com/istio.v1.HealthInformation"
 """The type of a request that asks for nothing: it tells of a workload's health, an error being what it lacks."""
 
 _YIELD_EVERY = 16
+_LONGEST_LOGGED = 500
 
 log = logging.getLogger("weft.ads")
 
@@ -80,10 +82,12 @@ class Discovery(Generic[S]):
         monotonic: Callable[[], float],
         secrets: SecretSource | None = None,
         presence: Presence | None = None,
+        door: Doorkeeper | None = None,
         pages: debugging.Debugging | None = None,
         why_not: Callable[[S, Client], str] = lambda _snapshot, _client: "",
     ) -> None:
         self._why_not = why_not
+        self._door = door or Doorkeeper(Limits(streams=1 << 20), monotonic)
         self._pages = pages
         self._presence = presence
         self._secrets = secrets
@@ -179,12 +183,27 @@ class Discovery(Generic[S]):
 
     async def _serve(self, dialect: Dialect, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
         caller = await self._identify(peer)
+        with self._door.stream(caller, peer):
+            await self._let_in(dialect, requests, write, peer, caller)
+
+    async def _let_in(
+        self,
+        dialect: Dialect,
+        requests: AsyncIterator[bytes],
+        write: Write,
+        peer: Peer,
+        caller: Caller | None,
+    ) -> None:
         iterator = aiter(requests)
         try:
-            first = await anext(iterator)
+            async with asyncio.timeout(self._door.limits.first):
+                first = await anext(iterator)
             request, node = dialect.decode(first)
         except StopAsyncIteration:
             return
+        except TimeoutError as error:
+            said = "the first request did not come in time"
+            raise RefusedError(grpc.StatusCode.DEADLINE_EXCEEDED, said) from error
         except WireError as error:
             raise RefusedError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error
         if self._pages and request.type_url == debugging.TYPE:
@@ -234,9 +253,12 @@ class Discovery(Generic[S]):
             self._secrets.ask(connection)
 
     async def _read(self, requests: AsyncIterator[bytes], connection: Connection) -> None:
+        pace = self._door.pace()
         try:
             async for message in requests:
                 self._receive(connection, message)
+                if wait := pace.take(self._monotonic(), connection.bill()):
+                    await asyncio.sleep(wait)  # nothing is read meanwhile, so the proxy waits too
         except WireError as error:
             log.warning("%s is disconnected: %s", connection.client.name, error)
         except Exception:
@@ -247,7 +269,8 @@ class Discovery(Generic[S]):
 
 def _log_rejection(client: Client, rejected: Rejected) -> None:
     kind = SHORT.get(rejected.type_url, rejected.type_url).upper()
+    message = rejected.message[:_LONGEST_LOGGED]
     if rejected.held:
-        log.warning("%s rejects %s %s: %s", client.name, kind, rejected.held, rejected.message)
+        log.warning("%s rejects %s %s: %s", client.name, kind, rejected.held, message)
     else:
-        log.warning("%s rejects a %s response: %s", client.name, kind, rejected.message)
+        log.warning("%s rejects a %s response: %s", client.name, kind, message)

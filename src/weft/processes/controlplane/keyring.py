@@ -10,6 +10,7 @@ and their like are served to nobody, whatever their rights.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,7 +37,11 @@ _NEVER = frozenset({succession.TYPE, "kubernetes.io/service-account-token", "boo
 """Types of Secrets that no proxy has a use for."""
 _OWN, _GATEWAYS = "kubernetes://", "kubernetes-gateway://"
 _ALLOWED_SECONDS, _DENIED_SECONDS = 60.0, 3.0
-"""How long an answer of the API server about someone's rights holds."""
+"""How long an answer of the API server about someone's rights holds; a refusal that stays, longer each time."""
+_MOST = 2000
+"""Secrets that one proxy may ask for."""
+_AT_ONCE = 8
+"""Questions about one account's rights that are under way."""
 
 log = logging.getLogger("weft.secrets")
 
@@ -92,6 +97,7 @@ class Keyring:
     def __init__(self, kube: Kube, changed: Callable[[], None], system: str = "istio-system") -> None:
         self._kube, self._changed, self._system = kube, changed, system
         self._asked: dict[Connection, frozenset[str]] = {}
+        self._turns: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         self._rights: dict[_Right, _Held] = {}
         self._watches: dict[_Place, _Held] = {}
         self._made: dict[tuple[_Place, str], tuple[Mapping[str, str], Resource | str]] = {}
@@ -99,7 +105,8 @@ class Keyring:
 
     def ask(self, connection: Connection) -> None:
         """Look for what the connection asks for, from now on."""
-        self._asked[connection] = connection.asked_secrets
+        names = connection.asked_secrets
+        self._asked[connection] = names if len(names) <= _MOST else frozenset(sorted(names)[:_MOST])
         self._refresh()
 
     def leave(self, connection: Connection) -> None:
@@ -133,9 +140,11 @@ class Keyring:
             self._changed()
 
     async def _judge(self, right: _Right) -> None:
+        denied_seconds = _DENIED_SECONDS
         while True:
             try:
-                allowed = await self._may(right)
+                async with self._turns[right.account]:
+                    allowed = await self._may(right)
             except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.warning("whether %s may read Secrets is not known: %s", right.account, error)
                 await asyncio.sleep(_DENIED_SECONDS)
@@ -143,7 +152,8 @@ class Keyring:
             if self._rights[right].value != allowed:
                 self._rights[right].value = allowed
                 self._refresh()
-            await asyncio.sleep(_ALLOWED_SECONDS if allowed else _DENIED_SECONDS)
+            await asyncio.sleep(_ALLOWED_SECONDS if allowed else denied_seconds)
+            denied_seconds = _DENIED_SECONDS if allowed else min(2 * denied_seconds, _ALLOWED_SECONDS)
 
     async def _may(self, right: _Right) -> bool:
         return await self._has(right, SERVED) or await self._has(right, "")
@@ -181,7 +191,7 @@ class Keyring:
                     troubles[name] = CredentialTrouble.of(name, reason, labels)
                 case None:
                     pass
-        connection.give(found, frozenset(troubles))
+        connection.give(found, frozenset(troubles) | (connection.asked_secrets - self._asked[connection]))
         return tuple(troubles.values())
 
     def _secret(self, connection: Connection, name: str) -> Resource | str | None:

@@ -15,6 +15,7 @@ from weft.api import mesh_config_decode
 from weft.base.durations import parse_duration
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
+from weft.processes.controlplane.doorkeeper import Limits, Rate
 from weft.processes.controlplane.issuers import TURN
 from weft.processes.controlplane.issuing_settings import Issuing, issuing
 from weft.processes.controlplane.succession import OwnAuthority
@@ -23,14 +24,22 @@ VERSION = version("weft")
 MESH_CONFIG_MAP = "istio"
 """The ConfigMap with the mesh's settings, in istiod's namespace."""
 
+EXTRA_ROOTS = Path("/cacerts/extra.pem")
+"""Whom issuers of tokens are verified by beside the system's roots; a ConfigMap is mounted there, as in Istio."""
+
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
+_STREAMS = "WEFT_MOST_STREAMS_OF_A_CALLER"
+_CALLS = "WEFT_MOST_CALLS_A_SECOND_OF_AN_ADDRESS"
 _REFRESH = "PILOT_JWT_PUB_KEY_REFRESH_INTERVAL"
 _OWN_LIFETIME = "CITADEL_SELF_SIGNED_CA_CERT_TTL"
 _OWN_LOOKS = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"
 _OWN_GRACE = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
 _OWN_BITS = "CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE"
 _SHORTEST_RSA = 2048
+
+
+USUAL_LIMITS = Limits()
 
 
 class SettingsError(Exception):
@@ -66,6 +75,7 @@ class Settings:
     keys_turn: timedelta = TURN
     issuing: Issuing = field(default_factory=Issuing)
     debug_namespaces: frozenset[str] = frozenset()
+    limits: Limits = USUAL_LIMITS
     own: OwnAuthority = field(default_factory=OwnAuthority)
 
     def own_authority(self, trust_domain: str) -> OwnAuthority:
@@ -115,6 +125,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
+        limits=_limits(environment),
         issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
@@ -165,6 +176,21 @@ def _no_keys_from(written: str) -> tuple[Network, ...]:
         return networks(written)
     except ValueError as error:
         raise SettingsError(f"{_BLOCKED}: {error}. Write ranges such as 10.0.0.0/8,127.0.0.0/8.") from None
+
+
+def _limits(environment: Mapping[str, str]) -> Limits:
+    chosen = dict[str, int]()
+    for name in (_STREAMS, _CALLS):
+        written = environment.get(name, "")
+        if written and not (written.isascii() and written.isdigit() and int(written)):
+            raise SettingsError(f"{name}: {written!r} is no number. Write one such as 50.")
+        chosen[name] = int(written or 0)
+    limits = USUAL_LIMITS
+    if streams := chosen[_STREAMS]:
+        limits = replace(limits, streams=streams)
+    if calls := chosen[_CALLS]:
+        limits = replace(limits, calls=Rate(4 * calls, calls))
+    return limits
 
 
 def _turn(written: str) -> timedelta:
