@@ -173,3 +173,12 @@ def test_a_resource_is_checked_by_one_webhook(labels: dict[str, str]) -> None:
 def test_a_revision_of_its_own_has_a_name_of_its_own() -> None:
     found = [obj["metadata"]["name"] for obj in manifests(Settings(revision="canary"))]
     assert "istio-sidecar-injector-canary" in found
+
+
+def test_istiod_reads_further_roots_of_issuers_where_istios_does_and_starts_without_them() -> None:
+    pod = one("Deployment", "istiod")["spec"]["template"]["spec"]
+    assert {"name": "pilot-jwks-extra-cacerts", "optional": True} in [
+        each["configMap"] for each in pod["volumes"] if "configMap" in each
+    ]
+    (container,) = pod["containers"]
+    assert "/cacerts" in [each["mountPath"] for each in container["volumeMounts"]]
