@@ -3,13 +3,17 @@
 import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 from tests.cases.tokens import jwks
+from tests.support.envoy import Identity
+from tests.support.identities import Authority
 
 from weft.adapters.jwks import FetchError, KeyFetcher, networks
 
@@ -29,8 +33,8 @@ PAGES = {
 
 
 @asynccontextmanager
-async def issuer() -> AsyncIterator[str]:
-    """The URL of a server with an issuer's pages, good ones and others."""
+async def issuer(identity: Identity | None = None, folder: Path = Path()) -> AsyncIterator[str]:
+    """The URL of a server with an issuer's pages, good ones and others; over TLS, if it has a certificate."""
 
     async def page(request: web.Request) -> web.Response:
         found = PAGES.get(request.path)
@@ -44,9 +48,15 @@ async def issuer() -> AsyncIterator[str]:
     app.router.add_get("/{path:.*}", page)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    context = None
+    if identity is not None:
+        (folder / "issuer.pem").write_text(identity.chain + identity.key)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(folder / "issuer.pem")
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    port = runner.addresses[0][1]
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"http://127.0.0.1:{port}" if context is None else f"https://localhost:{port}"
     finally:
         await runner.cleanup()
 
@@ -116,3 +126,28 @@ def test_ranges_are_written_with_commas() -> None:
     assert networks("") == ()
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
         networks("10.0.0.0/8,everything")
+
+
+async def test_an_issuer_with_a_certificate_of_ones_own_authority_is_believed_once_its_root_is_there(
+    tmp_path: Path,
+) -> None:
+    authority, roots = Authority("issuers"), tmp_path / "extra.pem"
+    fetcher = KeyFetcher(roots=roots)
+    async with issuer(authority.serve("localhost"), tmp_path) as url:
+        for trusted, said in (
+            ("", "certificate verify failed"),
+            (Authority("others").roots, "certificate verify failed"),
+            ("no certificate", f"{roots} has no certificates in PEM"),
+        ):
+            if trusted:
+                roots.write_text(trusted)
+            with pytest.raises(FetchError, match=said):
+                await fetcher.fetch(f"{url}/keys", SOON)
+        roots.write_text(Authority("others").roots + authority.roots)
+        assert await fetcher.fetch(f"{url}/keys", SOON) == jwks()
+        # it vouches for the names in its certificates only
+        with pytest.raises(FetchError, match="certificate is not valid for"):
+            await fetcher.fetch(f"{url.replace('localhost', '127.0.0.1')}/keys", SOON)
+        roots.unlink()
+        with pytest.raises(FetchError, match="certificate verify failed"):
+            await fetcher.fetch(f"{url}/keys", SOON)

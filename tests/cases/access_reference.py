@@ -212,7 +212,9 @@ class _Reader:
 
     def _hosts(self) -> set[str]:
         host = self.asked.host.lower()
-        return {host, re.sub(r":\d+$", "", host), re.sub(r"\.?(:\d+)?$", "", host)}
+        name, _, port = host.partition(":")
+        bare = name.rstrip(".")
+        return {host, name, bare, f"{bare}:{port.lstrip('0')}"}
 
     def _path(self, value: str) -> bool:
         path = normal(self.asked.path, self.to.paths)

@@ -164,6 +164,48 @@ def test_policies_say_who_may_ask_what(strict: Cluster) -> None:
     eventually(lambda: settled("/", "200"))
 
 
+def test_no_port_of_a_strict_pod_lets_a_stranger_past_its_proxy(strict: Cluster) -> None:
+    address = pod(strict, "server")["status"]["podIP"]
+
+    def answers(*urls: str) -> list[str]:
+        asked = (f"curl -sk -m 5 -o /dev/null -w '%{{http_code}} ' {url} || true" for url in urls)
+        return strict.shell("plain", "stranger", "; ".join(asked)).split()
+
+    # the application's, the proxy's own (administration, outbound, debugging, inbound, DNS), and those of nobody
+    closed = (8080, 8081, 9000, 9090, 15000, 15001, 15004, 15006, 15008, 15053, 22)
+    urls = [f"{scheme}://{address}:{port}/" for port in closed for scheme in ("http", "https")]
+    assert answers(*urls) == ["000"] * len(urls)
+    # what the kubelet and Prometheus come for is all that there is at the others
+    pages = ("config_dump", "quitquitquit", "debug/ndsz", "metrics", "")
+    open_to_all = [f"http://{address}:{port}/{page}" for port in (15020, 15021, 15090) for page in pages]
+    assert set(answers(*open_to_all)) <= {"404", "405"}
+    posted = [f"-X POST {url}" for url in open_to_all]
+    assert set(answers(*posted)) <= {"403", "404", "405"}
+    assert (
+        answers(f"http://{address}:15021/healthz/ready", f"http://{address}:15020/stats/prometheus") == ["200"] * 2
+    )
+
+
+def test_a_pod_is_described_with_all_that_is_for_it(strict: Cluster) -> None:
+    rule = istio("DestinationRule", "server", host="server", trafficPolicy={"tls": {"mode": "DISABLE"}})
+    strict.apply("strict", rule)
+    name = pod(strict, "server")["metadata"]["name"]
+    said = strict.weft("x", "describe", "pod", f"{name}.strict").stdout
+    assert f"Pod: {name}.strict\n   Pod Revision: default\n" in said
+    assert "Service: server\n   Port: http 80/HTTP targets pod port 8080\n" in said
+    assert '   DestinationRule: server for "server"\n      Traffic Policy: TLS Mode: DISABLE\n' in said
+    assert "Effective PeerAuthentication:\n   Workload mTLS mode: STRICT\n" in said
+    assert "Applied PeerAuthentication:\n   default.strict\n" in said
+    assert "Error [IST0113] (DestinationRule/strict/server)" in said
+    strict.kubectl("delete", "dr", "server", "-n", "strict")
+    said = strict.weft("x", "describe", "service", "server", "-n", "strict").stdout
+    assert "Service: server\n   Port: http 80/HTTP" in said
+    assert "mTLS mode STRICT\n   " in said
+    assert "IST0113" not in said
+    nobody = strict.weft("x", "describe", "pod", "nobody.strict")
+    assert (nobody.returncode, 'no pod "nobody" in namespace "strict"' in nobody.stderr) == (1, True)
+
+
 def test_a_strict_mesh_leaves_gateways_and_the_control_plane_open(strict: Cluster) -> None:
     served = {"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["strict.example"]}
     route = {"route": [{"destination": {"host": "server", "port": {"number": 80}}}]}

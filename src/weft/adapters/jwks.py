@@ -3,8 +3,10 @@
 import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,14 +32,19 @@ class FetchError(OSError):
 
 
 class KeyFetcher:
-    """Fetches JWKS, but nothing from addresses in NEVER and `refused`, whatever a name or a redirect leads to."""
+    """Fetches JWKS, but nothing from addresses in NEVER and `refused`, whatever a name or a redirect leads to.
 
-    def __init__(self, refused: Sequence[Network] = ()) -> None:
+    Issuers are verified by the system's roots and by those in the file `roots`, which may come, change and go.
+    """
+
+    def __init__(self, refused: Sequence[Network] = (), roots: Path | None = None) -> None:
         self._refused = (*NEVER, *refused)
+        self._roots = roots
+        self._trusting: tuple[str, ssl.SSLContext] | None = None
 
     async def fetch(self, url: str, timeout: timedelta, *, discovery: bool = False) -> str:
         """The JWKS at a URL; with `discovery`, at the `jwks_uri` of the document there. Raises FetchError."""
-        connector = aiohttp.TCPConnector(socket_factory=self._socket, force_close=True)
+        connector = aiohttp.TCPConnector(socket_factory=self._socket, force_close=True, ssl=self._trust())
         limit = aiohttp.ClientTimeout(total=timeout.total_seconds())
         try:
             async with aiohttp.ClientSession(connector=connector, timeout=limit) as session:
@@ -52,6 +59,24 @@ class KeyFetcher:
         if fault:
             raise FetchError(f"the answer {fault}")
         return text
+
+    def _trust(self) -> ssl.SSLContext:
+        """A context that verifies issuers; made anew when the file of roots is another."""
+        try:
+            own = self._roots.read_text() if self._roots is not None else ""
+        except FileNotFoundError:
+            own = ""
+        except (OSError, ValueError) as error:
+            raise FetchError(f"{self._roots} cannot be read ({error})") from None
+        if self._trusting is None or self._trusting[0] != own:
+            context = ssl.create_default_context()
+            try:
+                if own:
+                    context.load_verify_locations(cadata=own)
+            except ssl.SSLError:
+                raise FetchError(f"{self._roots} has no certificates in PEM") from None
+            self._trusting = (own, context)
+        return self._trusting[1]
 
     def _socket(self, info: Any) -> socket.socket:
         """A socket for an address that names were resolved to, right before it is dialled."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from weft.cli import proxy_tables
+from weft.cli import describe, proxy_tables
 from weft.cli.proxy import Proxy
 from weft.cli.reach import Kubeconfig, Namespace, admin, ask, find
 
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     authz.callback()(authorization)
     authz.command("check")(check)
     group.add_typer(authz, name="authz")
+    describe.register(group)
     app.add_typer(group, name="x")
     app.add_typer(group, name="experimental", hidden=True)
 

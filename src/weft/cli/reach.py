@@ -75,9 +75,9 @@ async def find(kube: Kube, name: str, namespace: str) -> Target:
     kind, _, bare = name.rpartition("/")
     match kind:
         case "" | "pod" | "pods" | "po":
-            pod = await _named(kube, PODS, bare, namespace)
+            pod = await named(kube, PODS, bare, namespace)
         case "deploy" | "deployment" | "deployments":
-            pod = await _of_deployment(kube, await _named(kube, DEPLOYMENTS, bare, namespace))
+            pod = await _of_deployment(kube, await named(kube, DEPLOYMENTS, bare, namespace))
         case _:
             raise NotThereError(f'"{name}": proxies are in pods. Write POD[.NAMESPACE] or deployment/NAME.')
     if trouble := unmeshed(pod):
@@ -105,7 +105,8 @@ def unmeshed(pod: Json) -> str:
     return f'the {_PROXY} of pod "{name}" does not run ({reason}). See why: {see}'
 
 
-async def _named(kube: Kube, kind: Kind, name: str, namespace: str) -> Json:
+async def named(kube: Kube, kind: Kind, name: str, namespace: str) -> Json:
+    """The object that `NAME` or `NAME.NAMESPACE` stands for. Raises NotThereError."""
     # a name may hold dots itself, so with a namespace given it is taken whole
     first, _, last = name.rpartition(".")
     whole = (namespace or kube.access.namespace, name)

@@ -9,6 +9,8 @@ Json = dict[str, Any]
 
 _NAME = "istiod"
 _USER = 1337
+_EXTRA_ROOTS = "pilot-jwks-extra-cacerts"
+"""The ConfigMap of further roots, in its key `extra.pem`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,11 @@ def _deployment(settings: Settings, labels: Json) -> Json:
                     },
                     "labels": pod_labels,
                 },
-                "spec": {"containers": [_container(settings)], "serviceAccountName": _NAME},
+                "spec": {
+                    "containers": [_container(settings)],
+                    "serviceAccountName": _NAME,
+                    "volumes": [{"name": "extracacerts", "configMap": {"name": _EXTRA_ROOTS, "optional": True}}],
+                },
             },
         },
     }
@@ -149,6 +155,7 @@ def _container(settings: Settings) -> Json:
             "runAsNonRoot": True,
             "runAsUser": _USER,
         },
+        "volumeMounts": [{"name": "extracacerts", "mountPath": "/cacerts", "readOnly": True}],
     }
 
 

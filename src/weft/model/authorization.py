@@ -384,14 +384,21 @@ def _account(own: str) -> _Read:
 
 
 def _host(value: str) -> Text:
-    """Names in any case. One without a port fits any, and the root's dot, so that no spelling passes by a rule."""
+    """Names in any case. One without a port fits any, and the root's dot, so that no spelling passes by a rule.
+
+    What stands behind the colon need not be a number: `Host: a.example:` is a.example's (RFC 3986, 3.2.3), and who
+    takes a host up to its colon cares for nothing behind it.
+    """
     if value == "*":
         return Text(Way.PRESENT)
     written = text(value)
-    pattern = re.escape(written.value)
+    name, number = written.value, ""
+    if with_port := re.fullmatch(r"(.*):(\d+)", name):
+        name, number = with_port[1], with_port[2]
+    pattern = re.escape(name)
     if written.way is Way.PREFIX:
-        return Text(Way.REGEX, f"(?i){pattern}.*")
-    port = "" if re.search(r":\d+$", value) else r"\.?(:\d+)?"
+        return Text(Way.REGEX, f"(?i){re.escape(written.value)}.*")
+    port = rf"\.*:0*{number}" if number else r"\.*(:.*)?"
     return Text(Way.REGEX, f"(?i){'.*' if written.way is Way.SUFFIX else ''}{pattern}{port}")
 
 

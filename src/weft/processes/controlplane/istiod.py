@@ -109,7 +109,7 @@ async def run(settings: Settings) -> None:
             changed()
 
         keyring = Keyring(kube, look, settings.namespace)
-        fetcher = KeyFetcher(settings.no_keys_from)
+        fetcher = KeyFetcher(settings.no_keys_from, config.EXTRA_ROOTS)
         issuers = Issuers(fetcher, store.key_sources, Outlet(put_keys, told), settings.keys_turn)
         pages = Pages(
             syncz=lambda: syncz.syncz(discovery.connections, istiod=settings.name),

@@ -24,6 +24,9 @@ VERSION = version("weft")
 MESH_CONFIG_MAP = "istio"
 """The ConfigMap with the mesh's settings, in istiod's namespace."""
 
+EXTRA_ROOTS = Path("/cacerts/extra.pem")
+"""Whom issuers of tokens are verified by beside the system's roots; a ConfigMap is mounted there, as in Istio."""
+
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
 _STREAMS = "WEFT_MOST_STREAMS_OF_A_CALLER"
