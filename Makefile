@@ -10,7 +10,7 @@ help:
 	@echo "make test    lint, then all tests, with real kubectl, containerd, Envoy and network namespaces"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make audit   known holes in what is locked, by PyPI's advisories"
-	@echo "make churn   two minutes of random changes under 200 requests a second, none of which may fail"
+	@echo "make churn   two minutes of random changes under 200 requests a second, then eight new roots under 100; none may fail"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
@@ -52,7 +52,8 @@ audit: .venv/.synced
 	@tools/audit
 
 churn: packages .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
-	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} .venv/bin/pytest -s tests/e2e/test_churn.py
+	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
+		.venv/bin/pytest -s tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
 
 bench: packages .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench import apiserver, controlplane
+from bench import apiserver, certificates, controlplane
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.manifests import NGINX, TOOLBOX, service, virtual_service
@@ -40,6 +40,7 @@ def main() -> None:
         table.add_row(figure.what, *shown, f"{figure.value / figure.goal:.2f}")
     console.print(table)
     controlplane.main(console)
+    certificates.main(console)
     with tempfile.TemporaryDirectory() as folder:
         apiserver.main(Path(folder), console)
 

@@ -1,6 +1,7 @@
 """Sends GET requests at a steady rate to several targets; every other one on a connection that is kept.
 
 Runs inside a pod: `python3 - RATE SECONDS HOST:PORT/NAME…`, each target an address and the Host that is asked for.
+It ends earlier when the file comes about that the variable UNTIL names.
 Prints one line of JSON: how often each target gave which answer, how many kept connections had been closed
 meanwhile (their requests were sent again, as any client does), and what the first failures looked like.
 """
@@ -8,13 +9,16 @@ meanwhile (their requests were sent again, as any client does), and what the fir
 import asyncio
 import collections
 import json
+import os
 import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 TIMEOUT = 30.0  # seconds: on a machine that has too much to do, an answer is late, but no failure
 MOST_TOLD = 60
+UNTIL = os.environ.get("UNTIL", "")
 
 
 class ClosedError(Exception):
@@ -110,6 +114,8 @@ async def main(rate: float, seconds: float, targets: list[Target]) -> None:
     print(json.dumps({"began": time.time()}), flush=True)
     async with asyncio.TaskGroup() as tasks:
         for number in range(int(rate * seconds)):
+            if UNTIL and number % rate < 1 and Path(UNTIL).exists():  # noqa: ASYNC240 -- a look in memory
+                break
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
             # the target changes with every request, the kind of connection with every round
             target, keep = targets[number % len(targets)], number // len(targets) % 2 == 0

@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,10 @@ from weft.cluster.apiserver.schemas import Schemas
 from weft.cluster.apiserver.streams_channels import Channels
 from weft.cluster.apiserver.tables import jsonpath
 from weft.model.mesh_settings import mesh_config
-from weft.pki import credentials, messages, request
+from weft.pki import credentials, messages, pem, plugged, request, revocation, succession
 from weft.processes.agent.name_feed import NameFeed
+from weft.processes.agent.relay import type_of
+from weft.processes.agent.trust_feed import TrustFeed
 from weft.xds import name_messages
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -166,6 +168,23 @@ def mesh_settings(data: bytes) -> object:
     return mesh_config(decoded.salvaged, "istio-system")
 
 
+async def learned(_: succession.Trusted) -> None:
+    pass
+
+
+def done(work: Coroutine[Any, Any, Any]) -> None:
+    """Run what waits for nothing."""
+    with contextlib.suppress(StopIteration):
+        work.send(None)
+
+
+def authority(data: bytes) -> None:
+    """A Secret of keys and values, one after the other on lines of their own."""
+    parts = data.split(b"\n\n")
+    found = {key.decode(errors="replace"): value for key, value in zip(parts[::2], parts[1::2], strict=False)}
+    plugged.read(found, datetime(2026, 1, 1, tzinfo=UTC))
+
+
 DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "json": (body("application/json"), (StatusError,)),
     "yaml": (body("application/yaml"), (StatusError,)),
@@ -193,9 +212,13 @@ DECODERS: dict[str, tuple[Decoder, tuple[type[Exception], ...]]] = {
     "dns": (dns_messages.parse, ()),
     "resolv-conf": (lambda data: resolv_conf.parse(data.decode(errors="replace")), ()),
     "name-table": (name_messages.decode, (name_messages.NameTableError,)),
-    "names-or-envoys": (NameFeed.is_about_names, ()),
+    "names-or-envoys": (type_of, ()),
     "credential": (credential, (credentials.CredentialError,)),
-    "names-response": (NameFeed(lambda infos: None).take, ()),
+    "names-response": (lambda data: done(NameFeed(lambda infos: None).take(data)), ()),
+    "trust-response": (lambda data: done(TrustFeed(learned).take(data)), ()),
+    "revocation-lists": (revocation.load, (pem.PemError,)),
+    "roots-record": (lambda data: succession.loaded(data.decode(errors="replace")), (ValueError,)),
+    "authority": (authority, (plugged.PluggedError,)),
 }
 CASES = [(folder.name, file) for folder in sorted(CORPUS.iterdir()) for file in sorted(folder.iterdir())]
 

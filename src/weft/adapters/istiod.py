@@ -70,31 +70,40 @@ class Credentials:
         return (("authorization", f"Bearer {token}"), ("clusterid", self.cluster_id))
 
 
-class Istiod:
-    """Connections to istiod. One lives as long as the root certificate does that it was opened with.
+@dataclass(slots=True)
+class _Connection:
+    """A connection, the roots that it was verified with, and how many streams it carries."""
 
-    So it does as long as the certificate that was shown, where one is.
+    channel: grpc.aio.Channel
+    roots: bytes
+    streams: int = 0
+
+
+class Istiod:
+    """Connections to istiod. A call keeps its own; when the root certificates change, new calls go by a new one.
+
+    When the certificate changes that was shown, where one is, the connection made with it ends.
     """
 
     def __init__(self, credentials: Credentials) -> None:
         self._credentials = credentials
-        self._channel: grpc.aio.Channel | None = None
-        self._root = b""
+        self._connection: _Connection | None = None
+        self._learned = b""
         self._pair = (b"", b"")
 
     async def close(self) -> None:
         """End the connection and every stream on it."""
-        if self._channel:
-            await self._channel.close()
-            self._channel = None
+        if self._connection:
+            await self._connection.channel.close()
+            self._connection = None
 
-    async def root(self) -> bytes:
-        """The root certificates now on file. When they changed, the connection made with the old ones ends."""
-        root = self._credentials.read_root()
-        if root != self._root:
-            await self.close()
-            self._root = root
-        return root
+    def root(self) -> bytes:
+        """The root certificates now on file."""
+        return self._credentials.read_root()
+
+    def learn(self, roots: str) -> None:
+        """Verify istiod with these too: their file may lag behind."""
+        self._learned = roots.encode()
 
     async def _shown(self) -> tuple[bytes, bytes]:
         """The certificate now on file. When it changed, the connection made with the old one ends."""
@@ -106,7 +115,8 @@ class Istiod:
 
     async def certificate(self, csr: str, *, lifetime: timedelta) -> messages.CertificateAnswer:
         """The certificates that istiod issues for a request, and what to verify others with."""
-        call: Any = (await self._open()).unary_unary(_CREATE)
+        connection = await self._open()
+        call: Any = connection.channel.unary_unary(_CREATE)
         request = messages.encode_request(messages.CertificateRequest(csr, lifetime))
         try:
             answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
@@ -126,7 +136,9 @@ class Istiod:
 
     async def stream(self, method: str, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Relay an xDS stream. It waits for istiod without end; TroubleError when istiod ends it."""
-        method_call: Any = (await self._open()).stream_stream(method)
+        connection = await self._open()
+        connection.streams += 1
+        method_call: Any = connection.channel.stream_stream(method)
         call = method_call(requests, metadata=self._credentials.metadata(), wait_for_ready=True)
         try:
             async for message in call:
@@ -135,16 +147,24 @@ class Istiod:
             raise TroubleError(self._explained(error)) from error
         finally:
             call.cancel()
+            connection.streams -= 1
+            if connection is not self._connection and not connection.streams:
+                await connection.channel.close()
 
-    async def _open(self) -> grpc.aio.Channel:
-        root = await self.root()
+    async def _open(self) -> "_Connection":
+        root = self._credentials.read_root()
+        roots = b"\n".join((root, self._learned))
         chain, key = await self._shown()
-        if self._channel is None:
-            credentials = _grpc.ssl_channel_credentials(
-                root_certificates=root, private_key=key or None, certificate_chain=chain or None
-            )
-            self._channel = grpc.aio.secure_channel(self._credentials.address, credentials, options=_OPTIONS)
-        return self._channel
+        if (old := self._connection) is not None and old.roots == roots:
+            return old
+        credentials = _grpc.ssl_channel_credentials(
+            root_certificates=roots, private_key=key or None, certificate_chain=chain or None
+        )
+        channel = grpc.aio.secure_channel(self._credentials.address, credentials, options=_OPTIONS)
+        self._connection = new = _Connection(channel, roots)
+        if old is not None and not old.streams:
+            await old.channel.close()
+        return new
 
     def _explained(self, error: grpc.aio.AioRpcError) -> str:
         where = f"istiod ({self._credentials.address})"

@@ -24,6 +24,8 @@ class Secrets:
         self._held: Mapping[str, Resource] = {}
         self._changed = asyncio.Event()
         self._asked = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._clients: set[_Dialect] = set()
         self.names: frozenset[str] = frozenset()
 
     def ask(self, names: Iterable[str]) -> None:
@@ -44,6 +46,29 @@ class Secrets:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    async def taken(self, name: str) -> None:
+        """Wait until all who ask for a secret have confirmed it as it is now."""
+        while not all(self._has(client, name) for client in self._clients):
+            await self._heard.wait()
+
+    def _has(self, client: "_Dialect", name: str) -> bool:
+        held = self._held.get(name)
+        return held is None or name not in client.names or client.taken.get(name) == held.version
+
+    def joined(self, client: "_Dialect") -> None:
+        """Somebody asks for secrets from now on."""
+        self._clients.add(client)
+
+    def heard(self) -> None:
+        """Somebody has confirmed something, or has gone."""
+        self._heard.set()
+        self._heard = asyncio.Event()
+
+    def left(self, client: "_Dialect") -> None:
+        """Somebody is gone."""
+        self._clients.discard(client)
+        self.heard()
+
     @property
     def changed(self) -> asyncio.Event:
         """Set once, at the next change."""
@@ -60,6 +85,11 @@ class _Dialect(Protocol):
     @property
     def names(self) -> Iterable[str]:
         """What the client asks for."""
+        ...
+
+    @property
+    def taken(self) -> Mapping[str, str]:
+        """The versions that the client has confirmed, by name."""
         ...
 
     def hear(self, message: bytes) -> None:
@@ -81,6 +111,7 @@ def _report(request: Any) -> None:
 class _StateOfTheWorld:
     def __init__(self) -> None:
         self.names: tuple[str, ...] = ()
+        self.taken: dict[str, str] = {}
         self._sent: dict[str, str] = {}
         self._nonce = 0
 
@@ -89,6 +120,8 @@ class _StateOfTheWorld:
         _report(request)
         if request.response_nonce and request.response_nonce != str(self._nonce):
             return  # stale nonce: ignore (xds_protocol, ACK/NACK)
+        if request.response_nonce and not request.HasField("error_detail"):
+            self.taken = dict(self._sent)
         before, self.names = self.names, tuple(request.resource_names)
         if set(self.names) - set(before):
             self._sent = {}
@@ -113,13 +146,17 @@ class _StateOfTheWorld:
 class _Delta:
     def __init__(self) -> None:
         self.names: set[str] = set()
+        self.taken: dict[str, str] = {}
         self._sent: dict[str, str] = {}
         self._nonce = 0
 
     def hear(self, message: bytes) -> None:
         request = _xds.DeltaDiscoveryRequest.FromString(message)
         _report(request)
+        if request.response_nonce == str(self._nonce) and not request.HasField("error_detail"):
+            self.taken = dict(self._sent)
         self._sent |= dict(request.initial_resource_versions)
+        self.taken |= dict(request.initial_resource_versions)
         self.names -= set(request.resource_names_unsubscribe)
         self.names |= set(request.resource_names_subscribe)
         for name in request.resource_names_subscribe:
@@ -160,6 +197,7 @@ def register(server: Server, secrets: Secrets) -> None:
 async def _converse(dialect: _Dialect, requests: AsyncIterator[bytes], write: Write, secrets: Secrets) -> None:
     """Answer requests and changes, whichever comes first, until the client leaves."""
     heard = asyncio.ensure_future(anext(requests, None))
+    secrets.joined(dialect)
     try:
         while True:
             changed = asyncio.ensure_future(secrets.changed.wait())
@@ -173,6 +211,8 @@ async def _converse(dialect: _Dialect, requests: AsyncIterator[bytes], write: Wr
                     return
                 dialect.hear(message)
                 secrets.ask(dialect.names)
+                secrets.heard()
                 heard = asyncio.ensure_future(anext(requests, None))
     finally:
         heard.cancel()
+        secrets.left(dialect)

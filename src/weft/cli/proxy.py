@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
         "cluster": (cluster, ("clusters", "c")),
         "endpoint": (endpoint, ("endpoints", "ep")),
         "secret": (secret, ("secrets", "s")),
+        "rootca-compare": (rootca_compare, ("rc",)),
     }
     for name, (command, short) in commands.items():
         config.command(name)(command)
@@ -146,12 +147,31 @@ def secret(
     output: How = Output.SHORT,
     kubeconfig: Kubeconfig = "",
 ) -> None:
-    """Show the certificates: whose they are, and until when they hold. Private keys are not told."""
+    """Show the certificates, roots and lists of revoked ones: until when they hold. Private keys are not told."""
     from weft.adapters import clock
     from weft.cli import proxy_secrets
 
     dump = _fetch(context, kubeconfig, proxy, namespace, _DUMP)
     _print(proxy_secrets.render(proxy_secrets.rows(dump, clock.now())), proxy_secrets.objects(dump), output)
+
+
+def rootca_compare(
+    context: typer.Context,
+    proxy: Proxy,
+    other: Annotated[str, typer.Argument(metavar="POD[.NAMESPACE]", help="The other pod.")],
+    namespace: Namespace = "",
+    kubeconfig: Kubeconfig = "",
+) -> None:
+    """Compare the roots that two proxies trust, and say whether each accepts the other. 1 where they do not."""
+    from weft.cli import proxy_secrets
+
+    found = [
+        proxy_secrets.trusting(name, _fetch(context, kubeconfig, name, namespace, _DUMP))
+        for name in (proxy, other)
+    ]
+    text, possible = proxy_secrets.compared(*found)
+    typer.echo(text)
+    raise typer.Exit(0 if possible else 1)
 
 
 def _fetch(context: typer.Context, kubeconfig: str, proxy: str, namespace: str, path: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 
 from weft.pki import pem, revocation
 from weft.pki.authority import Authority
@@ -112,6 +113,16 @@ def advance(
                 known[certificate] = replace(root, until=root.until or leaves)
     kept = (root for root in known.values() if root.until is None or root.until > now)
     return Succession(signer, wanted, tuple(sorted(kept, key=lambda one: one.since)))
+
+
+def is_led_to(chain: str, roots: str) -> bool:
+    """Whether a certificate chain ends below the first of the roots (PEM): that of the authority in force."""
+    try:
+        last, first = pem.load_certificates(chain)[-1], pem.load_certificates(roots)[0]
+        last.verify_directly_issued_by(first)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def dumped(roots: Iterable[Root]) -> str:

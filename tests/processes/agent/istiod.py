@@ -24,7 +24,7 @@ from weft.model.name_table import Named
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
 from weft.xds.name_messages import encoded
-from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE
+from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE, PROXY_CONFIG
 
 WORKLOAD = SpiffeId("cluster.local", "sidecar", "default")
 TOKEN = "the-pod's-token"
@@ -59,6 +59,11 @@ class Istiod:
         self.refusal: grpc.StatusCode | None = None
         self.names: tuple[Named, ...] = ()
         self.known: list[dict[str, str]] = []
+        self.trust: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+        """What an agent that asks is told to trust: roots, and lists of revoked certificates."""
+        self.trusting: list[str] = []
+        """Its answers to that: empty, or why it refuses."""
+        self.revoked = ""
         self.own, self.trusted, self.direction = "default", "ROOTCA", "INBOUND"
         """What the listener shows and verifies with, and in which direction Envoy takes it to lead."""
         self.issued: list[str] = []
@@ -114,7 +119,8 @@ class Istiod:
             serial=keys.new_serial(),
         )
         self.issued.append(pem.certificate(chain[0]))
-        return messages.encode_response(messages.CertificateAnswer(tuple(pem.certificate(one) for one in chain)))
+        answer = tuple(pem.certificate(one) for one in chain)
+        return messages.encode_response(messages.CertificateAnswer(answer, self.revoked))
 
     def _listener(self, name: str) -> any_pb2.Any:
         chosen = {"own": self.own, "trusted": self.trusted, "direction": self.direction}
@@ -123,8 +129,27 @@ class Istiod:
     async def _discover(self, requests: AsyncIterator[bytes], write: Write, peer: Peer) -> None:
         assert peer.bearer == TOKEN
         seen: set[str] = set()
+        telling = asyncio.ensure_future(self._tell(write))
+        try:
+            await self._answer(requests, write, seen)
+        finally:
+            telling.cancel()
+
+    async def _tell(self, write: Write) -> None:
+        while True:
+            roots, revoked = await self.trust.get()
+            response = _XDS.DeltaDiscoveryResponse(type_url=PROXY_CONFIG, nonce=f"trust-{len(self.trusting)}")
+            bundle = any_pb2.Any(type_url=PROXY_CONFIG, value=messages.encode_trust([roots], revoked))
+            response.resources.add(name="default", version=str(len(self.trusting) + 1), resource=bundle)
+            await write(response.SerializeToString())
+
+    async def _answer(self, requests: AsyncIterator[bytes], write: Write, seen: set[str]) -> None:
         async for message in requests:
             request = _XDS.DeltaDiscoveryRequest.FromString(message)
+            if request.type_url == PROXY_CONFIG:
+                if request.response_nonce:
+                    self.trusting.append(request.error_detail.message)
+                continue
             if request.error_detail.message:
                 self.nacks.append(request.error_detail.message)
             if request.type_url in seen:

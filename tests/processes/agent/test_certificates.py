@@ -30,6 +30,7 @@ def memory(pod: Pod) -> Iterator[Path]:
     (pod.home / "proxy").rmdir()
     (pod.home / "proxy").symlink_to(folder)
     yield folder
+    pod.end()  # it may be writing
     shutil.rmtree(folder)
 
 

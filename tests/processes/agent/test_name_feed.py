@@ -6,6 +6,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 
 from weft.model.name_table import Named
 from weft.processes.agent.name_feed import NameFeed
+from weft.processes.agent.relay import type_of
 from weft.xds import encode
 from weft.xds.channel import Send
 from weft.xds.name_messages import encoded
@@ -25,35 +26,39 @@ def request(message: bytes) -> discovery_pb2.DeltaDiscoveryRequest:  # type: ign
     return discovery_pb2.DeltaDiscoveryRequest.FromString(message)  # type: ignore[attr-defined]  # made at import
 
 
-def test_names_come_go_and_are_acknowledged() -> None:
+async def test_names_come_go_and_are_acknowledged() -> None:
     told: list[Sequence[Named]] = []
     feed = NameFeed(told.append)
-    acknowledged = request(feed.take(response(WEB, API, nonce="7")))
+    acknowledged = request(await feed.take(response(WEB, API, nonce="7")))
     assert (acknowledged.response_nonce, acknowledged.HasField("error_detail")) == ("7", False)
-    feed.take(response(removed=(WEB.hostname,)))
+    await feed.take(response(removed=(WEB.hostname,)))
     assert [list(each) for each in told] == [[WEB, API], [API]]
 
 
-def test_a_new_stream_says_what_is_known_so_that_only_changes_come() -> None:
+async def test_a_new_stream_says_what_is_known_so_that_only_changes_come() -> None:
     feed = NameFeed(lambda _: None)
     assert not request(feed.opening()).initial_resource_versions
-    feed.take(response(WEB))
+    await feed.take(response(WEB))
     assert list(request(feed.opening()).initial_resource_versions) == [WEB.hostname]
 
 
-def test_what_is_no_table_is_refused_and_the_names_stay() -> None:
+async def test_what_is_no_table_is_refused_and_the_names_stay() -> None:
     told: list[Sequence[Named]] = []
     feed = NameFeed(told.append)
-    feed.take(response(WEB))
+    await feed.take(response(WEB))
     broken = encode.from_bytes(NAME_TABLE, "broken", b"\xff\xff")
-    refusal = request(feed.take(Encoder().delta(Send(NAME_TABLE, (broken,), (), "9"))))
+    refusal = request(await feed.take(Encoder().delta(Send(NAME_TABLE, (broken,), (), "9"))))
     assert refusal.response_nonce == "9"
     assert "not a NameTable" in refusal.error_detail.message
     assert told == [[WEB]]
 
 
+def is_names(response: bytes) -> bool:
+    return type_of(response) == NameFeed.type_url
+
+
 def test_envoys_responses_are_told_apart_without_being_decoded() -> None:
     cluster = encode.from_bytes(CLUSTER, "a", b"\xff" * 1000)
-    assert not NameFeed.is_about_names(Encoder().delta(Send(CLUSTER, (cluster,), (), "1")))
-    assert NameFeed.is_about_names(response(WEB))
-    assert NameFeed.is_about_names(response(removed=("a",)))
+    assert not is_names(Encoder().delta(Send(CLUSTER, (cluster,), (), "1")))
+    assert is_names(response(WEB))
+    assert is_names(response(removed=("a",)))

@@ -178,15 +178,18 @@ async def test_a_new_root_reaches_envoy_without_a_restart(
 ) -> None:
     successor = new_authority()
     before = running.envoy
-    assert not await _trusted(running, signer, successor)
+    assert not await trusted_by(running, signer, successor)
     (running.home / "root.pem").write_text(pem.certificates((*signer.roots, *successor.roots)))
-    await eventually(lambda: _trusted(running, signer, successor))
+    await eventually(lambda: trusted_by(running, signer, successor))
     assert running.envoy == before
 
 
-async def _trusted(pod: Pod, signer: authority.Authority, caller: authority.Authority) -> bool:
-    """Whether the proxy takes callers of another authority."""
+async def trusted_by(pod: Pod, signer: authority.Authority, caller: authority.Authority, shown: str = "") -> bool:
+    """Whether the proxy takes callers of another authority, or one that shows this chain and key."""
     context = client_tls(caller, pod.home)
+    if shown:
+        (pod.home / "shown.pem").write_text(shown)
+        context.load_cert_chain(pod.home / "shown.pem")
     context.load_verify_locations(cadata=pem.certificates(signer.roots))
     try:
         answer = await http.fetch(http.Target("127.0.0.1", pod.listener, context), "GET", "/", timeout=5)

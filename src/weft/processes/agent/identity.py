@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from weft.adapters import clock, keys, sds_server
 from weft.adapters.istiod import Istiod, TroubleError
-from weft.pki import pem, request, rotation
+from weft.pki import pem, request, rotation, succession
+from weft.pki.succession import Trusted
 from weft.processes.agent.holding import told
 from weft.processes.agent.identity_settings import IdentitySettings
 from weft.processes.agent.kept import Kept
@@ -28,15 +29,19 @@ _LOOK_SECONDS = 5.0
 _LONGEST_PAUSE = 10.0
 _LONGEST_PAUSE_AT_EASE = 60.0
 _SOONEST = 1.0
+_SPREAD_SECONDS = 5.0
+"""Within it all pods turn over to a new root: thousands do not ask in one moment."""
+_ENVOYS_SECONDS = 60.0
+"""How long Envoy may take to confirm new roots."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What an authority has issued: PEM, the root apart; and how many seconds to use it."""
+    """What an authority has issued, as PEM; what it says to verify others with; and how many seconds to use it."""
 
     chain: str
     key: str = field(repr=False)
-    root: str
+    trusted: Trusted
     expires: datetime
     seconds: float
 
@@ -78,7 +83,10 @@ class Identity:
         self._more_roots = "\n".join(roots)
         self._said = ""
         self._held: Issued | None = None
-        self._published: tuple[Issued, bytes] | None = None
+        self._trusted = Trusted()
+        self._due = 0.0
+        self._hurry = asyncio.Event()
+        self._published: tuple[Issued, Trusted, bytes] | None = None
         self._requests = requests
 
     async def run(self) -> None:
@@ -92,14 +100,30 @@ class Identity:
         """Go on with what a former run of this container had, until there is a new certificate."""
         if (found := self._kept.read(clock.now())) is not None:
             _log.info("the certificate of before the restart is used, good until %s", found.expires)
-            self._held = Issued(found.chain, found.key, found.root, found.expires, 0)
+            self._trusted = Trusted(found.root, found.revoked)
+            self._held = Issued(found.chain, found.key, self._trusted, found.expires, 0)
 
     async def _renew(self) -> None:
         while True:
             self._held = held = await self._obtain()
-            self._kept.write(held.chain, held.key, held.root)
-            await self._publish()
+            self._use(held.trusted)
             await self._until_due(held.seconds)
+
+    async def learn(self, trusted: Trusted) -> None:
+        """Verify others with this from now on; returns once Envoy does. TimeoutError if it does not."""
+        self._use(trusted)
+        if self._held and not succession.is_led_to(self._held.chain, trusted.roots):
+            self._due = min(self._due, clock.elapsed() + _SPREAD_SECONDS * random.random())  # noqa: S311 -- no secret
+            self._hurry.set()
+        async with asyncio.timeout(_ENVOYS_SECONDS):
+            await self._served.taken(TRUST_ROOTS)
+
+    def _use(self, trusted: Trusted) -> None:
+        self._trusted = trusted
+        self._istiod.learn(trusted.roots)
+        if held := self._held:
+            self._kept.write(held.chain, held.key, trusted.roots, trusted.revoked)
+        self._publish()
 
     async def _obtain(self) -> Issued:
         failures = 0
@@ -136,37 +160,51 @@ class Identity:
         _log.info("certificate until %s, to be renewed in %s", leaf.not_valid_after_utc, told(wait))
         # a certificate that is over when it is issued must not make us ask without pause
         seconds = max(wait.total_seconds(), _SOONEST)
-        return Issued("".join(_without_root(chain)), pem.key(key), chain[-1], leaf.not_valid_after_utc, seconds)
+        trusted = Trusted(chain[-1], answer.revoked)
+        return Issued("".join(_without_root(chain)), pem.key(key), trusted, leaf.not_valid_after_utc, seconds)
 
-    async def _publish(self) -> None:
+    def _publish(self) -> None:
         """Hand the secrets to Envoy. Trusted is what istiod, the root file and the pod say."""
         if (held := self._held) is None:
             return
+        filed, trusted = self._filed(), self._trusted
+        if self._published == (held, trusted, filed):
+            return
         try:
-            filed = await self._istiod.root()
-            known = pem.load_certificates(f"{filed.decode()}\n{held.root}\n{self._more_roots}")
-        except (TroubleError, pem.PemError, UnicodeDecodeError) as error:
+            known = pem.load_certificates(f"{trusted.roots}\n{filed.decode()}\n{self._more_roots}")
+        except (pem.PemError, UnicodeDecodeError) as error:
             self._say(str(error))
             return
-        if self._published == (held, filed):
-            return
-        self._published = (held, filed)
-        trusted = "".join(dict.fromkeys(pem.certificate(one) for one in known))
+        self._published = (held, trusted, filed)
+        roots = "".join(dict.fromkeys(pem.certificate(one) for one in known))
         self._served.publish(
-            secrets.certificate(WORKLOAD_CERTIFICATE, held.chain, held.key), secrets.roots(TRUST_ROOTS, trusted)
+            secrets.certificate(WORKLOAD_CERTIFICATE, held.chain, held.key),
+            secrets.roots(TRUST_ROOTS, roots, trusted.revoked),
         )
+
+    def _filed(self) -> bytes:
+        try:
+            return self._istiod.root()
+        except TroubleError as error:
+            self._say(str(error))
+            return b""
 
     async def _follow_roots(self) -> None:
         """Pass on the roots as their file changes."""
         while True:
-            await self._publish()
+            self._publish()
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _until_due(self, seconds: float) -> None:
         """Wait, by two clocks: one that nobody sets, and that of the certificates, which may be put forward."""
-        due, moment = clock.elapsed() + seconds, clock.now() + timedelta(seconds=seconds)
-        while (left := min(due - clock.elapsed(), (moment - clock.now()).total_seconds())) > 0:
-            await asyncio.sleep(min(left, _LOOK_SECONDS))
+        self._due, moment = clock.elapsed() + seconds, clock.now() + timedelta(seconds=seconds)
+        while (left := min(self._due - clock.elapsed(), (moment - clock.now()).total_seconds())) > 0:
+            self._hurry.clear()
+            try:
+                async with asyncio.timeout(min(left, _LOOK_SECONDS)):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
 
     def _say(self, trouble: str) -> None:
         """Log a trouble once, however long it lasts."""

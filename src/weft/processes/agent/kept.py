@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from weft.adapters import files
-from weft.pki import credentials, identity, pem
+from weft.pki import credentials, identity, pem, revocation
 from weft.pki.credentials import CredentialError
 from weft.pki.identity import SpiffeId
 
@@ -22,6 +22,7 @@ class Found:
     key: str = field(repr=False)
     root: str
     expires: datetime
+    revoked: str = ""
 
 
 class Kept:
@@ -34,12 +35,13 @@ class Kept:
         self._path = path if files.is_in_memory(path.parent) else None
         self._namespace, self._account = namespace, account
 
-    def write(self, chain: str, key: str, root: str) -> None:
+    def write(self, chain: str, key: str, root: str, revoked: str = "") -> None:
         """Keep these in place of what was there."""
         if self._path is None:
             return
         try:
-            files.write(self._path, json.dumps({"chain": chain, "key": key, "root": root}), mode=0o600)
+            kept = {"chain": chain, "key": key, "root": root, "revoked": revoked}
+            files.write(self._path, json.dumps(kept), mode=0o600)
         except OSError as error:
             _log.warning("the certificate is not kept for a restart: %s: %s", self._path, error.strerror)
 
@@ -52,11 +54,12 @@ class Kept:
             pair = credentials.pair(kept["chain"], kept["key"])
             leaf = pem.load_certificate(pair.chain)
             root = credentials.roots(kept["root"])
+            revoked = revocation.text(revocation.load(kept["revoked"])) if kept.get("revoked") else ""
         except (ValueError, KeyError, TypeError, CredentialError) as error:
             _log.warning("what was kept of the certificate cannot be used: %s", error)
             return None
         match identity.of_certificate(leaf):
             case SpiffeId(_, self._namespace, self._account) if leaf.not_valid_after_utc > now:
-                return Found(pair.chain, pair.key, root, leaf.not_valid_after_utc)
+                return Found(pair.chain, pair.key, root, leaf.not_valid_after_utc, revoked)
             case _:
                 return None

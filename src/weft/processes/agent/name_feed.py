@@ -14,11 +14,12 @@ from weft.xds.resource import NAME_TABLE
 
 _log = logging.getLogger("weft.agent.dns")
 _xds: Any = discovery_pb2
-_TYPE_URL = 4  # DeltaDiscoveryResponse.type_url
 
 
 class NameFeed:
     """Keeps the names across streams. `changed` is told all of them whenever one is another."""
+
+    type_url = NAME_TABLE
 
     def __init__(self, changed: Callable[[Sequence[Named]], None]) -> None:
         self._changed = changed
@@ -30,12 +31,7 @@ class NameFeed:
         request = _xds.DeltaDiscoveryRequest(type_url=NAME_TABLE, initial_resource_versions=self._versions)
         return _encoded(request)
 
-    @staticmethod
-    def is_about_names(message: bytes) -> bool:
-        """Whether a response is for us. Responses for Envoy are not decoded: they can be large."""
-        return protobuf.last_text(message, _TYPE_URL) == NAME_TABLE
-
-    def take(self, message: bytes) -> bytes:
+    async def take(self, message: bytes) -> bytes:
         """Take a response; the request that acknowledges it, or refuses what is no table."""
         try:
             response = _xds.DeltaDiscoveryResponse.FromString(message)

@@ -21,10 +21,11 @@ from weft.processes.agent.identity import Identity, Requests
 from weft.processes.agent.kept import Kept
 from weft.processes.agent.metrics import metrics
 from weft.processes.agent.name_feed import NameFeed
-from weft.processes.agent.relay import Relay
+from weft.processes.agent.relay import Feed, Relay
 from weft.processes.agent.settings import Role, Settings, SettingsError, read
 from weft.processes.agent.status import Status
 from weft.processes.agent.supervisor import GATEWAY, SIDECAR, CannotStartError, Duty, Supervisor
+from weft.processes.agent.trust_feed import TrustFeed
 from weft.processes.limits import no_core_dumps
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
     )
     holding = Holding(secrets, settings.identity.output)
     requests = Requests()
+    work, feeds = _identified(settings, authority, secrets, requests)
     changes = await bootstrap_changes.ask(istiod, settings.node)
     supervisor = Supervisor(await _command(settings, changes), settings.ports, _duty(settings))
     dns = _dns(settings) if settings.dns else None
@@ -74,9 +76,10 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> int:
         lambda: metrics(holding, requests, supervisor),
         why_not=lambda: "" if dns is None or dns.is_ready else "the names of the mesh are not here yet",
     )
-    server = await _serve_envoy(settings, secrets, Relay(istiod, NameFeed(dns.learn) if dns else None))
+    feeds += [NameFeed(dns.learn)] if dns else []
+    server = await _serve_envoy(settings, secrets, Relay(istiod, feeds))
     listener = await http.serve("0.0.0.0", settings.ports.status, status.handle)
-    work = [*_identified(settings, authority, secrets, requests), holding.run(), supervisor.run()]
+    work += [holding.run(), supervisor.run()]
     if dns:
         work.append(dns.serve(settings.ports.dns))
     tasks = [asyncio.ensure_future(task) for task in work]
@@ -114,23 +117,25 @@ async def _end(
 
 def _identified(
     settings: Settings, authority: Istiod, secrets: sds_server.Secrets, requests: Requests
-) -> list[Coroutine[Any, Any, None]]:
-    """What keeps the pod's certificate fresh, and those in files that Envoy asks for."""
+) -> tuple[list[Coroutine[Any, Any, None]], list[Feed]]:
+    """What keeps the pod's certificate fresh, and those in files that Envoy asks for; what istiod is asked."""
     match sources.choose(settings):
         case sources.Mounted(files):
             _log.info("the certificate is that of %s; this agent makes none", files.chain)
-            return [FileSecrets(secrets, own(files)).run()]
+            return [FileSecrets(secrets, own(files)).run()], []
         case sources.External(socket):
             # most pods do without it
             from weft.processes.agent.external_secrets import ExternalSecrets
 
             external = ExternalSecrets(socket, secrets, settings.node.id)
-            return [external.run(), FileSecrets(secrets).run()]
+            return [external.run(), FileSecrets(secrets).run()], []
         case sources.Authority():
             kept = Kept(settings.paths.kept, settings.namespace, settings.account)
             roots = settings.proxy.ca_certificates_pem or ()
             identity = Identity(authority, secrets, settings.identity, kept, requests, roots)
-            return [identity.run(), FileSecrets(secrets).run()]
+            # what istiod trusts is of no concern to whom another authority certifies
+            feeds: list[Feed] = [TrustFeed(identity.learn)] if settings.authority in {"", settings.istiod} else []
+            return [identity.run(), FileSecrets(secrets).run()], feeds
 
 
 def _duty(settings: Settings) -> Duty:
