@@ -24,7 +24,7 @@ class ServerCertificate:
         self._keeper, self._names = keeper, names
         self._signer = keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc = KeyPair(self._key, self._chain, keeper.trusted.roots)
+        self.grpc = KeyPair(self._key, self._chain, keeper.trusted.roots, keeper.trusted.revoked)
         self.https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.https.minimum_version = ssl.TLSVersion.TLSv1_2
         _use(self.https, self._key, self._chain)
@@ -42,14 +42,18 @@ class ServerCertificate:
         if self._signer is not self._keeper.serving:
             self.replace()
         else:
-            self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
+            self._admit()
 
     def replace(self) -> None:
         """Use a new certificate from the next handshake on."""
         self._signer = self._keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
+        self._admit()
         _use(self.https, self._key, self._chain)
+
+    def _admit(self) -> None:
+        trusted = self._keeper.trusted
+        self.grpc.replace(self._key, self._chain, trusted.roots, trusted.revoked)
 
     def _issue(self) -> tuple[x509.Certificate, str, str]:
         key = keys.new_key()
