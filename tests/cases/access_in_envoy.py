@@ -49,6 +49,11 @@ class Callers:
         """What becomes of a line: the status, `in` or `closed`."""
         return netns.inside(self.here.namespace, lambda: self._asked(asked))
 
+    def certified_by(self, authority: Authority) -> None:
+        """Show certificates of another authority from now on."""
+        self.authority = authority
+        self._contexts.clear()
+
     def _asked(self, asked: Ask) -> str:
         try:
             with socket.create_connection(

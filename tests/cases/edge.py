@@ -171,7 +171,7 @@ def _denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> str:
         server_name=asked.server_name or "",
         # what it says of who sent it counts for nothing at the edge
         token=json.dumps(verdict) if verdict and not isinstance(verdict, int) else "",
-        headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": "127.0.0.1"},
+        headers={"host": request.address, **dict(request.headers)} | {"x-forwarded-for": _client(asked, edge)},
     )
     workload = access_reference.Workload(
         proxy.namespace, dict(proxy.labels), anybody=True, providers=access_reference.providers(edge.given)
@@ -183,6 +183,14 @@ def _denied(asked: EdgeRequest, chain: Chain, edge: EdgeCase) -> str:
         if found not in {"200", "in"}:
             return found
     return ""
+
+
+def _client(asked: EdgeRequest, edge: EdgeCase) -> str:
+    """The client's address: that of the connection, or what the last of the trusted proxies says of it."""
+    router = edge.case.view.router
+    trusted = router.topology.trusted_proxies if router is not None else 0
+    told = dict(asked.request.headers).get("x-forwarded-for", "").split(",")
+    return told[-trusted].strip() if 0 < trusted <= len(told) and told != [""] else "127.0.0.1"
 
 
 def chain_of(asked: EdgeRequest, edge: EdgeCase) -> Chain | None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.cases import access, access_reference
 from tests.cases.access_in_envoy import Callers, callers, served
+from tests.cases.tokens import jwks
 from tests.support import envoy
 
 from weft.api import codes
@@ -32,6 +33,26 @@ def test_envoy_lets_in_whom_the_table_says(path: Path, asking: Callers) -> None:
         return
     with served(case, asking):
         assert [line for each in case.asks if (line := _told(each, asking))] == []
+
+
+def test_a_token_that_is_required_is_required_of_whatever_the_first_bytes_look_like(asking: Callers) -> None:
+    rule = {"issuer": "https://one.example", "jwks": jwks(), "presence": "REQUIRED"}
+    meta = {"name": "staff", "namespace": "shop"}
+    given = [{"kind": "RequestAuthentication", "metadata": meta, "spec": {"jwtRules": [rule]}}]
+    case = access.read({"given": given, "to": {"ports": {8080: "http", 8081: "auto", 9000: "tcp"}}})
+    lines = {
+        "- GET :8080/": "401",
+        "- GET :8081/": "401",
+        "- bytes :8081": "closed",
+        "shop/web bytes :8081": "closed",  # its requests inside of what it calls bytes
+        "- bytes :9999": "closed",
+        "- bytes :9000": "in",  # a port that its Service says to carry none
+    }
+    with served(case, asking):
+        for line, then in lines.items():
+            asked = access.ask(f"{line} {then}")
+            assert (line, asking.ask(asked)) == (line, then)
+            assert (line, access.outcome(access.simulated(asked, case))[0]) == (line, then)
 
 
 def test_a_dry_run_is_counted_and_decides_nothing(asking: Callers) -> None:

@@ -100,7 +100,7 @@ def sending(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield cluster
         finally:
             server.terminate()
-    cluster.kubectl("delete", "secret", "-n", "istio-system", SECRET)
+    cluster.kubectl("delete", "secret", "-n", "istio-system", SECRET, "--ignore-not-found")
     cluster.kubectl("delete", "ns", "sending", "--wait=false")
 
 
@@ -273,7 +273,6 @@ def test_the_egress_gateway_begins_tls_with_a_certificate_of_its_own(sending: Cl
     assert status(sending, f"http://{PARTNER}/", client="other") == 200
     assert status(sending, f"http://{BANK}/") == 200
     sending.kubectl("delete", "ap", "egress", "-n", "istio-system")
-    sending.kubectl("delete", "secret", SECRET, "-n", "istio-system")
     sending.kubectl("delete", "dr", "partner", "bank", "-n", "istio-system")
     sending.kubectl("delete", "vs,dr,gw", "-n", "sending", "--all")
 

@@ -129,11 +129,79 @@ def test_broken_settings_leave_the_last_good_ones_in_force_and_say_so() -> None:
     assert store.snapshot().mesh.outbound is OutboundPolicy.ALLOW_ANY
 
 
-def test_another_trust_domain_waits_for_a_restart() -> None:
+def test_another_trust_domain_names_all_workloads_anew() -> None:
+    service = {
+        "metadata": {"name": "web", "namespace": "shop"},
+        "spec": {"clusterIP": "10.96.1.1", "ports": [{"port": 80, "name": "http"}]},
+    }
+    slice_ = {
+        "metadata": {"name": "web-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4",
+        "ports": [{"port": 80, "name": "http"}],
+        "endpoints": [
+            {"addresses": ["10.244.0.1"], "targetRef": {"kind": "Pod", "name": "v1", "namespace": "shop"}}
+        ],
+    }
+    pod = {
+        "metadata": {"name": "v1", "namespace": "shop"},
+        "spec": {"serviceAccountName": "web"},
+        "status": {"podIP": "10.244.0.1"},
+    }
+    entry = {
+        "metadata": {"name": "db", "namespace": "shop"},
+        "spec": {
+            "hosts": ["db.example"],
+            "ports": [{"number": 81, "name": "tcp"}],
+            "resolution": "STATIC",
+            "workloadSelector": {"labels": {"app": "db"}},
+        },
+    }
+    machine = {
+        "metadata": {"name": "db-1", "namespace": "shop"},
+        "spec": {"address": "10.0.0.9", "labels": {"app": "db"}, "serviceAccount": "db"},
+    }
+    written = {
+        "hosts": ["own.example"],
+        "ports": [{"number": 82, "name": "tcp"}],
+        "resolution": "STATIC",
+        "endpoints": [{"address": "10.0.0.8", "serviceAccount": "own"}],
+    }
+    own = {"metadata": {"name": "own", "namespace": "shop"}, "spec": written}
+    objects: list[tuple[str, JSON]] = [
+        ("Service", service),
+        ("EndpointSlice", slice_),
+        ("Pod", pod),
+        ("ServiceEntry", entry),
+    ]
+    objects += [("WorkloadEntry", machine), ("ServiceEntry", own)]
+
+    def identities(store: Store) -> set[str]:
+        shared = store.snapshot().directory.services.values()
+        return {one.identity for each in shared for found in each.endpoints for one in found}
+
+    store = mesh(settings("trustDomain: cluster.local"))
+    for kind, obj in objects:
+        store.apply(kind, obj)
+    accounts = ("web", "db", "own")
+    assert identities(store) == {f"spiffe://cluster.local/ns/shop/sa/{each}" for each in accounts}
+    store.apply("ConfigMap", settings("{trustDomain: other.example, trustDomainAliases: [cluster.local]}"))
+    assert identities(store) == {f"spiffe://other.example/ns/shop/sa/{each}" for each in accounts}
+    assert store.snapshot().workloads["shop", "v1"].identity == "spiffe://other.example/ns/shop/sa/web"
+    assert (store.trust_domains, store.snapshot().problems) == (("other.example", "cluster.local"), ())
+
+
+def test_who_forgets_a_trust_domain_is_told_whom_that_shuts_out() -> None:
     store = mesh(settings("trustDomain: other.example"))
-    assert store.snapshot().mesh.trust_domain == "cluster.local"
+    assert store.snapshot().mesh.trust_domain == "other.example"
     [told] = store.snapshot().problems
     assert (told.code, told.at.field) == ("WEFT0004", "data.mesh.trustDomain")
+    assert 'Add "cluster.local" to trustDomainAliases' in str(told)
+
+
+@pytest.mark.parametrize("domain", ["a/b", "Prod", "a b", "*", "spiffe://a"])
+def test_what_is_no_trust_domain_is_an_error(domain: str) -> None:
+    for text in (f"trustDomain: {domain!r}", f"trustDomainAliases: [{domain!r}]"):
+        assert "is not a trust domain" in " ".join(map(str, mesh(settings(text)).snapshot().problems))
 
 
 def test_the_same_settings_again_are_no_change() -> None:

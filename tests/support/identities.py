@@ -15,22 +15,11 @@ class Authority:
     def __init__(self, name: str = "cluster.local") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, name)])
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            encipher_only=False,
-            decipher_only=False,
-        )
         constraints = x509.BasicConstraints(ca=True, path_length=None)
         builder = self._builder(self._name, self._key.public_key())
         self._root = (
             builder.add_extension(constraints, critical=True)
-            .add_extension(usage, critical=True)
+            .add_extension(_usage(signs=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -54,6 +43,7 @@ class Authority:
             self._builder(x509.Name([]), key.public_key())
             .add_extension(names, critical=True)
             .add_extension(purposes, critical=False)
+            .add_extension(_usage(signs=False), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         private = key.private_bytes(
@@ -86,3 +76,17 @@ class Authority:
             not_valid_before=now - dt.timedelta(minutes=2),
             not_valid_after=now + dt.timedelta(days=1),
         )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        encipher_only=False,
+        decipher_only=False,
+    )

@@ -113,11 +113,14 @@ class Istiod:
             self._pair = pair
         return pair
 
-    async def certificate(self, csr: str, *, lifetime: timedelta) -> messages.CertificateAnswer:
-        """The certificates that istiod issues for a request, and what to verify others with."""
+    async def certificate(self, csr: str, signer: str = "", *, lifetime: timedelta) -> messages.CertificateAnswer:
+        """The certificates that istiod has issued for a request, and what to verify others with.
+
+        `signer` is one of several of the cluster, "" leaves it to istiod.
+        """
         connection = await self._open()
         call: Any = connection.channel.unary_unary(_CREATE)
-        request = messages.encode_request(messages.CertificateRequest(csr, lifetime))
+        request = messages.encode_request(messages.CertificateRequest(csr, lifetime, signer=signer))
         try:
             answer = await call(request, metadata=self._credentials.metadata(), timeout=10)
             decoded = messages.decode_response(answer)

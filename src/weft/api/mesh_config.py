@@ -83,6 +83,15 @@ class DefaultTrafficPolicy(Shape, frozen=True):
     outlier_detection: OutlierDetection | None = None
 
 
+class CaCertificates(Shape, frozen=True):
+    """Roots, and whom they vouch for."""
+
+    pem: str | None = None
+    spiffe_bundle_url: Annotated[str | None, _later("Write the certificates as pem.")] = None
+    cert_signers: tuple[str, ...] = ()
+    trust_domains: tuple[str, ...] = ()
+
+
 class MeshConfig(Shape, frozen=True):
     """All of it; what is left out has Istio's default."""
 
@@ -168,12 +177,21 @@ class MeshConfig(Shape, frozen=True):
     ] = None
     trust_domain: Annotated[
         str | None,
-        Meta(description="The first part of identities, cluster.local by default. Read when istiod starts."),
+        Meta(
+            description="The first part of identities, cluster.local by default. "
+            "When it changes, let the one before be an alias."
+        ),
     ] = None
     trust_domain_aliases: Annotated[
         tuple[str, ...], Meta(description="Other trust domains whose identities count as the mesh's own.")
     ] = ()
-    ca_certificates: Annotated[tuple[Anything, ...], _later("Further roots come with security policies.")] = ()
+    ca_certificates: Annotated[
+        tuple[CaCertificates, ...],
+        Meta(
+            description="Further roots: of the mesh's own trust domain, of others (`trustDomains`), and of the "
+            "cluster's signers (`certSigners`); `pem` only, not `spiffeBundleUrl`."
+        ),
+    ] = ()
     default_service_export_to: Annotated[
         ExportTo,
         Meta(description="exportTo of Services and ServiceEntries that have none; * by default, ~ is nobody."),

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from weft.api import codes
+from weft.api import ca_certificates_checks, codes
 from weft.api.checks import check_duration, check_export_to, check_labels
 from weft.api.extension_provider_checks import check_providers
 from weft.api.header_checks import COMMAND, COMMANDS
@@ -39,6 +39,8 @@ def check(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
     if mesh.root_namespace is not None and not is_dns_label(mesh.root_namespace):
         message = f'"{mesh.root_namespace}" is not a namespace.'
         yield report.error(f"{place}.rootNamespace", message, "Write the name of a namespace.")
+    yield from _domains(mesh, report, place)
+    yield from ca_certificates_checks.check(mesh.ca_certificates, f"{place}.caCertificates", report)
     yield from _patterns(mesh, report, place)
     yield from _ports(mesh, report, place)
     for index, each in enumerate(mesh.discovery_selectors):
@@ -48,6 +50,13 @@ def check(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
     yield from _tls(mesh, report, place)
     yield from _logs(mesh, report, place)
     yield from check_providers(mesh.extension_providers, f"{place}.extensionProviders", report)
+
+
+def _domains(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:
+    named = [] if mesh.trust_domain is None else [("trustDomain", mesh.trust_domain)]
+    named += [(f"trustDomainAliases[{index}]", each) for index, each in enumerate(mesh.trust_domain_aliases)]
+    for field, each in named:
+        yield from ca_certificates_checks.check_domain(each, f"{place}.{field}", report)
 
 
 def _times(mesh: MeshConfig, report: Report, place: str) -> Iterator[Problem]:

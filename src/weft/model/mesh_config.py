@@ -117,6 +117,18 @@ def _meets(value: str | None, operator: str, values: tuple[str, ...]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherRoots:
+    """Roots (PEM) beside those of the mesh's own authority, and whom they vouch for.
+
+    `domains` are trust domains, the mesh's own where there are none; `signers` are signers of the cluster.
+    """
+
+    roots: str
+    domains: tuple[str, ...] = ()
+    signers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MeshConfig:
     """The mesh's settings, with Istio's defaults.
 
@@ -128,6 +140,7 @@ class MeshConfig:
 
     trust_domain: str = "cluster.local"
     trust_domain_aliases: tuple[str, ...] = ()
+    authorities: tuple[FurtherRoots, ...] = ()
     root_namespace: str = "istio-system"
     outbound: OutboundPolicy = OutboundPolicy.ALLOW_ANY
     inbound_localhost: bool = False

@@ -10,6 +10,7 @@ from weft.model.external_authorization import providers
 from weft.model.http_rules import retries_of
 from weft.model.mesh_config import (
     AccessLog,
+    FurtherRoots,
     IngressMode,
     IngressSettings,
     MeshConfig,
@@ -46,6 +47,11 @@ def mesh_config(written: api.MeshConfig, root_namespace: str) -> MeshConfig:
     return MeshConfig(
         trust_domain=written.trust_domain or default.trust_domain,
         trust_domain_aliases=written.trust_domain_aliases,
+        authorities=tuple(
+            FurtherRoots(each.pem.strip() + "\n", each.trust_domains, each.cert_signers)
+            for each in written.ca_certificates
+            if each.pem
+        ),
         root_namespace=written.root_namespace or root_namespace,
         outbound=OutboundPolicy(outbound.mode) if outbound else default.outbound,
         inbound_localhost=inbound is not None and inbound.mode == "LOCALHOST",

@@ -10,7 +10,7 @@ from dataclasses import replace
 from weft.api import kubernetes as api
 from weft.api.service_entry import ServiceEntry
 from weft.api.workload_entry import WorkloadEntry
-from weft.base.names import service_host
+from weft.base.names import service_host, spiffe_id
 from weft.model.clients import EVERYWHERE, exported_to
 from weft.model.entry_services import EntryServices
 from weft.model.kubernetes import (
@@ -53,6 +53,7 @@ class Registry:
         self._nearness: dict[str, Nearness] = {}
         self._entries = EntryServices()
         self._sources: dict[Key, ServiceEntry] = {}
+        self._entry_sources: dict[Key, WorkloadEntry] = {}
         self._kubernetes: dict[str, Registered] = {}
         self._registered: dict[str, Registered] = {}
         self._dirty: set[Key] = set()
@@ -65,11 +66,24 @@ class Registry:
         self._entries_changed = False
         self._published_entries: tuple[ServiceEntry, ...] = ()
 
-    def configure(self, export: tuple[str, ...]) -> None:
-        """Take in the exportTo of services that have none."""
+    def configure(self, export: tuple[str, ...], trust_domain: str) -> None:
+        """Take in the exportTo of services that have none, and the trust domain of identities."""
         if export != self._export:
             self._export = export
             self._stale |= set(self._registered)
+        if trust_domain != self._trust_domain:
+            self._trust_domain = trust_domain
+            self._rename()
+
+    def _rename(self) -> None:
+        """Give all workloads identities of the trust domain that there is now."""
+        for key, pod in list(self._workloads.items()):
+            named = spiffe_id(self._trust_domain, pod.namespace, pod.service_account)
+            self._put_workload(key, replace(pod, identity=named), ready=self._entries.is_ready(key))
+        for key, source in self._sources.items():
+            self._entries.put_rule(key, entry_rule(source, self._trust_domain))
+        for key, entry in self._entry_sources.items():
+            self._put_entry(key, entry)
 
     def put_peers(self, peers: PeerAuthentications) -> None:
         """Take in what workloads ask of their callers. Services without a workload that it touches stay."""
@@ -139,6 +153,10 @@ class Registry:
 
     def put_workload_entry(self, key: Key, source: WorkloadEntry | None) -> None:
         """Take in a WorkloadEntry, or its deletion (None)."""
+        put(self._entry_sources, key, source)
+        self._put_entry(key, source)
+
+    def _put_entry(self, key: Key, source: WorkloadEntry | None) -> None:
         new = None if source is None else entry_workload(source, self._trust_domain)
         for each in self._entries.put_workload(key, new):
             self._touch_selectors(each)

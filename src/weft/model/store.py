@@ -76,13 +76,22 @@ class Store:
         self._snapshot = self._first()
 
     def configure(self, mesh: MeshConfig) -> None:
-        """Take in the mesh's settings. The trust domain stays what it was: certificates carry it."""
-        mesh = replace(mesh, trust_domain=self._mesh.trust_domain)
+        """Take in the mesh's settings."""
         if mesh != self._mesh:
             self._mesh = mesh
             self._changed |= set(RULE_KINDS)
-            self._registry.configure(mesh.service_export)
+            self._registry.configure(mesh.service_export, mesh.trust_domain)
             self._select(more=self._namespaces.configure(mesh))
+
+    @property
+    def mesh(self) -> MeshConfig:
+        """The mesh's settings in force; the same object as before if they have not changed."""
+        return self._mesh
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """Those of identities that are the mesh's own: the one in use first, then its aliases."""
+        return (self._mesh.trust_domain, *self._mesh.trust_domain_aliases)
 
     def apply(self, kind: str, obj: Object) -> None:
         """Take in an object, new or changed. An invalid one is reported; its last valid version goes on.
@@ -244,12 +253,18 @@ class Store:
             )
         if written is not None:
             mesh = mesh_config(written, key[0])
-            if mesh.trust_domain != self._mesh.trust_domain:
-                message = f'istiod runs with "{self._mesh.trust_domain}"; certificates carry it.'
-                told.append(report.warning("data.mesh.trustDomain", message, "Restart istiod.", codes.AT_START))
+            told.extend(self._forgets(mesh, report))
             self.configure(mesh)
             self._settled = True
         self._report(MESH, key, tuple(told))
+
+    def _forgets(self, mesh: MeshConfig, report: Report) -> Iterator[Problem]:
+        """Say so if certificates that workloads have count no longer; they turn over within a day."""
+        before = self._mesh.trust_domain
+        if before not in (mesh.trust_domain, *mesh.trust_domain_aliases):
+            message = f'workloads whose certificates are still of "{before}" are refused.'
+            hint = f'Add "{before}" to trustDomainAliases until all certificates are new.'
+            yield report.warning("data.mesh.trustDomain", message, hint, codes.DOMAIN_FORGOTTEN)
 
     def _select(self, *, more: bool) -> None:
         """What namespaces count has changed: forget what no longer does; `more`: some do that did not."""

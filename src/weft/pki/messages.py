@@ -1,15 +1,17 @@
 """The messages of `istio.v1.auth.IstioCertificateService/CreateCertificate`, and of what to verify others with.
 
-Istio's have no place for lists of revoked certificates. They are in a field beside Istio's, which others skip.
+Istio's have no place for lists of revoked certificates, and none for roots of single trust domains. They are in
+fields beside Istio's, which others skip.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, struct_pb2
 from google.protobuf.message import DecodeError
+
+from weft.pki.succession import TrustBundle, Trusted
 
 SERVICE = "istio.v1.auth.IstioCertificateService"
 METHOD = "CreateCertificate"
@@ -40,13 +42,10 @@ class CertificateRequest:
 
 @dataclass(frozen=True, slots=True)
 class CertificateAnswer:
-    """What a workload gets: PEM texts, leaf first, then what leads to the root, all roots together last.
-
-    `revoked` are lists of revoked certificates, as PEM.
-    """
+    """What a workload gets: its certificate and what leads to the root, as PEM texts, and what to trust."""
 
     chain: tuple[str, ...]
-    revoked: str = ""
+    trusted: Trusted
 
 
 def encode_request(request: CertificateRequest) -> bytes:
@@ -69,25 +68,42 @@ def decode_request(message: bytes) -> CertificateRequest:
 
 
 def encode_response(answer: CertificateAnswer) -> bytes:
-    """An IstioCertificateResponse."""
-    return bytes(_RESPONSE(cert_chain=answer.chain, revocation_lists=answer.revoked).SerializeToString())
+    """An IstioCertificateResponse: leaf first, all roots together last."""
+    message = _RESPONSE(cert_chain=(*answer.chain, answer.trusted.roots))
+    _put_beside(message, answer.trusted)
+    return bytes(message.SerializeToString())
 
 
 def decode_response(message: bytes) -> CertificateAnswer:
     """An IstioCertificateResponse; MessageError for other bytes."""
     raw = _parse(_RESPONSE, message)
-    return CertificateAnswer(tuple(raw.cert_chain), str(raw.revocation_lists))
+    # Istio's authority may leave the root away where it signs by it itself
+    *chain, roots = raw.cert_chain or [""]
+    return CertificateAnswer(tuple(chain) or tuple(raw.cert_chain), _trusted(roots, raw))
 
 
-def encode_trust(roots: Sequence[str], revoked: str = "") -> bytes:
-    """An istio.mesh.v1alpha1.ProxyConfig with nothing but roots, as PEM, and lists of revoked certificates."""
-    return bytes(_PROXY(ca_certificates_pem=roots, revocation_lists=revoked).SerializeToString(deterministic=True))
+def encode_trust(trusted: Trusted) -> bytes:
+    """An istio.mesh.v1alpha1.ProxyConfig with nothing but what to trust."""
+    message = _PROXY(ca_certificates_pem=[trusted.roots])
+    _put_beside(message, trusted)
+    return bytes(message.SerializeToString(deterministic=True))
 
 
-def decode_trust(message: bytes) -> tuple[str, str]:
-    """The roots and the lists in such a message, as PEM; MessageError for other bytes."""
+def decode_trust(message: bytes) -> Trusted:
+    """What is in such a message; MessageError for other bytes."""
     raw = _parse(_PROXY, message)
-    return "".join(raw.ca_certificates_pem), str(raw.revocation_lists)
+    return _trusted("".join(raw.ca_certificates_pem), raw)
+
+
+def _put_beside(message: Any, trusted: Trusted) -> None:
+    message.revocation_lists = trusted.revoked
+    for each in trusted.bundles:
+        message.trust_bundles.add(trust_domains=each.domains, roots=each.roots)
+
+
+def _trusted(roots: str, raw: Any) -> Trusted:
+    bundles = tuple(TrustBundle(tuple(each.trust_domains), each.roots) for each in raw.trust_bundles)
+    return Trusted(roots, str(raw.revocation_lists), bundles)
 
 
 def _parse(kind: Any, message: bytes) -> Any:
@@ -97,9 +113,16 @@ def _parse(kind: Any, message: bytes) -> Any:
         raise MessageError(f"not a {kind.DESCRIPTOR.name}: {error}") from error
 
 
-def _add_lists(message: Any) -> None:
+def _add_beside(message: Any) -> None:
     # far from Istio's numbers, which have two digits and grow by one at a time
     message.field.add(name="revocation_lists", number=20_001, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
+    message.field.add(
+        name="trust_bundles",
+        number=20_002,
+        type=_Field.TYPE_MESSAGE,
+        type_name=".istio.v1.auth.TrustBundle",
+        label=_Field.LABEL_REPEATED,
+    )
 
 
 def _classes() -> tuple[Any, ...]:
@@ -118,10 +141,13 @@ def _classes() -> tuple[Any, ...]:
     file.dependency.append(struct_pb2.DESCRIPTOR.name)
     response = file.message_type.add(name="IstioCertificateResponse")
     response.field.add(name="cert_chain", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
-    _add_lists(response)
+    _add_beside(response)
     proxy = file.message_type.add(name="ProxyConfig")
     proxy.field.add(name="ca_certificates_pem", number=34, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
-    _add_lists(proxy)
+    _add_beside(proxy)
+    bundle = file.message_type.add(name="TrustBundle")
+    bundle.field.add(name="trust_domains", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_REPEATED)
+    bundle.field.add(name="roots", number=2, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(struct_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(file)

@@ -36,14 +36,24 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """The roots (PEM) that vouch for identities of some trust domains."""
+
+    domains: tuple[str, ...]
+    roots: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trusted:
     """What everybody verifies others with, as PEM: certificates, and lists of revoked ones.
 
-    The first root is that of the authority in force.
+    The first root is that of the authority in force. With `bundles`, each root vouches for its trust domains only,
+    the first of them being the mesh's own; without, for all.
     """
 
     roots: str = ""
     revoked: str = ""
+    bundles: tuple[TrustBundle, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,13 @@ def connection_filters(authorization: Authorization | None) -> list[Any]:
     ]
 
 
+def closed(reason: str) -> Any:
+    """The network filter that closes every connection; the log tells the reason."""
+    everything = _POLICY(permissions=[_PERMISSION(any=True)], principals=[_PRINCIPAL(any=True)])
+    rules = _RBAC(action=_RBAC.DENY, policies={reason: everything})
+    return listeners_http.network_filter(NETWORK_RBAC, network_rbac_pb2.RBAC(stat_prefix="tcp.", rules=rules))
+
+
 def _groups(authorization: Authorization | None, *, requests: bool) -> Iterator[dict[str, Any]]:
     if authorization is None:
         return

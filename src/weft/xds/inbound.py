@@ -43,7 +43,7 @@ class Inbound:
 class _Target:
     """Where a group of chains leads. Port 0 stands for every port that no service and no policy names.
 
-    `matched` false: the listener is that port's own.
+    `matched` false: the listener is that port's own. `detected`: the first bytes tell requests from others.
     """
 
     port: int
@@ -56,6 +56,7 @@ class _Target:
     matched: bool = True
     authorization: Authorization | None = None
     tokens: tuple[TokenRule, ...] = ()
+    detected: bool = False
 
     @property
     def table(self) -> Any:
@@ -90,6 +91,7 @@ def virtual_inbound(config: Inbound) -> Resource:
                 config.mesh,
                 authorization=config.authorization,
                 tokens=config.tokens,
+                detected=True,
             )
             chains.extend(_chains(elsewhere, _admitted(_DETECTED, mode)))
     led = tuple(each for each in served if not each.bound)
@@ -133,6 +135,7 @@ def _target(served: ServedPort, config: Inbound) -> _Target:
         TcpLimits(pool.tcp_idle_timeout, pool.max_connection_duration),
         authorization=config.authorization,
         tokens=config.tokens,
+        detected=port.protocol is Protocol.AUTO,
     )
 
 
@@ -277,6 +280,9 @@ def _chain(target: _Target, way: _Way) -> Any:
     else:
         handler = listeners_http.tcp(target.cluster, prefix, target.limits)
         asking = external_authorization.connection_filters(target.authorization)
+        if target.detected and any(each.required for each in target.tokens):
+            # the client would choose by its first bytes whether it needs one
+            asking = [authorization.closed("token required"), *asking]
         filters = [*asking, *authorization.connection_filters(target.authorization), handler]
     transport = "mtls" if way.mutual else way.transport
     untold = "any" if way.mutual and not way.protocols else ""

@@ -6,6 +6,7 @@ others are. The headers that tell the application of tokens are taken from no cl
 filter lets pass.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -120,7 +121,14 @@ def _told(rule: TokenRule) -> tuple[str, ...]:
 
 
 def _without(headers: list[str]) -> Any:
-    mutations = [mutation_rules_pb2.HeaderMutation(remove=header) for header in headers]
+    mutations = []
+    for header in headers:
+        mutation = mutation_rules_pb2.HeaderMutation(remove="" if "-" in header else header)
+        if "-" in header:
+            # servers that tell headers as variables (CGI, WSGI) take x_user for x-user
+            spellings = "[-_]".join(map(re.escape, header.split("-")))
+            mutation.remove_on_match.key_matcher.safe_regex.regex = spellings
+        mutations.append(mutation)
     message = early_header_mutation_pb2.HeaderMutation(mutations=mutations)
     name = "envoy.http.early_header_mutation.header_mutation"
     return extension_pb2.TypedExtensionConfig(name=name, typed_config=encode.packed(message))

@@ -1,14 +1,16 @@
 """Secrets as Envoy takes them (envoy.extensions.transport_sockets.tls.v3.Secret)."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_spiffe_validator_config_pb2
 
 from weft.xds.resource import SECRET, Resource
 
 _tls: Any = secret_pb2
+_common: Any = tls_spiffe_validator_config_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,23 @@ def certificate(name: str, chain: str, key: str) -> Resource:
     return _resource(name, secret)
 
 
-def roots(name: str, certificates: str, crl: str = "") -> Resource:
-    """The PEM certificates to verify others with, and lists of those that are revoked."""
+def roots(
+    name: str, certificates: str, crl: str = "", bundles: Iterable[tuple[Iterable[str], str]] = ()
+) -> Resource:
+    """The PEM certificates to verify others with, and lists of those that are revoked.
+
+    `bundles` are trust domains, each with the certificates that vouch for it: where there are any, none vouches
+    for other trust domains than its own (SPIFFECertValidatorConfig).
+    """
     secret = _tls.Secret(name=name)
+    validator = _common.SPIFFECertValidatorConfig()
+    for domains, text in bundles:
+        for domain in domains:
+            validator.trust_domains.add(name=domain).trust_bundle.inline_bytes = text.encode()
+    if validator.trust_domains:
+        custom = secret.validation_context.custom_validator_config
+        custom.name = "envoy.tls.cert_validator.spiffe"
+        custom.typed_config.Pack(validator)
     secret.validation_context.trusted_ca.inline_bytes = certificates.encode()
     if crl:
         secret.validation_context.crl.inline_bytes = crl.encode()

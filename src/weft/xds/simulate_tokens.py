@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from dataclasses import dataclass, replace
 from http.cookies import SimpleCookie
 from typing import Any, Final
@@ -60,13 +61,20 @@ class _Token:
 
 def early(manager: Any, request: Request) -> Request:
     """The request without the headers that are taken out first of all."""
-    gone: set[str] = set()
+    patterns: list[str] = []
     for each in manager.early_header_mutation_extensions:
         if each.name == _EARLY:
             mutations = early_header_mutation_pb2.HeaderMutation.FromString(each.typed_config.value).mutations
-            gone.update(one.remove for one in mutations if one.remove)
-    kept = tuple(pair for pair in request.headers if pair[0] not in gone)
+            patterns += [re.escape(one.remove) for one in mutations if one.remove]
+            patterns += [
+                each.remove_on_match.key_matcher.safe_regex.regex for each in mutations if _by_match(each)
+            ]
+    kept = tuple(pair for pair in request.headers if not any(re.fullmatch(each, pair[0]) for each in patterns))
     return replace(request, headers=kept) if len(kept) < len(request.headers) else request
+
+
+def _by_match(mutation: Any) -> bool:
+    return bool(mutation.WhichOneof("action") == "remove_on_match")
 
 
 def verified(config: Any, request: Request) -> Authenticated:

@@ -160,7 +160,8 @@ envoy.config.core.v3.HeaderValue: key value
 envoy.config.core.v3.HeaderValueOption: append_action header keep_empty_value
 envoy.config.core.v3.RuntimeFractionalPercent: default_value
 envoy.config.core.v3.TypedExtensionConfig: name typed_config
-envoy.config.common.mutation_rules.v3.HeaderMutation: append remove
+envoy.config.common.mutation_rules.v3.HeaderMutation: append remove remove_on_match
+envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch: key_matcher
 envoy.type.matcher.v3.RegexMatchAndSubstitute: pattern substitution
 envoy.type.matcher.v3.RegexMatcher: regex
 envoy.type.matcher.v3.StringMatcher: exact prefix suffix safe_regex ignore_case

@@ -23,6 +23,7 @@ from weft.adapters.grpc_server import KeyPair, Peer, RefusedError, Server, Write
 from weft.model.name_table import Named
 from weft.pki import authority, messages, pem
 from weft.pki.identity import SpiffeId
+from weft.pki.succession import Trusted
 from weft.xds.name_messages import encoded
 from weft.xds.resource import BOOTSTRAP, CLUSTER, LISTENER, NAME_TABLE, PROXY_CONFIG
 
@@ -59,8 +60,8 @@ class Istiod:
         self.refusal: grpc.StatusCode | None = None
         self.names: tuple[Named, ...] = ()
         self.known: list[dict[str, str]] = []
-        self.trust: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        """What an agent that asks is told to trust: roots, and lists of revoked certificates."""
+        self.trust: asyncio.Queue[Trusted] = asyncio.Queue()
+        """What an agent that asks is told to trust."""
         self.trusting: list[str] = []
         """Its answers to that: empty, or why it refuses."""
         self.revoked = ""
@@ -119,8 +120,8 @@ class Istiod:
             serial=keys.new_serial(),
         )
         self.issued.append(pem.certificate(chain[0]))
-        answer = tuple(pem.certificate(one) for one in chain)
-        return messages.encode_response(messages.CertificateAnswer(answer, self.revoked))
+        *answer, root = map(pem.certificate, chain)
+        return messages.encode_response(messages.CertificateAnswer(tuple(answer), Trusted(root, self.revoked)))
 
     def _listener(self, name: str) -> any_pb2.Any:
         chosen = {"own": self.own, "trusted": self.trusted, "direction": self.direction}
@@ -137,9 +138,9 @@ class Istiod:
 
     async def _tell(self, write: Write) -> None:
         while True:
-            roots, revoked = await self.trust.get()
+            trusted = await self.trust.get()
             response = _XDS.DeltaDiscoveryResponse(type_url=PROXY_CONFIG, nonce=f"trust-{len(self.trusting)}")
-            bundle = any_pb2.Any(type_url=PROXY_CONFIG, value=messages.encode_trust([roots], revoked))
+            bundle = any_pb2.Any(type_url=PROXY_CONFIG, value=messages.encode_trust(trusted))
             response.resources.add(name="default", version=str(len(self.trusting) + 1), resource=bundle)
             await write(response.SerializeToString())
 

@@ -13,19 +13,20 @@ from tests.processes.agent.conftest import Pod, free_ports
 from tests.processes.agent.istiod import Istiod, eventually, new_authority
 
 from weft.adapters import http, keys
-from weft.pki import authority, identity, pem
+from weft.pki import authority, identity, pem, request
+from weft.pki.identity import SpiffeId
 
 
 def client_tls(signer: authority.Authority, home: Path) -> ssl.SSLContext:
     """A caller with a certificate of the same mesh."""
     key = keys.new_key()
-    leaf = authority.issue_client(
+    leaf, *_ = authority.issue_workload(
         signer,
-        key.public_key(),
-        common_name="caller",
+        request.sign(key),
+        spiffe_id=SpiffeId("cluster.local", "shop", "caller"),
+        lifetime=timedelta(hours=1),
         now=datetime.now(UTC),
         serial=keys.new_serial(),
-        lifetime=timedelta(hours=1),
     )
     (home / "client.pem").write_text(pem.certificates((leaf, *signer.chain)) + pem.key(key))
     context = ssl.create_default_context(cadata=pem.certificates(signer.roots))

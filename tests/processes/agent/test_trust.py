@@ -9,6 +9,7 @@ from tests.support.authorities import Operator, now
 
 from weft.adapters import keys
 from weft.pki import authority, pem, plugged
+from weft.pki.succession import TrustBundle, Trusted
 
 
 async def test_a_root_that_istiod_tells_of_is_acknowledged_once_envoy_trusts_it(
@@ -16,7 +17,7 @@ async def test_a_root_that_istiod_tells_of_is_acknowledged_once_envoy_trusts_it(
 ) -> None:
     successor = new_authority()
     assert not await trusted_by(running, signer, successor)
-    istiod.trust.put_nowait((pem.certificates((*signer.roots, *successor.roots)), ""))
+    istiod.trust.put_nowait(Trusted(pem.certificates((*signer.roots, *successor.roots))))
     await eventually(lambda: istiod.trusting)
     assert istiod.trusting == [""]
     # no test's patience is needed: whoever acknowledges has it
@@ -29,7 +30,7 @@ async def test_when_another_root_is_in_force_a_certificate_of_it_is_asked_for_an
 ) -> None:
     successor = new_authority()
     istiod.signer = successor
-    istiod.trust.put_nowait((pem.certificates((*successor.roots, *signer.roots)), ""))
+    istiod.trust.put_nowait(Trusted(pem.certificates((*successor.roots, *signer.roots))))
     await eventually(lambda: len(istiod.issued) == 2, seconds=30)
     await eventually(lambda: _shown(running, successor, istiod.issued[1]))
     assert await call(running, successor) == "hello"
@@ -42,10 +43,29 @@ async def _shown(pod: Pod, signer: authority.Authority, issued: str) -> bool:
         return False
 
 
+async def test_a_root_of_another_trust_domain_vouches_for_nobody_of_ours(
+    running: Pod, istiod: Istiod, signer: authority.Authority
+) -> None:
+    partner = new_authority()
+    own, far = pem.certificates(signer.roots), pem.certificates(partner.roots)
+    bundles = (TrustBundle(("cluster.local",), own), TrustBundle(("far.example",), far))
+    istiod.trust.put_nowait(Trusted(own, "", bundles))
+    await eventually(lambda: istiod.trusting)
+    assert istiod.trusting == [""]
+    assert await call(running, signer) == "hello"
+    # it names itself as we do, and is refused for whose certificate it has
+    assert not await trusted_by(running, signer, partner)
+    swapped = (TrustBundle(("cluster.local",), far), TrustBundle(("far.example",), own))
+    istiod.trust.put_nowait(Trusted(own, "", swapped))
+    await eventually(lambda: len(istiod.trusting) == 2)
+    assert await trusted_by(running, signer, partner)
+    assert len(istiod.issued) == 1
+
+
 async def test_what_is_no_root_is_refused_and_changes_nothing(
     running: Pod, istiod: Istiod, signer: authority.Authority
 ) -> None:
-    istiod.trust.put_nowait(("nonsense", ""))
+    istiod.trust.put_nowait(Trusted("nonsense"))
     await eventually(lambda: istiod.trusting)
     assert "not a PEM certificate" in istiod.trusting[0]
     assert await call(running, signer) == "hello"
@@ -74,7 +94,7 @@ async def test_who_is_on_a_list_is_refused_by_envoy_and_others_are_not(pod: Pod,
         )
         shown = pem.certificates((caller, *plain.path)) + pem.key(key)
         assert await trusted_by(pod, plain, plain, shown)
-        server.trust.put_nowait((pem.certificates(plain.roots), operator.lists(caller)))
+        server.trust.put_nowait(Trusted(pem.certificates(plain.roots), operator.lists(caller)))
         await eventually(lambda: server.trusting)
         assert server.trusting == [""]
         assert not await trusted_by(pod, plain, plain, shown)

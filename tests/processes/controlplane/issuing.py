@@ -19,10 +19,12 @@ from weft.adapters.kube import kinds
 from weft.adapters.kube.client import Kube
 from weft.cluster.apiserver.serving import serve
 from weft.cluster.apiserver.world import World
+from weft.model.mesh_config import DEFAULT_MESH
 from weft.pki import authority, identity, messages, pem, request
 from weft.pki.authority import LIFETIMES, Authority
 from weft.pki.messages import CertificateAnswer, CertificateRequest
 from weft.pki.pem import PrivateKey
+from weft.processes.controlplane.bundles import bundle
 from weft.processes.controlplane.identities import AUDIENCE, TokenReviewer
 from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.issuing import CertificateService, Issuer, OwnIssuer
@@ -135,7 +137,10 @@ Issuers = Callable[[Kube, Keeper], Issuer]
 
 
 @contextlib.asynccontextmanager
-async def mesh(folder: Path, issuer: Issuers = lambda _, keeper: OwnIssuer(keeper)) -> AsyncIterator[Mesh]:
+async def mesh(
+    folder: Path,
+    issuer: Issuers = lambda _, keeper: OwnIssuer(keeper, lambda: bundle(keeper.trusted, DEFAULT_MESH)),
+) -> AsyncIterator[Mesh]:
     """A running one. Its API server's clock is ahead by what `late` says."""
     home, metrics = make_home(folder), Metrics()
     one: list[Mesh] = []

@@ -246,7 +246,8 @@ async def create_certificate(istiod: Istiod, root: str, token: str, csr: str) ->
         method: Any = channel.unary_unary(f"/{messages.SERVICE}/{messages.METHOD}")
         body = messages.encode_request(messages.CertificateRequest(csr, timedelta(hours=24)))
         answer = await method(body, metadata=[("authorization", f"Bearer {token}")])
-        return messages.decode_response(answer).chain
+        decoded = messages.decode_response(answer)
+        return (*decoded.chain, decoded.trusted.roots)
 
 
 async def test_a_workload_gets_a_certificate_for_who_its_token_says(cluster: Cluster, istiod: Istiod) -> None:

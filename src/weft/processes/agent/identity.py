@@ -111,12 +111,20 @@ class Identity:
 
     async def learn(self, trusted: Trusted) -> None:
         """Verify others with this from now on; returns once Envoy does. TimeoutError if it does not."""
+        before = self._trusted
         self._use(trusted)
-        if self._held and not succession.is_led_to(self._held.chain, trusted.roots):
+        if (held := self._held) and self._is_followed(held.chain, before, trusted):
             self._due = min(self._due, clock.elapsed() + _SPREAD_SECONDS * random.random())  # noqa: S311 -- no secret
             self._hurry.set()
         async with asyncio.timeout(_ENVOYS_SECONDS):
             await self._served.taken(TRUST_ROOTS)
+
+    def _is_followed(self, chain: str, before: Trusted, now: Trusted) -> bool:
+        """Whether the authority that issued a certificate was the one in force, and is no longer.
+
+        One that a signer of the cluster issued is of neither.
+        """
+        return succession.is_led_to(chain, before.roots) and not succession.is_led_to(chain, now.roots)
 
     def _use(self, trusted: Trusted) -> None:
         self._trusted = trusted
@@ -145,7 +153,9 @@ class Identity:
 
     async def _ask(self) -> Issued:
         key = await asyncio.to_thread(_new_key, self._settings)
-        answer = await self._istiod.certificate(request.sign(key), lifetime=self._settings.lifetime)
+        answer = await self._istiod.certificate(
+            request.sign(key, self._settings.name), self._settings.signer, lifetime=self._settings.lifetime
+        )
         chain = answer.chain
         try:
             leaf = pem.load_certificate(chain[0])
@@ -160,8 +170,7 @@ class Identity:
         _log.info("certificate until %s, to be renewed in %s", leaf.not_valid_after_utc, told(wait))
         # a certificate that is over when it is issued must not make us ask without pause
         seconds = max(wait.total_seconds(), _SOONEST)
-        trusted = Trusted(chain[-1], answer.revoked)
-        return Issued("".join(_without_root(chain)), pem.key(key), trusted, leaf.not_valid_after_utc, seconds)
+        return Issued("".join(chain), pem.key(key), answer.trusted, leaf.not_valid_after_utc, seconds)
 
     def _publish(self) -> None:
         """Hand the secrets to Envoy. Trusted is what istiod, the root file and the pod say."""
@@ -171,15 +180,17 @@ class Identity:
         if self._published == (held, trusted, filed):
             return
         try:
-            known = pem.load_certificates(f"{trusted.roots}\n{filed.decode()}\n{self._more_roots}")
+            more = f"{filed.decode()}\n{self._more_roots}"
+            roots = _joined(trusted.roots, more)
+            bundles = [(each.domains, _joined(each.roots, more)) for each in trusted.bundles[:1]]
         except (pem.PemError, UnicodeDecodeError) as error:
             self._say(str(error))
             return
+        bundles += [(each.domains, each.roots) for each in trusted.bundles[1:]]
         self._published = (held, trusted, filed)
-        roots = "".join(dict.fromkeys(pem.certificate(one) for one in known))
         self._served.publish(
             secrets.certificate(WORKLOAD_CERTIFICATE, held.chain, held.key),
-            secrets.roots(TRUST_ROOTS, roots, trusted.revoked),
+            secrets.roots(TRUST_ROOTS, roots, trusted.revoked, bundles),
         )
 
     def _filed(self) -> bytes:
@@ -238,6 +249,6 @@ def _tell_clock_error(leaf: x509.Certificate, now: datetime) -> None:
         )
 
 
-def _without_root(chain: Sequence[str]) -> Sequence[str]:
-    """What Envoy sends in a handshake: the leaf and what leads to the root, without the root."""
-    return chain[:-1] if len(chain) > 1 else chain
+def _joined(*texts: str) -> str:
+    """All certificates in PEM texts, each once."""
+    return "".join(dict.fromkeys(pem.certificate(one) for one in pem.load_certificates("\n".join(texts))))

@@ -8,6 +8,7 @@ from typing import Final
 
 from weft.base.durations import parse_duration
 from weft.base.flags import is_true
+from weft.pki.identity import SpiffeId
 from weft.pki.rotation import Grace
 
 CHAIN, KEY, ROOTS = "cert-chain.pem", "key.pem", "root-cert.pem"
@@ -45,7 +46,8 @@ class IdentitySettings:
 
     `rsa_bits` 0 is a key on `curve`. `mounted` are files that somebody else keeps fresh.
     `shown` is what istiod is shown beside the token. `output` is a folder where applications find what Envoy has.
-    `socket_name` is that of somebody else's SDS; one that is not the usual has to come about.
+    `socket_name` is that of somebody else's SDS; one that is not the usual has to come about. `name` is what the
+    pod takes itself for, None where it does not know; `signer` is one of several of the cluster.
     """
 
     lifetime: timedelta = _DAY
@@ -56,6 +58,8 @@ class IdentitySettings:
     shown: Files | None = None
     output: Path | None = None
     socket_name: str = _SOCKET
+    name: SpiffeId | None = None
+    signer: str = ""
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -82,8 +86,17 @@ def read(environment: Mapping[str, str]) -> IdentitySettings:
         shown=Files.of(Path(provisioned)) if provisioned else mounted,
         output=Path(output) if output else None,
         socket_name=environment.get("WORKLOAD_IDENTITY_SOCKET_FILE") or _SOCKET,
+        name=_name(environment),
+        signer=environment.get("ISTIO_META_CERT_SIGNER", ""),
         warnings=tuple(warnings),
     )
+
+
+def _name(environment: Mapping[str, str]) -> SpiffeId | None:
+    match [environment.get(each, "") for each in ("TRUST_DOMAIN", "POD_NAMESPACE", "SERVICE_ACCOUNT")]:
+        case [str(domain), str(namespace), str(account)] if domain and namespace and account:
+            return SpiffeId(domain, namespace, account)
+    return None
 
 
 def _client_files(environment: Mapping[str, str]) -> Files:

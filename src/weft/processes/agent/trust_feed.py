@@ -41,9 +41,10 @@ class TrustFeed:
         try:
             response = _xds.DeltaDiscoveryResponse.FromString(message)
             for one in response.resources:
-                roots, revoked = messages.decode_trust(one.resource.value)
-                pem.load_certificates(roots)
-                await self._learn(Trusted(roots, revoked))
+                trusted = messages.decode_trust(one.resource.value)
+                for roots in (trusted.roots, *(each.roots for each in trusted.bundles)):
+                    pem.load_certificates(roots)
+                await self._learn(trusted)
                 self._versions[one.name] = one.version
         except (DecodeError, MessageError, PemError, TimeoutError) as error:
             trouble = str(error) or "Envoy does not take it"

@@ -1,6 +1,7 @@
 """CreateCertificate: a workload's certificate, for whom it proved to be and for nobody else."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -14,6 +15,7 @@ from weft.pki.authority import Lifetimes
 from weft.pki.identity import SpiffeId
 from weft.pki.messages import CertificateAnswer
 from weft.pki.request import RefusedError as RequestRefusedError
+from weft.processes.controlplane.bundles import Bundle
 from weft.processes.controlplane.identities import Caller, Identify
 from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.metrics import Certificates
@@ -45,10 +47,10 @@ class Issuer(Protocol):
 
 
 class OwnIssuer:
-    """The mesh's own authority signs."""
+    """The mesh's own authority signs. `trusted` is what the mesh trusts at this moment."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self._keeper = keeper
+    def __init__(self, keeper: Keeper, trusted: Callable[[], Bundle]) -> None:
+        self._keeper, self._trusted = keeper, trusted
 
     async def issue(self, order: Order) -> CertificateAnswer:
         """Sign at once."""
@@ -61,9 +63,8 @@ class OwnIssuer:
             now=clock.now(),
             serial=keys.new_serial(),
         )
-        trusted = self._keeper.trusted
-        chain = (*map(pem.certificate, (leaf, *signer.path)), trusted.roots)
-        return CertificateAnswer(chain, trusted.revoked)
+        chain = tuple(map(pem.certificate, (leaf, *signer.path)))
+        return CertificateAnswer(chain, self._trusted().trusted)
 
 
 class CertificateService:

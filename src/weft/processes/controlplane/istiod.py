@@ -32,6 +32,7 @@ from weft.processes.controlplane import http, syncz
 from weft.processes.controlplane import settings as config
 from weft.processes.controlplane.allocating import Allocator
 from weft.processes.controlplane.authority import ServerCertificate
+from weft.processes.controlplane.bundles import Bundles
 from weft.processes.controlplane.configuring import Configurer
 from weft.processes.controlplane.debugging import Debugging, Pages
 from weft.processes.controlplane.discovery import Discovery
@@ -42,11 +43,12 @@ from weft.processes.controlplane.impersonation import NodeProxies
 from weft.processes.controlplane.ingress_status import IngressStatus
 from weft.processes.controlplane.introductions import claims_another
 from weft.processes.controlplane.issuers import Issuers, Outlet
-from weft.processes.controlplane.issuing import CertificateService, OwnIssuer
+from weft.processes.controlplane.issuing import CertificateService, Issuer, OwnIssuer
 from weft.processes.controlplane.keyring import Keyring
 from weft.processes.controlplane.metrics import Metrics
 from weft.processes.controlplane.problems import ProblemLog
 from weft.processes.controlplane.registering import Registrar
+from weft.processes.controlplane.registration_authority import RegistrationAuthority
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.succession import Keeper
 from weft.processes.controlplane.trust import Trust
@@ -65,16 +67,11 @@ async def run(settings: Settings) -> None:
     async with Kube(settings.access) as kube:
         mesh = config.mesh(await _when_reachable(lambda: _mesh_config(kube, settings.namespace)), settings)
 
-        async def spread(trusted: Trusted) -> None:
-            own.follow()
-            trust.changed()
-            await discovery.trust(_bundle(trusted))
-
         keeper = Keeper(
             kube,
             settings.namespace,
             settings.own_authority(mesh.trust_domain),
-            told=spread,
+            told=lambda _: _spread(own, trust, bundles),
             confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
             troubled=lambda: look(),  # noqa: PLW0108 -- it is not there yet
             lifetime=settings.issuing.lifetimes.longest,
@@ -83,10 +80,12 @@ async def run(settings: Settings) -> None:
         own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
-        reviewer = TokenReviewer(kube, lambda: (mesh.trust_domain, *mesh.trust_domain_aliases))
+        reviewer = TokenReviewer(kube, lambda: store.trust_domains)
         door = Doorkeeper(settings.limits, time.monotonic)
+        bundles = Bundles(lambda: keeper.trusted, lambda: store.mesh, lambda each: discovery.trust(_told(each)))
 
         def look() -> None:
+            bundles.look()
             allocator.look()
             issuers.look()
             ingresses.look()
@@ -133,14 +132,15 @@ async def run(settings: Settings) -> None:
         )
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, lambda: keeper.trusted.roots, service=settings.service, namespace=settings.namespace)
-        await discovery.trust(_bundle(keeper.trusted))
+        await bundles.tell()
         problems = ProblemLog(lambda: (*_problems(store.snapshot(), keyring, issuers), *keeper.problems))
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
         ingresses = IngressStatus(kube, store.ingress_statuses)
         server = Server()
         discovery.serve(server)
-        _certificates(kube, settings, keeper, door.guarded(reviewer.identify), metrics).serve(server)
+        issuer = _issuer(kube, settings, keeper, bundles)
+        _certificates(kube, settings, issuer, door.guarded(reviewer.identify), metrics).serve(server)
         if settings.plaintext:
             server.listen(settings.plaintext)
         server.listen(settings.secure, own.grpc)
@@ -173,17 +173,25 @@ async def run(settings: Settings) -> None:
                 issuers.run(),
                 registrar.run(),
                 keeper.run(),
+                bundles.run(),
                 trust.run(),
                 own.run(),
                 _settle_memory(lambda: discovery.is_ready),
             )
 
 
+def _issuer(kube: Kube, settings: Settings, keeper: Keeper, bundles: Bundles) -> Issuer:
+    if (signers := settings.issuing.signers) is not None:
+        log.info("workloads' certificates are signed by signers of the cluster, %s", signers)
+        return RegistrationAuthority(kube, signers, bundles.now)
+    return OwnIssuer(keeper, bundles.now)
+
+
 def _certificates(
-    kube: Kube, settings: Settings, keeper: Keeper, identify: Identify, metrics: Metrics
+    kube: Kube, settings: Settings, issuer: Issuer, identify: Identify, metrics: Metrics
 ) -> CertificateService:
     nodes = NodeProxies(kube, settings.issuing.node_accounts)
-    return CertificateService(OwnIssuer(keeper), identify, nodes, settings.issuing.lifetimes, metrics.certificates)
+    return CertificateService(issuer, identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
 def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
@@ -195,9 +203,16 @@ def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[P
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
 
 
-def _bundle(trusted: Trusted) -> Resource:
+async def _spread(own: ServerCertificate, trust: Trust, bundles: Bundles) -> None:
+    """The authority, or what it trusts, has changed."""
+    own.follow()
+    trust.changed()
+    await bundles.tell()
+
+
+def _told(trusted: Trusted) -> Resource:
     """What proxies' agents are told to verify others with: Istio's PCDS."""
-    body = messages.encode_trust([trusted.roots], trusted.revoked)
+    body = messages.encode_trust(trusted)
     return encode.from_bytes(PROXY_CONFIG, "default", body)
 
 
@@ -222,15 +237,23 @@ def _proxy_settings(snapshot: Snapshot, namespace: str, labels: Mapping[str, str
 def _reviews(inject: InjectSettings, store: Store) -> Mapping[str, http.Review]:
     return {
         "inject": lambda review: webhook.review(
-            review, _with_ports(inject, store.snapshot().mesh), partial(_proxy_settings, store.snapshot())
+            review, _as_now(inject, store.snapshot().mesh), partial(_proxy_settings, store.snapshot())
         ),
         "validate": lambda review: validation.review(review, store.snapshot()),
     }
 
 
-def _with_ports(inject: InjectSettings, mesh: MeshConfig) -> InjectSettings:
-    """With the ports that the mesh's settings have now."""
-    return replace(inject, outbound_port=mesh.ports.outbound, inbound_port=mesh.ports.inbound)
+def _as_now(inject: InjectSettings, mesh: MeshConfig) -> InjectSettings:
+    """With the ports and the trust domain that the mesh's settings have now."""
+    domain = mesh.trust_domain
+    ports = mesh.ports
+    return replace(
+        inject,
+        outbound_port=ports.outbound,
+        inbound_port=ports.inbound,
+        trust_domain=domain,
+        mesh_id=domain,
+    )
 
 
 def _dump(resources: Resources | None) -> dict[str, Any] | None:
