@@ -64,7 +64,11 @@ def decide(asked: Ask, policies: tuple[Policy, ...], to: Workload) -> tuple[str,
 
 def providers(given: tuple[dict[str, Any], ...]) -> dict[str, Provider]:
     """The providers of a mesh's ConfigMap that lead to a ServiceEntry, by their names."""
-    entries = [each["spec"] for each in given if each["kind"] == "ServiceEntry"]
+    entries = [
+        each["spec"]
+        for each in given
+        if each["kind"] == "ServiceEntry" and each["spec"]["resolution"] in {"STATIC", "DNS"}
+    ]
     known = {(host, port["number"]) for spec in entries for host in spec["hosts"] for port in spec["ports"]}
     texts = [each["data"]["mesh"] for each in given if each["kind"] == "ConfigMap"]
     found = {}

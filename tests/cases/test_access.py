@@ -132,6 +132,22 @@ def test_the_access_log_says_which_policy_had_a_provider_asked_that_denied(encod
             assert any(f"{before}{details}{behind}" in line for line in logged()), (details, logged())
 
 
+def test_the_access_log_says_which_policy_had_somebody_asked_who_does_not_answer(asking: Callers) -> None:
+    body = yaml.safe_load((access.HERE / "unanswered.yaml").read_text())
+    body["given"][0]["data"]["mesh"] += "accessLogFile: /dev/stdout\n"
+    lines = {
+        "- GET /status-http 503": "ext_authz_error_matched_policy[istio-ext-authz-status-http-ns[shop]-"
+        "policy[e-status-http]-rule[0]]",
+        "- GET /unknown 403": "rbac_access_denied_matched_policy[istio-ext-authz-unknown-ns[shop]-"
+        "policy[k-unknown]-rule[0]-deny-due-to-bad-CUSTOM-action]",
+    }
+    with served(access.read(body), asking) as running:
+        for line in lines:
+            asking.ask(access.ask(line))
+        for details in lines.values():
+            envoy.wait_until(lambda wanted=details: f" {wanted} " in running.log())
+
+
 def test_an_audit_marks_the_requests_that_it_is_for_and_decides_nothing(asking: Callers) -> None:
     body = yaml.safe_load((access.HERE / "precedence.yaml").read_text())
     hint = "%DYNAMIC_METADATA(envoy.common:access_log_hint)%"

@@ -173,3 +173,21 @@ def test_a_resource_is_checked_by_one_webhook(labels: dict[str, str]) -> None:
 def test_a_revision_of_its_own_has_a_name_of_its_own() -> None:
     found = [obj["metadata"]["name"] for obj in manifests(Settings(revision="canary"))]
     assert "istio-sidecar-injector-canary" in found
+
+
+def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_others() -> None:
+    objects = manifests(Settings(signers=("example.com/mesh", "example.com/other")))
+    for each in objects:
+        kubernetes_validate.validate(each, "1.34", strict=True)
+    role = next(each for each in objects if each["kind"] == "ClusterRole")
+    asked = [each for each in role["rules"] if each["apiGroups"] == ["certificates.k8s.io"]]
+    assert [(each["resources"], each["verbs"], each.get("resourceNames")) for each in asked] == [
+        (["certificatesigningrequests"], ["create", "get", "list", "watch", "delete"], None),
+        (["certificatesigningrequests/approval"], ["update"], None),
+        (["signers"], ["approve"], ["example.com/mesh", "example.com/other"]),
+    ]
+    container = next(each for each in objects if each["kind"] == "Deployment")["spec"]["template"]["spec"]
+    told = {each["name"]: each.get("value") for each in container["containers"][0]["env"]}
+    assert (told["EXTERNAL_CA"], told["K8S_SIGNER"]) == ("ISTIOD_RA_KUBERNETES_API", "example.com/mesh")
+    usual = next(each for each in OBJECTS if each["kind"] == "ClusterRole")
+    assert "certificates.k8s.io" not in {group for each in usual["rules"] for group in each["apiGroups"]}

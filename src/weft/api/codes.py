@@ -29,6 +29,8 @@ FILTER_REMOVES_WRONGLY: Final = "IST0154"
 RELATIVE_FOR_VERSION: Final = "IST0155"
 PORT_NOT_ON_SERVICE: Final = "IST0162"
 UNKNOWN_RULE_HOST: Final = "IST0174"
+KEYS_FROM_ANYWHERE: Final = "IST0175"
+"""Rules of tokens name where keys are fetched from, and istiod may dial private addresses."""
 
 NOT_ACTED_ON: Final = "WEFT0001"
 """A field, kind or gateway that the mesh knows but does nothing about yet."""

@@ -15,7 +15,10 @@ _EXTRA_ROOTS = "pilot-jwks-extra-cacerts"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator chooses. Images are `IMAGES/pilot:VERSION` and `IMAGES/proxyv2:VERSION`."""
+    """What an operator chooses. Images are `IMAGES/pilot:VERSION` and `IMAGES/proxyv2:VERSION`.
+
+    `signers` of the cluster sign workloads' certificates where there are any, the first of them by default.
+    """
 
     version: str = "0.1.0"
     images: str = "weft.local"
@@ -27,6 +30,7 @@ class Settings:
     replicas: int = 1
     cpu: str = "100m"
     memory: str = "128Mi"
+    signers: tuple[str, ...] = ()
 
     @property
     def proxy_image(self) -> str:
@@ -39,7 +43,7 @@ def manifests(settings: Settings) -> list[Json]:
     labels = _labels(settings)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}},
-        *rights.rights(settings.namespace, labels),
+        *rights.rights(settings.namespace, labels, settings.signers),
         _mesh_config(settings, labels),
         _service(settings, labels),
         _deployment(settings, labels),
@@ -139,6 +143,7 @@ def _container(settings: Settings) -> Json:
             {"name": "REVISION", "value": settings.revision},
             {"name": "CLUSTER_ID", "value": settings.cluster_id},
             {"name": "WEFT_PROXY_IMAGE", "value": settings.proxy_image},
+            *_signing(settings.signers),
             _field("POD_NAME", "metadata.name"),
             _field("POD_NAMESPACE", "metadata.namespace"),
             _field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
@@ -157,6 +162,15 @@ def _container(settings: Settings) -> Json:
         },
         "volumeMounts": [{"name": "extracacerts", "mountPath": "/cacerts", "readOnly": True}],
     }
+
+
+def _signing(signers: tuple[str, ...]) -> list[Json]:
+    if not signers:
+        return []
+    return [
+        {"name": "EXTERNAL_CA", "value": "ISTIOD_RA_KUBERNETES_API"},
+        {"name": "K8S_SIGNER", "value": signers[0]},
+    ]
 
 
 def _field(name: str, path: str) -> Json:

@@ -12,8 +12,11 @@ ISTIO_GROUPS = ("extensions.istio.io", "networking.istio.io", "security.istio.io
 """The API groups of the mesh's own resources."""
 
 
-def rights(namespace: str, labels: Json) -> list[Json]:
-    """The account of istiod, its rights in the whole cluster, and those in its own namespace."""
+def rights(namespace: str, labels: Json, signers: Sequence[str] = ()) -> list[Json]:
+    """The account of istiod, its rights in the whole cluster, and those in its own namespace.
+
+    `signers` of the cluster are those that sign certificates in the place of the mesh's own authority.
+    """
     cluster_wide = f"istiod-clusterrole-{namespace}"
     account = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": namespace}
     own = {"name": _ACCOUNT, "namespace": namespace, "labels": labels}
@@ -23,7 +26,7 @@ def rights(namespace: str, labels: Json) -> list[Json]:
             "apiVersion": f"{_GROUP}/v1",
             "kind": "ClusterRole",
             "metadata": {"name": cluster_wide, "labels": labels},
-            "rules": _cluster_rules(),
+            "rules": [*_cluster_rules(), *_signing(signers)],
         },
         {
             "apiVersion": f"{_GROUP}/v1",
@@ -75,6 +78,20 @@ def _cluster_rules() -> list[Json]:
         _rule("authorization.k8s.io", ["subjectaccessreviews"], ["create"]),
         # who a proxy is
         _rule("authentication.k8s.io", ["tokenreviews"], ["create"]),
+    ]
+
+
+def _signing(signers: Sequence[str]) -> list[Json]:
+    if not signers:
+        return []
+    group = "certificates.k8s.io"
+    return [
+        # a request for each certificate of a workload, its answer awaited, and taken away afterwards
+        _rule(group, ["certificatesigningrequests"], ["create", "get", "list", "watch", "delete"]),
+        # istiod has authenticated who asks, which is what approval says
+        _rule(group, ["certificatesigningrequests/approval"], ["update"]),
+        # and for these signers only: nobody becomes an administrator by a request to another
+        _rule(group, ["signers"], ["approve"]) | {"resourceNames": list(signers)},
     ]
 
 

@@ -8,7 +8,9 @@ from typing import Final
 from weft.api import extension_providers as api
 from weft.base.durations import parse_duration
 from weft.model.registered import Registered
+from weft.model.services import Resolution
 
+_AS_DIALLED: Final = frozenset({Resolution.NONE, Resolution.DYNAMIC_DNS})
 TIMEOUT: Final = timedelta(seconds=600)
 """How long an answer may take where nothing is said (Istio, extensionProviders)."""
 
@@ -94,6 +96,11 @@ def service_of(
     if found is None:
         message = f'provider "{provider.name}" is at host "{provider.host}", which is not found'
         return Unanswerable(message, f"Create the Service or a ServiceEntry, or mend service in {where}.")
+    if found.service.headless or found.service.resolution in _AS_DIALLED:
+        message = f'provider "{provider.name}" is at host "{provider.host}", whose clients choose the address'
+        return Unanswerable(
+            message, "Give the Service a cluster IP, or its ServiceEntry resolution: STATIC or DNS."
+        )
     known = [each.number for each in found.service.ports]
     if provider.port not in known:
         message = (

@@ -166,7 +166,7 @@ class MeshConfig:
     tls: TlsLimits = NO_TLS_LIMITS
     discovery: tuple[Selector, ...] = ()
     ingress: IngressSettings = IngressSettings()
-    providers: tuple[Provider, ...] = ()
+    providers: tuple[Provider, ...] = field(default=(), hash=False)
     other_providers: tuple[str, ...] = ()
     default_config: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -144,6 +144,17 @@ def problems(found: RequestAuthentications, troubles: Iterable[KeyTrouble]) -> I
             yield report.error(f"spec.jwtRules[{index}].{name}", message, hint, codes.KEYS_NOT_FETCHED)
 
 
+def fetched_from_anywhere(found: RequestAuthentications) -> Iterator[Problem]:
+    """The rules by which istiod dials an address of their author's choice, for where no range is refused to it."""
+    for rule in found.rules:
+        report = Report(At(kind="RequestAuthentication", namespace=rule.namespace, name=rule.name))
+        fetched = next((index for index, token in enumerate(rule.tokens) if token.source is not None), None)
+        if fetched is not None:
+            message = "istiod fetches these keys from any address but link-local ones, private ones included."
+            hint = "Set BLOCKED_CIDRS_IN_JWKS_URIS of istiod to the ranges that it is not to dial."
+            yield report.info(f"spec.jwtRules[{fetched}]", message, hint, codes.KEYS_FROM_ANYWHERE)
+
+
 def _with_keys(token: TokenRule, keys: Mapping[KeySource, str]) -> TokenRule:
     fetched = "" if token.source is None else keys.get(token.source, "")
     return replace(token, keys=fetched) if fetched else token

@@ -88,7 +88,7 @@ class Mesh:
     async def token(
         self, namespace: str, account: str, *, pod: str = "", audience: str = AUDIENCE, seconds: int = 3600
     ) -> str:
-        spec: dict[str, Any] = {"audiences": [audience], "expirationSeconds": seconds}
+        spec: dict[str, Any] = {"audiences": [audience] if audience else [], "expirationSeconds": seconds}
         if pod:
             spec["boundObjectRef"] = {"kind": "Pod", "apiVersion": "v1", "name": pod}
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}

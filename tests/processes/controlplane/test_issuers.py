@@ -160,6 +160,11 @@ async def told(istiod: Istiod) -> list[tuple[str, str]]:
     return [(each["at"]["field"], each["message"]) for each in found if each["code"] == "WEFT0005"]
 
 
+async def is_warned(istiod: Istiod) -> bool:
+    """Whether somebody is told that keys are fetched from anywhere."""
+    return any(each["code"] == "IST0175" for each in await istiod.get("/debug/problems"))
+
+
 @asynccontextmanager
 async def connected(istiod: Istiod) -> AsyncIterator[None]:
     """While a proxy is."""
@@ -194,6 +199,7 @@ async def test_proxies_verify_with_fetched_keys_follow_their_rotation_and_keep_t
         cluster.put(authentication(issuer.url))
         async with connected(istiod):
             await verifies_with(istiod, NO_KEYS)
+            assert await is_warned(istiod)
             message = f"no keys from {issuer.url}: the answer is 500."
             await eventually(istiod, lambda found: found == [("spec.jwtRules[0].jwksUri", message)])
             issuer.answer = jwks()
@@ -214,6 +220,7 @@ async def test_keys_are_not_fetched_from_ranges_that_a_setting_refuses(cluster: 
         cluster.put(authentication(issuer.url))
         async with connected(istiod):
             await eventually(istiod, lambda found: "range that keys are not fetched from" in str(found))
+            assert not await is_warned(istiod)
             await verifies_with(istiod, NO_KEYS)
 
 

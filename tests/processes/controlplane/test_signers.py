@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from tests.processes.controlplane.issuing import Mesh, mesh, root
 
 from weft.adapters import clock, keys
 from weft.adapters.kube.client import Kube
-from weft.adapters.kube.kinds import CERTIFICATESIGNINGREQUESTS
+from weft.adapters.kube.kinds import CERTIFICATESIGNINGREQUESTS, kind_of
 from weft.adapters.kube.reflector import Applied, Replaced
+from weft.install.rights import rights
 from weft.model.mesh_config import FurtherRoots, MeshConfig
 from weft.pki import authority, identity, pem, request, signers
 from weft.pki.authority import Authority
@@ -29,7 +30,7 @@ from weft.processes.controlplane.registration_authority import RegistrationAutho
 
 WEB = SpiffeId("cluster.local", "shop", "web")
 BANK = SpiffeId("cluster.local", "bank", "root")
-SIGNER, OTHER = "signers.example/mesh", "signers.example/other"
+SIGNER, OTHER, FORBIDDEN = "signers.example/mesh", "signers.example/other", "signers.example/forbidden"
 
 Json = dict[str, Any]
 
@@ -126,14 +127,22 @@ async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
     top = root("signers")
     settings = MeshConfig(
         trust_domain_aliases=("old.local",),
-        authorities=(FurtherRoots(pem.certificates(top.roots), signers=(SIGNER, OTHER)),),
+        authorities=(FurtherRoots(pem.certificates(top.roots), signers=(SIGNER, OTHER, FORBIDDEN)),),
     )
 
-    def issuer(kube: Kube, keeper: Any) -> RegistrationAuthority:
-        asked = Signers(SIGNER, "signers.example")
-        return RegistrationAuthority(kube, asked, lambda: bundle(keeper.trusted, settings))
+    token = tmp_path / "istiod-token"
+    clients: list[Kube] = []
 
-    async with mesh(tmp_path, issuer) as one:
+    def issuer(kube: Kube, keeper: Any) -> RegistrationAuthority:
+        # by the rights that an istiod is installed with, and no others
+        clients.append(Kube(replace(kube.access, client_cert="", client_key="", token_file=token)))
+        asked = Signers(SIGNER, "signers.example")
+        return RegistrationAuthority(clients[0], asked, lambda: bundle(keeper.trusted, settings))
+
+    async with mesh(tmp_path, issuer) as one, clients[0]:
+        for each in rights("istio-system", {}, (SIGNER, OTHER)):
+            await one.kube.create(kind_of(each), each)
+        token.write_text(await one.token("istio-system", "istiod", audience=""))
         await one.account("shop", "web")
         made = Shop(one, Controller(top), await one.token("shop", "web"))
         task = asyncio.create_task(made.controller.run(one.kube))
@@ -166,8 +175,11 @@ async def test_a_workload_may_ask_for_another_signer_of_the_domain(shop: Shop) -
     csr = request.sign(keys.new_key(), WEB)
     await shop.mesh.ask(CertificateRequest(csr, signer="other"), token=shop.token)
     assert shop.controller.seen[0]["spec"]["signerName"] == OTHER
+    code, reason = await shop.refused(csr, signer="forbidden")
+    assert code == "FAILED_PRECONDITION"
+    assert "istiod needs the right to create and approve requests to signers.example/forbidden" in reason
     code, reason = await shop.refused(csr, signer="unknown")
-    assert code == "UNAVAILABLE"
+    assert code == "FAILED_PRECONDITION"
     assert "certSigners: [signers.example/unknown]" in reason
     for name in ("../kubernetes.io/kube-apiserver-client", "a b", "x" * 300):
         assert (await shop.refused(csr, signer=name))[0] == "INVALID_ARGUMENT"
@@ -230,7 +242,6 @@ async def test_no_signer_ever_sees_a_request_for_somebody_else(shop: Shop) -> No
 
 
 async def test_what_a_signer_answers_is_looked_at(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration_authority, "PATIENCE", timedelta(seconds=1.5))
     controller, csr = shop.controller, request.sign(keys.new_key(), WEB)
     for answer, why in (
         (controller.fails, "refuses: Policy: not today"),
@@ -240,8 +251,11 @@ async def test_what_a_signer_answers_is_looked_at(shop: Shop, monkeypatch: pytes
         (controller.of_a_stranger, "certificates that lead to none of its roots"),
     ):
         controller.answer = answer
-        code, reason = await shop.refused(csr)
-        assert code == "UNAVAILABLE"
+        with monkeypatch.context() as patched:
+            if answer == controller.silent:
+                patched.setattr(registration_authority, "PATIENCE", timedelta(seconds=0.5))
+            code, reason = await shop.refused(csr)
+        assert code == "FAILED_PRECONDITION"
         assert why in reason
     assert shop.mesh.count("csr_sign_err_count") == 5
     assert await shop.mesh.kube.list(CERTIFICATESIGNINGREQUESTS) == []

@@ -99,7 +99,7 @@ class CertificateService:
         except FailedError as error:
             certificates.unsigned += 1
             log.warning("no certificate for %s: %s", caller.identity, error)
-            raise RefusedError(grpc.StatusCode.UNAVAILABLE, str(error)) from error
+            raise RefusedError(grpc.StatusCode.FAILED_PRECONDITION, str(error)) from error
         certificates.issued += 1
         return messages.encode_response(answer)
 

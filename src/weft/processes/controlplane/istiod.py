@@ -133,7 +133,12 @@ async def run(settings: Settings) -> None:
         watching = Watching(kube, store, changed, settings.namespace, config.MESH_CONFIG_MAP)
         trust = Trust(kube, lambda: keeper.trusted.roots, service=settings.service, namespace=settings.namespace)
         await bundles.tell()
-        problems = ProblemLog(lambda: (*_problems(store.snapshot(), keyring, issuers), *keeper.problems))
+        problems = ProblemLog(
+            lambda: (
+                *_problems(store.snapshot(), keyring, issuers, anywhere=not settings.no_keys_from),
+                *keeper.problems,
+            )
+        )
         teller = Teller(kube, lambda: problems.current, clock.now, instance=settings.name)
         allocator = Allocator(kube, store.entries)
         ingresses = IngressStatus(kube, store.ingress_statuses)
@@ -194,13 +199,18 @@ def _certificates(
     return CertificateService(issuer, identify, nodes, settings.issuing.lifetimes, metrics.certificates)
 
 
-def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers) -> tuple[Problem, ...]:
-    """All that users can mend: in their objects, the Secrets that these name, and the keys of issuers."""
+def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers, *, anywhere: bool) -> tuple[Problem, ...]:
+    """All that users can mend: in their objects, the Secrets that these name, and the keys of issuers.
+
+    `anywhere`: keys are fetched from whatever address rules name.
+    """
     found = credentials.problems(
         snapshot.directory.gateways, snapshot.directory.destination_rules, keyring.troubles
     )
-    keys = request_authentication.problems(snapshot.directory.request_authentications, issuers.troubles)
-    return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys))
+    rules = snapshot.directory.request_authentications
+    keys = request_authentication.problems(rules, issuers.troubles)
+    open_to = request_authentication.fetched_from_anywhere(rules) if anywhere else ()
+    return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys, *open_to))
 
 
 async def _spread(own: ServerCertificate, trust: Trust, bundles: Bundles) -> None:
