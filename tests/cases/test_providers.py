@@ -120,7 +120,8 @@ def test_the_simulator_heeds_a_providers_answer_as_the_case_says(name: str, case
     said = says(name)
     by = next(each for each in PORTS if each in wanted)
     cluster = names.outbound_cluster(HOST, PORTS[by])
-    answer = simulate.ProviderAnswer(said.status, tuple(said.headers.items()), said.body.encode())
+    in_time = 0 if said.wait else said.status
+    answer = simulate.ProviderAnswer(in_time, tuple(said.headers.items()), said.body.encode())
     request = simulate.Request(
         access.POD,
         8080,

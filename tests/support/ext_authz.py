@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,11 +28,12 @@ class Shown:
 
 @dataclass
 class Said:
-    """What it says: 200 allows, anything else denies."""
+    """What it says after some seconds: 200 allows, anything else denies."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
+    wait: float = 0
 
 
 @dataclass
@@ -43,7 +45,9 @@ class Provider:
 
     def decide(self, shown: Shown) -> Said:
         self.shown.append(shown)
-        return self.says(shown)
+        said = self.says(shown)
+        time.sleep(said.wait)
+        return said
 
 
 def by_header(shown: Shown) -> Said:

@@ -76,8 +76,8 @@ Unary = Callable[[bytes, Peer], Awaitable[bytes]]
 class KeyPair:
     """The server's certificate chain and key, and who vouches for clients' certificates; replaced at any time.
 
-    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for, or that is on one of
-    the lists of `revoked`, ends the handshake, whatever else the client has to show.
+    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for, or that is among the
+    `revoked`, ends the handshake, whatever else the client has to show. Lists are of each authority, or of none.
     """
 
     def __init__(self, key: str, chain: str, clients: str = "", revoked: str = "") -> None:
@@ -192,9 +192,8 @@ def _context(key: str, chain: str, clients: str, revoked: str) -> ssl.SSLContext
         context.verify_mode = ssl.CERT_OPTIONAL
         # an authority that is plugged in may be an intermediate, trusted without its own root
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=clients)
-    if clients and revoked:
-        with keys.as_file(revoked) as path:
-            context.load_verify_locations(cafile=path)  # lists are taken from files alone
-        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        if revoked:
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        with keys.as_file(clients + revoked) as path:
+            context.load_verify_locations(path)
     return context

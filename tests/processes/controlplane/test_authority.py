@@ -37,7 +37,7 @@ async def test_the_server_certificate_is_used_from_the_next_handshake_on_and_fol
     mesh, operator = Mesh(), Operator()
     keeper = mesh.keeper(kube)
     await keeper.load()
-    own = ServerCertificate(keeper, ("istiod.istio-system.svc",))
+    own = ServerCertificate(keeper, ("istiod.istio-system.svc",), lambda: keeper.trusted)
     plane = ControlPlane("127.0.0.1:0")
 
     async def serial() -> str:
@@ -79,7 +79,9 @@ async def test_who_shows_a_certificate_that_is_revoked_is_not_let_in(cluster: Cl
     await keeper.load()
     plane = ControlPlane("127.0.0.1:0")
     plane.discovery.serve(plane.server)
-    plane.port = plane.server.listen("127.0.0.1:0", ServerCertificate(keeper, ("istiod.istio-system.svc",)).grpc)
+    plane.port = plane.server.listen(
+        "127.0.0.1:0", ServerCertificate(keeper, ("istiod.istio-system.svc",), lambda: keeper.trusted).grpc
+    )
     await plane.server.start()
 
     async def enters(client: Shown) -> bool:
