@@ -283,7 +283,8 @@ def _leading_to(snapshot: Snapshot, workload: Workload) -> list[Registered]:
 
 def _authorization(rule: PolicyRule) -> Note:
     tried = ", dry run" if rule.policy.dry_run else ""
-    return Note(f"{rule.action}{tried}: {rule.full_name} ({len(rule.policy.clauses)} rule(s))")
+    asked = f", asks provider {rule.provider}" if rule.provider else ""
+    return Note(f"{rule.action}{tried}: {rule.full_name} ({len(rule.policy.clauses)} rule(s){asked})")
 
 
 def _spoken(protocol: Protocol) -> str:
