@@ -1,6 +1,7 @@
 """Pods with settings of their own: names through the proxy, and an Envoy as they asked for."""
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -162,6 +163,32 @@ def test_without_interception_the_application_dials_its_proxy(proxies: Cluster) 
     assert "server: envoy" in through.lower()
     past = proxies.shell(NAMESPACE, "dialler", f"curl -sI -m 10 http://web.{NAMESPACE}/")
     assert "server: envoy" not in past.lower(), "the client's own proxy has not seen it"
+
+
+def test_an_application_behind_a_transparent_proxy_sees_its_callers_addresses(proxies: Cluster) -> None:
+    seen = json.loads(deployment("seen", "seen", "nginx:1.25.3"))
+    seen["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/interceptionMode": "TPROXY"}
+    proxies.apply(NAMESPACE, json.dumps(seen), service("seen", "seen"))
+    proxies.roll_out(NAMESPACE, "seen")
+    address = {
+        app: proxies.kubectl(
+            "get", "pod", "-n", NAMESPACE, proxies.pod(NAMESPACE, app), "-o", "jsonpath={.status.podIP}"
+        )
+        for app in ("client", "seen")
+    }
+
+    def asks(app: str) -> bool:
+        answer = proxies.shell(NAMESPACE, app, f"curl -sI -m 10 http://seen.{NAMESPACE}/?by-{app}")
+        return "200 OK" in answer and "server: envoy" in answer.lower()
+
+    def callers(app: str) -> set[str]:
+        log = proxies.kubectl("logs", "-n", NAMESPACE, proxies.pod(NAMESPACE, "seen"), "-c", "seen")
+        return {line.split()[0] for line in log.splitlines() if f'"HEAD /?by-{app} ' in line}
+
+    # by its own service it comes in through its proxy as well, from loopback
+    for app in ("client", "seen"):
+        eventually(partial(asks, app), seconds=60)
+        assert eventually(partial(callers, app)) == {address[app]}
 
 
 def test_names_outlive_istiod(proxies: Cluster) -> None:

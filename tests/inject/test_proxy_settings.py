@@ -141,6 +141,16 @@ def test_a_pod_without_interception_has_no_rules_and_a_proxy_that_may_listen_any
         assert (done["initContainers"], done["containers"]) == (None, ["istio-proxy"])
 
 
+def test_a_pod_with_transparent_interception_has_a_proxy_that_may_have_transparent_sockets() -> None:
+    for annotations in (config("interceptionMode: TPROXY"), {"sidecar.istio.io/interceptionMode": "TPROXY"}):
+        after = injected(pod(annotations=annotations))
+        assert "-m TPROXY" in " ".join(after["spec"]["initContainers"][0]["args"])
+        assert environment(after)["ISTIO_META_INTERCEPTION_MODE"] == "TPROXY"
+        security = container(after)["securityContext"]
+        assert security["capabilities"] == {"add": ["NET_ADMIN"], "drop": ["ALL"]}
+        assert (security["runAsUser"], security["runAsGroup"], security["runAsNonRoot"]) == (0, 1337, False)
+
+
 def test_a_native_sidecar_starts_before_all_else_of_the_pod_and_goes_on_running() -> None:
     own = [{"name": "migrate", "image": "nginx"}]
     annotations = {"sidecar.istio.io/nativeSidecar": "true", **config("holdApplicationUntilProxyStarts: true")}
@@ -164,7 +174,7 @@ def test_a_native_sidecar_starts_before_all_else_of_the_pod_and_goes_on_running(
         ("drainDuration: 0s", "drainDuration"),
         ("statusPort: 70000", "statusPort"),
         ("proxyAdminPort: zero", "proxyAdminPort"),
-        ("interceptionMode: TPROXY", "interceptionMode"),
+        ("interceptionMode: PROXY", "interceptionMode"),
         ("image: {imageType: tiny}", "image.imageType"),
         ("proxyMetadata: {POD_NAME: x}", "proxyMetadata.POD_NAME"),
         ("proxyMetadata: {'a b': x}", "proxyMetadata"),

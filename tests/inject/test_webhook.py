@@ -210,7 +210,7 @@ def test_proxy_config_is_passed_on_and_holds_the_application() -> None:
         ("sidecar.istio.io/proxyCPU", "a lot"),
         ("sidecar.istio.io/proxyMemoryLimit", "1 GB"),
         ("sidecar.istio.io/logLevel", "loud"),
-        ("sidecar.istio.io/interceptionMode", "TPROXY"),
+        ("sidecar.istio.io/interceptionMode", "PROXY"),
         ("sidecar.istio.io/rewriteAppHTTPProbers", "maybe"),
         ("status.sidecar.istio.io/port", "99999"),
         ("sidecar.istio.io/inject", "perhaps"),

@@ -62,15 +62,19 @@ def test_the_service_selects_the_pods_of_the_deployment() -> None:
     assert labels["sidecar.istio.io/inject"] == "false"
 
 
-def test_istiod_is_granted_no_wildcards_but_reading_the_meshs_own_resources() -> None:
+def test_istiod_is_granted_no_wildcards_and_of_secrets_what_it_follows() -> None:
     for rule in one("ClusterRole", "istiod-clusterrole-istio-system")["rules"]:
-        assert "*" not in rule["verbs"]
-        assert "*" not in rule["apiGroups"]
-        if "*" in rule["resources"]:
-            assert set(rule["verbs"]) == {"get", "list", "watch"}
-            assert all(group.endswith(".istio.io") for group in rule["apiGroups"])
+        assert "*" not in {*rule["verbs"], *rule["apiGroups"], *rule["resources"]}
         if "secrets" in rule["resources"]:
-            assert set(rule["verbs"]) == {"get", "list", "watch"}
+            assert set(rule["verbs"]) == {"list", "watch"}
+
+
+def test_istiod_changes_only_its_own_secrets_and_settings_by_name() -> None:
+    named = {tuple(rule["resources"]): rule.get("resourceNames") for rule in one("Role", "istiod")["rules"][:2]}
+    assert named == {
+        ("configmaps",): ["istio"],
+        ("secrets",): ["istio-ca-secret", "cacerts", "weft-trusted-roots"],
+    }
 
 
 def test_the_named_injector_is_deactivated_as_in_the_walkthrough() -> None:

@@ -9,6 +9,7 @@ from weft.model.proxy_traits import USUAL, IdentityFiles, traits
 from weft.model.services import Protocol
 from weft.processes.controlplane import node_metadata
 from weft.xds.generate import Generator
+from weft.xds.proto import listener_pb2, original_src_pb2
 from weft.xds.resource import LISTENER
 
 
@@ -60,3 +61,24 @@ def test_proxies_of_other_traits_share_among_themselves_and_leave_the_rest_alone
     again = replace(usual, proxy=replace(usual.proxy, name="twin", traits=named))
     assert generator.resources(again)[LISTENER]["0.0.0.0_80"] is changed["0.0.0.0_80"]
     assert generator.resources(usual)[LISTENER] is plain
+
+
+def test_transparent_interception_makes_the_inbound_listener_transparent_and_no_gateways() -> None:
+    found = traits({"interceptionMode": "TPROXY"}, at_edge=False)
+    assert found.transparent
+    assert not traits({"interceptionMode": "TPROXY"}, at_edge=True).transparent
+    assert traits({"interceptionMode": "REDIRECT"}, at_edge=False) == USUAL
+    usual = view(service_view("web", "10.96.0.9", [("http", 80, Protocol.HTTP)]))
+    other = replace(usual, proxy=replace(usual.proxy, traits=found))
+    resources = Generator().resources(other)[LISTENER]
+    inbound = listener_pb2.Listener.FromString(resources["virtualInbound"].body)
+    assert inbound.transparent.value
+    first, second, *_ = inbound.listener_filters
+    assert [first.name, second.name] == [
+        "envoy.filters.listener.original_dst",
+        "envoy.filters.listener.original_src",
+    ]
+    mark = original_src_pb2.OriginalSrc()
+    assert second.typed_config.Unpack(mark)
+    assert mark.mark == 1337
+    assert not listener_pb2.Listener.FromString(resources["virtualOutbound"].body).HasField("transparent")

@@ -1,15 +1,24 @@
 """What a plan does to packets, by the interpreter, for any parameters."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given as drawn
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from weft.redirect.capture import EVERYTHING, Capture, Resolvers
-from weft.redirect.decide import Captured, Packet, Untouched, inbound, outbound
+from weft.redirect.decide import Captured, Dropped, Packet, Tracked, Untouched, inbound, outbound
 from weft.redirect.plan import plan
+
+
+# what they do takes no time, but a machine may be busy with other things
+def given(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    return lambda test: settings(deadline=None)(drawn(*strategies)(test))
+
 
 INJECTED = Capture(excluded_inbound_ports=(15090, 15021, 15020))
 POD = IPv4Address("10.244.0.7")
@@ -91,7 +100,7 @@ def test_an_applications_query_goes_to_the_proxy_unless_its_port_is_excluded(
 ) -> None:
     rules = plan(replace(capture, resolvers=asked))
     decision = outbound(Packet(POD, RESOLVER, 53, tcp=transport == "tcp", uid=uid, gid=uid), rules)
-    if transport == "tcp" and 53 in capture.excluded_outbound_ports:
+    if 53 in capture.excluded_outbound_ports:
         assert isinstance(decision, Untouched)
     else:
         assert isinstance(decision, Captured)
@@ -172,3 +181,97 @@ def test_a_guests_traffic_is_outbound_though_it_comes_in() -> None:
 
 def test_every_rule_has_its_reason() -> None:
     assert all(rule.reason for rule in plan(INJECTED).rules)
+
+
+GUEST = IPv4Address("10.0.2.2")
+
+
+def test_a_guests_traffic_heeds_the_outbound_lists_and_is_never_inbound() -> None:
+    capture = Capture(
+        virtual_interfaces=("k6t-eth0",),
+        outbound_networks=(IPv4Network("10.0.0.0/8"),),
+        excluded_outbound_networks=(IPv4Network("10.1.0.0/16"),),
+        outbound_ports=(3306,),
+        excluded_outbound_ports=(22,),
+    )
+    rules = plan(capture)
+
+    def fate(address: str, port: int) -> int | str:
+        decision = inbound(Packet(GUEST, IPv4Address(address), port, "k6t-eth0"), rules)
+        return decision.port if isinstance(decision, Captured) else str(decision)
+
+    assert fate("10.2.0.1", 80) == 15001
+    assert fate("192.0.2.1", 3306) == 15001
+    assert "10.1.0.0/16 is excluded" in str(fate("10.1.0.1", 80))
+    assert "port 22 is excluded" in str(fate("10.2.0.1", 22))
+    assert "nobody's" in str(fate("192.0.2.1", 80))
+
+
+def test_only_processes_of_the_included_groups_are_captured() -> None:
+    rules = plan(replace(INJECTED, owner_groups=(101, 202)))
+    for gid, captured in ((101, True), (202, True), (0, False)):
+        decision = outbound(Packet(POD, SERVICE, 80, uid=0, gid=gid), rules)
+        assert isinstance(decision, Captured) == captured
+
+
+def test_processes_of_excluded_groups_go_their_own_way() -> None:
+    rules = plan(replace(INJECTED, excluded_owner_groups=(101,)))
+    decision = outbound(Packet(POD, SERVICE, 80, uid=0, gid=101), rules)
+    assert decision == Untouched("processes of group 101 are excluded")
+
+
+def test_no_mode_means_no_rules() -> None:
+    assert plan(replace(INJECTED, mode="NONE")).rules == ()
+
+
+def test_ipv6_is_captured_by_the_same_rules_or_not_at_all() -> None:
+    packet = Packet(IPv6Address("fd00::7"), IPv6Address("fd00::8"), 80, uid=0, gid=0)
+    decision = outbound(packet, plan(replace(INJECTED, ipv6=True)))
+    assert isinstance(decision, Captured)
+    assert outbound(packet, plan(INJECTED)) == Untouched("IPv6 is not captured")
+
+
+def test_the_proxys_ipv6_connections_to_the_application_come_from_an_address_of_their_own() -> None:
+    rules = plan(replace(INJECTED, ipv6=True))
+    own = Packet(IPv6Address("::6"), IPv6Address("fd00::7"), 80, "lo", uid=1337, gid=1337)
+    assert outbound(own, rules) == Untouched("the proxy's inbound connection to the application")
+    assert rules.loopback_addresses == (IPv6Address("::6"),)
+
+
+def test_an_ipv6_range_says_nothing_about_ipv4() -> None:
+    rules = plan(replace(INJECTED, outbound_networks=(ip_network("fd00::/8"),)))
+    assert isinstance(outbound(Packet(POD, SERVICE, 80, uid=0, gid=0), rules), Untouched)
+
+
+TRANSPARENT = plan(replace(INJECTED, mode="TPROXY", drop_invalid=True))
+CALLER = IPv4Address("10.244.0.99")
+
+
+def test_the_transparent_proxy_gets_connections_as_they_are() -> None:
+    decision = inbound(Packet(CALLER, POD, 8080), TRANSPARENT)
+    assert isinstance(decision, Captured)
+    assert (decision.port, decision.transparent) == (15006, True)
+    assert isinstance(inbound(Packet(CALLER, POD, 15021), TRANSPARENT), Untouched)
+
+
+def test_the_transparent_proxys_connections_with_the_callers_address_do_not_loop() -> None:
+    to_application = Packet(CALLER, POD, 8080, "lo", uid=1337, gid=1337, mark=1337)
+    assert isinstance(inbound(to_application, TRANSPARENT), Untouched)
+
+
+def test_an_application_that_calls_its_own_service_comes_in_through_the_transparent_proxy() -> None:
+    # it runs as root, so that its group alone tells it
+    decision = outbound(Packet(POD, POD, 8080, "lo", uid=0, gid=1337), TRANSPARENT)
+    assert isinstance(decision, Captured)
+    assert (decision.port, decision.transparent) == (15006, True)
+
+
+def test_packets_of_established_connections_go_on() -> None:
+    packet = Packet(CALLER, POD, 8080, tracked=Tracked.ESTABLISHED)
+    assert inbound(packet, TRANSPARENT) == Untouched("an established connection goes on")
+
+
+def test_what_fits_no_connection_is_dropped_where_that_is_asked_for() -> None:
+    packet = Packet(CALLER, POD, 8080, tracked=Tracked.INVALID)
+    assert isinstance(inbound(packet, TRANSPARENT), Dropped)
+    assert isinstance(inbound(packet, plan(INJECTED)), Untouched)

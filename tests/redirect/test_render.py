@@ -1,6 +1,9 @@
+from ipaddress import ip_network
+
 from weft.redirect import render
 from weft.redirect.capture import Capture
 from weft.redirect.plan import plan
+from weft.redirect.rules import Table
 
 PLAN = plan(Capture(excluded_inbound_ports=(15090, 15021, 15020)))
 SAVED = "*nat\n:PREROUTING ACCEPT [5:300]\n:ISTIO_INBOUND - [0:0]\n" + "\n".join(render.lines(PLAN)) + "\nCOMMIT\n"
@@ -42,3 +45,38 @@ def test_a_removal_takes_chains_and_jumps_and_nothing_else() -> None:
 def test_the_explanation_gives_each_rule_its_reason() -> None:
     text = render.explanation(PLAN)
     assert "# localhost stays local\n-A ISTIO_OUTPUT -d 127.0.0.1/32 -j RETURN\n" in text
+    assert text.startswith("*nat\n:ISTIO_INBOUND - [0:0]\n")
+    assert text.endswith("COMMIT\n")
+
+
+def test_what_another_plan_left_on_an_interface_goes_with_it() -> None:
+    other = plan(
+        Capture(
+            excluded_interfaces=("net1",),
+            virtual_interfaces=("k6t-eth0",),
+            excluded_outbound_ports=(22,),
+            excluded_outbound_networks=(ip_network("10.1.0.0/16"),),
+        )
+    )
+    saved = "*nat\n:ISTIO_INBOUND - [0:0]\n" + "\n".join(render.lines(other)) + "\nCOMMIT\n"
+    text = render.transaction(PLAN, saved)
+    assert "-D PREROUTING -i net1 -j RETURN\n" in text
+    assert "-D OUTPUT -o net1 -j RETURN\n" in text
+    assert "-D PREROUTING -i k6t-eth0 -p tcp -m tcp --dport 22 -j RETURN\n" in text
+    assert "-D PREROUTING -d 10.1.0.0/16 -i k6t-eth0 -j RETURN\n" in text
+
+
+def test_rules_that_only_look_like_ours_stay_where_we_have_no_chains() -> None:
+    saved = "*nat\n-A PREROUTING -i docker0 -j RETURN\nCOMMIT\n"
+    assert "docker0" not in render.transaction(PLAN, saved)
+    assert render.removal(PLAN, saved) == ""
+
+
+def test_each_ip_version_has_its_own_addresses() -> None:
+    both = plan(Capture(mode="TPROXY", ipv6=True))
+    four, six = (render.lines(both, Table.MANGLE, version) for version in (4, 6))
+    ending = "-p tcp -j TPROXY --on-port 15006 --on-ip {} --tproxy-mark 0x539/0xffffffff"
+    assert f"-A ISTIO_TPROXY ! -d 127.0.0.1/32 {ending.format('0.0.0.0')}" in four
+    assert f"-A ISTIO_TPROXY ! -d ::1/128 {ending.format('::')}" in six
+    assert len(four) == len(six)
+    assert render.lines(plan(Capture()), Table.NAT, 6) == ()

@@ -12,11 +12,14 @@ class NetlinkError(Exception):
     """The kernel refused a change; the message has the command and the kernel's reason."""
 
 
-def batch(lines: Sequence[str], *, namespace: str = "") -> None:
-    """Apply `ip` commands in order, in one process; NetlinkError at the first that fails."""
+def batch(lines: Sequence[str], *, namespace: str = "", ipv6: bool = False) -> None:
+    """Apply `ip` commands in order, in one process; NetlinkError at the first that fails.
+
+    `ipv6` is for commands that do not show their version by an address: rules.
+    """
     if not lines:
         return
-    command = [*(netns.enter(namespace) if namespace else []), "ip", "-batch", "-"]
+    command = [*(netns.enter(namespace) if namespace else []), "ip", *(["-6"] if ipv6 else []), "-batch", "-"]
     done = subprocess.run(
         command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False, timeout=30
     )

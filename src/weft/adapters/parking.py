@@ -8,6 +8,7 @@ listener of the group when theirs is closed, if `net.ipv4.tcp_migrate_req` is se
 
 import array
 import asyncio
+import contextlib
 import logging
 import socket
 import struct
@@ -19,6 +20,7 @@ _SOCKETS = Path("/proc/self/net/tcp")
 _LISTENING = "0A"
 _WAITING = 4096  # connections that may wait per port
 
+_IP_TRANSPARENT = 19  # linux/in.h
 _SO_ATTACH_REUSEPORT_CBPF = 51  # asm-generic/socket.h
 _LOAD_RANDOM = (0x20, 0xFFFFF038)  # BPF_LD|BPF_W|BPF_ABS, SKF_AD_OFF + SKF_AD_RANDOM (linux/filter.h)
 _MODULO = 0x94  # BPF_ALU|BPF_MOD|BPF_K
@@ -79,6 +81,9 @@ def _listen(port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # TPROXY hands connections to transparent sockets only; who may not make any has no such connections
+        with contextlib.suppress(PermissionError):
+            made.setsockopt(socket.SOL_IP, _IP_TRANSPARENT, 1)
         made.bind(("0.0.0.0", port))
         made.listen(_WAITING)
         if owners:

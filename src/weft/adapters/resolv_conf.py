@@ -1,7 +1,7 @@
 """Which resolvers this machine or pod asks, and how it completes names (resolv.conf(5))."""
 
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 _PATH = Path("/etc/resolv.conf")
@@ -13,10 +13,11 @@ class ResolvConf:
 
     nameservers: tuple[IPv4Address, ...] = ()
     search: tuple[str, ...] = ()
+    ipv6_nameservers: tuple[IPv6Address, ...] = ()
 
 
 def read(path: Path = _PATH) -> ResolvConf:
-    """What the file says; nothing where there is none. Servers with IPv6 addresses are passed over."""
+    """What the file says; nothing where there is none."""
     try:
         return parse(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -25,19 +26,23 @@ def read(path: Path = _PATH) -> ResolvConf:
 
 def parse(text: str) -> ResolvConf:
     """What a file with this text says."""
-    servers: list[IPv4Address] = []
+    servers: list[IPv4Address | IPv6Address] = []
     search: tuple[str, ...] = ()
     for line in text.splitlines():
         match line.partition("#")[0].split():
             case ["nameserver", address, *_]:
-                servers += _ipv4(address)
+                servers += _address(address)
             case ["search" | "domain", *domains]:
                 search = tuple(domain.lower().rstrip(".") for domain in domains)  # the last line counts
-    return ResolvConf(tuple(servers), tuple(domain for domain in search if domain))
+    return ResolvConf(
+        tuple(server for server in servers if isinstance(server, IPv4Address)),
+        tuple(domain for domain in search if domain),
+        tuple(server for server in servers if isinstance(server, IPv6Address)),
+    )
 
 
-def _ipv4(text: str) -> list[IPv4Address]:
+def _address(text: str) -> list[IPv4Address | IPv6Address]:
     try:
-        return [IPv4Address(text)]
-    except AddressValueError:
+        return [ip_address(text)]
+    except ValueError:
         return []

@@ -81,9 +81,6 @@ def _wrong(settings: ProxySettings, report: Report) -> Iterator[Problem]:
         if not _is_certificate(certificate):
             hint = "Write each as PEM, from -----BEGIN CERTIFICATE----- to its end."
             yield report.error(f"caCertificatesPem[{index}]", "is not a certificate.", hint)
-    if settings.interception_mode == "TPROXY":
-        hint = "Use REDIRECT, or NONE where the application dials the proxy's listeners itself."
-        yield report.error("interceptionMode", "TPROXY is not supported.", hint)
     if settings.connection_settings is not None:
         yield from _connections(settings.connection_settings, report)
 

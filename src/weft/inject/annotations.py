@@ -254,11 +254,9 @@ def _port(value: str) -> str:
 
 def _range(value: str) -> None:
     try:
-        network = ip_network(value)
+        ip_network(value)
     except ValueError as error:
         raise ValueError("is not a list of address ranges. Write them as 10.1.0.0/16,10.2.0.0/16.") from error
-    if network.version != 4:
-        raise ValueError("holds an IPv6 range. Only IPv4 ranges are supported.")
 
 
 def _boolean(value: str) -> str:
@@ -289,7 +287,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str], str]]] = {
     "status.sidecar.istio.io/port": ("statusPort", _port),
     _SIDECAR + "discoveryAddress": ("discoveryAddress", str),
     _SIDECAR + "extraStatTags": ("extraStatTags", str),
-    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT", "NONE")),
+    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT", "TPROXY", "NONE")),
     _SIDECAR + "proxyImageType": ("image", _one_of("default", "distroless", "debug")),
     _SIDECAR + "statsCompression": ("statsCompression", _boolean),
 }

@@ -39,17 +39,25 @@ def proxy(
         "ports": [{"containerPort": METRICS_PORT, "name": "http-envoy-prom", "protocol": "TCP"}],
         "readinessProbe": _readiness(overrides.readiness),
         "resources": resources(overrides.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsGroup": PROXY_USER,
-            "runAsNonRoot": True,
-            "runAsUser": PROXY_USER,
-        },
+        "securityContext": _security(transparent=overrides.proxy.settings.interception_mode == "TPROXY"),
         **termination(),
         "volumeMounts": [*volumes.mounts(), *credentials, *volumes.own_mounts(overrides)],
+    }
+
+
+def _security(*, transparent: bool) -> dict[str, Any]:
+    """What the proxy may do. Transparent sockets take NET_ADMIN, which Kubernetes gives to root alone.
+
+    The rules tell the proxy by its group then.
+    """
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {**({"add": ["NET_ADMIN"]} if transparent else {}), "drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsGroup": PROXY_USER,
+        "runAsNonRoot": not transparent,
+        "runAsUser": 0 if transparent else PROXY_USER,
     }
 
 

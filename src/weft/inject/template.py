@@ -124,7 +124,7 @@ def _init(credentials: list[dict[str, Any]], overrides: Overrides, settings: Inj
     return {
         "args": [
             *("istio-iptables", "-p", str(settings.outbound_port), "-z", str(settings.inbound_port)),
-            *("-u", str(PROXY_USER), "-m", "REDIRECT"),
+            *("-u", str(PROXY_USER), "-m", overrides.proxy.settings.interception_mode or "REDIRECT"),
             *("-i", overrides.include_outbound_ranges, "-x", overrides.exclude_outbound_ranges),
             *("-b", overrides.include_inbound_ports, "-d", _excluded_inbound(overrides)),
             *(part for flag, value in optional if value for part in (flag, value)),

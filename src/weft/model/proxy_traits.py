@@ -68,12 +68,16 @@ NO_FILES: Final = IdentityFiles()
 
 @dataclass(frozen=True, slots=True)
 class ProxyTraits:
-    """All of it. `as_client` and `as_server` are for the mesh's own TLS."""
+    """All of it. `as_client` and `as_server` are for the mesh's own TLS.
+
+    `transparent`: inbound connections come by TPROXY, and go on to the application with their sender's address.
+    """
 
     headers: HeaderTraits = HeaderTraits()
     connections: ConnectionTraits = ConnectionTraits()
     as_client: IdentityFiles = NO_FILES
     as_server: IdentityFiles = NO_FILES
+    transparent: bool = False
 
 
 USUAL: Final = ProxyTraits()
@@ -114,7 +118,11 @@ def traits(written: Mapping[str, Any], *, at_edge: bool) -> ProxyTraits:
     if settings is None:
         return USUAL
     headers = _headers(settings.proxy_headers) if settings.proxy_headers else HeaderTraits()
-    return ProxyTraits(headers, _connections(settings.connection_settings, at_edge=at_edge))
+    return ProxyTraits(
+        headers,
+        _connections(settings.connection_settings, at_edge=at_edge),
+        transparent=settings.interception_mode == "TPROXY" and not at_edge,
+    )
 
 
 def _headers(written: ProxyHeaders) -> HeaderTraits:

@@ -5,7 +5,7 @@ port: two connection-tracking zones keep such a pair apart (zone 2: application 
 """
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Final
 
 from weft.redirect.capture import EVERYTHING, Capture
@@ -39,6 +39,13 @@ def rules(capture: Capture) -> Iterator[Rule]:
     yield from _zones(capture, proxy)
 
 
+def of_every_transport(capture: Capture, chain: Chain, port: int, reason: str) -> Iterator[Rule]:
+    """Rules that let be what goes to a port: TCP, and UDP where any of it is captured."""
+    yield Rule(chain, (ToPort(port),), Return(), reason)
+    if capture.resolvers:
+        yield Rule(chain, (UdpTo(port),), Return(), reason)
+
+
 def _redirects(capture: Capture, proxy: tuple[Match, ...]) -> Iterator[Rule]:
     chain, to_proxy = Chain.ISTIO_OUTPUT_DNS, Redirect(capture.dns_port)
     for to in _to_resolvers(capture):
@@ -68,7 +75,7 @@ def _to_resolvers(capture: Capture) -> Iterator[tuple[Match, ...]]:
         yield ()
         return
     for address in capture.resolvers:
-        yield (Destination(IPv4Network(address)),)
+        yield (Destination(ip_network(address)),)
 
 
 def _from_resolvers(capture: Capture) -> Iterator[tuple[Match, ...]]:
@@ -76,4 +83,4 @@ def _from_resolvers(capture: Capture) -> Iterator[tuple[Match, ...]]:
         yield ()
         return
     for address in capture.resolvers:
-        yield (Source(IPv4Network(address)),)
+        yield (Source(ip_network(address)),)

@@ -22,6 +22,7 @@ from weft.xds.proto import (
     http_inspector_pb2,
     listener_components_pb2,
     original_dst_pb2,
+    original_src_pb2,
     protocol_pb2,
     proxy_protocol_listener_pb2,
     router_pb2,
@@ -187,6 +188,11 @@ def tcp_filter(proxy: Any, limits: TcpLimits) -> Any:
         proxy.tunneling_config.hostname = f"{limits.tunnel.host}:{limits.tunnel.port}"
         proxy.tunneling_config.use_post = limits.tunnel.post
     return _filter(TCP_FILTER, proxy)
+
+
+def original_src(mark: int) -> Any:
+    """Has connections to the application come from whoever connected, with a mark that routing knows."""
+    return _listener_filter("original_src", original_src_pb2.OriginalSrc(mark=mark))
 
 
 def original_dst() -> Any:

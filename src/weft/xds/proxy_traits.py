@@ -11,7 +11,7 @@ from typing import Any, Final
 from google.protobuf import duration_pb2, wrappers_pb2
 
 from weft.model.proxy_traits import USUAL, ConnectionTraits, HeaderTraits, ProxyTraits
-from weft.xds import encode, identity_files
+from weft.xds import encode, identity_files, listeners_http, names
 from weft.xds.listeners_http import HTTP_FILTER
 from weft.xds.memo import Memo
 from weft.xds.proto import (
@@ -28,6 +28,8 @@ from weft.xds.resource import CLUSTER, LISTENER, ROUTE, Resource, ResourceMap, R
 _HCM: Final[Any] = http_connection_manager_pb2.HttpConnectionManager
 _OPTIONS: Final = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _ROUTER: Final = "envoy.filters.http.router"
+_MARK: Final = 1337
+"""By what istio-iptables tells the proxy's connections that have the address of whoever connected to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,10 @@ def _fitted(value: _One) -> Resource:
 
 
 def _listener(listener: Any, traits: ProxyTraits) -> None:
+    if traits.transparent and listener.name == names.VIRTUAL_INBOUND:
+        listener.transparent.value = True
+        # after the filter that finds the destination, as in Istio
+        listener.listener_filters.insert(1, listeners_http.original_src(_MARK))
     if traits.connections.listener_buffer is not None:
         _set(listener.per_connection_buffer_limit_bytes, traits.connections.listener_buffer)
     for chain in _chains(listener):

@@ -14,7 +14,7 @@ _LISTENER: Final = "envoy.extensions.filters.listener"
 _LINES: Final = f"""
 envoy.config.listener.v3.Listener: name address bind_to_port per_connection_buffer_limit_bytes \
 traffic_direction use_original_dst filter_chains default_filter_chain listener_filters listener_filters_timeout \
-continue_on_listener_filters_timeout access_log additional_addresses
+continue_on_listener_filters_timeout access_log additional_addresses transparent
 envoy.config.listener.v3.AdditionalAddress: address
 envoy.config.listener.v3.ListenerFilter: name typed_config filter_disabled
 envoy.config.listener.v3.ListenerFilterChainMatchPredicate: destination_port_range or_match
@@ -27,6 +27,7 @@ envoy.config.core.v3.CidrRange: address_prefix prefix_len
 envoy.config.listener.v3.Filter: name typed_config
 {_LISTENER}.http_inspector.v3.HttpInspector:
 {_LISTENER}.original_dst.v3.OriginalDst:
+{_LISTENER}.original_src.v3.OriginalSrc: mark
 {_LISTENER}.proxy_protocol.v3.ProxyProtocol:
 {_LISTENER}.tls_inspector.v3.TlsInspector:
 

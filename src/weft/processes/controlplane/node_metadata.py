@@ -12,7 +12,7 @@ from weft.model.proxy_traits import USUAL, ProxyTraits
 from weft.model.services import Labels
 from weft.model.views import UNCAPTURED
 
-_OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders"})
+_OF_TRAITS: Final = frozenset({"connectionSettings", "proxyHeaders", "interceptionMode"})
 _OF_IDENTITY: Final = frozenset(
     f"TLS_{side}_{part}" for side in ("CLIENT", "SERVER") for part in ("CERT_CHAIN", "KEY", "ROOT_CERT")
 )
