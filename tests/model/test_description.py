@@ -57,6 +57,7 @@ def test_a_pod_is_described_with_all_rules_that_are_for_it() -> None:
         "RequestAuthentication: staff.shop",
         " Issuers: https://login.example",
         "AuthorizationPolicies:",
+        " CUSTOM by door: asked.shop (1 rule(s))",
         " DENY, dry run: none.istio-system (1 rule(s))",
         " ALLOW: some.shop (1 rule(s))",
         " what no ALLOW policy is for is denied",
@@ -103,16 +104,3 @@ def test_a_service_is_described_with_its_pods_and_with_what_is_wrong() -> None:
     assert ("IST0101", "VirtualService", "younger") in told
     assert ("IST0109", "VirtualService", "younger") in told
     assert not any(each.at.name == "elsewhere" for each in problems)
-
-
-def test_a_policy_tells_whom_it_has_asked() -> None:
-    store = Store()
-    objects: list[dict[str, Any]] = yaml.safe_load(OBJECTS.read_text())
-    meta = {"name": "login", "namespace": "shop"}
-    spec = {"action": "CUSTOM", "provider": {"name": "oauth"}, "rules": [{}]}
-    for each in (*objects, {"kind": "AuthorizationPolicy", "metadata": meta, "spec": spec}):
-        store.apply(each["kind"], each)
-    now = store.snapshot()
-    notes, problems = of_pod(now, now.workloads["shop", "web-1"], ADDRESSES)
-    assert " CUSTOM: login.shop (1 rule(s), asks provider oauth)" in lines(notes)
-    assert ("IST0101", "spec.provider.name") in {(each.code, each.at.field) for each in problems}
