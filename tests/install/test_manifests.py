@@ -179,6 +179,15 @@ def test_a_revision_of_its_own_has_a_name_of_its_own() -> None:
     assert "istio-sidecar-injector-canary" in found
 
 
+def test_istiod_reads_further_roots_of_issuers_where_istios_does_and_starts_without_them() -> None:
+    pod = one("Deployment", "istiod")["spec"]["template"]["spec"]
+    assert {"name": "pilot-jwks-extra-cacerts", "optional": True} in [
+        each["configMap"] for each in pod["volumes"] if "configMap" in each
+    ]
+    (container,) = pod["containers"]
+    assert "/cacerts" in [each["mountPath"] for each in container["volumeMounts"]]
+
+
 def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_others() -> None:
     objects = manifests(Settings(signers=("example.com/mesh", "example.com/other")))
     for each in objects:
