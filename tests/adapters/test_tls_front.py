@@ -159,3 +159,14 @@ async def test_a_taken_port_is_an_error_at_once() -> None:
     own = MESH.serve(NAME)
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         Server().listen(f"127.0.0.1:{taken.getsockname()[1]}", KeyPair(own.key, own.chain))
+
+
+async def test_a_revoked_certificate_ends_the_handshake(served: Served) -> None:
+    gone, good, own = MESH.issue(WEB), MESH.issue(WEB), MESH.serve(NAME)
+    assert uri(await served.call(gone)) == WEB
+    served.pair.replace(own.key, own.chain, MESH.roots, MESH.revoke(gone))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await asyncio.wait_for(served.call(gone), 20)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert uri(await served.call(good)) == WEB
+    assert (await served.call()).certificate is None

@@ -76,16 +76,16 @@ Unary = Callable[[bytes, Peer], Awaitable[bytes]]
 class KeyPair:
     """The server's certificate chain and key, and who vouches for clients' certificates; replaced at any time.
 
-    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for ends the handshake,
-    whatever else the client has to show.
+    All are PEM. Clients may do without a certificate; one that none of `clients` vouches for, or that is among the
+    `revoked`, ends the handshake, whatever else the client has to show. Lists are of each authority, or of none.
     """
 
-    def __init__(self, key: str, chain: str, clients: str = "") -> None:
-        self.context = _context(key, chain, clients)
+    def __init__(self, key: str, chain: str, clients: str = "", revoked: str = "") -> None:
+        self.context = _context(key, chain, clients, revoked)
 
-    def replace(self, key: str, chain: str, clients: str = "") -> None:
+    def replace(self, key: str, chain: str, clients: str = "", revoked: str = "") -> None:
         """Use another pair from the next handshake on."""
-        self.context = _context(key, chain, clients)
+        self.context = _context(key, chain, clients, revoked)
 
 
 _Handler = Callable[[Front | None], grpc.RpcMethodHandler]
@@ -179,7 +179,7 @@ def _peer(front: Front | None, context: Context) -> Peer:
     return Peer(client.address, metadata, secure=True, certificate=client.certificate)
 
 
-def _context(key: str, chain: str, clients: str) -> ssl.SSLContext:
+def _context(key: str, chain: str, clients: str, revoked: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
@@ -192,5 +192,8 @@ def _context(key: str, chain: str, clients: str) -> ssl.SSLContext:
         context.verify_mode = ssl.CERT_OPTIONAL
         # an authority that is plugged in may be an intermediate, trusted without its own root
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
-        context.load_verify_locations(cadata=clients)
+        if revoked:
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_CHAIN
+        with keys.as_file(clients + revoked) as path:
+            context.load_verify_locations(path)
     return context

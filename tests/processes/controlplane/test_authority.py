@@ -34,7 +34,7 @@ async def test_the_server_certificate_is_used_from_the_next_handshake_on_and_fol
     mesh, operator = Mesh(), Operator()
     keeper = mesh.keeper(kube)
     await keeper.load()
-    own = ServerCertificate(keeper, ("istiod.istio-system.svc",))
+    own = ServerCertificate(keeper, ("istiod.istio-system.svc",), lambda: keeper.trusted)
     plane = ControlPlane("127.0.0.1:0")
 
     async def serial() -> str:

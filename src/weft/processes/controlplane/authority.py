@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 from datetime import timedelta
 
 from cryptography import x509
@@ -10,6 +11,7 @@ from cryptography import x509
 from weft.adapters import clock, keys
 from weft.adapters.grpc_server import KeyPair
 from weft.pki import authority, pem, rotation
+from weft.pki.succession import Trusted
 from weft.processes.controlplane.succession import Keeper
 
 SERVER_LIFETIME = timedelta(hours=24)
@@ -20,11 +22,12 @@ log = logging.getLogger("weft.ca")
 class ServerCertificate:
     """Our own certificate for gRPC and HTTPS: of the authority in force, replaced at half of its life."""
 
-    def __init__(self, keeper: Keeper, names: tuple[str, ...]) -> None:
-        self._keeper, self._names = keeper, names
+    def __init__(self, keeper: Keeper, names: tuple[str, ...], trusted: Callable[[], Trusted]) -> None:
+        """`trusted` says who vouches for clients' certificates, and which are revoked."""
+        self._keeper, self._names, self._trusted = keeper, names, trusted
         self._signer = keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc = KeyPair(self._key, self._chain, keeper.trusted.roots)
+        self.grpc = KeyPair(self._key, self._chain, *self._clients())
         self.https = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.https.minimum_version = ssl.TLSVersion.TLSv1_2
         _use(self.https, self._key, self._chain)
@@ -42,14 +45,18 @@ class ServerCertificate:
         if self._signer is not self._keeper.serving:
             self.replace()
         else:
-            self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
+            self.grpc.replace(self._key, self._chain, *self._clients())
 
     def replace(self) -> None:
         """Use a new certificate from the next handshake on."""
         self._signer = self._keeper.serving
         self._certificate, self._key, self._chain = self._issue()
-        self.grpc.replace(self._key, self._chain, self._keeper.trusted.roots)
+        self.grpc.replace(self._key, self._chain, *self._clients())
         _use(self.https, self._key, self._chain)
+
+    def _clients(self) -> tuple[str, str]:
+        trusted = self._trusted()
+        return trusted.roots, trusted.revoked
 
     def _issue(self) -> tuple[x509.Certificate, str, str]:
         key = keys.new_key()

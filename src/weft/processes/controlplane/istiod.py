@@ -76,12 +76,12 @@ async def run(settings: Settings) -> None:
             lifetime=settings.issuing.lifetimes.longest,
         )
         await _when_reachable(keeper.load)
-        own = ServerCertificate(keeper, settings.server_names)
         metrics = Metrics()
         store = Store(settings.domain, mesh)
         reviewer = TokenReviewer(kube, lambda: store.trust_domains)
         door = Doorkeeper(settings.limits, time.monotonic)
-        bundles = Bundles(lambda: keeper.trusted, lambda: store.mesh, lambda each: discovery.trust(_told(each)))
+        bundles = Bundles(lambda: keeper.trusted, lambda: store.mesh, lambda each: _tell(own, discovery, each))
+        own = ServerCertificate(keeper, settings.server_names, lambda: bundles.now().trusted)
 
         def look() -> None:
             bundles.look()
@@ -210,6 +210,12 @@ def _problems(snapshot: Snapshot, keyring: Keyring, issuers: Issuers, *, anywher
     keys = request_authentication.problems(rules, issuers.troubles)
     open_to = request_authentication.fetched_from_anywhere(rules) if anywhere else ()
     return analysis.ordered((*snapshot.problems, *map(snapshot.derived.told, found), *keys, *open_to))
+
+
+async def _tell(own: ServerCertificate, discovery: Discovery[Snapshot], trusted: Trusted) -> None:
+    """Others are to be verified by something else: ourselves and all proxies."""
+    own.follow()
+    await discovery.trust(_told(trusted))
 
 
 async def _spread(own: ServerCertificate, trust: Trust, bundles: Bundles) -> None:
