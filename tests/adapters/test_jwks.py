@@ -1,5 +1,6 @@
 """Keys of issuers, fetched from a server on the loopback."""
 
+import asyncio
 import ipaddress
 import json
 import socket
@@ -135,8 +136,8 @@ async def test_an_issuer_with_a_certificate_of_ones_own_authority_is_believed_on
     fetcher = KeyFetcher(roots=roots)
     async with issuer(authority.serve("localhost"), tmp_path) as url:
         for trusted, said in (
-            ("", "certificate verify failed"),
-            (Authority("others").roots, "certificate verify failed"),
+            ("", "its certificate is not trusted"),
+            (Authority("others").roots, "its certificate is not trusted"),
             ("no certificate", f"{roots} has no certificates in PEM"),
         ):
             if trusted:
@@ -146,8 +147,19 @@ async def test_an_issuer_with_a_certificate_of_ones_own_authority_is_believed_on
         roots.write_text(Authority("others").roots + authority.roots)
         assert await fetcher.fetch(f"{url}/keys", SOON) == jwks()
         # it vouches for the names in its certificates only
-        with pytest.raises(FetchError, match="certificate is not valid for"):
+        with pytest.raises(FetchError, match="IP address mismatch"):
             await fetcher.fetch(f"{url.replace('localhost', '127.0.0.1')}/keys", SOON)
         roots.unlink()
-        with pytest.raises(FetchError, match="certificate verify failed"):
+        with pytest.raises(FetchError, match="its certificate is not trusted"):
             await fetcher.fetch(f"{url}/keys", SOON)
+
+
+async def test_a_server_that_hangs_up_is_told_to_take_mtls_only_perhaps() -> None:
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(FetchError, match="takes the mesh's mTLS only"):
+            await KeyFetcher().fetch(f"http://127.0.0.1:{port}/keys", SOON)

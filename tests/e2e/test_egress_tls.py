@@ -100,7 +100,8 @@ def sending(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
             yield cluster
         finally:
             server.terminate()
-    cluster.kubectl("delete", "secret", "-n", "istio-system", SECRET, "--ignore-not-found")
+    left = [f"secret/{SECRET}", "ap/egress", "dr/partner", "dr/bank"]
+    cluster.kubectl("delete", *left, "-n", "istio-system", "--ignore-not-found")
     cluster.kubectl("delete", "ns", "sending", "--wait=false")
 
 

@@ -62,15 +62,19 @@ def test_the_service_selects_the_pods_of_the_deployment() -> None:
     assert labels["sidecar.istio.io/inject"] == "false"
 
 
-def test_istiod_is_granted_no_wildcards_but_reading_the_meshs_own_resources() -> None:
+def test_istiod_is_granted_no_wildcards_and_of_secrets_what_it_follows() -> None:
     for rule in one("ClusterRole", "istiod-clusterrole-istio-system")["rules"]:
-        assert "*" not in rule["verbs"]
-        assert "*" not in rule["apiGroups"]
-        if "*" in rule["resources"]:
-            assert set(rule["verbs"]) == {"get", "list", "watch"}
-            assert all(group.endswith(".istio.io") for group in rule["apiGroups"])
+        assert "*" not in {*rule["verbs"], *rule["apiGroups"], *rule["resources"]}
         if "secrets" in rule["resources"]:
-            assert set(rule["verbs"]) == {"get", "list", "watch"}
+            assert set(rule["verbs"]) == {"list", "watch"}
+
+
+def test_istiod_changes_only_its_own_secrets_and_settings_by_name() -> None:
+    named = {tuple(rule["resources"]): rule.get("resourceNames") for rule in one("Role", "istiod")["rules"][:2]}
+    assert named == {
+        ("configmaps",): ["istio"],
+        ("secrets",): ["istio-ca-secret", "cacerts", "weft-trusted-roots"],
+    }
 
 
 def test_the_named_injector_is_deactivated_as_in_the_walkthrough() -> None:
@@ -173,6 +177,15 @@ def test_a_resource_is_checked_by_one_webhook(labels: dict[str, str]) -> None:
 def test_a_revision_of_its_own_has_a_name_of_its_own() -> None:
     found = [obj["metadata"]["name"] for obj in manifests(Settings(revision="canary"))]
     assert "istio-sidecar-injector-canary" in found
+
+
+def test_istiod_reads_further_roots_of_issuers_where_istios_does_and_starts_without_them() -> None:
+    pod = one("Deployment", "istiod")["spec"]["template"]["spec"]
+    assert {"name": "pilot-jwks-extra-cacerts", "optional": True} in [
+        each["configMap"] for each in pod["volumes"] if "configMap" in each
+    ]
+    (container,) = pod["containers"]
+    assert "/cacerts" in [each["mountPath"] for each in container["volumeMounts"]]
 
 
 def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_others() -> None:

@@ -57,6 +57,7 @@ def test_a_pod_is_described_with_all_rules_that_are_for_it() -> None:
         "RequestAuthentication: staff.shop",
         " Issuers: https://login.example",
         "AuthorizationPolicies:",
+        " CUSTOM by door: asked.shop (1 rule(s))",
         " DENY, dry run: none.istio-system (1 rule(s))",
         " ALLOW: some.shop (1 rule(s))",
         " what no ALLOW policy is for is denied",

@@ -126,6 +126,11 @@ def _said(error: BaseException) -> str:
         if isinstance(inner, FetchError):
             return str(inner)
         inner = inner.__cause__ or inner.__context__
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or str(error.certificate_error)
+        return f"its certificate is not trusted ({reason.rstrip('.')})"
+    if isinstance(error, ConnectionResetError | aiohttp.ServerDisconnectedError):
+        return "the connection was closed, as by a port that takes the mesh's mTLS only"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return f'"{error.host}" is not known to the DNS'
     return str(error) or type(error).__name__

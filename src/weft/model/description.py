@@ -282,8 +282,9 @@ def _leading_to(snapshot: Snapshot, workload: Workload) -> list[Registered]:
 
 
 def _authorization(rule: PolicyRule) -> Note:
-    tried = ", dry run" if rule.policy.dry_run else ""
-    return Note(f"{rule.action}{tried}: {rule.full_name} ({len(rule.policy.clauses)} rule(s))")
+    how = ", dry run" if rule.policy.dry_run else ""
+    how += f" by {rule.provider}" if rule.provider else ""
+    return Note(f"{rule.action}{how}: {rule.full_name} ({len(rule.policy.clauses)} rule(s))")
 
 
 def _spoken(protocol: Protocol) -> str:
