@@ -117,6 +117,14 @@ def test_no_request_fails_while_the_root_is_replaced(rooted: Cluster) -> None:
     known = pem.load_certificates(roots["data"]["root-cert.pem"])
     assert known[0] == operators[-1].root
     assert {operator.root for operator in operators} < set(known)
+    compared = rooted.weft(
+        "proxy-config", "rootca-compare", "deploy/toolbox.rooted", "deploy/nginx-deployment.rooted"
+    )
+    assert compared.returncode == 0, compared.stdout + compared.stderr
+    assert "They can connect to each other." in compared.stdout
+    shown = rooted.weft("proxy-config", "secret", "deploy/toolbox.rooted").stdout
+    assert len([line for line in shown.splitlines() if line.startswith("ROOTCA")]) == len(known)
+    print(compared.stdout, shown, sep="\n")
     rooted.kubectl("rollout", "restart", "-n", NAMESPACE, "deployment/nginx-deployment")
     rooted.roll_out(NAMESPACE, "nginx-deployment")
     assert rooted.shell(NAMESPACE, "toolbox", "curl -s -o /dev/null -w %{http_code} http://fresh/") == "200"
