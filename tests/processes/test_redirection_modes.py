@@ -53,6 +53,16 @@ def test_native_nftables_that_drifted_are_replaced_and_those_of_others_stay(name
     assert tables(namespace) == {"istio-proxy-nat", "theirs"}
 
 
+def test_cleanup_takes_the_rules_whichever_way_they_were_written(namespace: str) -> None:
+    assert istio_iptables(namespace, *INJECTED, "--native-nftables").returncode == 0
+    assert istio_iptables(namespace, *INJECTED).returncode == 0
+    done = istio_iptables(namespace, "--cleanup-only")
+    assert done.returncode == 0, done.stderr
+    assert "nftables, " in done.stderr
+    assert "istio-proxy-nat" not in tables(namespace)
+    assert "ISTIO" not in saved(namespace, "nft")
+
+
 def test_tproxy_brings_its_routing_and_takes_it_back(namespace: str) -> None:
     transparent = ["TPROXY" if part == "REDIRECT" else part for part in INJECTED]
     done = istio_iptables(namespace, *transparent)

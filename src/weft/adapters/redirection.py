@@ -82,13 +82,16 @@ def apply(plan: Plan, backend: Backend = DEFAULT, *, force: bool = False) -> Out
 
 
 def remove(plan: Plan, backend: Backend = DEFAULT) -> Outcome:
-    """Take the plan, or what another one left, out of this namespace."""
-    if backend.native:
-        written = _write_native(nftables.removal(libnftables.listed()), "")
-    else:
-        written = _write(plan, backend, lambda saved, version: render.removal(plan, saved, version))
+    """Take the plan, or what another one left, out of this namespace, whichever way it was written."""
+    done: list[Outcome] = []
+    # what one chooses must work; the other is taken along where the machine has it
+    with contextlib.suppress(*(() if backend.native else (libnftables.LibnftablesError,))):
+        done.append(_write_native(nftables.removal(libnftables.listed()), ""))
+    with contextlib.suppress(*((iptables.IptablesError,) if backend.native else ())):
+        done.append(_write(plan, backend, lambda saved, version: render.removal(plan, saved, version)))
+    programs = ", ".join(each.program for each in done if each.changed)
     # first the rules: without routing they would still hand packets over
-    return Outcome(_take_down(plan) or written.changed, written.program)
+    return Outcome(_take_down(plan) or bool(programs), programs or "ip")
 
 
 def missing(plan: Plan, backend: Backend = DEFAULT) -> tuple[str, ...]:
