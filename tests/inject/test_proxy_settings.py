@@ -130,6 +130,16 @@ def test_volumes_of_the_users_own_are_added_to_pod_and_proxy() -> None:
     assert environment(after)["ISTIO_BOOTSTRAP_OVERRIDE"] == "/etc/istio/custom-bootstrap/custom_bootstrap.json"
 
 
+@pytest.mark.parametrize("by", ["annotation", "pod"])
+def test_a_volume_of_the_users_takes_the_place_of_ours_of_that_name(by: str) -> None:
+    spire = {"name": "workload-socket", "csi": {"driver": "csi.spiffe.io", "readOnly": True}}
+    before = pod(annotations={"sidecar.istio.io/userVolume": json.dumps([spire])} if by == "annotation" else {})
+    if by == "pod":
+        before["spec"]["volumes"] = [spire, *before["spec"].get("volumes", ())]
+    volumes = injected(before)["spec"]["volumes"]
+    assert [each for each in volumes if each["name"] == "workload-socket"] == [spire]
+
+
 def test_a_pod_without_interception_has_no_rules_and_a_proxy_that_may_listen_anywhere() -> None:
     for annotations in (config("interceptionMode: NONE"), {"sidecar.istio.io/interceptionMode": "NONE"}):
         after = injected(pod(annotations=annotations))

@@ -82,6 +82,13 @@ def test_strict_takes_the_meshs_mtls_and_nothing_else(street: Street, tmp_path: 
     assert status(street, f"http://{server}:8080/") == "200"
 
 
+def test_an_application_says_for_itself_who_it_is_to_nobody(street: Street) -> None:
+    claims = ("-H", "x-envoy-peer-metadata: claimed", "-H", f"{XFCC}: URI=spiffe://cluster.local/ns/x/sa/claimed")
+    headers = street.seen(f"http://{WEB}/", *claims)["headers"]
+    assert "claimed" not in str(headers)
+    assert IDENTITY in headers[XFCC]
+
+
 def test_strict_holds_at_ports_that_no_service_names(street: Street) -> None:
     unnamed = tuple(each for each in INBOUND if each.number != 8081)
     url = f"http://{street.server.address}:8081/"

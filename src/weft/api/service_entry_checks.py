@@ -6,6 +6,7 @@ from typing import Final
 
 from weft.api import codes
 from weft.api.checks import check_export_to, check_host, check_labels
+from weft.api.own_places import is_own_port
 from weft.api.report import Report
 from weft.api.service_entry import AUTO_ALLOCATE, ServiceEntry, ServiceEntrySpec
 from weft.api.workload_entry import UNIX
@@ -173,6 +174,12 @@ def _endpoints(spec: ServiceEntrySpec, report: Report) -> Iterator[Problem]:
             yield from _socket(spec, field, report)
             continue
         yield from check_ports(each, names, field, report)
+        for port in spec.ports:
+            number = each.ports.get(port.name) or port.target_port or port.number
+            if is_own_port(each.address, number):
+                message = f"port {number} of {each.address} is the own one of every proxy that dials it."
+                hint = "Write the address of the server that is meant, and its port."
+                yield report.error(f"{field}.address", message, hint)
         if (
             spec.resolution == "STATIC"
             and not host_fault(each.address, wildcard=False)

@@ -8,6 +8,7 @@ from weft.api import codes
 from weft.api.checks import check_host, check_labels
 from weft.api.gateway import ServerTls
 from weft.api.gateway_tls_checks import check_parameters, check_pins
+from weft.api.own_places import is_own_port, is_own_socket
 from weft.api.report import Report
 from weft.api.sidecar import (
     EgressListener,
@@ -156,12 +157,18 @@ def _address(bind: str, field: str, report: Report) -> Iterator[Problem]:
 
 
 def _endpoint(written: str, field: str, report: Report) -> Iterator[Problem]:
+    if is_own_socket(written):
+        way_out = "Write the path of the application's own socket."
+        yield report.error(field, f'"{written}" is where the proxy has its credentials.', way_out)
     if not written or written.startswith(f"{UNIX}/"):
         return
     hint = "Write 127.0.0.1:PORT, 0.0.0.0:PORT for the pod's own address, or unix:///PATH."
     host, _, port = written.rpartition(":") if ":" in written else (written, "", "")
     if not (port.isdecimal() and 1 <= int(port) <= 65535):
         yield report.error(field, f'"{written}" has no port.', hint)
+    elif is_own_port(host.strip("[]"), int(port)):
+        way_out = "Write the application's port."
+        yield report.error(field, f'"{written}" is a port of the proxy\'s own.', way_out)
     if host not in {"127.0.0.1", "0.0.0.0", "[::1]", "[::]"}:
         yield report.error(field, f'"{host}" is not the pod itself.', hint)
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from weft.api import codes
 from weft.api.checks import check_labels
+from weft.api.own_places import is_loopback, is_own_socket
 from weft.api.report import Report
 from weft.api.workload_entry import UNIX, WorkloadEntry, WorkloadEntrySpec
 from weft.base.names import host_fault, is_dns_label, nearest
@@ -21,6 +22,9 @@ def check(entry: WorkloadEntry, report: Report) -> Iterator[Problem]:
     if spec.address.startswith(UNIX):
         hint = "Only an endpoint inside a ServiceEntry can be a socket of the client's own machine."
         yield report.error("spec.address", "is a socket, which other machines cannot reach.", hint)
+    elif is_loopback(spec.address):
+        hint = "Write the address by which others reach the workload."
+        yield report.error("spec.address", f'"{spec.address}" leads back to whoever dials it.', hint)
     yield from check_entry(spec, "spec", report)
 
 
@@ -84,5 +88,8 @@ def _socket(spec: WorkloadEntrySpec, field: str, report: Report) -> Iterator[Pro
     if not path.startswith(("/", "@")) or path in {"/", "@"}:
         hint = "Write unix:///path/of/the/socket, or unix://@name for an abstract one."
         yield report.error(f"{field}.address", f'"{spec.address}" is not the path of a socket.', hint)
+    elif is_own_socket(spec.address):
+        hint = "Write the path of the server's own socket."
+        yield report.error(f"{field}.address", f'"{spec.address}" is where proxies have their credentials.', hint)
     if spec.ports:
         yield report.error(f"{field}.ports", "a socket has no ports.", "Take them out.")

@@ -175,7 +175,10 @@ def _grpc(cluster: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listener(port: int, prefix: str, path: str, cluster: str, *, compressed: bool = False) -> dict[str, Any]:
-    route = {"match": {"prefix": path}, "route": {"cluster": cluster}}
+    # matched as Istio's table shows it, and led to that one path: left as it is, "…/../.." would lead anybody to
+    # the rest of Envoy's own interface
+    only = {"pattern": {"regex": "^/.*$"}, "substitution": path}
+    route = {"match": {"prefix": path}, "route": {"cluster": cluster, "regex_rewrite": only}}
     manager = {
         **_typed(_CONNECTION_MANAGER),
         "codec_type": "AUTO",

@@ -30,15 +30,20 @@ def _field(name: str, base: Any, own: Any) -> Any:
         # a source other than the base's takes its place: a variable has one of value and valueFrom
         return overlaid(base, own)
     if isinstance(base, Sequence) and isinstance(own, Sequence) and name in _KEYS:
-        return _list(_KEYS[name], base, own)
+        return _list(_KEYS[name], base, own, whole=name == "volumes")
     return own
 
 
-def _list(key: str, base: Sequence[Any], own: Sequence[Any]) -> list[Any]:
-    """The base's entries first, each with what the user has for it; then the user's others."""
+def _list(key: str, base: Sequence[Any], own: Sequence[Any], *, whole: bool) -> list[Any]:
+    """The base's entries first, each with what the user has for it, or just that; then the user's others."""
     wanted = {entry.get(key): entry for entry in own}
     known = {entry.get(key) for entry in base}
-    merged = [_entry(entry, wanted[entry.get(key)]) if entry.get(key) in wanted else entry for entry in base]
+
+    def merge(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+        found = wanted.get(entry.get(key))
+        return entry if found is None else dict(found) if whole else _entry(entry, found)
+
+    merged = [merge(entry) for entry in base]
     return [*merged, *(entry for entry in own if entry.get(key) not in known)]
 
 

@@ -62,7 +62,9 @@ def sidecar(
     if not captured:
         # its listeners are those of the services' ports
         spec["securityContext"] = overlaid(container.UNPRIVILEGED, spec.get("securityContext") or {})
-    spec["volumes"] = [*volumes.volumes(), *volumes.own(overrides), *(spec.get("volumes") or ())]
+    # the pod's own volume of a name, that of somebody else's SDS for one, takes the place of ours
+    wanted = {"volumes": [*volumes.own(overrides), *(spec.get("volumes") or ())]}
+    spec["volumes"] = overlaid({"volumes": volumes.volumes()}, wanted)["volumes"]
     metadata["annotations"] = _annotations(metadata, application, overrides, settings)
     return {**pod, "metadata": metadata, "spec": spec}
 

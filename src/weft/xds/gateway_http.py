@@ -1,19 +1,23 @@
 """How a gateway handles requests: as the first proxy that they meet."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from google.protobuf import wrappers_pb2
 
 from weft.model.authorization import Authorization
 from weft.model.request_authentication import TokenRule
 from weft.model.topology import NOTHING_BEFORE, Topology
-from weft.xds import external_authorization, listeners_http
+from weft.xds import encode, external_authorization, listeners_http
 from weft.xds.authorization import request_filters
 from weft.xds.proto import grpc_web_pb2, http_connection_manager_pb2
 
 SERVER_NAME = "istio-envoy"
 """What gateways call themselves in the `server` header, as Istio's do."""
+
+FLUSH_TIMEOUT: Final = timedelta(minutes=5)
+"""How long the rest of an answer is kept for a client that does not take it; Envoy would keep it for ever."""
 
 _HCM: Any = http_connection_manager_pb2.HttpConnectionManager
 
@@ -47,6 +51,7 @@ def requests(stat_prefix: str, table: str, settings: HttpSettings, *, grpc_web: 
         asking=external_authorization.request_filters(settings.authorization),
         checks=request_filters(settings.authorization),
     )
+    manager.stream_flush_timeout.CopyFrom(encode.duration(FLUSH_TIMEOUT))
     manager.use_remote_address.CopyFrom(wrappers_pb2.BoolValue(value=True))
     manager.server_name = SERVER_NAME
     manager.xff_num_trusted_hops = topology.trusted_proxies

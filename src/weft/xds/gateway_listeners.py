@@ -1,7 +1,8 @@
 """Where connections come into a gateway (LDS): a listener for each port and address, a chain for each server."""
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from weft.model.router import Asked, Chain, Requests, RouterListener
 from weft.model.streams import StreamRoute
@@ -26,6 +27,10 @@ class EdgeSettings:
 
     http: HttpSettings
     tls: TlsSettings
+
+
+HANDSHAKE_TIMEOUT: Final = timedelta(seconds=15)
+"""Time for a client to agree on TLS, as long as Envoy waits for its first bytes; it would wait for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ def _chain(config: Chain, listener: str, settings: EdgeSettings) -> Any:
     if config.tls is not None:
         requests = isinstance(config.handler, Requests)
         chain.transport_socket.CopyFrom(gateway_tls.downstream(config.tls, settings.tls, requests=requests))
+        chain.transport_socket_connect_timeout.CopyFrom(encode.duration(HANDSHAKE_TIMEOUT))
     return chain
 
 

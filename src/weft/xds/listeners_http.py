@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2, wrappers_pb2
 
 from weft.model.request_authentication import TokenRule
 from weft.model.traffic import Tunnel
-from weft.xds import client_limits, discovery, encode, request_authentication
+from weft.xds import client_limits, discovery, encode, forged_headers, request_authentication
 from weft.xds.client_tls import ALPN_OVERRIDE
 from weft.xds.discovery import aggregated
 from weft.xds.proto import (
@@ -33,6 +33,9 @@ from weft.xds.proto import (
     value_pb2,
 )
 from weft.xds.route_policies import CORS_FILTER, FAULT_FILTER
+
+HEADERS_TIMEOUT = timedelta(minutes=1)
+"""Time for a client to say all headers of a request, from its first byte; Envoy would wait for ever."""
 
 HTTP_FILTER = "envoy.filters.network.http_connection_manager"
 TCP_FILTER = "envoy.filters.network.tcp_proxy"
@@ -76,6 +79,7 @@ def outbound_http(stat_prefix: str, route_name: str, default_host: str, *, looks
     look_up = [http_filter(discovery.HTTP_FILTER, discovery.http_filter())] if looks_up else []
     manager = _manager(stat_prefix, [limits, cross_origin, _fault(), *look_up, _alpn(), _router()])
     manager.http_protocol_options.default_host_for_http_10 = default_host
+    forged_headers.take_out(manager, forged_headers.PEER)
     manager.early_header_mutation_extensions.append(client_limits.before_the_check())
     manager.rds.CopyFrom(rds)
     return _filter(HTTP_FILTER, manager)
@@ -103,6 +107,8 @@ def edge_manager(
     guarded = [cross_origin, *asking, *verified] if asking else [*verified, cross_origin]
     filters = [*before, *guarded, *checks, *last]
     manager = _manager(stat_prefix, filters)
+    forged_headers.take_out(manager, forged_headers.OUTSIDE)
+    manager.request_headers_timeout.CopyFrom(encode.duration(HEADERS_TIMEOUT))
     request_authentication.believe_no_client(manager, tokens)
     manager.rds.CopyFrom(http_connection_manager_pb2.Rds(config_source=aggregated(), route_config_name=route_name))
     return manager
@@ -140,6 +146,8 @@ def inbound_http(
     translated = [http_filter("envoy.filters.http.grpc_web", grpc_web_pb2.GrpcWeb())] if grpc_web else []
     verified = request_authentication.filters(tokens)
     manager = _manager(stat_prefix, [*translated, *asking, *verified, *checks, _fault(), _router()])
+    forged_headers.take_out(manager, forged_headers.PEER if authenticated else forged_headers.OUTSIDE)
+    manager.request_headers_timeout.CopyFrom(encode.duration(HEADERS_TIMEOUT))
     request_authentication.believe_no_client(manager, tokens)
     manager.route_config.CopyFrom(route_table)
     manager.server_header_transformation = _HCM.PASS_THROUGH

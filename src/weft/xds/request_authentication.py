@@ -6,23 +6,14 @@ others are. The headers that tell the application of tokens are taken from no cl
 filter lets pass.
 """
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final
 
 from google.protobuf import empty_pb2
 
 from weft.model.request_authentication import TokenRule
-from weft.xds import claims, encode
-from weft.xds.proto import (
-    base_pb2,
-    early_header_mutation_pb2,
-    extension_pb2,
-    http_connection_manager_pb2,
-    jwt_authn_pb2,
-    mutation_rules_pb2,
-    route_components_pb2,
-)
+from weft.xds import claims, encode, forged_headers
+from weft.xds.proto import base_pb2, http_connection_manager_pb2, jwt_authn_pb2, route_components_pb2
 
 FILTER: Final = claims.METADATA
 
@@ -55,7 +46,7 @@ def believe_no_client(manager: Any, rules: tuple[TokenRule, ...]) -> None:
     """Let a HttpConnectionManager take out first of all what only verified tokens may tell the application."""
     forged = sorted({header for rule in rules for header in _told(rule)} - {place for _, place in _places(rules)})
     if forged:
-        manager.early_header_mutation_extensions.append(_without(forged))
+        forged_headers.take_out(manager, forged, as_variables=True)
 
 
 def _provider(rule: TokenRule, *, routed_by_claims: bool) -> Any:
@@ -118,17 +109,3 @@ def _told(rule: TokenRule) -> tuple[str, ...]:
     """The headers by which the application is told of a token."""
     payload = (rule.payload_header,) if rule.payload_header else ()
     return (*payload, *(header for header, _ in rule.claim_headers))
-
-
-def _without(headers: list[str]) -> Any:
-    mutations = []
-    for header in headers:
-        mutation = mutation_rules_pb2.HeaderMutation(remove="" if "-" in header else header)
-        if "-" in header:
-            # servers that tell headers as variables (CGI, WSGI) take x_user for x-user
-            spellings = "[-_]".join(map(re.escape, header.split("-")))
-            mutation.remove_on_match.key_matcher.safe_regex.regex = spellings
-        mutations.append(mutation)
-    message = early_header_mutation_pb2.HeaderMutation(mutations=mutations)
-    name = "envoy.http.early_header_mutation.header_mutation"
-    return extension_pb2.TypedExtensionConfig(name=name, typed_config=encode.packed(message))

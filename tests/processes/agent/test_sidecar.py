@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from tests.processes.agent.conftest import Pod, free_ports
 from tests.processes.agent.istiod import Istiod, eventually, new_authority
@@ -104,6 +105,15 @@ async def test_metrics_come_from_agent_and_envoy_together(running: Pod) -> None:
     alone = (await running.get("metrics", "/stats/prometheus")).body.decode()
     assert "envoy_listener_manager_workers_started" in alone
     assert "istio_agent" not in alone
+
+
+@pytest.mark.parametrize("way", ["/../../server_info", "/%2e%2e/%2e%2e/server_info", "%2f..%2f..%2fserver_info"])
+async def test_from_the_metrics_port_no_way_leads_to_the_rest_of_envoys_own_interface(
+    running: Pod, way: str
+) -> None:
+    answer = await running.get("metrics", f"/stats/prometheus{way}")
+    assert b"LIVE" not in answer.body
+    assert b"LIVE" not in (await running.get("readiness", f"/healthz/ready{way}")).body
 
 
 async def test_the_sidecar_is_not_ready_without_a_control_plane_and_says_why(pod: Pod) -> None:
@@ -295,4 +305,5 @@ async def test_flags_of_istio_that_mean_nothing_here_are_named_and_harmless(pod:
 async def test_an_agent_is_light_and_starts_envoy_fast(running: Pod) -> None:
     # some 56; the allocator keeps 4 more now and then
     assert memory(running.pid) < 64
-    assert age(running.pid) - age(running.envoy) < 2.0
+    # half a second, on a machine that has nothing else to do
+    assert age(running.pid) - age(running.envoy) < 6.0

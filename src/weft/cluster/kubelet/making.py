@@ -69,8 +69,9 @@ class Maker:
         for volume in volumes.volumes(self.pod, pod_ip, self._station.node, objects, given):
             if isinstance(volume, volumes.Host):
                 volume = replace(volume, path=self._station.on_node(volume.path))  # noqa: PLW2901 -- the same one
-                if volume.readonly:
-                    self._readonly.add(volume.name)
+            if isinstance(volume, volumes.Tree) or (isinstance(volume, volumes.Host) and volume.readonly):
+                # what the kubelet itself writes no container changes (Kubernetes 1.9.6)
+                self._readonly.add(volume.name)
             self._places[volume.name] = volume_files.place(
                 self._folder / "volumes", volume, group, unless_root=unless_root
             )

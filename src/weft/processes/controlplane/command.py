@@ -17,6 +17,7 @@ from weft.processes.controlplane.istiod import run
 def main(argv: Sequence[str]) -> int:
     """Run istiod until it is told to stop; the exit code. `argv` is what follows `weft controlplane`."""
     limits.widen()
+    limits.no_core_dumps()
     limits.small_connections()
     try:
         chosen = settings.parse(argv, os.environ, host=socket.gethostname())
