@@ -149,11 +149,11 @@ def test_an_interface_that_would_swallow_connections_is_told_of_and_cured_where_
         pod.run("ip", "link", "set", link, "up")
     told = istio_iptables(pod.namespace, *INJECTED, "-c", "host0")
     assert told.returncode == 0
-    assert "[WEFT0010] (Interface/veth0): it has no IPv4 address" in told.stderr
+    assert "[WEFT0008] (Interface/veth0): it has no IPv4 address" in told.stderr
     assert "host0" not in told.stderr
     cured = istio_iptables(pod.namespace, *INJECTED, "-c", "host0", "--veth-link-address", "169.254.100.1")
     assert "interface veth0 has the address 169.254.100.1 now" in cured.stderr
-    assert "WEFT0010" not in cured.stderr
+    assert "WEFT0008" not in cured.stderr
     assert "169.254.100.1/32" in pod.run("ip", "addr", "show", "dev", "veth0")
 
 
