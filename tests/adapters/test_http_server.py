@@ -12,7 +12,7 @@ from aiohttp import web
 from weft.adapters import http_server
 from weft.adapters.http_server import Limits
 
-LIMITS = Limits(connections=50, idle=0.5)
+LIMITS = Limits(connections=50, idle=1.0)
 SLOW_HEAD = b"POST /review HTTP/1.1\r\nHost: x\r\nX-Slow: "
 
 

@@ -165,28 +165,41 @@ def test_without_interception_the_application_dials_its_proxy(proxies: Cluster) 
     assert "server: envoy" not in past.lower(), "the client's own proxy has not seen it"
 
 
-def test_an_application_behind_a_transparent_proxy_sees_its_callers_addresses(proxies: Cluster) -> None:
-    seen = json.loads(deployment("seen", "seen", "nginx:1.25.3"))
-    seen["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/interceptionMode": "TPROXY"}
-    proxies.apply(NAMESPACE, json.dumps(seen), service("seen", "seen"))
-    proxies.roll_out(NAMESPACE, "seen")
+@pytest.mark.parametrize(
+    ("name", "annotations"),
+    [
+        ("seen", {"sidecar.istio.io/interceptionMode": "TPROXY"}),
+        # the same by native nftables
+        (
+            "shown",
+            {"proxy.istio.io/config": "{interceptionMode: TPROXY, proxyMetadata: {NATIVE_NFTABLES: 'true'}}"},
+        ),
+    ],
+)
+def test_an_application_behind_a_transparent_proxy_sees_its_callers_addresses(
+    proxies: Cluster, name: str, annotations: dict[str, str]
+) -> None:
+    seen = json.loads(deployment(name, name, "nginx:1.25.3"))
+    seen["spec"]["template"]["metadata"]["annotations"] = annotations
+    proxies.apply(NAMESPACE, json.dumps(seen), service(name, name))
+    proxies.roll_out(NAMESPACE, name)
     address = {
         app: proxies.kubectl(
             "get", "pod", "-n", NAMESPACE, proxies.pod(NAMESPACE, app), "-o", "jsonpath={.status.podIP}"
         )
-        for app in ("client", "seen")
+        for app in ("client", name)
     }
 
     def asks(app: str) -> bool:
-        answer = proxies.shell(NAMESPACE, app, f"curl -sI -m 10 http://seen.{NAMESPACE}/?by-{app}")
+        answer = proxies.shell(NAMESPACE, app, f"curl -sI -m 10 http://{name}.{NAMESPACE}/?by-{app}")
         return "200 OK" in answer and "server: envoy" in answer.lower()
 
     def callers(app: str) -> set[str]:
-        log = proxies.kubectl("logs", "-n", NAMESPACE, proxies.pod(NAMESPACE, "seen"), "-c", "seen")
+        log = proxies.kubectl("logs", "-n", NAMESPACE, proxies.pod(NAMESPACE, name), "-c", name)
         return {line.split()[0] for line in log.splitlines() if f'"HEAD /?by-{app} ' in line}
 
     # by its own service it comes in through its proxy as well, from loopback
-    for app in ("client", "seen"):
+    for app in ("client", name):
         eventually(partial(asks, app), seconds=60)
         assert eventually(partial(callers, app)) == {address[app]}
 

@@ -53,6 +53,16 @@ def test_native_nftables_that_drifted_are_replaced_and_those_of_others_stay(name
     assert tables(namespace) == {"istio-proxy-nat", "theirs"}
 
 
+def test_cleanup_takes_the_rules_whichever_way_they_were_written(namespace: str) -> None:
+    assert istio_iptables(namespace, *INJECTED, "--native-nftables").returncode == 0
+    assert istio_iptables(namespace, *INJECTED).returncode == 0
+    done = istio_iptables(namespace, "--cleanup-only")
+    assert done.returncode == 0, done.stderr
+    assert "nftables, " in done.stderr
+    assert "istio-proxy-nat" not in tables(namespace)
+    assert "ISTIO" not in saved(namespace, "nft")
+
+
 def test_tproxy_brings_its_routing_and_takes_it_back(namespace: str) -> None:
     transparent = ["TPROXY" if part == "REDIRECT" else part for part in INJECTED]
     done = istio_iptables(namespace, *transparent)
@@ -139,15 +149,15 @@ def test_an_interface_that_would_swallow_connections_is_told_of_and_cured_where_
         pod.run("ip", "link", "set", link, "up")
     told = istio_iptables(pod.namespace, *INJECTED, "-c", "host0")
     assert told.returncode == 0
-    assert "[WEFT0010] (Interface/veth0): it has no IPv4 address" in told.stderr
+    assert "[WEFT0008] (Interface/veth0): it has no IPv4 address" in told.stderr
     assert "host0" not in told.stderr
     cured = istio_iptables(pod.namespace, *INJECTED, "-c", "host0", "--veth-link-address", "169.254.100.1")
     assert "interface veth0 has the address 169.254.100.1 now" in cured.stderr
-    assert "WEFT0010" not in cured.stderr
+    assert "WEFT0008" not in cured.stderr
     assert "169.254.100.1/32" in pod.run("ip", "addr", "show", "dev", "veth0")
 
 
-def test_a_cured_interface_really_delivers(namespace: str) -> None:
+def test_a_cured_interface_really_delivers() -> None:
     """The pod has its address on eth0, and the node comes by veth0: the case that Spiderpool's users met."""
     with pods(2) as (pod, node):
         pod.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "vpod", "netns", node.namespace)
@@ -157,16 +167,16 @@ def test_a_cured_interface_really_delivers(namespace: str) -> None:
         node.run("ip", "route", "add", f"{pod.address}/32", "dev", "vpod", "src", node.address)
         assert istio_iptables(pod.namespace, *INJECTED).returncode == 0
         with socket_in(pod, 15006):
-            assert connect(node, pod.address) == "TimeoutError"
+            assert connect(node, pod.address, seconds=1) == "TimeoutError"
             cured = istio_iptables(pod.namespace, *INJECTED, "--veth-link-address", "169.254.100.1")
             assert cured.returncode == 0
-            assert connect(node, pod.address) == "connected"
+            assert connect(node, pod.address, seconds=15) == "connected"
 
 
-def connect(pod: Pod, address: str) -> str:
+def connect(pod: Pod, address: str, *, seconds: float) -> str:
     code = f"""import socket
 try:
-    socket.create_connection(({address!r}, 8080), 1.5); print("connected")
+    socket.create_connection(({address!r}, 8080), {seconds}); print("connected")
 except OSError as error: print(type(error).__name__)"""
     return pod.run("/usr/bin/python3", "-I", "-S", "-c", code).strip()
 

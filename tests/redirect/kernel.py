@@ -32,7 +32,7 @@ AWAY_IPV6: Final = ("fd01::3", "fd00::a", "2001:db8::7", "fd20::5", "2001:db8:1:
 """The addresses of the rest of the world; of IPv4 it has all."""
 _TCP_PORTS: Final = (15001, 15006, 15053)
 _UDP_PORTS: Final = (53, 123)
-_SETTLING_SECONDS: Final = 4.0
+_SETTLING_SECONDS: Final = 15.0
 _FIRST_PORT, _LAST_PORT = 20000, 60000
 _IP_TRANSPARENT, _IPV6_TRANSPARENT, _SO_MARK = 19, 75, 36
 

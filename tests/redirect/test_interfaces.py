@@ -16,7 +16,7 @@ def test_an_interface_without_an_address_is_found_and_the_problem_says_what_to_d
     found = swallowing(Capture(), POD)
     assert found == (Swallowing("veth0", 4),)
     said = str(found[0].problem())
-    assert said.startswith("Warning [WEFT0010] (Interface/veth0): it has no IPv4 address")
+    assert said.startswith("Warning [WEFT0008] (Interface/veth0): it has no IPv4 address")
     assert "vethLinkAddress: 169.254.100.1" in said
 
 

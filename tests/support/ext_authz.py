@@ -103,11 +103,12 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         said = self.provider.decide(Shown(self.command, self.path, headers, body))
         told = said.body.encode()
-        self.send_response(said.status)
-        for name, value in {**said.headers, "content-length": str(len(told))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(told)
+        with contextlib.suppress(ConnectionError):  # who waits no longer has hung up
+            self.send_response(said.status)
+            for name, value in {**said.headers, "content-length": str(len(told))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(told)
 
     def log_message(self, *_arguments: object) -> None:
         pass

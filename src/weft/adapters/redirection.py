@@ -4,8 +4,10 @@ The rules of one IP version are one transaction of iptables; of native nftables 
 """
 
 import contextlib
+import json
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any, Final, TypeVar
 
@@ -25,6 +27,7 @@ Errors = (iptables.IptablesError, libnftables.LibnftablesError, netlink.NetlinkE
 _Line = tuple[Version, str]
 """A command of ip(8), and the IP version that it is about."""
 _VERSIONS: Final[tuple[Version, ...]] = (4, 6)
+_TPROXY: Final = re.compile(r"ISTIO_TPROXY|istio-tproxy")
 _EVERYWHERE: Final = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -45,10 +48,11 @@ DEFAULT: Final = Backend()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Whether anything had to be done, and by which program it was."""
+    """Whether anything had to be done, and by which program it was. `replaced` is the text of what was there."""
 
     changed: bool
     program: str
+    replaced: str = field(default="", repr=False)
 
 
 def inside(namespace: str, work: Callable[[], T]) -> T:
@@ -63,27 +67,31 @@ def apply(plan: Plan, backend: Backend = DEFAULT, *, force: bool = False) -> Out
     """
     changed = _set_up(plan)
     if backend.native:
-        written = _write_native(nftables.transaction(plan, libnftables.listed(), force=force))
+        before = libnftables.listed()
+        written = _write_native(nftables.transaction(plan, before, force=force), json.dumps(before))
     else:
 
         def change(saved: str, version: Version) -> str:
             return render.transaction(plan, saved, version, force=force)
 
         written = _write(plan, backend, change)
-    if written.changed and not plan.routed:
-        # an earlier plan may have been
+    if not plan.routed and _TPROXY.search(written.replaced):
+        # an earlier plan has been
         _run(_unrouting(plan.marked))
     return Outcome(changed or written.changed, written.program)
 
 
 def remove(plan: Plan, backend: Backend = DEFAULT) -> Outcome:
-    """Take the plan, or what another one left, out of this namespace."""
-    if backend.native:
-        written = _write_native(nftables.removal(libnftables.listed()))
-    else:
-        written = _write(plan, backend, lambda saved, version: render.removal(plan, saved, version))
+    """Take the plan, or what another one left, out of this namespace, whichever way it was written."""
+    done: list[Outcome] = []
+    # what one chooses must work; the other is taken along where the machine has it
+    with contextlib.suppress(*(() if backend.native else (libnftables.LibnftablesError,))):
+        done.append(_write_native(nftables.removal(libnftables.listed()), ""))
+    with contextlib.suppress(*((iptables.IptablesError,) if backend.native else ())):
+        done.append(_write(plan, backend, lambda saved, version: render.removal(plan, saved, version)))
+    programs = ", ".join(each.program for each in done if each.changed)
     # first the rules: without routing they would still hand packets over
-    return Outcome(_take_down(plan) or written.changed, written.program)
+    return Outcome(_take_down(plan) or bool(programs), programs or "ip")
 
 
 def missing(plan: Plan, backend: Backend = DEFAULT) -> tuple[str, ...]:
@@ -123,24 +131,25 @@ def give_addresses(cures: Sequence[tuple[str, Address]]) -> None:
     netlink.batch([f"addr replace {address}/{address.max_prefixlen} dev {name}" for name, address in cures])
 
 
-def _write_native(commands: list[dict[str, Any]]) -> Outcome:
+def _write_native(commands: list[dict[str, Any]], replaced: str) -> Outcome:
     if commands:
         libnftables.apply(commands)
-    return Outcome(bool(commands), "nftables")
+    return Outcome(bool(commands), "nftables", replaced)
 
 
 def _write(plan: Plan, backend: Backend, change: Callable[[str, Version], str]) -> Outcome:
-    programs = []
+    programs, replaced = [], ""
     with _lock(backend) as lock:
         # of a version that is not captured rules of another plan may be left
         for version in _VERSIONS:
             program = _program(plan, backend, version, lock)
             if program is None:
                 continue
+            replaced += program.before
             if text := change(program.before, version):
                 program.restore(text)
                 programs.append(program.restore_program)
-    return Outcome(bool(programs), ", ".join(programs))
+    return Outcome(bool(programs), ", ".join(programs), replaced)
 
 
 def _program(plan: Plan, backend: Backend, version: Version, lock: str) -> iptables.Iptables | None:

@@ -3,7 +3,7 @@
 Nothing here ends up in a message but names and reasons: what the Secret holds stays out of logs.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -73,6 +73,18 @@ def read(data: Mapping[str, bytes], now: datetime) -> Authority:
     if name := confusing(found, roots):
         raise PluggedError(layout.roots, *name)
     return found
+
+
+def spans(authority: Authority) -> Iterator[tuple[str, datetime, datetime]]:
+    """What an authority needs to go on: the key of the Secret it is under, when it began, and when it ends."""
+    yield ISTIO.certificate, authority.certificate.not_valid_before_utc, authority.certificate.not_valid_after_utc
+    for above in authority.intermediates:
+        yield ISTIO.chain, above.not_valid_before_utc, above.not_valid_after_utc
+    root = authority.roots[0]
+    yield ISTIO.roots, root.not_valid_before_utc, root.not_valid_after_utc
+    for each in authority.revoked:
+        if each.next_update_utc is not None:
+            yield REVOKED, each.last_update_utc, each.next_update_utc
 
 
 def confusing(authority: Authority, roots: Iterable[x509.Certificate]) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ class Mesh:
 
     agrees: bool = True
     told: list[Trusted] = field(default_factory=list)
+    troubles: int = 0
 
     async def tell(self, trusted: Trusted) -> None:
         self.told.append(trusted)
@@ -23,7 +24,17 @@ class Mesh:
     def keeper(self, kube: Kube, own: OwnAuthority | None = None) -> Keeper:
         """One that is not loaded yet."""
         own = own or OwnAuthority("td")
-        return Keeper(kube, "istio-system", own, told=self.tell, confirmed=lambda: self.agrees)
+        return Keeper(
+            kube,
+            "istio-system",
+            own,
+            told=self.tell,
+            confirmed=lambda: self.agrees,
+            troubled=self.trouble,
+        )
+
+    def trouble(self) -> None:
+        self.troubles += 1
 
 
 @contextlib.asynccontextmanager

@@ -22,7 +22,7 @@ from weft.processes.controlplane.identities import Caller
 from weft.xds.resource import CLUSTER, ENDPOINT, ROUTE
 
 BASE = (cluster("one"), endpoints("one", 1), listener(15001))
-LIMITS = Limits(streams=20, messages=Rate(100, 50), first=0.5)
+LIMITS = Limits(streams=20, messages=Rate(100, 50))
 
 
 class Guarded(ControlPlane):
@@ -177,8 +177,9 @@ async def refused(call: Any) -> grpc.StatusCode | None:
     return code
 
 
-async def test_a_stream_that_says_nothing_is_ended(plane: Guarded) -> None:
-    async with proxies(address(plane), ["mute.shop"], run=False) as (mute,):
+async def test_a_stream_that_says_nothing_is_ended() -> None:
+    plane = Guarded(Limits(first=0.5))
+    async with plane.serving(), proxies(address(plane), ["mute.shop"], run=False) as (mute,):
         assert await asyncio.wait_for(mute.call.code(), 10) is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

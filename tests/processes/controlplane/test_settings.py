@@ -100,3 +100,33 @@ def test_settings_of_certificates_that_make_no_sense_are_errors_that_name_them(
 ) -> None:
     with pytest.raises(SettingsError, match=name):
         parse(kubeconfig, **{name: value})
+
+
+def test_an_authority_of_our_own_is_made_by_istios_variables(kubeconfig: str) -> None:
+    usual = parse(kubeconfig).own_authority("td.example")
+    assert (usual.organization, usual.rsa_bits, usual.lifetime) == ("td.example", 0, timedelta(days=3650))
+    told = parse(
+        kubeconfig,
+        CITADEL_SELF_SIGNED_CA_CERT_TTL="720h",
+        CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE="4096",
+        CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE="30",
+        CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL="0s",
+    ).own
+    assert (told.lifetime, told.rsa_bits, told.grace, told.every) == (timedelta(days=30), 4096, 0.3, timedelta())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE", "1024"),
+        ("CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE", "much"),
+        ("CITADEL_SELF_SIGNED_CA_CERT_TTL", "1s"),
+        ("CITADEL_SELF_SIGNED_CA_CERT_TTL", "long"),
+        ("CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE", "100"),
+    ],
+)
+def test_an_authority_that_cannot_be_made_ends_the_program_with_the_variables_name(
+    kubeconfig: str, name: str, value: str
+) -> None:
+    with pytest.raises(SettingsError, match=name):
+        parse(kubeconfig, **{name: value})

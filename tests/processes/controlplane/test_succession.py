@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.processes.controlplane.cluster import Cluster
 from tests.processes.controlplane.succeeding import Mesh, following
-from tests.support.authorities import Operator, now
+from tests.support.authorities import DAY, Operator, now
 
 from weft.adapters.grpc_server import RefusedError
 from weft.adapters.kube.access import Access
@@ -133,14 +133,25 @@ async def test_a_secret_that_cannot_serve_changes_nothing_and_is_a_problem_with_
     cluster.put(good.secret())
     async with following(mesh.keeper(kube)) as keeper:
         cluster.put(expired.secret())
-        await eventually(lambda: keeper.problems)
+        await eventually(lambda: mesh.troubles)
         [problem] = keeper.problems
         assert "data[ca-cert.pem]: CN=intermediate expired at" in str(problem)
         assert problem.hint == "Renew it. The CA before it stays in force."
         assert signs(keeper, good)
         assert roots(keeper) == ["CN=good"]
         cluster.put(good.secret())
-        await eventually(lambda: not keeper.problems)
+        await eventually(lambda: mesh.troubles == 2)
+        assert not keeper.problems
+
+
+async def test_whoever_plugged_in_what_ends_soon_is_reminded(cluster: Cluster, kube: Kube, mesh: Mesh) -> None:
+    ageing = Operator("ageing", begins=now() - 10 * DAY, ends=now() + timedelta(hours=5))
+    cluster.put(ageing.secret(ca_crl=ageing.lists(until=now() + timedelta(minutes=5))))
+    async with following(mesh.keeper(kube)) as keeper:
+        await eventually(lambda: mesh.troubles)
+        signer, lists = keeper.problems[0], keeper.problems[-1]
+        assert (signer.at.field, lists.at.field) == ("data[ca-cert.pem]", "data[ca-crl.pem]")
+        assert "it is good until" in signer.message
 
 
 async def test_a_secret_that_is_deleted_goes_on_being_used(cluster: Cluster, kube: Kube, mesh: Mesh) -> None:

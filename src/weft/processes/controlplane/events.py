@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, INGRESSES, Kind
+from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, INGRESSES, SECRETS, Kind
 from weft.base.problem import Problem, Severity
 from weft.processes.controlplane.watching import FOLLOWED
 
@@ -21,8 +21,8 @@ _LONGEST_MESSAGE = 1024
 _COMPONENT = "istiod"
 _KINDS: Mapping[str, Kind] = {
     kind.kind: kind
-    for kind in (*FOLLOWED, CONFIGMAPS)
-    if kind.group.endswith("istio.io") or kind in {INGRESSES, CONFIGMAPS}
+    for kind in (*FOLLOWED, CONFIGMAPS, SECRETS)
+    if kind.group.endswith("istio.io") or kind in {INGRESSES, CONFIGMAPS, SECRETS}
 }
 
 log = logging.getLogger("weft.events")

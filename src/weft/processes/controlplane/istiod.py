@@ -73,6 +73,7 @@ async def run(settings: Settings) -> None:
             settings.own_authority(mesh.trust_domain),
             told=lambda _: _spread(own, trust, bundles),
             confirmed=lambda: discovery.is_trusted and trust.is_everywhere,
+            troubled=lambda: look(),  # noqa: PLW0108 -- it is not there yet
             lifetime=settings.issuing.lifetimes.longest,
         )
         await _when_reachable(keeper.load)

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,8 @@ _RECORD_KEY = "roots.json"
 _LOOK_SECONDS = 0.5
 """Between looks while one authority follows another."""
 _RETRY_SECONDS = 2.0
+_SOON = 0.1
+"""The last part of a life in which whoever plugged it in is reminded."""
 
 log = logging.getLogger("weft.ca")
 
@@ -80,7 +82,8 @@ class _Found:
 class Keeper:
     """The authority of now. `told` is called with what to trust whenever that changes, after it is recorded.
 
-    `confirmed` says whether all who are connected trust what was told last.
+    `confirmed` says whether all who are connected trust what was told last; `troubled` is called when there is
+    another problem.
     """
 
     def __init__(
@@ -91,10 +94,12 @@ class Keeper:
         *,
         told: Callable[[Trusted], Awaitable[None]],
         confirmed: Callable[[], bool],
+        troubled: Callable[[], None] = lambda: None,
         lifetime: timedelta = LIFETIMES.longest,
     ) -> None:
         self._kube, self._namespace, self._own = kube, namespace, own
         self._told, self._confirmed, self._lifetime = told, confirmed, lifetime
+        self._troubled = troubled
         self._secrets = {PLUGGED: _Found(), OWN: _Found()}
         self._roots: tuple[Root, ...] = ()
         self._record_version = ""
@@ -129,7 +134,19 @@ class Keeper:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with what is plugged in."""
-        return tuple(self._problems.values())
+        return (*self._problems.values(), *self._ageing())
+
+    def _ageing(self) -> Iterator[Problem]:
+        """What is plugged in and ends soon: nobody but its owner can renew it."""
+        found, now = self._plugged, clock.now()
+        if found is None:
+            return
+        for name, begins, ends in plugged.spans(found):
+            if now >= ends - (ends - begins) * _SOON:
+                at = At(kind="Secret", namespace=self._namespace, name=PLUGGED, field=f"data[{name}]")
+                message = f"it is good until {ends:%F %T} UTC and no longer."
+                hint = "Renew it before: everybody refuses everybody then."
+                yield Problem(AUTHORITY_UNUSABLE, Severity.WARNING, at, message, hint)
 
     # -- work -----------------------------------------------------------------------------------------------------
 
@@ -172,11 +189,15 @@ class Keeper:
             self._wake.set()
 
     async def _go_on(self) -> None:
+        known: tuple[Problem, ...] = ()
         while True:
             await self._pause()
             self._wake.clear()
             try:
                 await self._agree()
+                if self.problems != known:
+                    known = self.problems
+                    self._troubled()
             except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
                 log.warning("the roots cannot be recorded, all stays as it is: %s", error)
                 await asyncio.sleep(_RETRY_SECONDS)
