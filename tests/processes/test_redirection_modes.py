@@ -11,8 +11,10 @@ import pytest
 from tests.support.istio_iptables import INJECTED, empty_namespace, istio_iptables, run, saved
 from tests.support.netns import Pod, pods
 
-AS_PROXY = ("setpriv", "--reuid=1337", "--regid=1337", "--clear-groups")
-AS_APPLICATION = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
+# the one right that is left: this tree may lie where nobody else may read
+_READS = ("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search", "--clear-groups")
+AS_PROXY = ("setpriv", "--reuid=1337", "--regid=1337", *_READS)
+AS_APPLICATION = ("setpriv", "--reuid=1000", "--regid=1000", *_READS)
 VALIDATE = ("--skip-rule-apply", "--run-validation", "--probe-timeout", "1s")
 
 

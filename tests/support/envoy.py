@@ -208,6 +208,11 @@ class Running:
             time.sleep(0.05)
         raise AssertionError(f"Envoy is not ready after {seconds} s: {self.log()}")
 
+    def awaited_secrets(self) -> set[str]:
+        """The secrets that Envoy has asked for and does not have: it serves without them after a while."""
+        dump = self.json("/config_dump?resource=dynamic_warming_secrets")
+        return {each["name"] for each in dump.get("configs", ())}
+
 
 def bootstrap(
     server: Path,
@@ -342,6 +347,8 @@ def started(
         running(management.path, namespace=namespace, resolver=resolver, options=options) as envoy,
     ):
         envoy.wait_ready()
+        missing = {name for name, secret in (secrets or {}).items() if secret is None}
+        wait_until(lambda: envoy.awaited_secrets() <= missing)
         yield envoy, management
 
 

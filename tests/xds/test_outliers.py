@@ -123,8 +123,8 @@ EJECTS = "baseEjectionTime: 1m, maxEjectionPercent: 100"
 )
 def test_an_endpoint_is_set_aside_after_so_many_errors(here: Place, policy: str, path: str, errors: int) -> None:
     seen, answers = asked(here, policy.replace("%s", EJECTS), path, GOOD, BAD)
-    # one more may be on its way to the endpoint before the news of the last error is
-    assert errors <= seen[BAD] <= errors + 1
+    # a few more may be on their way to the endpoint before the news of the last error is; without it, it gets 10
+    assert errors <= seen[BAD] <= errors + 4
     assert answers == {200: 20 - seen[BAD], STATUSES[path.strip("/")]: seen[BAD]}
 
 
@@ -146,14 +146,15 @@ def test_an_endpoint_that_takes_no_connections_is_set_aside_where_such_failures_
 ) -> None:
     policy = f"{{splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 1, {EJECTS}}}"
     seen, answers = asked(here, policy, "/", GOOD, ABSENT)
-    assert answers == {200: 19, 503: 1}
-    assert seen == {GOOD: 19}
+    assert 1 <= answers[503] <= 5
+    assert seen == {GOOD: answers[200]} == {GOOD: 20 - answers[503]}
 
 
 def test_with_nobody_left_requests_are_answered_503_unless_too_few_are_healthy_to_believe_it(here: Place) -> None:
     policy = f"{{consecutive5xxErrors: 1, {EJECTS}}}"
-    seen, answers = asked(here, policy, "/broken", BAD, times=5)
-    assert (seen, answers) == ({BAD: 1}, {500: 1, 503: 4})
+    seen, answers = asked(here, policy, "/broken", BAD, times=10)
+    assert 1 <= seen[BAD] <= 5
+    assert answers == {500: seen[BAD], 503: 10 - seen[BAD]}
     panics = f"{{consecutive5xxErrors: 1, minHealthPercent: 50, {EJECTS}}}"
     seen, answers = asked(here, panics, "/broken", BAD, times=5)
     assert (seen, answers) == ({BAD: 5}, {500: 5})
