@@ -146,7 +146,9 @@ def gateway(edge: EdgeCase, here: Place, folder: Path) -> Iterator[tuple[Gateway
     # where no case asks a provider, its ports are the gateway's to take
     provider = ext_authz.Provider(ext_authz.by_header)
     answering = ext_authz.serving(provider, "127.64.0.1", here.namespace) if asked else nullcontext()
-    with answering, started as (_, management):
+    with answering, started as (running, management):
+        missing = {name for name, secret in secrets(edge).items() if secret is None}
+        envoy.wait_until(lambda: running.awaited_secrets() <= missing)
         yield Gateway(edge, here, addresses, folder), management
         assert management.rejected == []
 

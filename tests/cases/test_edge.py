@@ -11,6 +11,7 @@ from tests.cases.edge import EdgeRequest, by_model, load_edge, outcome_shares, s
 from tests.cases.edge_in_envoy import EdgeAnswer, Gateway, gateway
 from tests.cases.engine import EDGE, HERE, asks_for_leave
 from tests.cases.in_envoy import Place, place
+from tests.support.envoy import open_to_proxies
 
 from weft.xds.simulate import NotUnderstoodError, Outcome
 
@@ -52,8 +53,7 @@ def test_the_model_and_envoys_resources_send_requests_where_the_case_says(path: 
 @pytest.mark.parametrize("path", FILES)
 def test_envoy_sends_requests_where_the_case_says(path: Path, here: Place, tmp_path: Path) -> None:
     edge = load_edge(path, str(tmp_path / "certs"))
-    for each in (tmp_path, *list(tmp_path.parents)[:2]):
-        each.chmod(0o755)
+    open_to_proxies(tmp_path)
     with gateway(edge, here, tmp_path / "certs") as (proxy, _):
         for asked in edge.requests:
             _check(proxy, asked)

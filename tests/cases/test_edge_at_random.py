@@ -11,6 +11,7 @@ from tests.cases.edge import EdgeCase, by_model, chain_of, outcome_shares, read_
 from tests.cases.edge_in_envoy import secrets, write_files
 from tests.cases.in_envoy import Place, place
 from tests.support import edge_pki, envoy
+from tests.support.envoy import open_to_proxies
 
 from weft.model.router import Requests
 from weft.xds.generate import Generator
@@ -129,8 +130,7 @@ def here() -> Iterator[Place]:
 
 
 def test_envoy_takes_them(here: Place, tmp_path: Path) -> None:
-    for each in (tmp_path, *list(tmp_path.parents)[:2]):
-        each.chmod(0o755)
+    open_to_proxies(tmp_path)
     write_files(tmp_path / "certs")
     started = envoy.started(
         Generator().resources(read_edge({"given": SERVICES, "from": FROM}).case.view),

@@ -17,6 +17,7 @@ from tests.cases.edge import load_edge, outcome_shares, simulated
 from tests.cases.edge_in_envoy import gateway
 from tests.cases.in_envoy import place
 from tests.support import ext_authz
+from tests.support.envoy import open_to_proxies
 
 from weft.adapters import netns
 from weft.xds import names, simulate
@@ -160,8 +161,7 @@ def test_a_login_proxy_brings_the_token_and_may_choose_the_route(tmp_path: Path)
     for each in edge.requests:
         outcome = simulated(each, edge, answers)
         assert outcome_shares(outcome) == each.request.then, (each, outcome)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
+    open_to_proxies(tmp_path)
     provider = ext_authz.Provider(lambda _: ext_authz.Said(headers=told))
     with (
         place("weft-edge", capture=False) as here,

@@ -1,6 +1,9 @@
 """A provider of ext_authz for tests, by HTTP and by gRPC: says what it is told to, keeps what it was shown."""
 
 import contextlib
+import os
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -75,18 +78,49 @@ def serving(provider: Provider, address: str, namespace: str) -> Iterator[None]:
     service = "envoy.service.auth.v3.Authorization"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Check": method}),))
 
-    def listen() -> None:
-        assert server.add_insecure_port(f"{address}:9002")
-        server.start()
-
-    netns.inside(namespace, listen)
+    # gRPC's own threads must not begin in the namespace: the whole process uses them, and they would stay there
+    inner = f"weft-ext-authz-{os.getpid()}-{id(server)}"
+    server.add_insecure_port(f"unix-abstract:{inner}")
+    server.start()
+    relay = netns.inside(namespace, lambda: _Relay((address, 9002), inner))
+    threading.Thread(target=relay.serve_forever, daemon=True).start()
     try:
         yield
     finally:
+        relay.shutdown()
+        relay.server_close()
         server.stop(grace=0).wait()
         executor.shutdown(wait=True, cancel_futures=True)
         http.shutdown()
         http.server_close()
+
+
+class _Relay(socketserver.ThreadingTCPServer):
+    """Passes connections on to a Unix socket in the abstract namespace."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], inner: str) -> None:
+        super().__init__(address, _Passage)
+        self.inner = inner
+
+
+class _Passage(socketserver.BaseRequestHandler):
+    server: _Relay
+
+    def handle(self) -> None:
+        with socket.socket(socket.AF_UNIX) as inner:
+            inner.connect(f"\0{self.server.inner}")
+            threading.Thread(target=_pump, args=(self.request, inner), daemon=True).start()
+            _pump(inner, self.request)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # one of the two has hung up
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
 
 
 class _Handler(BaseHTTPRequestHandler):

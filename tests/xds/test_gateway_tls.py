@@ -10,6 +10,7 @@ from tests.cases.edge import EdgeCase, EdgeRequest, read_edge
 from tests.cases.edge_in_envoy import EdgeAnswer, Gateway, certificate, gateway, roots, secrets
 from tests.cases.in_envoy import Place, place
 from tests.support import envoy
+from tests.support.envoy import open_to_proxies
 
 from weft.api.gateway_tls_checks import CIPHER_SUITES, CURVES
 
@@ -51,8 +52,7 @@ def edge(*tls: str) -> EdgeCase:
 
 @contextmanager
 def running(case: EdgeCase, here: Place, folder: Path) -> Iterator[tuple[Gateway, envoy.Management]]:
-    for each in (folder, *list(folder.parents)[:2]):
-        each.chmod(0o755)
+    open_to_proxies(folder)
     with gateway(case, here, folder / "certs") as (proxy, management):
         yield proxy, management
 

@@ -1,7 +1,6 @@
 """The API server as the process that `weft up` runs: to be flooded, limited and killed."""
 
 import asyncio
-import resource
 import signal
 import subprocess
 import sys
@@ -49,14 +48,11 @@ def command(home: Home, port: int) -> list[str]:
 async def running(home: Home, *, files: int = 0) -> AsyncIterator[Running]:
     """The server, ready; ended with the block. `files`: how many it may open at first."""
 
-    def limit() -> None:
-        if files:
-            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
-
+    # not by a function that runs between fork and exec: gRPC's handlers of forks would run there too
+    limit = ["prlimit", f"--nofile={files}:"] if files else []
     log = home.path / "apiserver.log"
     with log.open("ab") as errors:
-        process = subprocess.Popen(command(home, home.port), stderr=errors, preexec_fn=limit)  # noqa: ASYNC220, PLW1509 - no thread runs yet that could hold a lock
+        process = subprocess.Popen([*limit, *command(home, home.port)], stderr=errors)  # noqa: ASYNC220 -- returns at once
     try:
         await ready(home, process)
         yield Running(home, process, log)
