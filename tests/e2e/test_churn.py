@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e import loading
 from tests.e2e.churn import HOST
 from tests.e2e.manifests import TOOLBOX, deployment, service
-from tests.support.cluster import KUBECTLS, Cluster, eventually
+from tests.support.cluster import Cluster, eventually
 
 SECONDS = float(os.environ.get("WEFT_CHURN_SECONDS", "25"))
 SEED = int(os.environ.get("WEFT_CHURN_SEED", "1"))
 RATE = 200
-LOAD = (Path(__file__).parent / "churn_load.py").read_text()
 TARGETS = ("web:80/web", "plain:80/plain", f"istio-ingressgateway.istio-system:80/{HOST}")
 
 PLAIN = json.dumps(
@@ -76,7 +76,7 @@ def churned(cluster: Cluster) -> Iterator[Cluster]:
 
 @pytest.mark.timeout(SECONDS + 180)
 def test_no_request_fails_while_everything_changes(churned: Cluster, tmp_path: Path) -> None:
-    load = _load(churned, SECONDS)
+    requests = loading.begun(churned, "churn", RATE, SECONDS, TARGETS)
     time.sleep(1.0)
     log = tmp_path / "changes"
     with log.open("w") as changes:
@@ -85,7 +85,7 @@ def test_no_request_fails_while_everything_changes(churned: Cluster, tmp_path: P
         done = subprocess.run(
             [*command, *place], stdout=changes, stderr=subprocess.STDOUT, timeout=SECONDS + 60, check=False
         )
-    began, result = _result(load)
+    began, result = _result(requests)
     told = _told(log.read_text(), began)
     assert done.returncode == 0, told
     answers = result["seen"]
@@ -97,25 +97,8 @@ def test_no_request_fails_while_everything_changes(churned: Cluster, tmp_path: P
     assert sum(each["200"] for each in answers.values()) == int(RATE * SECONDS)
 
 
-def _load(cluster: Cluster, seconds: float) -> subprocess.Popen[str]:
-    command = ["nsenter", f"--net=/run/netns/{cluster.namespace}", str(KUBECTLS["newest"])]
-    command += ["--kubeconfig", str(cluster.home / "kubeconfig"), "exec", "-i", "-n", "churn", "deploy/toolbox"]
-    process = subprocess.Popen(
-        [*command, "--", "python3", "-", str(RATE), str(seconds), *TARGETS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=sys.stderr,
-        text=True,
-    )
-    assert process.stdin
-    process.stdin.write(LOAD)
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
-def _result(load: subprocess.Popen[str]) -> tuple[float, dict[str, Any]]:
-    out, _ = load.communicate(timeout=60)
+def _result(requests: subprocess.Popen[str]) -> tuple[float, dict[str, Any]]:
+    out, _ = requests.communicate(timeout=60)
     first, last = out.strip().splitlines()
     return json.loads(first)["began"], json.loads(last)
 

@@ -3,22 +3,19 @@
 import base64
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from cryptography import x509
+from tests.e2e import loading
 from tests.e2e.manifests import NGINX, TOOLBOX, service
 from tests.support.authorities import Operator
-from tests.support.cluster import KUBECTLS, Cluster, eventually
+from tests.support.cluster import Cluster, eventually
 
 from weft.pki import pem
 
 ROTATIONS = int(os.environ.get("WEFT_ROTATIONS", "2"))
 RATE = 100
-LOAD = (Path(__file__).parent / "churn_load.py").read_text()
 NAMESPACE = "rooted"
 PODS = ("toolbox.rooted", "nginx-deployment.rooted", "istio-ingressgateway.istio-system")
 TARGETS = ("kept:80/kept", "fresh:80/fresh", "istio-ingressgateway.istio-system:80/rooted.example")
@@ -79,27 +76,9 @@ def until_certified_by(cluster: Cluster, operator: Operator) -> None:
         eventually(lambda pod=pod: operator.intermediate in chain(cluster, pod), seconds=50)  # type: ignore[misc]
 
 
-def load(cluster: Cluster) -> subprocess.Popen[str]:
-    command = ["nsenter", f"--net=/run/netns/{cluster.namespace}", str(KUBECTLS["newest"])]
-    command += ["--kubeconfig", str(cluster.home / "kubeconfig"), "exec", "-i", "-n", NAMESPACE, "deploy/toolbox"]
-    limit = str(60 + 60 * ROTATIONS)
-    process = subprocess.Popen(
-        [*command, "--", "env", "UNTIL=/tmp/enough", "python3", "-", str(RATE), limit, *TARGETS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=sys.stderr,
-        text=True,
-    )
-    assert process.stdin
-    process.stdin.write(LOAD)
-    process.stdin.close()
-    process.stdin = None
-    return process
-
-
 @pytest.mark.timeout(120 + 60 * ROTATIONS, func_only=True)
 def test_no_request_fails_while_the_root_is_replaced(rooted: Cluster) -> None:
-    requests = load(rooted)
+    requests = loading.begun(rooted, NAMESPACE, RATE, 60 + 60 * ROTATIONS, TARGETS, until="/tmp/enough")
     # as from Istio's own makefile, all roots have one name
     operators = [Operator("Root CA") for _ in range(ROTATIONS)]
     for operator in operators:
