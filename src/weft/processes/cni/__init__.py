@@ -1,1 +1,1 @@
-"""The node process of the mesh: it installs the CNI plugin, answers it, and repairs what slipped out."""
+"""The node process of the CNI plugin (`weft install-cni`): installs it, answers it, and keeps pods captured."""
