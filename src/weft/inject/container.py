@@ -4,8 +4,8 @@ from typing import Any, Final, Literal
 
 from weft.inject import volumes
 from weft.inject.annotations import Overrides, Readiness
-from weft.inject.policy import SIDECAR
 from weft.inject.settings import InjectSettings, Resources
+from weft.model.enrolment import SIDECAR
 
 PROXY_USER = 1337
 METRICS_PORT = 15090

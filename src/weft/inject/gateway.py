@@ -6,10 +6,10 @@ from typing import Any, Final
 from weft.inject import container, environment, volumes
 from weft.inject.annotations import Overrides
 from weft.inject.overlay import overlaid, without_auto
-from weft.inject.policy import SIDECAR, STATUS
 from weft.inject.settings import InjectSettings
 from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
+from weft.model.enrolment import SIDECAR, STATUS
 
 _TLS_MODE: Final = "security.istio.io/tlsMode"
 

@@ -5,19 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from weft.inject.overlay import AUTO
+from weft.model import enrolment
+from weft.model.enrolment import INIT, INJECT, SIDECAR, VALIDATION, Leave
 
-INJECT = "sidecar.istio.io/inject"
-STATUS = "sidecar.istio.io/status"
-SIDECAR = "istio-proxy"
-INIT = "istio-init"
 TEMPLATES_WANTED = "inject.istio.io/templates"
 SIDECAR_TEMPLATE, GATEWAY = "sidecar", "gateway"
 TEMPLATES = (SIDECAR_TEMPLATE, GATEWAY)
 _LISTED = " and ".join(TEMPLATES)
 
 _SYSTEM_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage"})
-_YES = frozenset({"true", "yes", "y", "on"})
-_NO = frozenset({"false", "no", "n", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +21,6 @@ class Inject:
     """The pod joins the mesh, by one of the templates."""
 
     template: str = SIDECAR_TEMPLATE
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The pod stays as it is."""
-
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,38 +34,19 @@ Decision = Inject | Leave | Refuse
 
 
 def decide(namespace: str, pod: Mapping[str, Any]) -> Decision:
-    """What becomes of a new pod of `namespace`."""
-    spec = pod.get("spec") or {}
-    if namespace in _SYSTEM_NAMESPACES:
-        return Leave(f"namespace {namespace} belongs to Kubernetes")
-    if spec.get("hostNetwork"):
-        # its rules would capture the whole node's traffic
-        return Leave("the pod uses the host's network")
-    match _wish(pod.get("metadata") or {}):
-        case Inject():
-            return _already(pod, spec)
-        case other:
-            return other
+    """What becomes of a new pod of `namespace`. Silence is consent."""
+    reason = enrolment.excluded_namespace(namespace, _SYSTEM_NAMESPACES)
+    if reason := reason or enrolment.host_network(pod) or enrolment.opted_out(pod):
+        return Leave(reason)
+    said = enrolment.wish(pod)
+    if said and said.said is None:
+        return Refuse(f'{said.place} {INJECT}: "{said.text}" is neither "true" nor "false". Set one of them.')
+    return _already(pod)
 
 
-def _wish(metadata: Mapping[str, Any]) -> Decision:
-    """What the pod says itself: the label wins over the annotation, as in Istio; silence is consent."""
-    for kind in ("labels", "annotations"):
-        text = (metadata.get(kind) or {}).get(INJECT)
-        if text is None:
-            continue
-        value = str(text).lower()
-        if value in _YES:
-            return Inject()
-        if value in _NO:
-            return Leave(f"{kind[:-1]} {INJECT} is {text}")
-        return Refuse(f'{kind[:-1]} {INJECT}: "{text}" is neither "true" nor "false". Set one of them.')
-    return Inject()
-
-
-def _already(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Decision:
+def _already(pod: Mapping[str, Any]) -> Decision:
     """A container of the sidecar's name holds wishes for it where its image is `auto`, or the pod is a gateway."""
-    if STATUS in _annotations(pod):
+    if enrolment.has_status(pod):
         return Leave("the pod has its proxy already")
     templates = wanted_templates(pod)
     if unknown := [name for name in templates if name not in TEMPLATES]:
@@ -85,17 +55,12 @@ def _already(pod: Mapping[str, Any], spec: Mapping[str, Any]) -> Decision:
         return Refuse(
             f"annotation {TEMPLATES_WANTED}: a pod is a gateway or has a sidecar. Name one of {_LISTED}."
         )
-    named = [one for key in ("containers", "initContainers") for one in spec.get(key) or ()]
-    taken = [one["name"] for one in named if one.get("name") == INIT]
-    if templates != (GATEWAY,):
-        taken += [one["name"] for one in named if one.get("name") == SIDECAR and one.get("image") != AUTO]
-    if taken:
-        hint = (
-            "Rename the container, or set image: auto to change the sidecar."
-            if INIT not in taken
-            else "Rename it."
-        )
-        return Refuse(f'spec: the container name "{taken[0]}" is kept for the mesh. {hint}')
+    named = list(enrolment.containers(pod))
+    kept = [one["name"] for one in named if one.get("name") in {INIT, VALIDATION}]
+    own = [one["name"] for one in named if one.get("name") == SIDECAR and one.get("image") != AUTO]
+    if kept or (own and templates != (GATEWAY,)):
+        hint = "Rename it." if kept else "Rename the container, or set image: auto to change the sidecar."
+        return Refuse(f'spec: the container name "{(kept or own)[0]}" is kept for the mesh. {hint}')
     return Inject(templates[0])
 
 

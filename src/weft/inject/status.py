@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 
 from weft.inject import volumes
-from weft.inject.policy import SIDECAR
 from weft.inject.settings import InjectSettings
+from weft.model.enrolment import SIDECAR
 
 
 def status(settings: InjectSettings, *, init: Sequence[str], containers: Sequence[str] = (SIDECAR,)) -> str:

@@ -7,10 +7,10 @@ from weft.inject import container, environment, probes, volumes
 from weft.inject.annotations import Overrides
 from weft.inject.container import METRICS_PORT, PROXY_USER, READINESS_PORT
 from weft.inject.overlay import overlaid, without_auto
-from weft.inject.policy import INIT, SIDECAR, STATUS
 from weft.inject.settings import InjectSettings
 from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
+from weft.model.enrolment import INIT, SIDECAR, STATUS
 
 _NATIVE: Final[Mapping[str, Any]] = {
     "restartPolicy": "Always",

@@ -7,6 +7,7 @@ from typing import Any
 
 from weft.inject import annotations, gateway, policy, template
 from weft.inject.settings import InjectSettings
+from weft.model.enrolment import Leave
 
 _MAKE = {policy.SIDECAR_TEMPLATE: template.sidecar, policy.GATEWAY: gateway.gateway}
 _VERSIONS = ("admission.k8s.io/v1", "admission.k8s.io/v1beta1")
@@ -41,7 +42,7 @@ def review(
             answer |= _refusal(message)
         case policy.Inject(chosen):
             answer |= _injection(chosen, namespace, pod, settings, layers)
-        case policy.Leave():
+        case Leave():
             pass
     return {"apiVersion": version, "kind": "AdmissionReview", "response": answer}
 

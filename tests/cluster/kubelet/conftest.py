@@ -129,6 +129,7 @@ async def start(inside: None, containerd: Containerd) -> AsyncIterator[Callable[
                 recorder=recorder,
                 node=NodeFacts("node", "192.168.49.2", 2, 8 << 30),
                 folder=containerd.paths.home,
+                run=containerd.paths.run,
                 cgroup_parent=containerd.cgroup,
                 clock=time.time,
             )

@@ -19,6 +19,8 @@ NOTHING = cast("Any", None)
         ("/etc/cni/net.d/05-own.conf", "/home/nodes/weft/cni/net.d/05-own.conf"),
         ("/opt/cni/bin", "/home/nodes/weft/cni/bin"),
         ("/opt/cni", "/home/nodes/weft/cni"),
+        ("/var/run/istio-cni", "/run/weft/abcdef/weft/istio-cni"),
+        ("/run/istio-cni/pluginevent.sock", "/run/weft/abcdef/weft/istio-cni/pluginevent.sock"),
         ("/etc/cnix", "/etc/cnix"),
         ("/etc", "/etc"),
         ("/", "/"),
@@ -32,6 +34,7 @@ def test_a_node_has_its_own_plugins_and_networks_and_the_machines_files_otherwis
         recorder=NOTHING,
         node=NOTHING,
         folder=Path("/home/nodes/weft"),
+        run=Path("/run/weft/abcdef/weft"),
         cgroup_parent="/weft",
         clock=lambda: 0.0,
     )

@@ -61,6 +61,7 @@ async def run(kube: Kube, settings: Settings, clock: Callable[[], float]) -> Non
                 settings.name, settings.ip, machine.cpu, machine.memory, node_object.allocatable(machine)
             ),
             folder=settings.paths.home,
+            run=settings.paths.run,
             cgroup_parent=settings.cgroup_parent,
             clock=clock,
             dns=settings.dns,

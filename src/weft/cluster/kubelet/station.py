@@ -16,7 +16,8 @@ from weft.cluster.kubelet.volumes import Token
 
 Json = dict[str, Any]
 Pod = Mapping[str, Any]
-_OWN = ("/etc/cni", "/opt/cni")
+_CNI = ("/etc/cni", "/opt/cni")
+_SOCKETS = ("/var/run/istio-cni", "/run/istio-cni")
 
 
 class Issued(NamedTuple):
@@ -61,7 +62,10 @@ class Cluster(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """One node's kubelet, as its pods see it. `folder` is HOME/nodes/NODE; `api` is the API's service address."""
+    """One node's kubelet, as its pods see it. `api` is the API's service address.
+
+    `folder` is HOME/nodes/NODE, and `run` where what is short-lived lies.
+    """
 
     runtime: Runtime
     images: Images
@@ -69,6 +73,7 @@ class Station:
     recorder: Recorder
     node: NodeFacts
     folder: Path
+    run: Path
     cgroup_parent: str
     clock: Callable[[], float]
     dns: ClusterDns = field(default_factory=ClusterDns)
@@ -79,11 +84,12 @@ class Station:
         return self.folder / "pods" / uid
 
     def on_node(self, path: str) -> str:
-        """Where a path of the node lies on the machine: a node has plugins and pod networks of its own."""
+        """Where a path of the node lies on the machine: a node has plugins, pod networks, and sockets for them."""
         clean = "/" + posixpath.normpath(path).lstrip("/")
-        for top in _OWN:
+        own = dict.fromkeys(_CNI, self.folder / "cni") | dict.fromkeys(_SOCKETS, self.run / "istio-cni")
+        for top, place in own.items():
             if f"{clean}/".startswith(f"{top}/"):
-                return f"{self.folder}/cni{clean.removeprefix(top)}"
+                return f"{place}{clean.removeprefix(top)}"
         return path
 
     @property
