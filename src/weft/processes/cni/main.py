@@ -1,0 +1,88 @@
+"""`weft install-cni`: the node process of the mesh, which the DaemonSet `istio-cni-node` runs on every node."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from weft.adapters import http_server
+from weft.processes import limits
+from weft.processes.cni import health, logsocket, settings
+from weft.processes.cni.metrics import Registry
+from weft.processes.cni.settings import Settings, SettingsError
+
+log = logging.getLogger("weft.cni")
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "none": logging.CRITICAL + 1,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails."""
+    limits.widen()
+    limits.no_core_dumps()
+    try:
+        chosen = settings.parse(argv, os.environ, host=socket.gethostname())
+        logging.basicConfig(
+            level=_LEVELS[chosen.level], format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+        )
+        logging.Formatter.converter = time.gmtime
+        asyncio.run(_until_told(chosen))
+    except SettingsError as error:
+        sys.stderr.write(f"weft install-cni: {error}\n")
+        return 1
+    except Exception as error:  # whatever it is: a line, and the DaemonSet starts us again
+        log.debug("what failed", exc_info=True)
+        for each in _flat(error):
+            sys.stderr.write(f"weft install-cni: {type(each).__name__}: {each}\n")
+        return 1
+    return 0
+
+
+async def _until_told(chosen: Settings) -> None:
+    """Run until a signal asks to stop, or a part fails."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running, stopping = asyncio.create_task(_run(chosen)), asyncio.create_task(stop.wait())
+    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not running.done():
+        log.info("stopping")
+        running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+async def _run(chosen: Settings) -> None:
+    """Every part of the process; the first that fails ends all."""
+    registry, state = Registry(), health.Health()
+    folder = chosen.places.mounted_run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # its sockets are between root and root
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(logsocket.serving(folder))
+        for app, port in (
+            (health.probes(state), chosen.health),
+            (health.monitoring(registry.text), chosen.monitoring),
+        ):
+            await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.Event().wait())
+
+
+def _flat(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _flat(each)]
+    return [error]
