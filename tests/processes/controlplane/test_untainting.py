@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.processes.controlplane.test_istiod_and_apiserver import ApiServer, found, reachable
+from tests.processes.cni.api import serving
+from tests.processes.controlplane.test_istiod_and_apiserver import found
 
 from weft.adapters.kube import kinds
-from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import Kube
 from weft.api.kubernetes import Pod
 from weft.processes.controlplane.untainting import TAINT, Node, Untainting, opening
@@ -61,13 +61,10 @@ def test_a_node_is_opened_when_its_own_node_process_is_ready(
 
 @pytest.fixture
 async def kube(tmp_path: Path) -> AsyncIterator[Kube]:
-    server = ApiServer(tmp_path / "home")
-    async with Kube(Access.from_kubeconfig(server.kubeconfig)) as client, server.serving():
-        await reachable(client)
+    async with serving(tmp_path) as client:
         for name in (SYSTEM, "elsewhere"):
             await client.create(kinds.NAMESPACES, {"metadata": {"name": name}})
-            account = {"metadata": {"name": "default", "namespace": name}}
-            await client.apply(kinds.SERVICEACCOUNTS, account, manager="test")
+            await client.create(kinds.SERVICEACCOUNTS, {"metadata": {"name": "default", "namespace": name}})
         yield client
 
 
