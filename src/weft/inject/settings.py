@@ -35,3 +35,7 @@ class InjectSettings:
     agent_command: tuple[str, ...] = ("weft", "agent")
     native_sidecars: bool = False
     """Whether sidecars are init containers that go on running, where a pod does not say."""
+    cni: bool = False
+    """Whether the CNI plugin captures the traffic of pods, so that they need no right to do it themselves."""
+    multus: bool = False
+    """Whether that plugin runs for a pod because its annotations name its network."""
