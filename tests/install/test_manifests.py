@@ -215,3 +215,11 @@ def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_oth
     assert (told["EXTERNAL_CA"], told["K8S_SIGNER"]) == ("ISTIOD_RA_KUBERNETES_API", "example.com/mesh")
     usual = next(each for each in OBJECTS if each["kind"] == "ClusterRole")
     assert "certificates.k8s.io" not in {group for each in usual["rules"] for group in each["apiGroups"]}
+
+
+def test_an_istiod_that_opens_nodes_is_told_so() -> None:
+    def told(settings: Settings) -> list[str]:
+        (istiod,) = [each for each in manifests(settings) if each["kind"] == "Deployment"]
+        return [each["name"] for each in istiod["spec"]["template"]["spec"]["containers"][0]["env"]]
+
+    assert set(told(Settings(untaint=True))) - set(told(Settings())) == {"PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS"}

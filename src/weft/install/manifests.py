@@ -19,6 +19,7 @@ class Settings:
 
     `signers` of the cluster sign workloads' certificates where there are any, the first of them by default. With
     `cni` pods are captured by the CNI plugin, which "multus" as `cni_provider` runs where a pod names its network.
+    `untaint`: istiod takes the taint `cni.istio.io/not-ready` off a node once the node process is ready there.
     """
 
     version: str = "0.1.0"
@@ -34,6 +35,7 @@ class Settings:
     signers: tuple[str, ...] = ()
     cni: bool = False
     cni_provider: Literal["default", "multus"] = "default"
+    untaint: bool = False
 
     @property
     def proxy_image(self) -> str:
@@ -46,7 +48,7 @@ def manifests(settings: Settings) -> list[Json]:
     labels = _labels(settings)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}},
-        *rights.rights(settings.namespace, labels, settings.signers),
+        *rights.rights(settings.namespace, labels, settings.signers, untaint=settings.untaint),
         _mesh_config(settings, labels),
         _service(settings, labels),
         _deployment(settings, labels),
@@ -148,6 +150,7 @@ def _container(settings: Settings) -> Json:
             {"name": "WEFT_PROXY_IMAGE", "value": settings.proxy_image},
             *_signing(settings.signers),
             *_capturing(settings),
+            *_untainting(untaint=settings.untaint),
             _field("POD_NAME", "metadata.name"),
             _field("POD_NAMESPACE", "metadata.namespace"),
             _field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
@@ -184,6 +187,10 @@ def _capturing(settings: Settings) -> list[Json]:
         {"name": "WEFT_CNI", "value": "true"},
         {"name": "WEFT_CNI_PROVIDER", "value": settings.cni_provider},
     ]
+
+
+def _untainting(*, untaint: bool) -> list[Json]:
+    return [{"name": "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS", "value": "true"}] if untaint else []
 
 
 def _field(name: str, path: str) -> Json:

@@ -66,6 +66,11 @@ def test_namespaces_that_may_look_at_everything_are_named_as_for_istio(kubeconfi
     assert parse(kubeconfig).debug_namespaces == frozenset()
 
 
+def test_nodes_are_opened_only_where_that_is_asked_for(kubeconfig: str) -> None:
+    assert parse(kubeconfig, PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS="true").untaint
+    assert not parse(kubeconfig).untaint
+
+
 def test_outside_a_pod_a_kubeconfig_is_needed() -> None:
     with pytest.raises(SettingsError, match="--kubeconfig"):
         parse()

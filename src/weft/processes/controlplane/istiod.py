@@ -52,6 +52,7 @@ from weft.processes.controlplane.registration_authority import RegistrationAutho
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.succession import Keeper
 from weft.processes.controlplane.trust import Trust
+from weft.processes.controlplane.untainting import Untainting
 from weft.processes.controlplane.watching import Watching
 from weft.xds import encode
 from weft.xds.generate import Generator
@@ -182,6 +183,7 @@ async def run(settings: Settings) -> None:
                 bundles.run(),
                 trust.run(),
                 own.run(),
+                *((Untainting(kube, settings.namespace).run(),) if settings.untaint else ()),
                 _settle_memory(lambda: discovery.is_ready),
             )
 

@@ -39,6 +39,7 @@ _OWN_LIFETIME = "CITADEL_SELF_SIGNED_CA_CERT_TTL"
 _OWN_LOOKS = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"
 _OWN_GRACE = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
 _OWN_BITS = "CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE"
+_UNTAINT = "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS"
 _SHORTEST_RSA = 2048
 
 
@@ -58,7 +59,7 @@ class Settings:
 
     Without a `plaintext` address that port is closed. Accounts of `debug_namespaces` see all debugging pages, as
     those of istiod's own namespace do. Keys of issuers of tokens are looked at every `keys_turn`, and never
-    fetched from `no_keys_from`.
+    fetched from `no_keys_from`. `untaint`: nodes are opened to pods once their node process is ready.
     """
 
     access: Access
@@ -85,6 +86,7 @@ class Settings:
     debug_namespaces: frozenset[str] = frozenset()
     limits: Limits = USUAL_LIMITS
     own: OwnAuthority = field(default_factory=OwnAuthority)
+    untaint: bool = False
 
     def own_authority(self, trust_domain: str) -> OwnAuthority:
         """How an authority of our own is made; Istio's are named after the trust domain."""
@@ -139,6 +141,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
+        untaint=is_true(environment.get(_UNTAINT, "")),
     )
 
 
