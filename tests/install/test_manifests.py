@@ -46,6 +46,17 @@ def test_the_images_carry_the_version_of_this_distribution() -> None:
     assert {"name": "WEFT_PROXY_IMAGE", "value": f"weft.local/proxyv2:{version('weft')}"} in container["env"]
 
 
+def test_istiod_is_told_that_the_cni_plugin_captures() -> None:
+    def told(settings: Settings) -> dict[str, str]:
+        [found] = [one for one in manifests(settings) if one["kind"] == "Deployment"]
+        env = found["spec"]["template"]["spec"]["containers"][0]["env"]
+        return {each["name"]: each["value"] for each in env if each["name"].startswith("WEFT_CNI")}
+
+    assert told(Settings()) == {}
+    assert told(Settings(cni=True)) == {"WEFT_CNI": "true", "WEFT_CNI_PROVIDER": "default"}
+    assert told(Settings(cni=True, cni_provider="multus"))["WEFT_CNI_PROVIDER"] == "multus"
+
+
 def test_the_service_has_istios_ports() -> None:
     ports = one("Service", "istiod")["spec"]["ports"]
     assert [(p["name"], p["port"], p["targetPort"]) for p in ports] == [

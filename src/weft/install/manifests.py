@@ -1,7 +1,7 @@
 """The objects that put the mesh onto a cluster, the CRDs aside: namespace, rights, settings, istiod, webhooks."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from weft.install import rights, webhooks
 
@@ -17,7 +17,8 @@ _EXTRA_ROOTS = "pilot-jwks-extra-cacerts"
 class Settings:
     """What an operator chooses. Images are `IMAGES/pilot:VERSION` and `IMAGES/proxyv2:VERSION`.
 
-    `signers` of the cluster sign workloads' certificates where there are any, the first of them by default.
+    `signers` of the cluster sign workloads' certificates where there are any, the first of them by default. With
+    `cni` pods are captured by the CNI plugin, which "multus" as `cni_provider` runs where a pod names its network.
     `untaint`: istiod takes the taint `cni.istio.io/not-ready` off a node once the node process is ready there.
     """
 
@@ -32,6 +33,8 @@ class Settings:
     cpu: str = "100m"
     memory: str = "128Mi"
     signers: tuple[str, ...] = ()
+    cni: bool = False
+    cni_provider: Literal["default", "multus"] = "default"
     untaint: bool = False
 
     @property
@@ -146,6 +149,7 @@ def _container(settings: Settings) -> Json:
             {"name": "CLUSTER_ID", "value": settings.cluster_id},
             {"name": "WEFT_PROXY_IMAGE", "value": settings.proxy_image},
             *_signing(settings.signers),
+            *_capturing(settings),
             *_untainting(untaint=settings.untaint),
             _field("POD_NAME", "metadata.name"),
             _field("POD_NAMESPACE", "metadata.namespace"),
@@ -173,6 +177,15 @@ def _signing(signers: tuple[str, ...]) -> list[Json]:
     return [
         {"name": "EXTERNAL_CA", "value": "ISTIOD_RA_KUBERNETES_API"},
         {"name": "K8S_SIGNER", "value": signers[0]},
+    ]
+
+
+def _capturing(settings: Settings) -> list[Json]:
+    if not settings.cni:
+        return []
+    return [
+        {"name": "WEFT_CNI", "value": "true"},
+        {"name": "WEFT_CNI_PROVIDER", "value": settings.cni_provider},
     ]
 
 

@@ -22,12 +22,13 @@ SYSTEM = "istio-system"
 
 @dataclass
 class Node:
-    """`folder` has the socket."""
+    """`folder` has the socket, `captured` are the UIDs of pods that were captured."""
 
     folder: Path
     kube: Kube
     pods: Pods
     registry: Registry
+    captured: list[str]
 
     def config(self, version: str = "1.0.0", **keys: object) -> Json:
         """The network configuration that a runtime hands over."""
@@ -38,6 +39,7 @@ class Node:
 @contextlib.asynccontextmanager
 async def serving(kube: Kube, folder: Path, patience: float = 30.0) -> AsyncIterator[Node]:
     registry, pods, teller = Registry(), Pods(kube, NODE), Teller(kube, NODE, clock.now)
+    captured: list[str] = []
     attaching = Attaching(
         pods,
         teller,
@@ -46,11 +48,12 @@ async def serving(kube: Kube, folder: Path, patience: float = 30.0) -> AsyncIter
         namespace=SYSTEM,
         excluded=frozenset({SYSTEM}),
         patience=patience,
+        captured=captured.append,
     )
     tasks = [asyncio.create_task(each.run()) for each in (pods, teller)]
     try:
         async with attaching.serving(folder):
-            yield Node(folder, kube, pods, registry)
+            yield Node(folder, kube, pods, registry, captured)
     finally:
         for task in tasks:
             task.cancel()

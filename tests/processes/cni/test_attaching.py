@@ -75,6 +75,7 @@ async def test_after_add_what_comes_in_and_what_goes_out_reaches_the_proxy(
     for _ in range(2):
         done = await call(program, "ADD", node.config(prevResult=BEFORE), **variables)
         assert (done.code, done.json) == (0, BEFORE), done
+    assert pod["metadata"]["uid"] in node.captured
     outbound, inbound = listening(here, 15001, 15006)
     with outbound, inbound, connecting(away, here.address, 8080), connecting(here, away.address, 9090):
         assert (taken(inbound), taken(outbound)) == (8080, 9090)
@@ -122,6 +123,7 @@ async def test_a_pod_that_cannot_be_captured_does_not_start_and_says_why(
         assert failed.error == 101
         assert f"pod shop/{name} cannot be captured: annotation {wrong}" in failed.json["msg"]
     assert "ISTIO" not in namespaces[2].run("iptables-save")
+    assert pod["metadata"]["uid"] not in node.captured
     async with asyncio.timeout(30):
         while [each["count"] for each in await about(node.kube, name)] != [2]:
             await asyncio.sleep(0.05)

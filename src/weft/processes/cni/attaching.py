@@ -35,7 +35,10 @@ log = logging.getLogger("weft.cni.plugin")
 
 
 class Attaching:
-    """Answers calls. `excluded` and `namespace` (ours) hold beside what a network's configuration says."""
+    """Answers calls. `excluded` and `namespace` (ours) hold beside what a network's configuration says.
+
+    `captured` is told the UID of each pod whose traffic is captured now.
+    """
 
     def __init__(
         self,
@@ -48,9 +51,11 @@ class Attaching:
         excluded: frozenset[str],
         native: bool = False,
         patience: float = PATIENCE,
+        captured: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._pods, self._teller, self._monotonic, self._patience = pods, teller, monotonic, patience
         self._namespace, self._excluded, self._native = namespace, excluded, native
+        self._captured = captured
         self._threads = ThreadPoolExecutor(_WORKERS, thread_name_prefix="cni")
         self._calls = registry.counter(
             "istio_cni_plugin_calls_total", "Calls of the plugin, and what came of them.", "command", "outcome"
@@ -153,6 +158,7 @@ class Attaching:
     async def _capture(self, call: Call, pod: Pod, netns: str) -> None:
         how = capturing.backend(native=self._native or call.config.native_nftables)
         applied = await self._in_thread(call, partial(capturing.apply, pod, netns, how))
+        self._captured(pod["metadata"]["uid"])
         wrote = f"{len(applied.plan.rules)} rules by {applied.program}" if applied.changed else "as it was already"
         _say(call, logging.INFO, f"captured: {wrote}")
         if call.level <= logging.DEBUG:

@@ -28,6 +28,8 @@ MESH_CONFIG_MAP = "istio"
 EXTRA_ROOTS = Path("/cacerts/extra.pem")
 """Whom issuers of tokens are verified by beside the system's roots; a ConfigMap is mounted there, as in Istio."""
 
+_NATIVE = "ENABLE_NATIVE_SIDECARS"
+_PROVIDER = "WEFT_CNI_PROVIDER"
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
 _STREAMS = "WEFT_MOST_STREAMS_OF_A_CALLER"
@@ -52,6 +54,9 @@ class SettingsError(Exception):
 class Settings:
     """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects.
 
+    `native_sidecars` is None where the cluster's version is to decide. With `cni` pods are captured by the plugin,
+    under `multus` by a network of theirs.
+
     Without a `plaintext` address that port is closed. Accounts of `debug_namespaces` see all debugging pages, as
     those of istiod's own namespace do. Keys of issuers of tokens are looked at every `keys_turn`, and never
     fetched from `no_keys_from`. `untaint`: nodes are opened to pods once their node process is ready.
@@ -72,7 +77,9 @@ class Settings:
     agent_command: tuple[str, ...]
     verbose: bool
     service: str = "istiod"
-    native_sidecars: bool = False
+    native_sidecars: bool | None = None
+    cni: bool = False
+    multus: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
     issuing: Issuing = field(default_factory=Issuing)
@@ -125,7 +132,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         # the proxy's image holds the same environment as ours
         agent_command=(sys.executable, "-m", "weft", "agent"),
         verbose="debug" in known.log_output_level,
-        native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
+        native_sidecars=_native_sidecars(environment.get(_NATIVE, "")),
+        cni=is_true(environment.get("WEFT_CNI", "")),
+        multus=_multus(environment.get(_PROVIDER, "")),
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
         limits=_limits(environment),
@@ -134,6 +143,26 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         own=_own(environment),
         untaint=is_true(environment.get(_UNTAINT, "")),
     )
+
+
+def _native_sidecars(written: str) -> bool | None:
+    match written.strip().lower():
+        case "" | "auto":
+            return None
+        case "true" | "false" as word:
+            return word == "true"
+        case _:
+            raise SettingsError(f"{_NATIVE}: {written!r} is neither true, false nor auto. Write one of them.")
+
+
+def _multus(written: str) -> bool:
+    match written.strip().lower():
+        case "" | "default":
+            return False
+        case "multus":
+            return True
+        case _:
+            raise SettingsError(f"{_PROVIDER}: {written!r} is neither default nor multus. Write one of them.")
 
 
 def _own(environment: Mapping[str, str]) -> OwnAuthority:
