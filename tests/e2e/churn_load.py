@@ -3,7 +3,8 @@
 Runs inside a pod: `python3 - RATE SECONDS HOST:PORT/NAME…`, each target an address and the Host that is asked for.
 It ends earlier when the file comes about that the variable UNTIL names.
 Prints one line of JSON: how often each target gave which answer, how many kept connections had been closed
-meanwhile (their requests were sent again, as any client does), and what the first failures looked like.
+meanwhile (their requests were sent again, as any client does), and what the first and last failures were: when
+they were sent and how long they took, in seconds, and what they met.
 """
 
 import asyncio
@@ -15,9 +16,10 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TIMEOUT = 30.0  # seconds: on a machine that has too much to do, an answer is late, but no failure
-MOST_TOLD = 60
+MOST_TOLD = 24
 UNTIL = os.environ.get("UNTIL", "")
 
 
@@ -94,7 +96,7 @@ async def ask(target: Target, progress: Progress, *, keep: bool) -> str:
         return "200" if status == 200 else f"{status} {body[:120].decode(errors='replace')}"
 
 
-async def one(target: Target, began: float, failures: list[str], *, keep: bool) -> None:
+async def one(target: Target, began: float, failures: list[dict[str, Any]], *, keep: bool) -> None:
     sent, progress = time.monotonic(), Progress()
     try:
         async with asyncio.timeout(TIMEOUT):
@@ -105,11 +107,12 @@ async def one(target: Target, began: float, failures: list[str], *, keep: bool) 
     if answer != "200":
         took = time.monotonic() - sent
         kind = "kept" if keep else "new"
-        failures.append(f"{sent - began:.3f}s after {took:.3f}s {target.name} ({kind}): {answer} {progress.phase}")
+        what = f"{target.name} ({kind}): {answer} {progress.phase}"
+        failures.append({"sent": round(sent - began, 3), "took": round(took, 3), "what": what})
 
 
 async def main(rate: float, seconds: float, targets: list[Target]) -> None:
-    failures: list[str] = []
+    failures: list[dict[str, Any]] = []
     began = time.monotonic()
     print(json.dumps({"began": time.time()}), flush=True)
     async with asyncio.TaskGroup() as tasks:
@@ -124,12 +127,10 @@ async def main(rate: float, seconds: float, targets: list[Target]) -> None:
     print(json.dumps({"seen": seen, "stale": sum(each.stale for each in targets), "failures": _thinned(failures)}))
 
 
-def _thinned(failures: list[str]) -> list[str]:
+def _thinned(failures: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first and the last of them."""
     half = MOST_TOLD // 2
-    return (
-        failures if len(failures) <= MOST_TOLD else [*failures[:half], f"… {len(failures)} …", *failures[-half:]]
-    )
+    return failures if len(failures) <= MOST_TOLD else [*failures[:half], *failures[-half:]]
 
 
 asyncio.run(main(float(sys.argv[1]), float(sys.argv[2]), [parse(each) for each in sys.argv[3:]]))

@@ -1,9 +1,11 @@
 """Requests from a pod of the cluster while something happens to it."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tests.support.cluster import KUBECTLS, Cluster
 
@@ -25,3 +27,21 @@ def begun(
     process.stdin.close()
     process.stdin = None
     return process
+
+
+def result(requests: subprocess.Popen[str]) -> tuple[float, dict[str, Any]]:
+    """When the requests began, in seconds since the epoch, and what became of them."""
+    out, _ = requests.communicate(timeout=60)
+    first, last = out.strip().splitlines()
+    return json.loads(first)["began"], json.loads(last)
+
+
+def trouble(cluster: Cluster, found: dict[str, Any], deaths_in: Iterable[str]) -> str:
+    """What failed, for the end of a message: reports are cut in the middle. Proxies that died are told of, too."""
+    lines = [f"{each['sent']:.3f}s after {each['took']:.3f}s {each['what']}" for each in found["failures"]]
+    for namespace in deaths_in:
+        for pod in cluster.objects("pods", namespace):
+            name = pod["metadata"]["name"]
+            said = cluster.try_kubectl("logs", "-n", namespace, name, "-c", "istio-proxy").stdout.splitlines()
+            lines += [f"{name}: {line}" for line in said if "weft.agent.envoy" in line or "critical" in line]
+    return "\n".join([*lines, f"{found['stale']} kept connections had been closed", json.dumps(found["seen"])])

@@ -18,6 +18,8 @@ from tests.support.cluster import Cluster, eventually
 SECONDS = float(os.environ.get("WEFT_CHURN_SECONDS", "25"))
 SEED = int(os.environ.get("WEFT_CHURN_SEED", "1"))
 RATE = 200
+NEAR = 2.0
+"""How many seconds before and after a failure its cause may lie."""
 TARGETS = ("web:80/web", "plain:80/plain", f"istio-ingressgateway.istio-system:80/{HOST}")
 
 PLAIN = json.dumps(
@@ -85,31 +87,35 @@ def test_no_request_fails_while_everything_changes(churned: Cluster, tmp_path: P
         done = subprocess.run(
             [*command, *place], stdout=changes, stderr=subprocess.STDOUT, timeout=SECONDS + 60, check=False
         )
-    began, result = _result(requests)
+    began, found = loading.result(requests)
     told = _told(log.read_text(), began)
-    assert done.returncode == 0, told
-    answers = result["seen"]
-    print(json.dumps(result, indent=1), f"{len(told)} changes with seed {SEED}", sep="\n")
+    assert done.returncode == 0, "\n".join(what for _, what in told[-20:])
+    answers = found["seen"]
+    print(json.dumps(found, indent=1), f"{len(told)} changes with seed {SEED}", sep="\n")
     assert len(told) > SECONDS, told
-    assert {kind for each in answers.values() for kind in each} == {"200"}, (
-        json.dumps(result, indent=1) + f"\nseed {SEED}\n" + "\n".join(told)
+    assert {kind for each in answers.values() for kind in each} == {"200"}, "\n".join(
+        [
+            f"seed {SEED}, and what changed within {NEAR:g} s of the failures:",
+            *_near(told, found["failures"]),
+            loading.trouble(churned, found, ("istio-system", "churn")),
+        ]
     )
     assert sum(each["200"] for each in answers.values()) == int(RATE * SECONDS)
 
 
-def _result(requests: subprocess.Popen[str]) -> tuple[float, dict[str, Any]]:
-    out, _ = requests.communicate(timeout=60)
-    first, last = out.strip().splitlines()
-    return json.loads(first)["began"], json.loads(last)
-
-
-def _told(log: str, began: float) -> list[str]:
-    """The changes, each with its time since the load began."""
+def _told(log: str, began: float) -> list[tuple[float, str]]:
+    """The changes, each with the time since the load began at which it began itself."""
     found = []
     for line in log.splitlines():
         stamp, _, what = line.partition(" ")
         try:
-            found.append(f"{float(stamp) - began:.3f}s {what}")
+            found.append((float(stamp) - began, what))
         except ValueError:
-            found.append(line)
+            found.append((float("inf"), line))
     return found
+
+
+def _near(told: list[tuple[float, str]], failures: list[dict[str, Any]]) -> list[str]:
+    """The changes that began while a request that failed was on its way, or a little before or after."""
+    spans = [(each["sent"] - NEAR, each["sent"] + each["took"] + NEAR) for each in failures]
+    return [f"{at:.3f}s {what}" for at, what in told if any(begin <= at <= end for begin, end in spans)]

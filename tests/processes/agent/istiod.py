@@ -217,7 +217,7 @@ def _listener(name: str, port: int, text: str, sds: str, *, own: str, trusted: s
     return json_format.ParseDict(listener, any_pb2.Any())
 
 
-async def eventually(check: Any, seconds: float = 10.0) -> Any:
+async def eventually(check: Any, seconds: float = 30.0) -> Any:
     """The first true answer of `check`, which may be a coroutine function; AssertionError after `seconds`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds

@@ -81,7 +81,7 @@ async def test_while_no_authority_answers_the_old_certificate_is_used_and_its_en
     await eventually(pod.ready)
     istiod.refusal = grpc.StatusCode.UNAVAILABLE
     asked = len(istiod.asked)
-    await eventually(lambda: len(istiod.asked) >= asked + 3, seconds=20)
+    await eventually(lambda: len(istiod.asked) >= asked + 3)
     (line,) = [each for each in pod.log.splitlines() if "no new certificate yet" in each]
     assert re.search(r"the present one is good for another \d+ s: istiod .* is out of reach: not now", line)
     assert await call(pod, signer) == "hello"
@@ -89,7 +89,7 @@ async def test_while_no_authority_answers_the_old_certificate_is_used_and_its_en
     csr = '{request_type="csr"}'
     assert await metric(pod, f"istio_agent_num_failed_outgoing_requests_total{csr}") >= 2
     istiod.refusal, issued = None, len(istiod.issued)
-    await eventually(lambda: len(istiod.issued) > issued, seconds=20)
+    await eventually(lambda: len(istiod.issued) > issued)
     await eventually(lambda: re.search(r"a certificate was issued after \d+ attempts in vain", pod.log))
 
 
@@ -110,7 +110,7 @@ async def test_a_restarted_agent_has_the_old_certificate_while_no_authority_answ
     assert len(istiod.issued) == issued
     # as soon as there is an authority, it is a new key's
     istiod.refusal = None
-    await eventually(lambda: len(istiod.issued) > issued, seconds=20)
+    await eventually(lambda: len(istiod.issued) > issued)
 
 
 async def test_what_is_kept_is_not_believed_when_it_is_another_workloads(
@@ -172,7 +172,7 @@ async def test_certificates_are_written_for_applications_and_nobody_else(pod: Po
     # a group that the folder hands on, the pod's fsGroup, may read what is written there
     output.chmod(0o2777)
     before = len(istiod.issued)
-    await eventually(lambda: len(istiod.issued) > before and chain.read_text() == istiod.issued[-1], seconds=20)
+    await eventually(lambda: len(istiod.issued) > before and chain.read_text() == istiod.issued[-1])
     assert stat.S_IMODE((output / "key.pem").stat().st_mode) == 0o640
 
 

@@ -157,7 +157,7 @@ async def test_a_pod_is_ready_once_it_has_names_and_keeps_them_without_istiod(po
         async def renewed() -> bool:
             return await asked(pod, "api.example.com") == ("NOERROR", ("240.240.0.2",))
 
-        await eventually(renewed, seconds=15)
+        await eventually(renewed)
         assert again.known == [{"all": "1"}], "the agent says what it has"
     finally:
         await again.stop()

@@ -126,7 +126,7 @@ async def test_a_socket_that_nobody_serves_is_told_of_and_tried_until_somebody_d
     assert "SPIRE's agent" in pod.log
     await spire.start()
     spire.issue()
-    await eventually(pod.ready, seconds=20)
+    await eventually(pod.ready)
     assert await call(pod, other) == "hello"
     # it may go for a while: what Envoy has is kept
     await spire.stop()
@@ -134,7 +134,7 @@ async def test_a_socket_that_nobody_serves_is_told_of_and_tried_until_somebody_d
     assert await call(pod, other) == "hello"
     await spire.start()
     later = spire.issue()
-    await eventually(lambda: shows(pod, other, later), seconds=20)
+    await eventually(lambda: shows(pod, other, later))
     assert istiod.issued == []
 
 
@@ -147,7 +147,7 @@ async def test_a_socket_asked_for_by_name_is_waited_for(
     spire.path = spire.path.with_name("agent.sock")
     await spire.start()
     spire.issue()
-    await eventually(pod.ready, seconds=20)
+    await eventually(pod.ready)
     assert await call(pod, other) == "hello"
 
 

@@ -31,7 +31,7 @@ async def test_when_another_root_is_in_force_a_certificate_of_it_is_asked_for_an
     successor = new_authority()
     istiod.signer = successor
     istiod.trust.put_nowait(Trusted(pem.certificates((*successor.roots, *signer.roots))))
-    await eventually(lambda: len(istiod.issued) == 2, seconds=30)
+    await eventually(lambda: len(istiod.issued) == 2)
     await eventually(lambda: _shown(running, successor, istiod.issued[1]))
     assert await call(running, successor) == "hello"
 
