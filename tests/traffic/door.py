@@ -40,7 +40,7 @@ def sidecar(port: int, application: int) -> tuple[Proxy, list[dict[str, Any]]]:
         "captureMode": "NONE",
         "defaultEndpoint": f"{ADDRESS}:{application}",
     }
-    return Proxy("p", "shop", "10.244.0.9"), [_object("Sidecar", ingress=[listener])]
+    return Proxy("p", "shop", "10.244.0.9"), [configured("Sidecar", ingress=[listener])]
 
 
 def gateway(port: int, application: int) -> tuple[Proxy, list[dict[str, Any]]]:
@@ -65,9 +65,9 @@ def _gateway(server: dict[str, Any], application: int) -> tuple[Proxy, list[dict
     route = {"route": [{"destination": {"host": "app.example", "port": {"number": 80}}}]}
     proxy = Proxy("edge", "shop", "10.244.0.9", labels=(("istio", "edge"),), kind=ProxyKind.ROUTER)
     return proxy, [
-        _object("Gateway", selector={"istio": "edge"}, servers=[server]),
-        _object("ServiceEntry", **entry),
-        _object("VirtualService", hosts=["*"], gateways=["door"], http=[route]),
+        configured("Gateway", selector={"istio": "edge"}, servers=[server]),
+        configured("ServiceEntry", **entry),
+        configured("VirtualService", hosts=["*"], gateways=["door"], http=[route]),
     ]
 
 
@@ -83,7 +83,7 @@ def standing(made: Maker, settings: dict[str, Any] | None = None) -> Iterator[Do
         proxy = replace(proxy, traits=traits(settings or {}, at_edge=proxy.kind is ProxyKind.ROUTER))
         store = Store()
         rule = {"to": [{"operation": {"paths": ["/admin", "/admin/*"]}}]}
-        for each in (*objects, _object("AuthorizationPolicy", action="DENY", rules=[rule])):
+        for each in (*objects, configured("AuthorizationPolicy", action="DENY", rules=[rule])):
             store.apply(each["kind"], each)
         pod = {"kind": "Pod", "metadata": {"name": "edge", "namespace": "shop", "labels": {"istio": "edge"}}}
         store.apply("Pod", {**pod, "status": {"podIP": "10.244.0.9"}})
@@ -96,5 +96,5 @@ def standing(made: Maker, settings: dict[str, Any] | None = None) -> Iterator[Do
             yield Door(port, recorder)
 
 
-def _object(kind: str, **spec: Any) -> dict[str, Any]:
+def configured(kind: str, **spec: Any) -> dict[str, Any]:
     return {"kind": kind, "metadata": {"name": "door", "namespace": "shop"}, "spec": spec}

@@ -37,7 +37,7 @@ stream_idle_timeout upgrade_configs use_remote_address early_header_mutation_ext
 forward_client_cert_details set_current_client_cert_details server_header_transformation \
 server_name http2_protocol_options proxy_100_continue generate_request_id xff_num_trusted_hops \
 path_with_escaped_slashes_action common_http_protocol_options request_timeout request_headers_timeout \
-drain_timeout append_x_forwarded_port access_log stream_flush_timeout
+drain_timeout delayed_close_timeout append_x_forwarded_port access_log stream_flush_timeout
 {_HCM}.UpgradeConfig: upgrade_type
 {_NETWORK}.http_connection_manager.v3.HttpFilter: name typed_config
 {_NETWORK}.http_connection_manager.v3.Rds: route_config_name config_source

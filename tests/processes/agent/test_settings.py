@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from weft.processes.agent.settings import Drain, Paths, Settings, SettingsError, read
+from weft.xds import protocols
 
 ENVIRONMENT = {"POD_NAME": "nginx-1", "POD_NAMESPACE": "sidecar", "INSTANCE_IP": "10.244.0.6"}
 ARGUMENTS = [
@@ -33,6 +34,10 @@ def test_an_injected_pod_needs_nothing_else(paths: Paths) -> None:
     assert found.log_level == "warning"
     assert found.ignored == ()
     assert found.drain == Drain(timedelta(seconds=5), until_idle=False, envoy=timedelta(seconds=45))
+
+
+def test_connections_that_nobody_uses_end_before_the_drain_that_would_cut_them_off(paths: Paths) -> None:
+    assert protocols.IDLE_TIMEOUT + timedelta(seconds=10) < settings(paths).drain.envoy
 
 
 def test_a_router_introduces_itself_as_one(paths: Paths) -> None:
