@@ -22,6 +22,12 @@ $(UV): tools/uv.txt | packages
 	@/usr/bin/python3 -m venv .tools/uv
 	@.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.txt
 
+PLUGIN := src/weft/cni_plugin/istio-cni
+
+$(PLUGIN): src/weft/cni_plugin/istio-cni.c tools/build-plugin | packages
+	@echo "building the self-contained CNI plugin"
+	@tools/build-plugin $@
+
 .venv/.synced: pyproject.toml uv.lock | $(UV)
 	@echo "installing the locked environment"
 	@$(UV) sync --quiet --locked --python /usr/bin/python3
@@ -36,10 +42,10 @@ $(UV): tools/uv.txt | packages
 .tools/kubectl-1.20/kubectl: | packages
 	@tools/get-kubectl bookworm kubernetes-client .tools/kubectl-1.20
 
-demo: packages .venv/.synced .tools/kubectl-newest/kubectl
+demo: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl
 	@examples/demo
 
-test: lint packages .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
+test: lint packages $(PLUGIN) .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@tools/run-tests
 
 lint: .venv/.synced
@@ -51,12 +57,12 @@ lint: .venv/.synced
 audit: .venv/.synced
 	@tools/audit
 
-churn: packages .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
+churn: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
 		.venv/bin/pytest -s tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
 
-bench: packages .venv/.synced .tools/kubectl-newest/kubectl
+bench: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run
 
 clean:
-	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf .venv .tools $(PLUGIN) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -53,7 +53,11 @@ def proxies(cluster: Cluster) -> Cluster:
 
     eventually(known)
     client = json.loads(deployment("client", "client", "centos:7.9.2009", command=["tail", "-f", "/dev/null"]))
-    client["spec"]["template"]["metadata"]["annotations"] = {"proxy.istio.io/config": SETTINGS}
+    # a container beside the application, since it is told to hold that
+    client["spec"]["template"]["metadata"]["annotations"] = {
+        "proxy.istio.io/config": SETTINGS,
+        "sidecar.istio.io/nativeSidecar": "false",
+    }
     cluster.apply(NAMESPACE, json.dumps(client))
     cluster.roll_out(NAMESPACE, "web", "client")
     return cluster
@@ -124,15 +128,11 @@ def test_a_setting_that_cannot_be_is_refused_where_it_is_written(proxies: Cluste
     assert "annotation proxy.istio.io/config: drainDuration: " in done.stderr
 
 
-def test_a_native_sidecar_serves_init_containers_and_ends_with_the_application(proxies: Cluster) -> None:
+def test_an_init_container_calls_a_service_of_the_mesh_and_a_job_ends(proxies: Cluster) -> None:
     fetch = "curl -sI -m 10 http://books.example.test/ | tr -d '\\r' | grep -i '^server:'"
-    settings = 'proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}'
     pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
         "metadata": {
-            "name": "native",
-            "annotations": {"sidecar.istio.io/nativeSidecar": "true", "proxy.istio.io/config": settings},
+            "annotations": {"proxy.istio.io/config": 'proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}'},
         },
         "spec": {
             "restartPolicy": "Never",
@@ -140,17 +140,15 @@ def test_a_native_sidecar_serves_init_containers_and_ends_with_the_application(p
             "containers": [{"name": "app", "image": "centos:7.9.2009", "command": ["sh", "-c", fetch]}],
         },
     }
-    proxies.apply(NAMESPACE, json.dumps(pod))
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": {"template": pod}}
+    proxies.apply(NAMESPACE, json.dumps(job))
 
     def completed() -> bool:
-        return (
-            proxies.kubectl("get", "pod", "-n", NAMESPACE, "native", "-o", "jsonpath={.status.phase}")
-            == "Succeeded"
-        )
+        return proxies.kubectl("get", "job", "-n", NAMESPACE, "once", "-o", "jsonpath={.status.succeeded}") == "1"
 
     eventually(completed, seconds=60)
     for container in ("first", "app"):
-        assert proxies.kubectl("logs", "-n", NAMESPACE, "native", "-c", container).lower() == "server: envoy\n"
+        assert proxies.kubectl("logs", "-n", NAMESPACE, "job/once", "-c", container).lower() == "server: envoy\n"
 
 
 def test_without_interception_the_application_dials_its_proxy(proxies: Cluster) -> None:

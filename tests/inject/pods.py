@@ -22,18 +22,20 @@ def pod(
     return {"metadata": metadata, "spec": {"containers": [{"name": "app", "image": "nginx"}], **spec}}
 
 
-def ask(before: Json, *, namespace: str = "sidecar", version: str = "v1") -> Json:
+def ask(
+    before: Json, *, namespace: str = "sidecar", version: str = "v1", settings: InjectSettings = SETTINGS
+) -> Json:
     """The response to a review of the pod."""
     request = {"uid": "abc", "namespace": namespace, "operation": "CREATE", "object": before}
     asked = {"apiVersion": f"admission.k8s.io/{version}", "kind": "AdmissionReview", "request": request}
-    answer = review(asked, SETTINGS)
+    answer = review(asked, settings)
     assert answer["apiVersion"] == f"admission.k8s.io/{version}"
     response: Json = answer["response"]
     assert response["uid"] == "abc"
     return response
 
 
-def injected(before: Json, **how: str) -> Json:
+def injected(before: Json, **how: Any) -> Json:
     """The pod after the webhook's patch, applied as an API server does."""
     response = ask(before, **how)
     assert response["allowed"], response
@@ -46,7 +48,10 @@ def injected(before: Json, **how: str) -> Json:
 
 def container(after: Json, name: str = "istio-proxy") -> Json:
     found: Json = next(
-        one for key in ("containers", "initContainers") for one in after["spec"][key] if one["name"] == name
+        one
+        for key in ("containers", "initContainers")
+        for one in after["spec"].get(key, ())
+        if one["name"] == name
     )
     return found
 

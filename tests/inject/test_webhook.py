@@ -186,7 +186,7 @@ def test_annotations_change_the_sidecar() -> None:
     assert "--proxyLogLevel=debug" in proxy["args"]
     assert proxy["readinessProbe"]["periodSeconds"] == 7
     assert after["metadata"]["annotations"]["prometheus.io/port"] == "15520"
-    assert iptables(after)["-d"] == "15090,15021,15520"
+    assert iptables(after)["-d"] == "15090,15021,15520,15020"
     assert json.loads(environment(after)["PROXY_CONFIG"]) == {"statusPort": 15520}
 
 

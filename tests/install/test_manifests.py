@@ -46,6 +46,17 @@ def test_the_images_carry_the_version_of_this_distribution() -> None:
     assert {"name": "WEFT_PROXY_IMAGE", "value": f"weft.local/proxyv2:{version('weft')}"} in container["env"]
 
 
+def test_istiod_is_told_that_the_cni_plugin_captures() -> None:
+    def told(settings: Settings) -> dict[str, str]:
+        [found] = [one for one in manifests(settings) if one["kind"] == "Deployment"]
+        env = found["spec"]["template"]["spec"]["containers"][0]["env"]
+        return {each["name"]: each["value"] for each in env if each["name"].startswith("WEFT_CNI")}
+
+    assert told(Settings()) == {}
+    assert told(Settings(cni=True)) == {"WEFT_CNI": "true", "WEFT_CNI_PROVIDER": "default"}
+    assert told(Settings(cni=True, cni_provider="multus"))["WEFT_CNI_PROVIDER"] == "multus"
+
+
 def test_the_service_has_istios_ports() -> None:
     ports = one("Service", "istiod")["spec"]["ports"]
     assert [(p["name"], p["port"], p["targetPort"]) for p in ports] == [
@@ -204,3 +215,11 @@ def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_oth
     assert (told["EXTERNAL_CA"], told["K8S_SIGNER"]) == ("ISTIOD_RA_KUBERNETES_API", "example.com/mesh")
     usual = next(each for each in OBJECTS if each["kind"] == "ClusterRole")
     assert "certificates.k8s.io" not in {group for each in usual["rules"] for group in each["apiGroups"]}
+
+
+def test_an_istiod_that_opens_nodes_is_told_so() -> None:
+    def told(settings: Settings) -> list[str]:
+        (istiod,) = [each for each in manifests(settings) if each["kind"] == "Deployment"]
+        return [each["name"] for each in istiod["spec"]["template"]["spec"]["containers"][0]["env"]]
+
+    assert set(told(Settings(untaint=True))) - set(told(Settings())) == {"PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS"}

@@ -4,29 +4,32 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_network
 from typing import Any
 
+from weft.base import texts
+from weft.base.texts import boolean, count, one_of, port
 from weft.inject import proxy_config, stats
 from weft.inject.images import of_type
 from weft.inject.proxy_config import ANNOTATION as PROXY_CONFIG
 from weft.inject.proxy_config import Effective
 from weft.inject.settings import InjectSettings, Resources
+from weft.model import interception
+from weft.model.enrolment import INJECT, STATUS
+from weft.model.interception import Interception
 
 _TRAFFIC = "traffic.sidecar.istio.io/"
 _SIDECAR = "sidecar.istio.io/"
 _READINESS = "readiness.status.sidecar.istio.io/"
 _LEVELS = ("trace", "debug", "info", "warning", "error", "critical", "off")
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?")
-_INTERFACE = re.compile(r"[^\s/,]{1,15}")
 _COMPONENT_LEVELS = re.compile(r"[a-z0-9_]+:[a-z]+(,[a-z0-9_]+:[a-z]+)*")
 
 _OF_OTHERS = frozenset(
     {
         "prometheus.istio.io/merge-metrics",
         "proxy.istio.io/overrides",
-        "sidecar.istio.io/inject",
-        "sidecar.istio.io/status",
+        INJECT,
+        STATUS,
         PROXY_CONFIG,
     }
 )
@@ -58,14 +61,7 @@ class Overrides:
     log_level: str = "warning"
     component_log_level: str = "misc:error"
     agent_log_level: str = "default:info"
-    include_inbound_ports: str = "*"
-    exclude_inbound_ports: str = ""
-    include_outbound_ranges: str = "*"
-    exclude_outbound_ranges: str = ""
-    include_outbound_ports: str = ""
-    exclude_outbound_ports: str = ""
-    exclude_interfaces: str = ""
-    kubevirt_interfaces: str = ""
+    interception: Interception = field(default_factory=Interception)
     rewrite_probes: bool = True
     merge_metrics: bool = True
     readiness: Readiness = field(default_factory=Readiness)
@@ -101,29 +97,18 @@ def read(
             memory_limit=reader.take(_SIDECAR + "proxyMemoryLimit", usual.memory_limit, _quantity),
         ),
         status_port=status_port,
-        log_level=reader.take(_SIDECAR + "logLevel", "warning", _one_of(*_LEVELS)),
+        log_level=reader.take(_SIDECAR + "logLevel", "warning", one_of(*_LEVELS)),
         component_log_level=reader.take(_SIDECAR + "componentLogLevel", "misc:error", _component_levels),
         agent_log_level=reader.take(_SIDECAR + "agentLogLevel", "default:info", _agent_levels),
-        include_inbound_ports=reader.take(_TRAFFIC + "includeInboundPorts", "*", _ports_or_all),
-        exclude_inbound_ports=reader.take(_TRAFFIC + "excludeInboundPorts", "", _ports),
-        include_outbound_ranges=reader.take(_TRAFFIC + "includeOutboundIPRanges", "*", _ranges_or_all),
-        exclude_outbound_ranges=reader.take(_TRAFFIC + "excludeOutboundIPRanges", "", _ranges),
-        include_outbound_ports=reader.take(_TRAFFIC + "includeOutboundPorts", "", _ports),
-        exclude_outbound_ports=reader.take(_TRAFFIC + "excludeOutboundPorts", "", _ports),
-        exclude_interfaces=reader.take(_TRAFFIC + "excludeInterfaces", "", _interfaces),
-        kubevirt_interfaces=reader.take(
-            "istio.io/reroute-virtual-interfaces",
-            reader.take(_TRAFFIC + "kubevirtInterfaces", "", _interfaces),
-            _interfaces,
-        ),
-        rewrite_probes=reader.take(_SIDECAR + "rewriteAppHTTPProbers", "true", _boolean) == "true",
-        merge_metrics=reader.take("prometheus.istio.io/merge-metrics", "true", _boolean) == "true",
+        interception=interception.read(reader.take, proxy.settings.interception_mode or interception.MODES[0]),
+        rewrite_probes=reader.take(_SIDECAR + "rewriteAppHTTPProbers", "true", boolean) == "true",
+        merge_metrics=reader.take("prometheus.istio.io/merge-metrics", "true", boolean) == "true",
         readiness=Readiness(
-            initial_delay=int(reader.take(_READINESS + "initialDelaySeconds", "1", _count)),
-            period=int(reader.take(_READINESS + "periodSeconds", "2", _count)),
-            failures=int(reader.take(_READINESS + "failureThreshold", "30", _count)),
+            initial_delay=int(reader.take(_READINESS + "initialDelaySeconds", "1", count)),
+            period=int(reader.take(_READINESS + "periodSeconds", "2", count)),
+            failures=int(reader.take(_READINESS + "failureThreshold", "30", count)),
         ),
-        native=reader.take(_SIDECAR + "nativeSidecar", _spelled(settings.native_sidecars), _boolean) == "true",
+        native=reader.take(_SIDECAR + "nativeSidecar", _spelled(settings.native_sidecars), boolean) == "true",
         bootstrap_override=reader.take(_SIDECAR + "bootstrapOverride", "", _name),
         volumes=_entries(reader.take(_SIDECAR + "userVolume", "{}", _named_objects)),
         mounts=_entries(reader.take(_SIDECAR + "userVolumeMount", "{}", _named_objects)),
@@ -214,82 +199,19 @@ def _named_objects(value: str) -> str:
     return value
 
 
-def _one_of(*allowed: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if value not in allowed:
-            raise ValueError(f"is not supported. Use {' or '.join(allowed)}.")
-        return value
-
-    return check
-
-
-def _matching(pattern: re.Pattern[str], example: str) -> Callable[[str], str]:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
-            raise ValueError(f"is malformed. Write it as {example}.")
-        return value
-
-    return check
-
-
-def _list_of(check: Callable[[str], object]) -> Callable[[str], str]:
-    def check_list(value: str) -> str:
-        parts = [part.strip() for part in value.split(",") if part.strip()]
-        for part in parts:
-            check(part)
-        return ",".join(parts)
-
-    return check_list
-
-
-def _or_all(check: Callable[[str], str]) -> Callable[[str], str]:
-    return lambda value: value if value == "*" else check(value)
-
-
-def _port(value: str) -> str:
-    if not value.isdecimal() or not 0 < int(value) < 65536:
-        raise ValueError("is not a port. Write numbers from 1 to 65535.")
-    return value
-
-
-def _range(value: str) -> None:
-    try:
-        ip_network(value)
-    except ValueError as error:
-        raise ValueError("is not a list of address ranges. Write them as 10.1.0.0/16,10.2.0.0/16.") from error
-
-
-def _boolean(value: str) -> str:
-    if value not in {"true", "false"}:
-        raise ValueError('is neither "true" nor "false". Set one of them.')
-    return value
-
-
-def _count(value: str) -> str:
-    if not value.isdecimal():
-        raise ValueError("is not a whole number. Write 0, 1, 2, …")
-    return value
-
-
-_quantity = _matching(_QUANTITY, "100m, 0.5, 128Mi or 1Gi")
-_image = _matching(re.compile(r"[\w.\-/:@]+"), "registry/name:tag")
-_name = _matching(re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"), "the name of a ConfigMap")
-_interface = _matching(_INTERFACE, "eth1 or net1")
-_component_levels = _matching(_COMPONENT_LEVELS, "misc:error,http:debug")
-_agent_levels = _matching(re.compile(r"[\w\-]+:\w+(,[\w\-]+:\w+)*"), "default:info")
-_ports = _list_of(_port)
-_ports_or_all = _or_all(_ports)
-_ranges = _list_of(_range)
-_ranges_or_all = _or_all(_ranges)
-_interfaces = _list_of(_interface)
+_quantity = texts.matching(_QUANTITY, "100m, 0.5, 128Mi or 1Gi")
+_image = texts.matching(re.compile(r"[\w.\-/:@]+"), "registry/name:tag")
+_name = texts.matching(re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"), "the name of a ConfigMap")
+_component_levels = texts.matching(_COMPONENT_LEVELS, "misc:error,http:debug")
+_agent_levels = texts.matching(re.compile(r"[\w\-]+:\w+(,[\w\-]+:\w+)*"), "default:info")
 
 _SETTINGS: Mapping[str, tuple[str, Callable[[str], str]]] = {
-    "status.sidecar.istio.io/port": ("statusPort", _port),
+    interception.STATUS_PORT: ("statusPort", port),
     _SIDECAR + "discoveryAddress": ("discoveryAddress", str),
     _SIDECAR + "extraStatTags": ("extraStatTags", str),
-    _SIDECAR + "interceptionMode": ("interceptionMode", _one_of("REDIRECT", "TPROXY", "NONE")),
-    _SIDECAR + "proxyImageType": ("image", _one_of("default", "distroless", "debug")),
-    _SIDECAR + "statsCompression": ("statsCompression", _boolean),
+    interception.MODE: ("interceptionMode", one_of(*interception.MODES)),
+    _SIDECAR + "proxyImageType": ("image", one_of("default", "distroless", "debug")),
+    _SIDECAR + "statsCompression": ("statsCompression", boolean),
 }
 """Annotations that are fields of `proxy.istio.io/config` under names of their own; they go over it."""
 

@@ -6,10 +6,8 @@ from weft.inject import volumes
 from weft.inject.annotations import Overrides, Readiness
 from weft.inject.settings import InjectSettings, Resources
 from weft.model.enrolment import SIDECAR
+from weft.model.interception import METRICS_PORT, PROXY_USER, READINESS_PORT
 
-PROXY_USER = 1337
-METRICS_PORT = 15090
-READINESS_PORT = 15021
 # a proxy may listen on 80 and 443 without being root: the sysctl is the pod's own (Kubernetes' safe set)
 UNPRIVILEGED: Final = {"sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]}
 

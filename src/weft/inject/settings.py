@@ -1,6 +1,12 @@
 """What an operator decides about sidecars, once for a mesh."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
+
+_NATIVE_SINCE: Final = (1, 29)
+"""Kubernetes has had sidecars among init containers on by default since (KEP-753)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,18 @@ class InjectSettings:
     agent_command: tuple[str, ...] = ("weft", "agent")
     native_sidecars: bool = False
     """Whether sidecars are init containers that go on running, where a pod does not say."""
+    cni: bool = False
+    """Whether the CNI plugin captures the traffic of pods, so that they need no right to do it themselves."""
+    multus: bool = False
+    """Whether that plugin runs for a pod because its annotations name its network."""
+
+
+def has_native_sidecars(version: Mapping[str, Any]) -> bool:
+    """Whether a cluster has them, by what its API server answers at /version.
+
+    >>> [has_native_sidecars({"major": "1", "minor": minor}) for minor in ("36", "29+", "28", "")]
+    [True, True, False, False]
+    """
+    # some providers write "29+"
+    numbers = [re.match(r"\d{1,9}", str(version.get(part, ""))) for part in ("major", "minor")]
+    return tuple(int(found[0]) for found in numbers if found) >= _NATIVE_SINCE

@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from weft.inject import container, environment, probes, volumes
+from weft.inject import capture, container, environment, networks, probes, volumes
 from weft.inject.annotations import Overrides
-from weft.inject.container import METRICS_PORT, PROXY_USER, READINESS_PORT
 from weft.inject.overlay import overlaid, without_auto
 from weft.inject.settings import InjectSettings
 from weft.inject.status import status
 from weft.inject.workload import Workload, canonical_labels, of_pod
-from weft.model.enrolment import INIT, SIDECAR, STATUS
+from weft.model import enrolment, interception
+from weft.model.enrolment import SIDECAR, STATUS
+from weft.model.interception import READINESS_PORT, Owner
 
 _NATIVE: Final[Mapping[str, Any]] = {
     "restartPolicy": "Always",
@@ -35,7 +36,8 @@ def sidecar(
     metadata["labels"] = _labels(metadata, workload)
     containers = list(spec.get("containers") or ())
     application = [one for one in containers if one.get("name") != SIDECAR]
-    wishes = next((without_auto(one) for one in containers if one.get("name") == SIDECAR), {})
+    own_init = [one for one in spec.get("initContainers") or () if one.get("name") != SIDECAR]
+    wishes = without_auto(enrolment.proxy(pod) or {})
     probed, kept = _probed(application, overrides)
     env = [
         *environment.environment(namespace, application, workload, overrides, settings),
@@ -50,16 +52,16 @@ def sidecar(
     if overrides.native:
         proxy |= _NATIVE
     proxy = overlaid(proxy, wishes)
-    own_init = list(spec.get("initContainers") or ())
-    captured = overrides.proxy.settings.interception_mode != "NONE"
-    init = [_init(credentials, overrides, settings)] if captured else []
     if overrides.native:
         # before all others: they have a network then, and are in the mesh
-        spec["initContainers"], spec["containers"] = [*init, proxy, *own_init], probed
+        spec["initContainers"], spec["containers"] = [proxy, *own_init], probed
     else:
-        spec["initContainers"] = [*own_init, *init]
+        spec["initContainers"] = own_init
         spec["containers"] = [proxy, *probed] if hold else [*probed, proxy]
-    if not captured:
+    if overrides.interception.captures:
+        owner = interception.owner({"spec": spec})
+        spec["initContainers"] = _capturing(spec["initContainers"], owner, credentials, overrides, settings)
+    else:
         # its listeners are those of the services' ports
         spec["securityContext"] = overlaid(container.UNPRIVILEGED, spec.get("securityContext") or {})
     # the pod's own volume of a name, that of somebody else's SDS for one, takes the place of ours
@@ -92,10 +94,30 @@ def _annotations(
             "prometheus.io/port": str(overrides.status_port),
             "prometheus.io/scrape": "true",
         }
-    init = (INIT,) if overrides.proxy.settings.interception_mode != "NONE" else ()
+    init = [name] if (name := capture.name(overrides, settings)) else []
     native = overrides.native
-    done = status(settings, init=(*init, SIDECAR) if native else init, containers=() if native else (SIDECAR,))
+    done = status(settings, init=[*init, SIDECAR] if native else init, containers=() if native else (SIDECAR,))
+    if settings.cni:
+        own |= interception.effective(overrides.interception, overrides.status_port)
+        if overrides.interception.captures and settings.multus:
+            own |= networks.annotation(own)
     return {**defaults, **own, "istio.io/rev": settings.revision, STATUS: done}
+
+
+def _capturing(
+    init: list[dict[str, Any]],
+    owner: Owner,
+    credentials: list[dict[str, Any]],
+    overrides: Overrides,
+    settings: InjectSettings,
+) -> list[dict[str, Any]]:
+    """The init containers with the one that captures, or sees that the pod's traffic is captured."""
+    if settings.cni:
+        # a pod that was missed ends here, before anything of it runs
+        return [capture.validation(owner, credentials, overrides, settings), *init]
+    made = capture.init(owner, credentials, overrides, settings)
+    # the proxy of others would not run yet when their init containers do
+    return [made, *init] if overrides.native else [*init, made]
 
 
 def _probed(
@@ -114,46 +136,3 @@ def _api_credentials(application: list[Mapping[str, Any]]) -> list[dict[str, Any
     """
     mounts = (mount for container in application for mount in container.get("volumeMounts") or ())
     return [dict(mount) for mount in mounts if mount.get("mountPath") == _API_CREDENTIALS][:1]
-
-
-def _init(credentials: list[dict[str, Any]], overrides: Overrides, settings: InjectSettings) -> dict[str, Any]:
-    optional = (
-        ("-q", overrides.include_outbound_ports),
-        ("-o", overrides.exclude_outbound_ports),
-        ("-k", overrides.kubevirt_interfaces),
-        ("-c", overrides.exclude_interfaces),
-    )
-    return {
-        "args": [
-            *("istio-iptables", "-p", str(settings.outbound_port), "-z", str(settings.inbound_port)),
-            *("-u", str(PROXY_USER), "-m", overrides.proxy.settings.interception_mode or "REDIRECT"),
-            *("-i", overrides.include_outbound_ranges, "-x", overrides.exclude_outbound_ranges),
-            *("-b", overrides.include_inbound_ports, "-d", _excluded_inbound(overrides)),
-            *(part for flag, value in optional if value for part in (flag, value)),
-            f"--log_output_level={overrides.agent_log_level}",
-        ],
-        **({"env": own} if (own := environment.own(overrides)) else {}),
-        "image": overrides.image,
-        "imagePullPolicy": "IfNotPresent",
-        "name": INIT,
-        "resources": container.resources(overrides.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"add": ["NET_ADMIN", "NET_RAW"], "drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": False,
-            "runAsGroup": 0,
-            "runAsNonRoot": False,
-            "runAsUser": 0,
-        },
-        **container.termination(),
-        **({"volumeMounts": credentials} if credentials else {}),
-    }
-
-
-def _excluded_inbound(overrides: Overrides) -> str:
-    """The mesh's own ports, the pod's exclusions, and the agent's port last: Istio's order."""
-    chosen = [port for port in overrides.exclude_inbound_ports.split(",") if port]
-    status = str(overrides.status_port)
-    own = [str(METRICS_PORT), str(READINESS_PORT)]
-    return ",".join([*own, *chosen, *([] if status in chosen else [status])])

@@ -64,9 +64,9 @@ def _injection(
     try:
         said = layers(namespace, metadata.get("labels") or {})
         overrides = annotations.read(metadata.get("annotations") or {}, settings, said)
+        patch = _patch(pod, _MAKE[chosen](namespace, pod, overrides, settings))
     except annotations.AnnotationError as error:
         return _refusal(str(error))
-    patch = _patch(pod, _MAKE[chosen](namespace, pod, overrides, settings))
     encoded = base64.b64encode(json.dumps(patch, separators=(",", ":")).encode()).decode()
     warnings = {"warnings": list(overrides.warnings)} if overrides.warnings else {}
     return {"patchType": "JSONPatch", "patch": encoded, **warnings}

@@ -1,7 +1,7 @@
 """The objects that put the mesh onto a cluster, the CRDs aside: namespace, rights, settings, istiod, webhooks."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from weft.install import rights, webhooks
 
@@ -17,7 +17,9 @@ _EXTRA_ROOTS = "pilot-jwks-extra-cacerts"
 class Settings:
     """What an operator chooses. Images are `IMAGES/pilot:VERSION` and `IMAGES/proxyv2:VERSION`.
 
-    `signers` of the cluster sign workloads' certificates where there are any, the first of them by default.
+    `signers` of the cluster sign workloads' certificates where there are any, the first of them by default. With
+    `cni` pods are captured by the CNI plugin, which "multus" as `cni_provider` runs where a pod names its network.
+    `untaint`: istiod takes the taint `cni.istio.io/not-ready` off a node once the node process is ready there.
     """
 
     version: str = "0.1.0"
@@ -31,6 +33,9 @@ class Settings:
     cpu: str = "100m"
     memory: str = "128Mi"
     signers: tuple[str, ...] = ()
+    cni: bool = False
+    cni_provider: Literal["default", "multus"] = "default"
+    untaint: bool = False
 
     @property
     def proxy_image(self) -> str:
@@ -43,7 +48,7 @@ def manifests(settings: Settings) -> list[Json]:
     labels = _labels(settings)
     return [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": settings.namespace}},
-        *rights.rights(settings.namespace, labels, settings.signers),
+        *rights.rights(settings.namespace, labels, settings.signers, untaint=settings.untaint),
         _mesh_config(settings, labels),
         _service(settings, labels),
         _deployment(settings, labels),
@@ -144,6 +149,8 @@ def _container(settings: Settings) -> Json:
             {"name": "CLUSTER_ID", "value": settings.cluster_id},
             {"name": "WEFT_PROXY_IMAGE", "value": settings.proxy_image},
             *_signing(settings.signers),
+            *_capturing(settings),
+            *_untainting(untaint=settings.untaint),
             _field("POD_NAME", "metadata.name"),
             _field("POD_NAMESPACE", "metadata.namespace"),
             _field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
@@ -171,6 +178,19 @@ def _signing(signers: tuple[str, ...]) -> list[Json]:
         {"name": "EXTERNAL_CA", "value": "ISTIOD_RA_KUBERNETES_API"},
         {"name": "K8S_SIGNER", "value": signers[0]},
     ]
+
+
+def _capturing(settings: Settings) -> list[Json]:
+    if not settings.cni:
+        return []
+    return [
+        {"name": "WEFT_CNI", "value": "true"},
+        {"name": "WEFT_CNI_PROVIDER", "value": settings.cni_provider},
+    ]
+
+
+def _untainting(*, untaint: bool) -> list[Json]:
+    return [{"name": "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS", "value": "true"}] if untaint else []
 
 
 def _field(name: str, path: str) -> Json:

@@ -23,10 +23,11 @@ ISTIO_GROUPS = ("extensions.istio.io", "networking.istio.io", "security.istio.io
 """The API groups of the mesh's own resources."""
 
 
-def rights(namespace: str, labels: Json, signers: Sequence[str] = ()) -> list[Json]:
+def rights(namespace: str, labels: Json, signers: Sequence[str] = (), *, untaint: bool = False) -> list[Json]:
     """The account of istiod, its rights in the whole cluster, and those in its own namespace.
 
-    `signers` of the cluster are those that sign certificates in the place of the mesh's own authority.
+    `signers` of the cluster are those that sign certificates in the place of the mesh's own authority; `untaint`:
+    it opens nodes once their node process is ready.
     """
     cluster_wide = f"istiod-clusterrole-{namespace}"
     account = {"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": namespace}
@@ -37,7 +38,7 @@ def rights(namespace: str, labels: Json, signers: Sequence[str] = ()) -> list[Js
             "apiVersion": f"{_GROUP}/v1",
             "kind": "ClusterRole",
             "metadata": {"name": cluster_wide, "labels": labels},
-            "rules": [*_cluster_rules(), *_signing(signers)],
+            "rules": [*_cluster_rules(), *_signing(signers), *_untainting(untaint=untaint)],
         },
         {
             "apiVersion": f"{_GROUP}/v1",
@@ -122,6 +123,11 @@ def _signing(signers: Sequence[str]) -> list[Json]:
         # and for these signers only: nobody becomes an administrator by a request to another
         _rule(group, ["signers"], ["approve"], signers),
     ]
+
+
+def _untainting(*, untaint: bool) -> list[Json]:
+    # a taint is a part of the node, which RBAC cannot tell from the others
+    return [_rule("", ["nodes"], ["patch"])] if untaint else []
 
 
 def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Sequence[str] = ()) -> Json:

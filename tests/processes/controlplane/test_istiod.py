@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import ssl
 import sys
@@ -175,6 +176,7 @@ async def cluster() -> AsyncIterator[Cluster]:
     one.put(webhook_configuration("MutatingWebhookConfiguration", "sidecar-injector"))
     one.put(webhook_configuration("ValidatingWebhookConfiguration", "istiod"))
     one.tokens["good"] = "system:serviceaccount:shop:web"
+    one.objects["/version"] = {"major": "1", "minor": "29"}
     async with one.serving():
         yield one
 
@@ -375,7 +377,9 @@ async def test_the_webhooks_answer_over_tls_with_a_certificate_of_the_root(
 
         injected = await review("/inject", pod("new", "10.244.0.9"), "Pod")
         assert injected["allowed"]
-        assert b"istio-proxy" in base64.b64decode(injected["patch"])
+        patch = {each["path"]: each["value"] for each in json.loads(base64.b64decode(injected["patch"]))}
+        # such a cluster has native sidecars
+        assert [one["name"] for one in patch["/spec/initContainers"]] == ["istio-init", "istio-proxy"]
         again = await review("/inject/cluster/Kubernetes/net/n1", pod("new", "10.244.0.9"), "Pod")
         assert again["allowed"]
         assert (await review("/validate", virtual_service("5s"), "VirtualService"))["allowed"]

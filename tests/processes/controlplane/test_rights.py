@@ -53,7 +53,7 @@ class Judging(Cluster):
 
     def __init__(self) -> None:
         super().__init__()
-        made = rights.rights(SYSTEM, {})
+        made = rights.rights(SYSTEM, {}, untaint=True)
         roles = {one["kind"]: one["rules"] for one in made if one["kind"] in {"ClusterRole", "Role"}}
         self.everywhere, self.own = list(parts(roles["ClusterRole"])), list(parts(roles["Role"]))
         self.needed: list[Json] = []
@@ -105,7 +105,25 @@ def objects() -> Iterator[Json]:
     yield {**kind, "metadata": meta, "spec": {**spec, "resolution": "DNS", "location": "MESH_EXTERNAL"}}
     group = {"apiVersion": "networking.istio.io/v1", "kind": "WorkloadGroup"}
     template = {"template": {"serviceAccount": "web"}}
+    yield from untainted_when_ready()
     yield {**group, "metadata": {"name": "vms", "namespace": "shop"}, "spec": template}
+
+
+def untainted_when_ready() -> Iterator[Json]:
+    """A node that waits for its node process, which is ready."""
+    taint = {"key": "cni.istio.io/not-ready", "effect": "NoSchedule"}
+    yield {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "one"}, "spec": {"taints": [taint]}}
+    meta = {"name": "istio-cni-node-1", "namespace": SYSTEM, "labels": {"k8s-app": "istio-cni-node"}}
+    status = {"conditions": [{"type": "Ready", "status": "True"}]}
+    yield {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"nodeName": "one"}, "status": status}
+
+
+def test_nodes_are_changed_only_by_an_istiod_that_opens_them() -> None:
+    def roles(*, untaint: bool) -> set[str]:
+        made = rights.rights(SYSTEM, {}, untaint=untaint)
+        return {named(each) for one in made if "rules" in one for each in parts(one["rules"])}
+
+    assert roles(untaint=True) - roles(untaint=False) == {"patch nodes"}
 
 
 async def test_istiod_has_every_right_that_it_needs_and_none_that_it_does_not(tmp_path: Path) -> None:
@@ -114,7 +132,11 @@ async def test_istiod_has_every_right_that_it_needs_and_none_that_it_does_not(tm
         cluster.put(one)
     cluster.tokens["good"] = "system:serviceaccount:shop:web"
     cluster.readers.add(("system:serviceaccount:shop:web", "shop"))
-    async with cluster.serving(), running(cluster.kubeconfig(tmp_path / "kubeconfig"), tmp_path) as istiod:
+    on = {"PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS": "true"}
+    async with (
+        cluster.serving(),
+        running(cluster.kubeconfig(tmp_path / "kubeconfig"), tmp_path, environment=on) as istiod,
+    ):
         root = await rooted(cluster)
         cluster.put({**cluster.objects[ROOT], "apiVersion": "v1", "kind": "ConfigMap", "data": {}})
         await create_certificate(istiod, root, "good", request.sign(new_key()))

@@ -47,10 +47,28 @@ def test_the_pods_environment_names_istiod_and_what_it_injects(kubeconfig: str) 
     assert parse(kubeconfig).name == "machine"
 
 
+def test_how_pods_are_captured_is_told_by_the_environment(kubeconfig: str) -> None:
+    def told(**environment: str) -> tuple[bool | None, bool, bool]:
+        found = parse(kubeconfig, **environment)
+        return found.native_sidecars, found.cni, found.multus
+
+    assert told() == told(ENABLE_NATIVE_SIDECARS="auto") == (None, False, False)
+    assert told(ENABLE_NATIVE_SIDECARS="true", WEFT_CNI="true") == (True, True, False)
+    assert told(ENABLE_NATIVE_SIDECARS="false", WEFT_CNI="1", WEFT_CNI_PROVIDER="multus") == (False, True, True)
+    for name in ("ENABLE_NATIVE_SIDECARS", "WEFT_CNI_PROVIDER"):
+        with pytest.raises(SettingsError, match=f"{name}: 'perhaps' is neither"):
+            told(**{name: "perhaps"})
+
+
 def test_namespaces_that_may_look_at_everything_are_named_as_for_istio(kubeconfig: str) -> None:
     told = parse(kubeconfig, DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES="kiali, monitoring,")
     assert told.debug_namespaces == {"kiali", "monitoring"}
     assert parse(kubeconfig).debug_namespaces == frozenset()
+
+
+def test_nodes_are_opened_only_where_that_is_asked_for(kubeconfig: str) -> None:
+    assert parse(kubeconfig, PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS="true").untaint
+    assert not parse(kubeconfig).untaint
 
 
 def test_outside_a_pod_a_kubeconfig_is_needed() -> None:

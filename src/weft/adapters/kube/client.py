@@ -98,19 +98,24 @@ class Kube:
         namespace: str = "",
         *,
         uid: str = "",
+        version: str = "",
         propagation: str = "Background",
         grace: int | None = None,
     ) -> None:
-        """Delete an object, if it is there and (where `uid` is given) still the same one. Grace in seconds."""
+        """Delete an object, if it is there and (where `uid` is given) still the same one. Grace in seconds.
+
+        With a `version` it has to be that very resourceVersion of it: ApiError 409 if it has moved on.
+        """
         options: Json = {"propagationPolicy": propagation}
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        named = {"uid": uid, "resourceVersion": version}
+        if preconditions := {key: value for key, value in named.items() if value}:
+            options["preconditions"] = preconditions
         if grace is not None:
             options["gracePeriodSeconds"] = grace
         try:
             await self.call("DELETE", kind.path(namespace, name), body=options)
         except ApiError as error:
-            if error.code != 404 and not (uid and error.code == 409):
+            if error.code != 404 and not (uid and not version and error.code == 409):
                 raise
 
     async def post(self, path: str, body: Json) -> Json:

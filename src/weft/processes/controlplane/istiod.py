@@ -20,7 +20,7 @@ from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import CONFIGMAPS
 from weft.base.problem import Problem
 from weft.inject import webhook
-from weft.inject.settings import InjectSettings
+from weft.inject.settings import InjectSettings, has_native_sidecars
 from weft.model import analysis, credentials, request_authentication, validation
 from weft.model.mesh_config import MeshConfig
 from weft.model.request_authentication import KeySource
@@ -52,6 +52,7 @@ from weft.processes.controlplane.registration_authority import RegistrationAutho
 from weft.processes.controlplane.settings import VERSION, Settings
 from weft.processes.controlplane.succession import Keeper
 from weft.processes.controlplane.trust import Trust
+from weft.processes.controlplane.untainting import Untainting
 from weft.processes.controlplane.watching import Watching
 from weft.xds import encode
 from weft.xds.generate import Generator
@@ -158,7 +159,8 @@ async def run(settings: Settings) -> None:
             debugging=debugging,
             prove=door.guarded(reviewer.prove),
         )
-        reviews = _reviews(_inject_settings(settings, mesh), store)
+        native = await _native_sidecars(kube, settings)
+        reviews = _reviews(_inject_settings(settings, mesh, native=native), store)
         async with contextlib.AsyncExitStack() as stack:
             await _listen(
                 stack,
@@ -181,6 +183,7 @@ async def run(settings: Settings) -> None:
                 bundles.run(),
                 trust.run(),
                 own.run(),
+                *((Untainting(kube, settings.namespace).run(),) if settings.untaint else ()),
                 _settle_memory(lambda: discovery.is_ready),
             )
 
@@ -232,7 +235,24 @@ def _told(trusted: Trusted) -> Resource:
     return encode.from_bytes(PROXY_CONFIG, "default", body)
 
 
-def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
+async def _native_sidecars(kube: Kube, settings: Settings) -> bool:
+    """Whether sidecars are native: as told, else where the cluster has such."""
+    if settings.native_sidecars is not None:
+        return settings.native_sidecars
+
+    async def version() -> dict[str, Any]:
+        try:
+            return await kube.call("GET", "/version")
+        except ApiError as error:
+            if error.code not in {401, 403, 404}:
+                raise
+            log.warning("the cluster does not tell its version (%s): sidecars are not native", error)
+            return {}
+
+    return has_native_sidecars(await _when_reachable(version))
+
+
+def _inject_settings(settings: Settings, mesh: MeshConfig, *, native: bool) -> InjectSettings:
     return InjectSettings(
         image=settings.proxy_image,
         revision=settings.revision,
@@ -242,7 +262,9 @@ def _inject_settings(settings: Settings, mesh: MeshConfig) -> InjectSettings:
         mesh_id=mesh.trust_domain,
         ca_address=f"{settings.service}.{settings.namespace}.svc:15012",
         agent_command=settings.agent_command,
-        native_sidecars=settings.native_sidecars,
+        native_sidecars=native,
+        cni=settings.cni,
+        multus=settings.multus,
     )
 
 

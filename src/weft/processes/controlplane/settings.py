@@ -13,6 +13,7 @@ from weft.adapters.jwks import Network, networks
 from weft.adapters.kube.access import Access
 from weft.api import mesh_config_decode
 from weft.base.durations import parse_duration
+from weft.base.flags import is_true
 from weft.model.mesh_config import MeshConfig
 from weft.model.mesh_settings import mesh_config
 from weft.processes.controlplane.doorkeeper import Limits, Rate
@@ -27,6 +28,8 @@ MESH_CONFIG_MAP = "istio"
 EXTRA_ROOTS = Path("/cacerts/extra.pem")
 """Whom issuers of tokens are verified by beside the system's roots; a ConfigMap is mounted there, as in Istio."""
 
+_NATIVE = "ENABLE_NATIVE_SIDECARS"
+_PROVIDER = "WEFT_CNI_PROVIDER"
 _BLOCKED = "BLOCKED_CIDRS_IN_JWKS_URIS"
 _DEBUGGERS = "DEBUG_ENDPOINT_AUTH_ALLOWED_NAMESPACES"
 _STREAMS = "WEFT_MOST_STREAMS_OF_A_CALLER"
@@ -36,6 +39,7 @@ _OWN_LIFETIME = "CITADEL_SELF_SIGNED_CA_CERT_TTL"
 _OWN_LOOKS = "CITADEL_SELF_SIGNED_ROOT_CERT_CHECK_INTERVAL"
 _OWN_GRACE = "CITADEL_SELF_SIGNED_ROOT_CERT_GRACE_PERIOD_PERCENTILE"
 _OWN_BITS = "CITADEL_SELF_SIGNED_CA_RSA_KEY_SIZE"
+_UNTAINT = "PILOT_ENABLE_NODE_UNTAINT_CONTROLLERS"
 _SHORTEST_RSA = 2048
 
 
@@ -50,9 +54,12 @@ class SettingsError(Exception):
 class Settings:
     """Addresses are `ip:port`. `proxy_image` and `agent_command` are for the sidecars it injects.
 
+    `native_sidecars` is None where the cluster's version is to decide. With `cni` pods are captured by the plugin,
+    under `multus` by a network of theirs.
+
     Without a `plaintext` address that port is closed. Accounts of `debug_namespaces` see all debugging pages, as
     those of istiod's own namespace do. Keys of issuers of tokens are looked at every `keys_turn`, and never
-    fetched from `no_keys_from`.
+    fetched from `no_keys_from`. `untaint`: nodes are opened to pods once their node process is ready.
     """
 
     access: Access
@@ -70,13 +77,16 @@ class Settings:
     agent_command: tuple[str, ...]
     verbose: bool
     service: str = "istiod"
-    native_sidecars: bool = False
+    native_sidecars: bool | None = None
+    cni: bool = False
+    multus: bool = False
     no_keys_from: tuple[Network, ...] = ()
     keys_turn: timedelta = TURN
     issuing: Issuing = field(default_factory=Issuing)
     debug_namespaces: frozenset[str] = frozenset()
     limits: Limits = USUAL_LIMITS
     own: OwnAuthority = field(default_factory=OwnAuthority)
+    untaint: bool = False
 
     def own_authority(self, trust_domain: str) -> OwnAuthority:
         """How an authority of our own is made; Istio's are named after the trust domain."""
@@ -122,14 +132,37 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         # the proxy's image holds the same environment as ours
         agent_command=(sys.executable, "-m", "weft", "agent"),
         verbose="debug" in known.log_output_level,
-        native_sidecars=environment.get("ENABLE_NATIVE_SIDECARS", "").lower() == "true",
+        native_sidecars=_native_sidecars(environment.get(_NATIVE, "")),
+        cni=is_true(environment.get("WEFT_CNI", "")),
+        multus=_multus(environment.get(_PROVIDER, "")),
         no_keys_from=_no_keys_from(environment.get(_BLOCKED, "")),
         keys_turn=_turn(environment.get(_REFRESH, "")),
         limits=_limits(environment),
         issuing=_issuing(environment),
         debug_namespaces=frozenset(filter(None, map(str.strip, environment.get(_DEBUGGERS, "").split(",")))),
         own=_own(environment),
+        untaint=is_true(environment.get(_UNTAINT, "")),
     )
+
+
+def _native_sidecars(written: str) -> bool | None:
+    match written.strip().lower():
+        case "" | "auto":
+            return None
+        case "true" | "false" as word:
+            return word == "true"
+        case _:
+            raise SettingsError(f"{_NATIVE}: {written!r} is neither true, false nor auto. Write one of them.")
+
+
+def _multus(written: str) -> bool:
+    match written.strip().lower():
+        case "" | "default":
+            return False
+        case "multus":
+            return True
+        case _:
+            raise SettingsError(f"{_PROVIDER}: {written!r} is neither default nor multus. Write one of them.")
 
 
 def _own(environment: Mapping[str, str]) -> OwnAuthority:
