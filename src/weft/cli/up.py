@@ -212,12 +212,8 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
         from weft.install import cni as node
         from weft.install.manifests import Settings
 
-        settings = Settings(cni=cni)
-        # every node has its own folders, all of them on this machine
-        paths = node.HostPaths(
-            net_dir=f"{layout.home}/nodes/$(NODE_NAME)/cni/net.d", run_dir=f"{layout.run}/$(NODE_NAME)/istio-cni"
-        )
-        return [*control_plane(settings), *(node.manifests(settings, paths) if cni else ())]
+        objects = control_plane(Settings(cni=cni))
+        return [*objects, *node.manifests(node.Settings(paths=node.HostPaths(*layout.node_folders)))] if cni else objects
 
     def edge() -> list[dict[str, Any]]:
         from weft.cli.mesh import edge
