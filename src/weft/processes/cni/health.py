@@ -10,11 +10,17 @@ class Health:
 
     def __init__(self) -> None:
         self._waiting: dict[str, str] = {}
+        self._doing: dict[str, str] = {}
 
     def expect(self, part: str) -> "Part":
         """A part that is not ready yet."""
         self._waiting[part] = "starting"
-        return Part(self._waiting, part)
+        return Part(self._waiting, self._doing, part)
+
+    @property
+    def doing(self) -> Mapping[str, str]:
+        """What parts that are ready say of themselves."""
+        return {part: what for part, what in self._doing.items() if what and not self._waiting[part]}
 
     @property
     def waiting(self) -> Mapping[str, str]:
@@ -25,12 +31,12 @@ class Health:
 class Part:
     """One part's own say in whether all is ready."""
 
-    def __init__(self, waiting: dict[str, str], name: str) -> None:
-        self._waiting, self._name = waiting, name
+    def __init__(self, waiting: dict[str, str], doing: dict[str, str], name: str) -> None:
+        self._waiting, self._doing, self._name = waiting, doing, name
 
-    def ready(self) -> None:
-        """It does its work."""
-        self._waiting[self._name] = ""
+    def ready(self, what: str = "") -> None:
+        """It does its work; `what` says more of it."""
+        self._waiting[self._name], self._doing[self._name] = "", what
 
     def waits(self, what: str) -> None:
         """It does not; `what` says why and the way out."""
@@ -47,7 +53,7 @@ def probes(health: Health) -> web.Application:
         if waiting := health.waiting:
             text = "".join(f"{part}: {what}\n" for part, what in waiting.items())
             return web.Response(status=503, text=text)
-        return web.Response(text="ok\n")
+        return web.Response(text="".join(["ok\n", *(f"{part}: {what}\n" for part, what in health.doing.items())]))
 
     app = web.Application()
     app.router.add_get("/healthz", alive)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from weft.adapters import http_server
 from weft.processes import limits
-from weft.processes.cni import health, logsocket, settings
+from weft.processes.cni import health, installing, leaving, logsocket, settings
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.settings import Settings, SettingsError
 
@@ -38,7 +38,10 @@ def main(argv: Sequence[str]) -> int:
             level=_LEVELS[chosen.level], format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
         )
         logging.Formatter.converter = time.gmtime
-        asyncio.run(_until_told(chosen))
+        if chosen.uninstall:
+            _uninstall(chosen)
+        else:
+            asyncio.run(_until_told(chosen))
     except SettingsError as error:
         sys.stderr.write(f"weft install-cni: {error}\n")
         return 1
@@ -58,16 +61,25 @@ async def _until_told(chosen: Settings) -> None:
     running, stopping = asyncio.create_task(_run(chosen)), asyncio.create_task(stop.wait())
     await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not running.done():
+    asked = not running.done()
+    if asked:
         log.info("stopping")
         running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
+    if asked and await leaving.is_for_good(chosen):
+        _uninstall(chosen)
+
+
+def _uninstall(chosen: Settings) -> None:
+    for line in installing.uninstall(chosen):
+        log.info("uninstalled: %s", line)
 
 
 async def _run(chosen: Settings) -> None:
     """Every part of the process; the first that fails ends all."""
     registry, state = Registry(), health.Health()
+    installer = installing.Installer(chosen, state.expect("installer"), registry)
     folder = chosen.places.mounted_run_dir
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # its sockets are between root and root
@@ -79,7 +91,7 @@ async def _run(chosen: Settings) -> None:
         ):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
         async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.Event().wait())
+            group.create_task(installer.run())
 
 
 def _flat(error: BaseException) -> list[BaseException]:

@@ -160,7 +160,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         node=texts["node-name"] or texts["repair-node-name"] or host,
         pod=texts["pod-name"] or host,
         namespace=texts["pod-namespace"],
-        api=_api(known["kubeconfig"], environment),
+        api=_api(known["kubeconfig"], environment, needed=not known["uninstall"]),
         places=Places(
             net_dir=texts["cni-net-dir"],
             run_dir=texts["cni-agent-run-dir"],
@@ -266,8 +266,8 @@ def _levels(written: str, usual: str) -> dict[str, str]:
     return {"agent": given.get("cni-agent", every), "plugin": given.get("cni-plugin", every)}
 
 
-def _api(kubeconfig: Path | None, environment: Mapping[str, str]) -> Api:
+def _api(kubeconfig: Path | None, environment: Mapping[str, str], *, needed: bool) -> Api:
     host = environment.get("KUBERNETES_SERVICE_HOST", "")
-    if kubeconfig is None and not host:
+    if needed and kubeconfig is None and not host:
         raise SettingsError("Not in a pod: give the cluster with --kubeconfig FILE.")
     return Api(kubeconfig, host, environment.get("KUBERNETES_SERVICE_PORT", "443"))
