@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench import apiserver, certificates, controlplane
+from bench import apiserver, certificates, cni, controlplane
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.manifests import NGINX, TOOLBOX, service, virtual_service
@@ -43,6 +43,8 @@ def main() -> None:
     certificates.main(console)
     with tempfile.TemporaryDirectory() as folder:
         apiserver.main(Path(folder), console)
+    with tempfile.TemporaryDirectory() as folder:
+        cni.main(Path(folder), console)
 
 
 def bring_up(cluster: Cluster) -> list[Figure]:

@@ -323,9 +323,9 @@ def get(path: str, where: str, name: str) -> "dict[str, Any]":
     if not token:
         with open(user["tokenFile"], encoding="utf-8") as file:
             token = file.read().strip()
-    authority = base64.b64decode(cluster["certificate-authority-data"]).decode("ascii")
+    authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii")
     server = urlsplit(cluster["server"])
-    context = ssl.create_default_context(cadata=authority)
+    context = ssl.create_default_context(cadata=authority or None)  # without one the host's own
     connection = http.client.HTTPSConnection(
         server.hostname or "", server.port or 443, timeout=API_SECONDS, context=context
     )

@@ -128,7 +128,7 @@ async def test_a_pod_that_cannot_be_captured_does_not_start_and_says_why(
         while [each["count"] for each in await about(node.kube, name)] != [2]:
             await asyncio.sleep(0.05)
     (event,) = await about(node.kube, name)
-    assert (event["reason"], event["type"]) == ("NotCaptured", "Warning")
+    assert (event["reason"], event["type"]) == ("IstioCNINotCaptured", "Warning")
     assert wrong in event["message"]
 
 

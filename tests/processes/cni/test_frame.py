@@ -75,9 +75,9 @@ async def test_it_installs_tells_and_leaves_with_its_daemon_set(tmp_path: Path) 
         node = Node(tmp_path, server=cluster.url)
         process = Process(node, tmp_path)
         await asyncio.to_thread(lives, process)
-    lines = [line for line in process.told().splitlines() if "weft.cni.plugin" in line]
+    lines = [line for line in process.told().splitlines() if "weft.cni.program" in line]
     assert "quiet" not in process.told()
-    assert [line.partition(" weft.cni.plugin ")[2] for line in lines] == [
+    assert [line.partition(" weft.cni.program ")[2] for line in lines] == [
         "pod shop/web: away error forged",
         "\ufffd no level",
     ]

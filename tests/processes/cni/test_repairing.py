@@ -23,7 +23,8 @@ from weft.model.repair import Choice, Signs
 from weft.processes.cni import capturing
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
-from weft.processes.cni.repairing import Orders, Repairer
+from weft.processes.cni.repairing import Orders, Repairer, orders
+from weft.processes.cni.settings import parse
 from weft.processes.cni.telling import Teller
 
 Json = dict[str, Any]
@@ -128,6 +129,22 @@ def path(of: Pod) -> str:
     return f"/run/netns/{of.namespace}"
 
 
+async def test_what_is_done_is_told_by_istios_variables() -> None:
+    told = {
+        "KUBERNETES_SERVICE_HOST": "10.96.0.1",
+        "REPAIR_DELETE_PODS": "true",
+        "REPAIR_INIT_CONTAINER_EXIT_CODE": "7",
+        "REPAIR_BROKEN_POD_LABEL_VALUE": "yes",
+        "HOST_PROC": "/elsewhere",
+        "NATIVE_NFTABLES": "true",
+    }
+    given = orders(parse([], told, host=NODE))
+    assert given.choice.action == "delete"
+    assert (given.signs.exit_code, given.signs.init_container) == (7, "istio-validation")
+    assert given.label == ("cni.istio.io/uninitialized", "yes")
+    assert (given.proc, given.how) == (Path("/elsewhere"), capturing.NATIVE)
+
+
 async def test_a_pod_that_runs_without_rules_is_captured_when_the_node_process_starts(
     kube: Kube, namespaces: list[Pod]
 ) -> None:
@@ -202,11 +219,15 @@ async def test_by_choice_a_pod_whose_validation_fails_is_deleted(kube: Kube) -> 
         assert "deletionTimestamp" not in (await kube.get(PODS, "well", "shop"))["metadata"]
 
 
-async def test_by_choice_it_is_labelled(kube: Kube) -> None:
-    pod = await injected(kube, "labelled")
-    await tell(kube, pod, NOT_CAPTURED)
-    async with repairing(kube, replace(ORDERS, choice=Choice(label=True))) as registry:
+async def test_by_choice_it_is_labelled_if_it_is_one_of_those_selected(kube: Kube) -> None:
+    other, pod = await injected(kube, "a-one-of-others"), await injected(kube, "labelled")
+    await kube.patch(PODS, "a-one-of-others", {"metadata": {"labels": {"team": "other"}}}, "shop")
+    for each in (other, pod):
+        await tell(kube, each, NOT_CAPTURED)
+    chosen = replace(ORDERS, choice=Choice(label=True), label_selectors="team!=other")
+    async with repairing(kube, chosen) as registry:
         await until_told(kube, pod, "IstioCNILabelled")
+        assert (await kube.get(PODS, "a-one-of-others", "shop"))["metadata"]["labels"] == {"team": "other"}
         labels = (await kube.get(PODS, "labelled", "shop"))["metadata"]["labels"]
         assert labels == {"cni.istio.io/uninitialized": "true"}
         assert count(registry, "label", "success") == 1

@@ -30,6 +30,8 @@ PATIENCE: Final = 30.0
 _WORKERS: Final = 8
 """Namespaces in which rules are written at the same time."""
 _AGENT: Final = "istio-cni-node-"
+_NOT_CAPTURED: Final = "IstioCNINotCaptured"
+"""The reason of an event."""
 
 log = logging.getLogger("weft.cni.plugin")
 
@@ -125,7 +127,7 @@ class Attaching:
         except CallError as error:
             _say(call, logging.ERROR, f"is not captured: {error.msg}")
             if call.command == "ADD":
-                self._teller.tell(pod, "NotCaptured", f"{error.msg} {error.details}".strip())
+                self._teller.tell(pod, _NOT_CAPTURED, f"{error.msg} {error.details}".strip())
             raise
         return "captured"
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-log = logging.getLogger("weft.cni.plugin")
+log = logging.getLogger("weft.cni.program")
 
 NAME: Final = "log.sock"
 LONGEST: Final = 8 * 1024
@@ -29,8 +29,9 @@ _LEVELS: Final = {
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[None]:
-    """Take lines while the context is open. OSError where the socket cannot be made."""
+async def serving(folder: Path, level: int) -> AsyncIterator[None]:
+    """Take lines from this level on while the context is open. OSError where the socket cannot be made."""
+    log.setLevel(level)
     path = folder / NAME
     path.unlink(missing_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -10,13 +10,22 @@ import sys
 import time
 from collections.abc import Sequence
 
-from weft.adapters import http_server
+from weft.adapters import clock, http_server
+from weft.adapters.kube.access import Access, AccessError
+from weft.adapters.kube.client import Kube
 from weft.processes import limits
 from weft.processes.cni import health, installing, leaving, logsocket, settings
+from weft.processes.cni.attaching import Attaching
 from weft.processes.cni.metrics import Registry
+from weft.processes.cni.pods import Pods
+from weft.processes.cni.repairing import Repairer, orders
 from weft.processes.cni.settings import Settings, SettingsError
+from weft.processes.cni.telling import Teller
 
 log = logging.getLogger("weft.cni")
+
+_TRUST_LOOK = 60.0
+"""Seconds between looks at the API server's authority."""
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -79,19 +88,65 @@ def _uninstall(chosen: Settings) -> None:
 async def _run(chosen: Settings) -> None:
     """Every part of the process; the first that fails ends all."""
     registry, state = Registry(), health.Health()
-    installer = installing.Installer(chosen, state.expect("installer"), registry)
+    access = chosen.api.access()
     folder = chosen.places.mounted_run_dir
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)  # its sockets are between root and root
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(logsocket.serving(folder))
+        kube = await stack.enter_async_context(Kube(access))
+        pods, teller = Pods(kube, chosen.node), Teller(kube, chosen.node, clock.now)
+        repairer = _repairer(chosen, kube, pods, teller, registry)
+        attaching = Attaching(
+            pods,
+            teller,
+            registry,
+            clock.elapsed,
+            namespace=chosen.namespace,
+            excluded=chosen.excluded,
+            native=chosen.native,
+            captured=repairer.captured if repairer else lambda _: None,
+        )
+        installer = installing.Installer(chosen, state.expect("installer"), registry)
+        following = state.expect("pods")
+        await stack.enter_async_context(logsocket.serving(folder, _LEVELS[chosen.plugin.level]))
         for app, port in (
             (health.probes(state), chosen.health),
             (health.monitoring(registry.text), chosen.monitoring),
         ):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
+        # before the plugin is installed: whoever calls it finds us
+        await stack.enter_async_context(attaching.serving(folder))
         async with asyncio.TaskGroup() as group:
-            group.create_task(installer.run())
+            for work in (pods.run(), teller.run(), installer.run(), _follow(pods, following)):
+                group.create_task(work)
+            if repairer:
+                group.create_task(repairer.run())
+            group.create_task(_while_trusted(chosen, access))
+
+
+def _repairer(chosen: Settings, kube: Kube, pods: Pods, teller: Teller, registry: Registry) -> Repairer | None:
+    if not chosen.repair.enabled:
+        return None
+    return Repairer(kube, pods, orders(chosen), teller, registry, elapsed=clock.elapsed, now=clock.now)
+
+
+async def _follow(pods: Pods, part: health.Part) -> None:
+    part.waits("the API server has not told of this node's pods yet")
+    await pods.synced.wait()
+    part.ready()
+
+
+async def _while_trusted(chosen: Settings, access: Access) -> None:
+    """Fail when the API server is to be verified by another authority: all of us speaks to it."""
+    while True:
+        await asyncio.sleep(_TRUST_LOOK)
+        try:
+            now = chosen.api.access()
+        except (AccessError, OSError) as error:
+            log.warning("our credentials cannot be read: %s", error)
+            continue
+        if now.ca != access.ca:
+            raise AccessError("the API server has another authority now. We start again with it.")
 
 
 def _flat(error: BaseException) -> list[BaseException]:
