@@ -73,8 +73,8 @@ def up(
         bool,
         typer.Option(
             "--init-container",
-            help="Capture the traffic of pods by an init container, which needs NET_ADMIN, in place of the CNI plugin. "
-            "Counts when the mesh is installed; what runs stays as it is.",
+            help="Capture the traffic of pods by an init container, which needs NET_ADMIN, and not by the CNI "
+            "plugin. Counts when the mesh is installed; what runs stays as it is.",
         ),
     ] = False,
 ) -> None:
@@ -213,7 +213,10 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
         from weft.install.manifests import Settings
 
         objects = control_plane(Settings(cni=cni))
-        return [*objects, *node.manifests(node.Settings(paths=node.HostPaths(*layout.node_folders)))] if cni else objects
+        if not cni:
+            return objects
+        paths = node.HostPaths(*layout.node_folders)
+        return [*objects, *node.manifests(node.Settings(paths=paths))]
 
     def edge() -> list[dict[str, Any]]:
         from weft.cli.mesh import edge

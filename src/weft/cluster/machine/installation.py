@@ -144,7 +144,7 @@ async def daemons_ready(kube: Kube, name: str, namespace: str, count: int) -> No
         status = daemons.get("status", {})
         seen = status.get("observedGeneration", 0) >= daemons["metadata"].get("generation", 0)
         updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
-        return seen and min(updated, ready) >= count
+        return bool(seen and min(updated, ready) >= count)
 
     await _until(kube, DAEMONSETS, name, namespace, done)
 

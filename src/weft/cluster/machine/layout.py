@@ -116,7 +116,7 @@ class Layout:
 
     @property
     def node_folders(self) -> tuple[str, str]:
-        """A node's /etc/cni/net.d and /var/run/istio-cni as this machine has them; $(NODE_NAME) is the node's name."""
+        """Where a node's /etc/cni/net.d and /var/run/istio-cni lie; $(NODE_NAME) stands for the node's name."""
         return f"{self.home}/nodes/$(NODE_NAME)/cni/net.d", f"{self.run}/$(NODE_NAME)/istio-cni"
 
     def log(self, name: str) -> Path:
