@@ -211,7 +211,12 @@ def _container(settings: Settings) -> Json:
         ],
         "ports": [{"containerPort": 15014, "name": "metrics", "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8000}, "periodSeconds": 2, "timeoutSeconds": 5},
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": 8000},
+            "initialDelaySeconds": 10,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
         "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}},
         "securityContext": {
             "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
