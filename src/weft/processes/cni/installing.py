@@ -230,9 +230,9 @@ def _done(change: cni_config.Change) -> str:
 
 
 def _root(settings: Settings) -> Path:
-    """Where the node's root is seen: through its first process, or here, where nothing is mounted."""
-    proc = settings.places.proc
-    return proc / "1" / "root" if proc.exists() else Path("/")
+    """Where the node's root is seen, as far as it is: /usr is mounted, or we are on the node itself."""
+    root = settings.places.root
+    return root if (root / "usr").exists() else Path("/")
 
 
 def _kubeconfig(settings: Settings) -> str:

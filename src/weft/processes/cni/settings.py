@@ -22,6 +22,7 @@ _TEXTS: Final = {
     "mounted-cni-bin-dir": ("/host/opt/cni/bin", "folder of the plugins' programs, where it is mounted here"),
     "cni-agent-run-dir": ("/var/run/istio-cni", "folder of our sockets, as the node sees it"),
     "mounted-cni-agent-run-dir": ("/var/run/istio-cni", "the same, where it is mounted here"),
+    "host-root": ("/host", "the node's root, of which /usr is mounted here: the plugin is run by a Python of it"),
     "host-proc": ("/host/proc", "the node's /proc, where it is mounted here"),
     "cni-conf-name": ("", "configuration to join; without it the first valid one"),
     "istio-owned-cni-config-filename": ("02-istio-cni.conflist", "name of a configuration of our own"),
@@ -71,6 +72,7 @@ class Places:
     mounted_net_dir: Path
     mounted_bin_dir: Path
     mounted_run_dir: Path
+    root: Path
     proc: Path
 
 
@@ -167,6 +169,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             mounted_net_dir=Path(texts["mounted-cni-net-dir"]),
             mounted_bin_dir=Path(texts["mounted-cni-bin-dir"]),
             mounted_run_dir=Path(texts["mounted-cni-agent-run-dir"]),
+            root=Path(texts["host-root"]),
             proc=Path(texts["host-proc"]),
         ),
         plugin=Plugin(
