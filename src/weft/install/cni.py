@@ -18,11 +18,13 @@ _CONTAINER: Final = "install-cni"
 class HostPaths:
     """Folders as the node's container runtime sees them, for what is written into its network configuration.
 
-    `$(NODE_NAME)` stands for the node's name, where several nodes share a file system.
+    `$(NODE_NAME)` stands for the node's name, where several nodes share a file system. `root` is where the node's
+    own root is seen from the container; without it that is the root of the node's first process.
     """
 
     net_dir: str = "/etc/cni/net.d"
     run_dir: str = "/var/run/istio-cni"
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ def _container(settings: Settings) -> Json:
             {"name": "CNI_NET_DIR", "value": settings.paths.net_dir},
             {"name": "CNI_AGENT_RUN_DIR", "value": settings.paths.run_dir},
             {"name": "MOUNTED_CNI_AGENT_RUN_DIR", "value": "/var/run/istio-cni"},
+            *([{"name": "HOST_ROOT", "value": settings.paths.root}] if settings.paths.root else []),
         ],
         "ports": [{"containerPort": 15014, "name": "metrics", "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8000}, "periodSeconds": 2, "timeoutSeconds": 5},

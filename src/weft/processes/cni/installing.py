@@ -89,7 +89,7 @@ class Installer:
 
     def __init__(self, settings: Settings, part: Part, registry: Registry) -> None:
         self._settings, self._part, self._choice = settings, part, choice(settings)
-        self._places, self._root = settings.places, _root(settings)
+        self._places, self._root = settings.places, settings.places.root
         self._installs = registry.counter(
             "istio_cni_installs_total", "Installations of the plugin, by what came of them.", "result"
         )
@@ -209,7 +209,7 @@ class Installer:
 
 def uninstall(settings: Settings) -> Sequence[str]:
     """Take away what is ours, the configuration first; what was done, a line each. OSError where it cannot be."""
-    places, root, chosen, done = settings.places, _root(settings), choice(settings), list[str]()
+    places, root, chosen, done = settings.places, settings.places.root, choice(settings), list[str]()
     for _ in range(100):
         found = cni_config.removal(cni_folder.listing(places.mounted_net_dir, root), chosen)
         with contextlib.suppress(ChangedError):
@@ -227,12 +227,6 @@ def uninstall(settings: Settings) -> Sequence[str]:
 
 def _done(change: cni_config.Change) -> str:
     return "without us" if isinstance(change, cni_config.Put) else "taken away"
-
-
-def _root(settings: Settings) -> Path:
-    """Where the node's root is seen: through its first process, or here, where nothing is mounted."""
-    proc = settings.places.proc
-    return proc / "1" / "root" if proc.exists() else Path("/")
 
 
 def _kubeconfig(settings: Settings) -> str:

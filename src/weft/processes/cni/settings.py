@@ -23,6 +23,7 @@ _TEXTS: Final = {
     "cni-agent-run-dir": ("/var/run/istio-cni", "folder of our sockets, as the node sees it"),
     "mounted-cni-agent-run-dir": ("/var/run/istio-cni", "the same, where it is mounted here"),
     "host-proc": ("/host/proc", "the node's /proc, where it is mounted here"),
+    "host-root": ("", "the node's root, where it is seen here; without it through host-proc"),
     "cni-conf-name": ("", "configuration to join; without it the first valid one"),
     "istio-owned-cni-config-filename": ("02-istio-cni.conflist", "name of a configuration of our own"),
     "kubecfg-file-name": ("ZZZ-istio-cni-kubeconfig", "name of the plugin's kubeconfig"),
@@ -64,7 +65,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Folders of the node. Texts are as the node sees them, paths where they are mounted here."""
+    """Folders of the node. Texts are as the node sees them, paths where they are seen here."""
 
     net_dir: str
     run_dir: str
@@ -72,6 +73,7 @@ class Places:
     mounted_bin_dir: Path
     mounted_run_dir: Path
     proc: Path
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             mounted_bin_dir=Path(texts["mounted-cni-bin-dir"]),
             mounted_run_dir=Path(texts["mounted-cni-agent-run-dir"]),
             proc=Path(texts["host-proc"]),
+            root=_root(texts, by_hand=known["uninstall"]),
         ),
         plugin=Plugin(
             conf_name=texts["cni-conf-name"],
@@ -186,6 +189,14 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         monitoring=numbers["monitoring-port"],
         uninstall=known["uninstall"],
     )
+
+
+def _root(texts: Mapping[str, str], *, by_hand: bool) -> Path:
+    """Where the node's root is seen: through its first process. By hand one may be on the node itself."""
+    if texts["host-root"]:
+        return Path(texts["host-root"])
+    proc = Path(texts["host-proc"])
+    return Path("/") if by_hand and not proc.exists() else proc / "1" / "root"
 
 
 def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[str, int]) -> Repair:
