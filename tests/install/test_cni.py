@@ -46,13 +46,11 @@ def test_the_node_process_understands_what_the_daemon_set_tells_it() -> None:
 
 
 def test_nodes_of_one_machine_have_folders_of_their_own() -> None:
-    paths = HostPaths("/home/nodes/$(NODE_NAME)/cni/net.d", "/home/nodes/$(NODE_NAME)/cni/run", "/")
+    paths = HostPaths("/home/nodes/$(NODE_NAME)/cni/net.d", "/home/nodes/$(NODE_NAME)/cni/run")
     found = told(replace(USUAL, paths=paths)).places
     assert found.net_dir == "/home/nodes/node-7/cni/net.d"
     assert found.run_dir == "/home/nodes/node-7/cni/run"
     assert str(found.mounted_run_dir) == "/var/run/istio-cni"
-    assert str(found.root) == "/"
-    assert str(told(USUAL).places.root) == "/host/proc/1/root"
 
 
 def test_the_container_is_root_without_its_might() -> None:

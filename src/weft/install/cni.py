@@ -18,13 +18,11 @@ _CONTAINER: Final = "install-cni"
 class HostPaths:
     """Folders as the node's container runtime sees them, for what is written into its network configuration.
 
-    `$(NODE_NAME)` stands for the node's name, where several nodes share a file system. `root` is where the node's
-    own root is seen from the container; without it that is the root of the node's first process.
+    `$(NODE_NAME)` stands for the node's name, where several nodes share a file system.
     """
 
     net_dir: str = "/etc/cni/net.d"
     run_dir: str = "/var/run/istio-cni"
-    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +182,7 @@ def _daemon_set(settings: Settings, config: dict[str, str]) -> Json:
                     _host("cni-net-dir", settings.net_dir, "DirectoryOrCreate"),
                     _host("cni-socket-dir", "/var/run/istio-cni", "DirectoryOrCreate"),
                     _host("cni-host-procfs", "/proc", "Directory"),
+                    _host("cni-host-usr", "/usr", "Directory"),
                     {"name": "tmp", "emptyDir": {"medium": "Memory"}},
                 ],
             },
@@ -209,7 +208,6 @@ def _container(settings: Settings) -> Json:
             {"name": "CNI_NET_DIR", "value": settings.paths.net_dir},
             {"name": "CNI_AGENT_RUN_DIR", "value": settings.paths.run_dir},
             {"name": "MOUNTED_CNI_AGENT_RUN_DIR", "value": "/var/run/istio-cni"},
-            *([{"name": "HOST_ROOT", "value": settings.paths.root}] if settings.paths.root else []),
         ],
         "ports": [{"containerPort": 15014, "name": "metrics", "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8000}, "periodSeconds": 2, "timeoutSeconds": 5},
@@ -233,6 +231,8 @@ def _container(settings: Settings) -> Json:
             {"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"},
             {"name": "cni-socket-dir", "mountPath": "/var/run/istio-cni"},
             {"name": "cni-host-procfs", "mountPath": "/host/proc", "readOnly": True},
+            # by its Python the node runs the plugin
+            {"name": "cni-host-usr", "mountPath": "/host/usr", "readOnly": True},
             # the lock of iptables
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- a folder of the container's own
         ],
@@ -243,7 +243,7 @@ _CAPABILITIES: Final = {
     "NET_ADMIN": "rules, routes and addresses in pods' network namespaces",
     "NET_RAW": "the nat table by the older iptables, which works on a raw socket",
     "SYS_ADMIN": "to enter a network namespace (setns)",
-    "SYS_PTRACE": "to find pods' namespaces and the node's Python through the node's /proc",
+    "SYS_PTRACE": "to find pods' namespaces through the node's /proc",
     "DAC_OVERRIDE": "to write to the node's folders of plugins, whosever they are",
 }
 """What root without any of its might needs, and for what."""

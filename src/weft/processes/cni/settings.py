@@ -22,8 +22,8 @@ _TEXTS: Final = {
     "mounted-cni-bin-dir": ("/host/opt/cni/bin", "folder of the plugins' programs, where it is mounted here"),
     "cni-agent-run-dir": ("/var/run/istio-cni", "folder of our sockets, as the node sees it"),
     "mounted-cni-agent-run-dir": ("/var/run/istio-cni", "the same, where it is mounted here"),
+    "host-root": ("/host", "the node's root, of which /usr is mounted here: the plugin is run by a Python of it"),
     "host-proc": ("/host/proc", "the node's /proc, where it is mounted here"),
-    "host-root": ("", "the node's root, where it is seen here; without it through host-proc"),
     "cni-conf-name": ("", "configuration to join; without it the first valid one"),
     "istio-owned-cni-config-filename": ("02-istio-cni.conflist", "name of a configuration of our own"),
     "kubecfg-file-name": ("ZZZ-istio-cni-kubeconfig", "name of the plugin's kubeconfig"),
@@ -192,11 +192,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
 
 
 def _root(texts: Mapping[str, str], *, by_hand: bool) -> Path:
-    """Where the node's root is seen: through its first process. By hand one may be on the node itself."""
-    if texts["host-root"]:
-        return Path(texts["host-root"])
-    proc = Path(texts["host-proc"])
-    return Path("/") if by_hand and not proc.exists() else proc / "1" / "root"
+    """Where the node's root is seen. Who uninstalls by hand may be on the node itself."""
+    root = Path(texts["host-root"])
+    return Path("/") if by_hand and not (root / "usr").exists() else root
 
 
 def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[str, int]) -> Repair:
