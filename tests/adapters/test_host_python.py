@@ -69,6 +69,8 @@ def test_a_python_that_will_not_do_is_named(
 
 
 def test_a_node_without_any_says_so(tmp_path: Path) -> None:
+    assert find(tmp_path) == f"{tmp_path}/usr is not there"
+    (tmp_path / "usr/bin").mkdir(parents=True)
     assert find(tmp_path) == "there is no python3 in /usr/bin or /usr/local/bin"
 
 

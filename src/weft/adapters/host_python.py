@@ -29,6 +29,8 @@ class Python:
 def find(root: Path) -> Python | str:
     """The first Python that is new enough and whole, or what there is instead, as a sentence's end."""
     try:
+        if not (root / "usr").exists():
+            return f"{root}/usr is not there"
         found = list(_interpreters(root))
     except PermissionError:
         return f"{root} may not be looked into"

@@ -300,7 +300,8 @@ def asked(conf: "dict[str, Any]", where: str, name: str, uid: str) -> "tuple[str
         ours = STATUS in annotations
         known = {metadata["uid"]} | {annotations.get(mirror) for mirror in MIRRORS}
     except Exception as error:  # noqa: BLE001 -- whatever it is, it is not known whether this pod is in the mesh
-        return "", f"the API server cannot be asked whether it is in the mesh ({type(error).__name__}: {error})"
+        said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        return "", f"the API server cannot be asked whether it is in the mesh ({said or type(error).__name__})"
     finally:
         signal.alarm(0)
     if uid and uid not in known:
@@ -341,6 +342,8 @@ def get(path: str, where: str, name: str) -> "dict[str, Any]":
         body = answer.read(MOST)
     finally:
         connection.close()
+    if answer.status == 401:
+        raise OSError(f"it takes the token in {path} no more: the pod that had it is gone")
     if answer.status != 200:
         raise OSError(f"it answers {answer.status} {answer.reason}")
     return dict(json.loads(body.decode("utf-8")))

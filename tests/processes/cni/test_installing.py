@@ -115,6 +115,27 @@ async def test_a_storm_of_rewrites_ends_with_us_in_once_and_the_others_last_word
     ]
 
 
+async def test_a_configuration_of_our_own_follows_the_networks(tmp_path: Path) -> None:
+    node = Node(tmp_path, "--istio-owned-cni-config", "true")
+    write(node, 1)
+    before = (node.net / NAME).read_bytes()
+
+    def generation() -> int:
+        own = json.loads((node.net / "02-istio-cni.conflist").read_bytes())["plugins"]
+        assert [each["type"] for each in own] == ["bridge", "istio-cni"]
+        return int(own[0]["generation"])
+
+    async with node.installing():
+        await node.installed()
+        assert generation() == 1
+        assert (node.net / NAME).read_bytes() == before
+        write(node, 2)
+        await until(lambda: generation() == 2)
+        await node.installed()
+        (node.net / NAME).unlink()
+        await until(lambda: bool(node.waits_for()) and not (node.net / "02-istio-cni.conflist").exists())
+
+
 def test_what_comes_again_and_again_is_done_ever_more_slowly_and_at_once_after_calm() -> None:
     pace = Pace()
     assert [pace.next(now) for now in (0, 1, 2, 3, 4, 5, 6, 7, 8, 19)] == [

@@ -221,7 +221,7 @@ async def test_while_the_node_process_is_away_the_api_server_says_which_pods_are
             assert about in answer.json["msg"] if error else answer.json == BEFORE
         (tmp_path / "token").write_text("another")
         refused = await call(cni_plugin.PYTHON, "ADD", asked, **attachment("shop", "plain"))
-        assert (refused.error, "401" in refused.json["msg"]) == (11, True)
+        assert (refused.error, "takes the token" in refused.json["msg"]) == (11, True)
     gone = await call(cni_plugin.PYTHON, "ADD", asked, **attachment("shop", "plain"))
     assert (gone.error, "cannot be asked" in gone.json["msg"]) == (11, True)
 

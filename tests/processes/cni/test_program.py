@@ -17,6 +17,7 @@ def test_a_node_without_python_gets_the_self_contained_one_and_is_told_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program, "SELF_CONTAINED", tmp_path / "istio-cni")
+    (tmp_path / "usr").mkdir()
     with pytest.raises(NoProgramError, match=r"there is no python3 .* and this image has no .*istio-cni"):
         choose("auto", tmp_path)
     with pytest.raises(NoProgramError, match="CNI_PLUGIN_PROGRAM=self-contained"):

@@ -65,15 +65,15 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Folders of the node. Texts are as the node sees them, paths where they are mounted here."""
+    """Folders of the node. Texts are as the node sees them, paths where they are seen here."""
 
     net_dir: str
     run_dir: str
     mounted_net_dir: Path
     mounted_bin_dir: Path
     mounted_run_dir: Path
-    root: Path
     proc: Path
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             mounted_net_dir=Path(texts["mounted-cni-net-dir"]),
             mounted_bin_dir=Path(texts["mounted-cni-bin-dir"]),
             mounted_run_dir=Path(texts["mounted-cni-agent-run-dir"]),
-            root=Path(texts["host-root"]),
             proc=Path(texts["host-proc"]),
+            root=_root(texts, by_hand=known["uninstall"]),
         ),
         plugin=Plugin(
             conf_name=texts["cni-conf-name"],
@@ -189,6 +189,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         monitoring=numbers["monitoring-port"],
         uninstall=known["uninstall"],
     )
+
+
+def _root(texts: Mapping[str, str], *, by_hand: bool) -> Path:
+    """Where the node's root is seen. Who uninstalls by hand may be on the node itself."""
+    root = Path(texts["host-root"])
+    return Path("/") if by_hand and not (root / "usr").exists() else root
 
 
 def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[str, int]) -> Repair:
