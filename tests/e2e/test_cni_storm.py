@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.support.cluster import Cluster, eventually, leftovers, logs, machine, run
 
-PODS = int(os.environ.get("WEFT_STORM", "30"))
+PODS = int(os.environ.get("WEFT_STORM", "18"))
 NODES = 3
 SLIPPED = 42
 

@@ -56,6 +56,7 @@ _NUMBERS: Final = {
     "monitoring-port": (15014, "port of the metrics"),
     "health-port": (8000, "port of the probes"),
     "repair-init-container-exit-code": (126, "exit code of that init container"),
+    "repair-look-every": (600, "seconds until a pod that was captured is looked into again; 0: never"),
 }
 
 
@@ -106,6 +107,7 @@ class Repair:
     termination_message: str
     label_selectors: str
     field_selectors: str
+    every: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,7 @@ def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[
         termination_message=texts["repair-init-container-termination-message"],
         label_selectors=texts["repair-label-selectors"],
         field_selectors=texts["repair-field-selectors"],
+        every=numbers["repair-look-every"],
     )
 
 
