@@ -1,5 +1,5 @@
 # One command each. Every target installs what it needs, says what it does, and is safe to repeat.
-.PHONY: demo test lint audit churn bench clean up down packages
+.PHONY: demo test lint audit long bench clean up down packages
 .DEFAULT_GOAL := help
 
 UV := .tools/uv/bin/uv
@@ -10,7 +10,8 @@ help:
 	@echo "make test    lint, then all tests, with real kubectl, containerd, Envoy and network namespaces"
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make audit   known holes in what is locked, by PyPI's advisories"
-	@echo "make churn   two minutes of random changes under 200 requests a second, then eight new roots under 100; none may fail"
+	@echo "make long    what make test does a little of, at length: a thousand random configurations, 200 pods at once,"
+	@echo "             two minutes of random changes under 200 requests a second, then eight new roots under 100"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
@@ -57,9 +58,10 @@ lint: .venv/.synced
 audit: .venv/.synced
 	@tools/audit
 
-churn: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
+long: packages .venv/.synced $(PLUGIN) .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
-		.venv/bin/pytest -s tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
+		WEFT_RANDOM=$${WEFT_RANDOM:-1000} WEFT_STORM=$${WEFT_STORM:-200} tests/support/worker .venv/bin/pytest -s \
+		tests/random tests/e2e/test_cni_storm.py tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
 
 bench: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

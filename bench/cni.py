@@ -1,12 +1,15 @@
 """What the CNI plugin adds to the start of a pod: ADD from the start of the program to its end, and its parts.
 
-Beside it: a process that does nothing, and rules written by a process for each, as plugins used to do.
+Beside it: a process that does nothing, and rules written by a process for each, as plugins used to do. And what
+the node process costs on a node of many pods.
 `python -m bench.cni` prints the table.
 """
 
 import asyncio
 import json
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +23,8 @@ from rich.table import Table
 from tests.processes.cni.api import NODE, Json, serving
 from tests.processes.cni.node import injected
 from tests.processes.cni.plugins import BEFORE, attachment
+from tests.support.cluster import eventually
+from tests.support.ports import free_port
 
 from weft import cni_plugin
 from weft.adapters import clock
@@ -32,7 +37,7 @@ from weft.redirect import render
 from weft.redirect.plan import plan
 from weft.redirect.pod import capture
 
-COUNT, FEW = 100, 10
+COUNT, FEW, REST_SECONDS = 100, 10, 5
 PROGRAMS = {"python": cni_plugin.PYTHON, "self-contained": cni_plugin.SELF_CONTAINED}
 POD = "web"
 GOAL = 10.0
@@ -80,6 +85,8 @@ def main(folder: Path, console: Console) -> None:
         high = quantiles(figure.samples, n=100)[98]
         table.add_row(figure.what, f"{median(figure.samples):.3g} ms", f"{high:.3g} ms")
     console.print(table)
+    for what, value, unit in asyncio.run(_node_process(folder)):
+        console.print(f"the node process with {COUNT} pods: {what} {value:.3g} {unit}")
     console.print(f"goal: {GOAL:g} ms for the program and its call (STATUS)")
 
 
@@ -112,11 +119,11 @@ async def _program(kube: Kube, folder: Path, program: str, *, native: bool) -> l
         none = attachment("kube-system", "dns")
         return [
             Figure(
-                f"{name}VERSION, which is the program alone",
+                f"{name}VERSION: the program alone",
                 [_call(path, "VERSION", text, {}) for _ in range(COUNT)],
             ),
             Figure(
-                f"{name}STATUS, which is the program and the wire",
+                f"{name}STATUS: the program and the wire",
                 [_call(path, "STATUS", text, {}) for _ in range(COUNT)],
             ),
             Figure(
@@ -137,6 +144,54 @@ async def _program(kube: Kube, folder: Path, program: str, *, native: bool) -> l
     ]
 
 
+async def _node_process(folder: Path) -> list[tuple[str, float, str]]:
+    """What `weft install-cni` takes: at rest, and for each pod of the mesh that starts."""
+    home, run = folder / "node", folder / "node" / "run"
+    (home / "net.d").mkdir(parents=True)
+    async with serving(folder / "api") as kube:
+        for number in range(COUNT):
+            await injected(kube, f"{POD}-{number}")
+        command = [sys.executable, "-m", "weft", "install-cni", "--kubeconfig", str(folder / "api" / "kubeconfig")]
+        command += ["--node-name", NODE, "--mounted-cni-net-dir", str(home / "net.d")]
+        command += ["--mounted-cni-bin-dir", str(home / "bin"), "--mounted-cni-agent-run-dir", str(run)]
+        command += ["--health-port", str(free_port()), "--monitoring-port", str(free_port())]
+        command += ["--host-proc", "/proc", "--repair-enabled", "false"]
+        # it takes a moment, in which the API server has nothing to do
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:  # noqa: ASYNC220
+            try:
+                return await _in_thread(lambda: _costs(process.pid, run))
+            finally:
+                process.terminate()
+
+
+def _costs(pid: int, run: Path) -> list[tuple[str, float, str]]:
+    text = json.dumps({"cniVersion": "1.1.0", "cni_agent_run_dir": str(run), "plugin_log_level": "none"}).encode()
+    program = PROGRAMS["self-contained"]
+    eventually(lambda: _run(program, "STATUS", text, {}).returncode == 0)
+    time.sleep(REST_SECONDS)
+    before = _processor(pid)
+    time.sleep(REST_SECONDS)
+    resting = (_processor(pid) - before) / REST_SECONDS
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    memory = int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1]) / 1024
+    before = _processor(pid)
+    with _namespaces(COUNT) as made:
+        for number, name in enumerate(made):
+            _call(program, "ADD", text, attachment("shop", f"{POD}-{number}", netns=f"/run/netns/{name}"))
+    adding = (_processor(pid) - before) / COUNT
+    return [
+        ("memory (PSS)", memory, "MiB"),
+        ("processor at rest", resting * 100, "% of one"),
+        ("processor for one ADD, with its iptables", adding * 1000, "ms"),
+    ]
+
+
+def _processor(pid: int) -> float:
+    """Seconds that a process and its children that have ended have used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 async def _in_thread(work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work)
 
@@ -152,12 +207,18 @@ def _adds(program: Path, text: bytes) -> list[float]:
 
 def _call(program: Path, command: str, text: bytes, variables: dict[str, str]) -> float:
     """Milliseconds from the start of a program to its end."""
-    environment = {"CNI_COMMAND": command} | {f"CNI_{name}": value for name, value in variables.items()}
     start = time.monotonic()
-    done = subprocess.run([program], input=text, capture_output=True, env=environment, check=False, timeout=90)
+    done = _run(program, command, text, variables)
     spent = (time.monotonic() - start) * 1000
     assert done.returncode == 0, done
     return spent
+
+
+def _run(
+    program: Path, command: str, text: bytes, variables: dict[str, str]
+) -> "subprocess.CompletedProcess[bytes]":
+    environment = {"CNI_COMMAND": command} | {f"CNI_{name}": value for name, value in variables.items()}
+    return subprocess.run([program], input=text, capture_output=True, env=environment, check=False, timeout=90)
 
 
 def _one_by_one() -> list[float]:

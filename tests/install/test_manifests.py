@@ -5,6 +5,7 @@ import kubernetes_validate as _kubernetes_validate
 import pytest
 
 from weft.install.manifests import Settings, manifests
+from weft.processes.controlplane.untainting import TAINT
 
 Json = dict[str, Any]
 kubernetes_validate: Any = _kubernetes_validate  # it has no types
@@ -215,6 +216,11 @@ def test_istiod_may_approve_requests_to_the_signers_that_are_named_and_to_no_oth
     assert (told["EXTERNAL_CA"], told["K8S_SIGNER"]) == ("ISTIOD_RA_KUBERNETES_API", "example.com/mesh")
     usual = next(each for each in OBJECTS if each["kind"] == "ClusterRole")
     assert "certificates.k8s.io" not in {group for each in usual["rules"] for group in each["apiGroups"]}
+
+
+def test_istiod_runs_on_nodes_that_wait_for_their_node_process() -> None:
+    (toleration,) = one("Deployment", "istiod")["spec"]["template"]["spec"]["tolerations"]
+    assert toleration == {"key": TAINT, "operator": "Exists"}
 
 
 def test_an_istiod_that_opens_nodes_is_told_so() -> None:

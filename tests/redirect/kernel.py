@@ -69,7 +69,7 @@ route add fd20::/16 via fd08::1
 
 @dataclass
 class World:
-    """A pod and its peer, with everything that listens."""
+    """A pod and its peer, by their namespaces' names or paths, with everything that listens."""
 
     pod: str
     peer: str
@@ -201,6 +201,19 @@ def _trust_addresses() -> None:
 
 
 @contextlib.contextmanager
+def between(pod: str, peer: str) -> Iterator[World]:
+    """A pod and its peer that are there already, as long as somebody listens in both."""
+    made = World(pod, peer)
+    try:
+        made.listeners += netns.inside(pod, _pod_listeners)
+        made.listeners += netns.inside(peer, _udp_listeners)
+        yield made
+    finally:
+        for listener, _ in made.listeners:
+            listener.close()
+
+
+@contextlib.contextmanager
 def world(name: str) -> Iterator[World]:
     """A pod and its peer in namespaces of their own, gone at the end."""
     made = World(f"{name}-pod", f"{name}-peer")
@@ -213,11 +226,8 @@ def world(name: str) -> Iterator[World]:
             subprocess.run(["ip", *command], check=True, timeout=10)
         for namespace, text in ((made.peer, _PEER), (made.pod, _POD)):
             subprocess.run(["ip", "-n", namespace, "-batch", "-"], input=text, text=True, check=True, timeout=10)
-        made.listeners += netns.inside(made.pod, _pod_listeners)
-        made.listeners += netns.inside(made.peer, _udp_listeners)
-        yield made
+        with between(made.pod, made.peer) as listening:
+            yield listening
     finally:
-        for listener, _ in made.listeners:
-            listener.close()
         for namespace in (made.pod, made.peer):
             subprocess.run(["ip", "netns", "del", namespace], check=False, timeout=10)

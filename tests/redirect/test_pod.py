@@ -3,7 +3,7 @@ from ipaddress import IPv4Network, ip_address
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.cni import selection
 from tests.cni.redirection import CASES, Case
@@ -56,6 +56,7 @@ def captured_by_init(after: dict[str, Any], host: flags.Host) -> Capture:
     return flags.parse(init["args"][1:], env, host).capture
 
 
+@settings(max_examples=60, deadline=None)
 @given(annotations, variables, st.sampled_from([{}, {"native_sidecars": True}, {"outbound_port": 15101}]))
 def test_a_pod_is_captured_by_the_plugin_as_its_own_init_container_would(
     written: dict[str, str], metadata: dict[str, str], operators: dict[str, Any]
@@ -63,9 +64,9 @@ def test_a_pod_is_captured_by_the_plugin_as_its_own_init_container_would(
     lines = "".join(f'  {name}: "{value}"\n' for name, value in metadata.items())
     config = {"proxy.istio.io/config": f"proxyMetadata:\n{lines}"} if lines else {}
     before = pod(annotations={**written, **config})
-    settings = replace(SETTINGS, **operators)
-    alone = injected(before, settings=settings)
-    with_cni = injected(before, settings=replace(settings, cni=True))
+    chosen = replace(SETTINGS, **operators)
+    alone = injected(before, settings=chosen)
+    with_cni = injected(before, settings=replace(chosen, cni=True))
     try:
         expected = captured_by_init(alone, HOST)
     except flags.FlagError:

@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from weft.adapters.links import followed
 from weft.install.cni_config import Change, Put, is_ours_to_list
 from weft.install.cni_networks import File
 
@@ -61,22 +62,25 @@ def write(path: Path, content: bytes, mode: int) -> None:
 
 def _read(path: Path, root: Path) -> File | None:
     """A file as runtimes on the node read it; None for a folder, and for what is gone."""
+    link = _link(path)
     try:
-        link = str(path.readlink()) if path.is_symlink() else ""
-        where = root / link.lstrip("/") if link.startswith("/") else path
-        descriptor = os.open(where, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(followed(path, root), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        return File(b"", link=link, trouble=f"it cannot be read: {error.strerror}") if link else None
     except OSError as error:
-        if error.errno == errno.ENOENT and not path.is_symlink():
-            return None
-        return File(b"", link=_link(path), trouble=f"it cannot be read: {error.strerror}")
-    with os.fdopen(descriptor, "rb") as stream:
+        return File(b"", link=link, trouble=f"it cannot be read: {error.strerror or error}")
+    try:
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
         if stat.S_ISDIR(status.st_mode):
             return None
         if not stat.S_ISREG(status.st_mode):
             return File(b"", mode, link, "it is no regular file")
-        content = stream.read(_LONGEST + 1)
+        content = os.read(descriptor, _LONGEST + 1)
+        while part := os.read(descriptor, _LONGEST + 1 - len(content)):
+            content += part
+    finally:
+        os.close(descriptor)
     return File(content, mode, link) if len(content) <= _LONGEST else File(b"", mode, link, "it is too long")
 
 
@@ -154,9 +158,8 @@ def _remove(path: Path, draft: Path, over: File, root: Path) -> None:
 
 
 def _rename(source: Path, target: Path, flags: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     code = errno.ENOSYS
-    if call := getattr(libc, "renameat2", None):
+    if call := _renamer():
         if call(_HERE, os.fsencode(source), _HERE, os.fsencode(target), flags) == 0:
             return
         code = ctypes.get_errno()
@@ -166,6 +169,11 @@ def _rename(source: Path, target: Path, flags: int) -> None:
         source.unlink()
         return
     raise OSError(code, os.strerror(code), str(target))
+
+
+def _renamer() -> Any:
+    """The C library's renameat2, where it has one."""
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
 
 
 def _sync(folder: Path) -> None:

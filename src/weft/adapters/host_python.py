@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from weft.adapters.links import followed
+
 OLDEST: Final = (3, 8)
 _FOLDERS: Final = ("/usr/bin", "/usr/local/bin")
 _NEEDED: Final = ("encodings/__init__.py", "json/__init__.py", "http/client.py", "ssl.py")
 """Of the standard library: some distributions have an interpreter without it."""
-_MOST_LINKS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Python:
 def find(root: Path) -> Python | str:
     """The first Python that is new enough and whole, or what there is instead, as a sentence's end."""
     try:
+        if not (root / "usr").exists():
+            return f"{root}/usr is not there"
         found = list(_interpreters(root))
     except PermissionError:
         return f"{root} may not be looked into"
@@ -51,21 +54,18 @@ def _interpreters(root: Path) -> Iterator[Python]:
             (int(match[1]) for name in names if (match := re.fullmatch(r"python3\.(\d+)", name))), reverse=True
         )
         for name in ("python3", *(f"python3.{minor}" for minor in numbered)):
-            real = _inside(root, f"{folder}/{name}")
+            try:
+                real = _inside(root, f"{folder}/{name}")
+            except OSError:
+                continue  # its links lead nowhere
             match = re.fullmatch(r"python3\.(\d+)", real.name)
             if match and _is_program(real):
                 yield Python(f"{folder}/{name}", (3, int(match[1])))
 
 
 def _inside(root: Path, path: str) -> Path:
-    """Where a path of the node is seen from here, with links that lead from the node's root."""
-    seen = root / path.lstrip("/")
-    for _ in range(_MOST_LINKS):
-        if not seen.is_symlink():
-            break
-        link = str(seen.readlink())
-        seen = root / link.lstrip("/") if link.startswith("/") else seen.parent / link
-    return seen
+    """Where a path of the node is seen from here."""
+    return followed(root / path.lstrip("/"), root)
 
 
 def _is_program(path: Path) -> bool:

@@ -70,8 +70,10 @@ def lock_of_its_own() -> Iterator[str]:
         yield file.name
 
 
-def find(binary: str = "", version: Version = 4, lock: str = "") -> Iptables:
+def find(binary: str = "", version: Version = 4, lock: str = "", *, probing: bool = True) -> Iptables:
     """The iptables to use: the variant asked for ("nft", "legacy"), else the first that works here.
+
+    Without `probing` the first that can list tables: whether it has a nat table is seen when it is used.
 
     That is legacy where the namespace already has legacy rules, since two variants in one namespace would both
     translate; otherwise the machine's default, then nft, then legacy.
@@ -88,7 +90,7 @@ def find(binary: str = "", version: Version = 4, lock: str = "") -> Iptables:
         try:
             found = _variant(family, variant, lock)
             before = found.save()
-            if "*nat" not in before:
+            if probing and "*nat" not in before:
                 found.probe()
         except IptablesError as error:
             complaints.append(str(error))

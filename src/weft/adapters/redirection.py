@@ -8,10 +8,10 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_interface
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, TypeVar
 
-from weft.adapters import iptables, libnftables, netlink, netns
+from weft.adapters import iptables, libnftables, netlink, netns, rtnetlink
 from weft.redirect import nftables, render
 from weft.redirect.capture import Address
 from weft.redirect.interfaces import Interface
@@ -111,19 +111,7 @@ def missing(plan: Plan, backend: Backend = DEFAULT) -> tuple[str, ...]:
 
 def interfaces() -> tuple[Interface, ...]:
     """The interfaces of this namespace. Addresses that wait for duplicates to speak up count as well."""
-    return tuple(
-        Interface(
-            name=str(link["ifname"]),
-            addresses=tuple(
-                ip_interface(f"{address['local']}/{address['prefixlen']}")
-                for address in link.get("addr_info", ())
-                if "local" in address
-            ),
-            up="UP" in link.get("flags", ()),
-            enslaved="master" in link,
-        )
-        for link in netlink.show(["addr"])
-    )
+    return tuple(Interface(one.name, one.addresses, one.up, one.enslaved) for one in rtnetlink.links())
 
 
 def give_addresses(cures: Sequence[tuple[str, Address]]) -> None:
@@ -147,15 +135,33 @@ def _write(plan: Plan, backend: Backend, change: Callable[[str, Version], str]) 
                 continue
             replaced += program.before
             if text := change(program.before, version):
-                program.restore(text)
-                programs.append(program.restore_program)
+                programs.append(_restore(program, text, backend, version, change))
     return Outcome(bool(programs), ", ".join(programs), replaced)
+
+
+def _restore(
+    program: iptables.Iptables,
+    text: str,
+    backend: Backend,
+    version: Version,
+    change: Callable[[str, Version], str],
+) -> str:
+    """Apply `text`, by another variant if this one turns out not to work here; the program that it was."""
+    try:
+        program.restore(text)
+    except iptables.IptablesError:
+        other = iptables.find(backend.variant, version, program.lock)
+        if other.restore_program == program.restore_program:
+            raise
+        other.restore(change(other.before, version))
+        return other.restore_program
+    return program.restore_program
 
 
 def _program(plan: Plan, backend: Backend, version: Version, lock: str) -> iptables.Iptables | None:
     """The iptables of one IP version; None where the plan does without, and the machine as well."""
     try:
-        return iptables.find(backend.variant, version, lock)
+        return iptables.find(backend.variant, version, lock, probing=False)
     except iptables.IptablesError:
         if version in plan.versions:
             raise

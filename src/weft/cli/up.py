@@ -69,6 +69,14 @@ def up(
             "stays as it is.",
         ),
     ] = True,
+    init_container: Annotated[  # noqa: FBT002 -- an option of the command line, never positional
+        bool,
+        typer.Option(
+            "--init-container",
+            help="Capture the traffic of pods by an init container, which needs NET_ADMIN, and not by the CNI "
+            "plugin. Counts when the mesh is installed; what runs stays as it is.",
+        ),
+    ] = False,
 ) -> None:
     """Bring up a Kubernetes cluster with a service mesh on this machine, or complete the one that is there.
 
@@ -105,7 +113,7 @@ def up(
     console = Steady()
     try:
         with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
-            _run(layout, console, _mesh(gateways=gateways))
+            _run(layout, console, _mesh(layout, gateways=gateways, cni=not init_container))
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
     except OSError as error:
@@ -194,22 +202,27 @@ def _world(error: OSError, place: str) -> "Trouble":
     )
 
 
-def _mesh(*, gateways: bool) -> "Mesh":
+def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
     from importlib.metadata import version
 
     from weft.cluster.machine.up import Mesh
 
     def objects() -> list[dict[str, Any]]:
         from weft.cli.mesh import control_plane
+        from weft.install import cni as node
         from weft.install.manifests import Settings
 
-        return control_plane(Settings())
+        objects = control_plane(Settings(cni=cni))
+        if not cni:
+            return objects
+        paths = node.HostPaths(*layout.node_folders)
+        return [*objects, *node.manifests(node.Settings(paths=paths))]
 
     def edge() -> list[dict[str, Any]]:
         from weft.cli.mesh import edge
         from weft.install.manifests import Settings
 
-        return edge(Settings())
+        return edge(Settings(cni=cni))
 
     return Mesh(version("weft"), objects, edge if gateways else list)
 

@@ -104,10 +104,13 @@ def needs(command: str) -> None:
 def carry(command: str, config: bytes) -> int:
     """Have the node process answer; alone where it does not."""
     folder = run_dir(config)
+    path = folder + b"/pluginevent.sock"
     try:
-        answer = ask(folder + b"/pluginevent.sock", config)
+        answer = ask(path, config)
     except OSError as error:
-        why = "{}: {}".format((folder + b"/pluginevent.sock").decode("utf-8", "replace"), error.strerror or error)
+        late = isinstance(error, BlockingIOError)
+        said = f"no answer in {ANSWER_SECONDS} s" if late else error.strerror or error
+        why = f"{path.decode('utf-8', 'replace')}: {said}"
     else:
         code, newline, body = answer.partition(b"\n")
         if newline and code.isdigit():
@@ -300,7 +303,8 @@ def asked(conf: "dict[str, Any]", where: str, name: str, uid: str) -> "tuple[str
         ours = STATUS in annotations
         known = {metadata["uid"]} | {annotations.get(mirror) for mirror in MIRRORS}
     except Exception as error:  # noqa: BLE001 -- whatever it is, it is not known whether this pod is in the mesh
-        return "", f"the API server cannot be asked whether it is in the mesh ({type(error).__name__}: {error})"
+        said = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        return "", f"the API server cannot be asked whether it is in the mesh ({said or type(error).__name__})"
     finally:
         signal.alarm(0)
     if uid and uid not in known:
@@ -325,7 +329,12 @@ def get(path: str, where: str, name: str) -> "dict[str, Any]":
             token = file.read().strip()
     authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii")
     server = urlsplit(cluster["server"])
-    context = ssl.create_default_context(cadata=authority or None)  # without one the host's own
+    # a default context of newer Pythons is stricter than the authorities of some clusters
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        context.load_verify_locations(cadata=authority)
+    else:
+        context.load_default_certs()
     connection = http.client.HTTPSConnection(
         server.hostname or "", server.port or 443, timeout=API_SECONDS, context=context
     )
@@ -336,6 +345,8 @@ def get(path: str, where: str, name: str) -> "dict[str, Any]":
         body = answer.read(MOST)
     finally:
         connection.close()
+    if answer.status == 401:
+        raise OSError(f"it takes the token in {path} no more: the pod that had it is gone")
     if answer.status != 200:
         raise OSError(f"it answers {answer.status} {answer.reason}")
     return dict(json.loads(body.decode("utf-8")))

@@ -109,6 +109,8 @@ def _rules(settings: Settings) -> list[Json]:
         # why a pod does not start, and what was repaired, told where `kubectl describe` shows it; a second time,
         # it is counted
         _rule("", ["events"], ["get", "create", "patch"]),
+        # whether all of our namespace is going, for the same reason as the DaemonSet
+        _rule("", ["namespaces"], ["get"], settings.namespace),
         *chosen.get(settings.repair, []),
     ]
 
@@ -182,6 +184,7 @@ def _daemon_set(settings: Settings, config: dict[str, str]) -> Json:
                     _host("cni-net-dir", settings.net_dir, "DirectoryOrCreate"),
                     _host("cni-socket-dir", "/var/run/istio-cni", "DirectoryOrCreate"),
                     _host("cni-host-procfs", "/proc", "Directory"),
+                    _host("cni-host-usr", "/usr", "Directory"),
                     {"name": "tmp", "emptyDir": {"medium": "Memory"}},
                 ],
             },
@@ -210,7 +213,12 @@ def _container(settings: Settings) -> Json:
         ],
         "ports": [{"containerPort": 15014, "name": "metrics", "protocol": "TCP"}],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8000}, "periodSeconds": 2, "timeoutSeconds": 5},
-        "livenessProbe": {"httpGet": {"path": "/healthz", "port": 8000}, "periodSeconds": 10, "timeoutSeconds": 5},
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": 8000},
+            "initialDelaySeconds": 10,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
         "resources": {"requests": {"cpu": settings.cpu, "memory": settings.memory}},
         "securityContext": {
             "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
@@ -225,6 +233,8 @@ def _container(settings: Settings) -> Json:
             {"name": "cni-net-dir", "mountPath": "/host/etc/cni/net.d"},
             {"name": "cni-socket-dir", "mountPath": "/var/run/istio-cni"},
             {"name": "cni-host-procfs", "mountPath": "/host/proc", "readOnly": True},
+            # by its Python the node runs the plugin
+            {"name": "cni-host-usr", "mountPath": "/host/usr", "readOnly": True},
             # the lock of iptables
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- a folder of the container's own
         ],
@@ -235,7 +245,7 @@ _CAPABILITIES: Final = {
     "NET_ADMIN": "rules, routes and addresses in pods' network namespaces",
     "NET_RAW": "the nat table by the older iptables, which works on a raw socket",
     "SYS_ADMIN": "to enter a network namespace (setns)",
-    "SYS_PTRACE": "to find pods' namespaces and the node's Python through the node's /proc",
+    "SYS_PTRACE": "to find pods' namespaces through the node's /proc",
     "DAC_OVERRIDE": "to write to the node's folders of plugins, whosever they are",
 }
 """What root without any of its might needs, and for what."""

@@ -119,6 +119,8 @@ def _deployment(settings: Settings, labels: Json) -> Json:
                 "spec": {
                     "containers": [_container(settings)],
                     "serviceAccountName": _NAME,
+                    # it is not captured; and where all nodes are new, somebody has to take the taint off
+                    "tolerations": [{"key": "cni.istio.io/not-ready", "operator": "Exists"}],
                     "volumes": [{"name": "extracacerts", "configMap": {"name": _EXTRA_ROOTS, "optional": True}}],
                 },
             },

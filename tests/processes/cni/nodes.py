@@ -26,7 +26,7 @@ class Node:
             *("--mounted-cni-net-dir", str(self.net)),
             *("--mounted-cni-bin-dir", str(self.bin)),
             *("--mounted-cni-agent-run-dir", str(self.run)),
-            *("--host-proc", str(folder / "none")),  # the node's root is ours
+            *("--host-root", "/"),
         ]
         self.arguments = ["--kubeconfig", str(self.kubeconfig), *self.folders, *arguments]
         self.health, self.registry = Health(), Registry()

@@ -200,6 +200,22 @@ async def test_a_pod_whose_validation_fails_is_captured_so_that_it_succeeds(
     assert await asyncio.to_thread(validate) == 0
 
 
+async def test_rules_that_are_flushed_later_are_put_back_at_the_next_look(
+    kube: Kube, namespaces: list[Pod]
+) -> None:
+    where = namespaces[0]
+    pod = await injected(kube, "flushed")
+    await tell(kube, pod, {"terminated": {"exitCode": 0}}, app=RUNNING)
+    capturing.apply(pod, path(where))
+    uid = pod["metadata"]["uid"]
+    with sleeping(uid, where.namespace):
+        async with repairing(kube, replace(ORDERS, every=0.2), vouched=(uid,)) as registry:
+            where.run("iptables", "-t", "nat", "-F")
+            assert "were missing" in await until_told(kube, pod, "IstioCNIRepaired")
+            assert count(registry, "repair", "success") == 1
+    assert capturing.missing(pod, path(where)) == ()
+
+
 async def test_by_choice_a_pod_whose_validation_fails_is_deleted(kube: Kube) -> None:
     pod, well = await injected(kube, "deleted"), await injected(kube, "well")
     await tell(kube, pod, NOT_CAPTURED)

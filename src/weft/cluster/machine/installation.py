@@ -7,7 +7,17 @@ from typing import Any
 import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import DEPLOYMENTS, ENDPOINTS, ENDPOINTSLICES, NODES, PODS, SERVICES, Kind, kind_of
+from weft.adapters.kube.kinds import (
+    DAEMONSETS,
+    DEPLOYMENTS,
+    ENDPOINTS,
+    ENDPOINTSLICES,
+    NODES,
+    PODS,
+    SERVICES,
+    Kind,
+    kind_of,
+)
 from weft.cluster.machine.layout import Layout, Node
 
 MANAGER = "weft-up"
@@ -125,6 +135,18 @@ async def control_plane_available(kube: Kube, name: str, namespace: str) -> None
     await _until(kube, DEPLOYMENTS, name, namespace, lambda obj: condition(obj, "Available"))
     service = await kube.get(SERVICES, name, namespace)
     await answers(str(service["spec"]["clusterIP"]), _XDS)
+
+
+async def daemons_ready(kube: Kube, name: str, namespace: str, count: int) -> None:
+    """Return when a DaemonSet has `count` ready pods, of its newest template."""
+
+    def done(daemons: dict[str, Any]) -> bool:
+        status = daemons.get("status", {})
+        seen = status.get("observedGeneration", 0) >= daemons["metadata"].get("generation", 0)
+        updated, ready = status.get("updatedNumberScheduled", 0), status.get("numberReady", 0)
+        return bool(seen and min(updated, ready) >= count)
+
+    await _until(kube, DAEMONSETS, name, namespace, done)
 
 
 async def answers(ip: str, port: int) -> None:

@@ -114,6 +114,11 @@ class Layout:
         """The folder of everything short-lived."""
         return self.run_root / self.id
 
+    @property
+    def node_folders(self) -> tuple[str, str]:
+        """Where a node's /etc/cni/net.d and /var/run/istio-cni lie; $(NODE_NAME) stands for the node's name."""
+        return f"{self.home}/nodes/$(NODE_NAME)/cni/net.d", f"{self.run}/$(NODE_NAME)/istio-cni"
+
     def log(self, name: str) -> Path:
         """A process's log file: `apiserver`, `node-NODE`, `containerd-NODE`."""
         return self.home / "log" / f"{name}.log"

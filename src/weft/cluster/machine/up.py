@@ -12,7 +12,7 @@ import msgspec
 from weft.adapters import files, netlink, netns, processes
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import DEPLOYMENTS
+from weft.adapters.kube.kinds import DAEMONSETS, DEPLOYMENTS
 from weft.cluster.machine import (
     certificates,
     commands,
@@ -33,7 +33,7 @@ from weft.cluster.machine.trouble import Trouble, UpError
 READY_SECONDS = 90.0
 """How long nodes and the mesh may take before `up` gives up; ten seconds are usual."""
 
-MESH_NAMESPACE, CONTROL_PLANE = "istio-system", "istiod"
+MESH_NAMESPACE, CONTROL_PLANE, NODE_PROCESS = "istio-system", "istiod", "istio-cni-node"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +168,14 @@ class Up:
                 step.note = f"{held} already installed"
             else:
                 step.note = f"{await installation.apply_all(kube, self.mesh.objects())} applied"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._control_plane(kube))
+            group.create_task(self._node_processes(kube))
+        if not installed:
+            await self._edge(kube)
+            self._save(installed=self.mesh.version)
+
+    async def _control_plane(self, kube: Kube) -> None:
         with self.steps.step("istiod"):
             await self._patiently(
                 installation.control_plane_available(kube, CONTROL_PLANE, MESH_NAMESPACE),
@@ -175,9 +183,19 @@ class Up:
                 kube,
                 log=f"node-{self.layout.nodes[0].name}",
             )
-        if not installed:
-            await self._edge(kube)
-            self._save(installed=self.mesh.version)
+
+    async def _node_processes(self, kube: Kube) -> None:
+        """Wait for the CNI plugin on every node, where the mesh has one: pods in the mesh start with it alone."""
+        with self._speaking("the CNI plugin"):
+            if not await installation.exists(kube, DAEMONSETS, NODE_PROCESS, MESH_NAMESPACE):
+                return
+        with self.steps.step("CNI plugin"):
+            await self._patiently(
+                installation.daemons_ready(kube, NODE_PROCESS, MESH_NAMESPACE, self.layout.node_count),
+                f"daemonset {NODE_PROCESS}",
+                kube,
+                log=f"node-{self.layout.nodes[0].name}",
+            )
 
     async def _edge(self, kube: Kube) -> None:
         if not (objects := self.mesh.edge()):

@@ -99,7 +99,7 @@ def _host(interfaces: tuple[Interface, ...]) -> Host:
 
 def _check(namespace: str) -> None:
     """A pod of the node's own network would take the whole node's traffic into its proxy."""
-    if Path(namespace).stat().st_ino == _OWN.stat().st_ino:
+    if Path(namespace).samefile(_OWN):
         raise WrongNamespaceError(
             f"{namespace} is the network namespace of the node process itself, not one of a pod; it is left alone"
         )

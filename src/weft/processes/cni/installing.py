@@ -7,6 +7,7 @@ slowly while they go on, so that two installers do not chase each other; the las
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from weft.install.cni_networks import TYPE
 from weft.processes.cni import program
 from weft.processes.cni.health import Part
 from weft.processes.cni.metrics import Registry
-from weft.processes.cni.settings import Settings
+from weft.processes.cni.settings import Places, Settings
 
 log = logging.getLogger("weft.cni.install")
 
@@ -89,7 +90,7 @@ class Installer:
 
     def __init__(self, settings: Settings, part: Part, registry: Registry) -> None:
         self._settings, self._part, self._choice = settings, part, choice(settings)
-        self._places, self._root = settings.places, _root(settings)
+        self._places, self._links = settings.places, _links(settings.places)
         self._installs = registry.counter(
             "istio_cni_installs_total", "Installations of the plugin, by what came of them.", "result"
         )
@@ -127,11 +128,11 @@ class Installer:
                 return
             needed = await asyncio.to_thread(self._look)
         if needed.plan.waiting:
-            self._waits(needed.plan.waiting)
+            self._waits(needed.plan.waiting, needed.plan.notes)
             return
         self._ready.value = 1
         self._part.ready(f"{needed.plan.joined}, {needed.about}")
-        self._tell(f"installed: in {needed.plan.joined}; the program is {needed.about}", *needed.plan.notes)
+        self._tell(f"installed: in {needed.plan.joined}; the program is {needed.about}", needed.plan.notes)
 
     async def _settled(self) -> _Needed:
         """What is needed once nobody is writing, or after a while."""
@@ -144,22 +145,24 @@ class Installer:
             needed = again
         return needed
 
-    def _waits(self, why: str) -> None:
+    def _waits(self, why: str, notes: Sequence[str] = ()) -> None:
         self._ready.value = 0
-        self._part.waits(why)
-        self._tell(f"not installed: {why}")
+        self._part.waits(" ".join((why, *notes)))
+        self._tell(f"not installed: {why}", notes)
 
-    def _tell(self, *lines: str) -> None:
+    def _tell(self, state: str, notes: Sequence[str] = ()) -> None:
         """Log what is new."""
-        for line in lines:
-            if line not in self._told:
-                log.info("%s", line)
-        self._told = set(lines)
+        if state not in self._told:
+            log.info("%s", state)
+        for note in notes:
+            if note not in self._told:
+                log.warning("%s", note)
+        self._told = {state, *notes}
 
     def _look(self) -> _Needed:
         """What is other than it should be."""
         try:
-            wanted = program.choose(self._settings.plugin.program, self._root)
+            wanted = program.choose(self._settings.plugin.program, self._places.root)
         except (program.NoProgramError, OSError) as error:
             return _Needed(failed=("COPY_BINARIES_FAILURE", str(error)))
         try:
@@ -167,7 +170,7 @@ class Installer:
         except (AccessError, OSError) as error:
             return _Needed(failed=("READ_SERVICE_ACCOUNT_FAILURE", f"our credentials cannot be read: {error}"))
         try:
-            listing = cni_folder.listing(self._places.mounted_net_dir, self._root)
+            listing = cni_folder.listing(self._places.mounted_net_dir, self._links)
         except OSError as error:
             return _Needed(
                 failed=("CREATE_CNI_CONFIG_FAILURE", f"the network configuration cannot be read: {error}")
@@ -191,7 +194,7 @@ class Installer:
             if needed.kubeconfig:
                 cni_folder.write(self._kubeconfig_path, needed.kubeconfig.encode(), 0o600)
             result = "CREATE_CNI_CONFIG_FAILURE"
-            cni_folder.apply(self._places.mounted_net_dir, self._root, needed.plan.changes)
+            cni_folder.apply(self._places.mounted_net_dir, self._links, needed.plan.changes)
         except ChangedError:
             return "", ""  # look again
         except OSError as error:
@@ -209,7 +212,8 @@ class Installer:
 
 def uninstall(settings: Settings) -> Sequence[str]:
     """Take away what is ours, the configuration first; what was done, a line each. OSError where it cannot be."""
-    places, root, chosen, done = settings.places, _root(settings), choice(settings), list[str]()
+    places, chosen, done = settings.places, choice(settings), list[str]()
+    root = _links(places)
     for _ in range(100):
         found = cni_config.removal(cni_folder.listing(places.mounted_net_dir, root), chosen)
         with contextlib.suppress(ChangedError):
@@ -229,10 +233,10 @@ def _done(change: cni_config.Change) -> str:
     return "without us" if isinstance(change, cni_config.Put) else "taken away"
 
 
-def _root(settings: Settings) -> Path:
-    """Where the node's root is seen: through its first process, or here, where nothing is mounted."""
-    proc = settings.places.proc
-    return proc / "1" / "root" if proc.exists() else Path("/")
+def _links(places: Places) -> Path:
+    """Where links of the folder lead: all of the root of the node's first process, or as much as is mounted."""
+    first = places.proc / "1" / "root"
+    return first if os.access(first / "etc", os.R_OK) else places.root
 
 
 def _kubeconfig(settings: Settings) -> str:

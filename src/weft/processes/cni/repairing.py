@@ -1,7 +1,7 @@
 """Pods of the mesh on this node whose traffic is not captured, found and repaired, deleted or labelled.
 
 Two things show such a pod: `istio-validation` that ends with exit code 126, as in Istio; and rules that are
-missing from the namespace of a pod that runs. Every pod is looked into once in each of its sandboxes, so when the
+missing from the namespace of a pod that runs. Every pod is looked into in each of its sandboxes, so when the
 node process starts, all of them; but not where the plugin has captured it a moment ago.
 """
 
@@ -57,8 +57,8 @@ log = logging.getLogger("weft.cni.repairing")
 class Orders:
     """What is done, and to whom. `label` is a key and a value; selectors are written as for kubectl.
 
-    `excluded` are namespaces, `proc` is where the machine's /proc is mounted; unless `for_ever`, what is there is
-    looked through once.
+    `excluded` are namespaces, `proc` is where the machine's /proc is mounted. A pod is looked into again after
+    `every` so many seconds, with 0 never; unless `for_ever`, what is there is looked through once.
     """
 
     choice: Choice
@@ -69,6 +69,7 @@ class Orders:
     how: Backend
     label_selectors: str = ""
     field_selectors: str = ""
+    every: float = 0
     for_ever: bool = True
 
 
@@ -89,6 +90,7 @@ def orders(chosen: Settings) -> Orders:
         how=capturing.backend(native=chosen.native),
         label_selectors=repair.label_selectors,
         field_selectors=repair.field_selectors,
+        every=repair.every,
         for_ever=repair.as_daemon,
     )
 
@@ -193,7 +195,7 @@ class Repairer:
         if case.state[0] != state[0]:
             self._vouched.discard(uid)
         case.state, case.tries, case.told = state, 0, ""
-        case.due = None if is_vouched else self._elapsed()
+        case.due = self._next_look() if is_vouched else self._elapsed()
         self._news.set()
 
     async def _turn(self, cases: Sequence[_Case]) -> None:
@@ -222,6 +224,9 @@ class Repairer:
             )
             for case, pod, state in looked:
                 await self._found(case, pod, found[pod["metadata"]["uid"]], failed=state[1])
+        for case in cases:
+            if case.due is None:
+                case.due = self._next_look()
 
     async def _found(self, case: _Case, pod: Json, found: Found, *, failed: bool) -> None:
         match found:
@@ -239,14 +244,16 @@ class Repairer:
                 self._again(case)
             case Unseen():
                 if case.tries >= _SILENT_TRIES:
-                    said = f"No process of it with a network of its own is found at {self._orders.proc}."
+                    said = f"No process of it with a network of its own is found at {self._orders.proc}, where"
+                    said += " the node's /proc is to be mounted (HOST_PROC)."
                     self._tell(case, FAILED, said)
                 self._again(case)
             case Whole():
+                case.tries, case.told = 0, ""
                 self._explain(case, pod)
 
     def _repaired(self, case: _Case, pod: Json, lines: Sequence[str], *, failed: bool) -> None:
-        case.mended = self._now()
+        case.mended, case.tries, case.told = self._now(), 0, ""
         said = f"{_missing(lines)} They are in place now"
         if is_running(pod):
             said += ". Connections that went past the proxy until now are reset; new ones go through it"
@@ -343,6 +350,11 @@ class Repairer:
     def _say(self, pod: Json, reason: str, message: str) -> None:
         log.warning("pod %s/%s: %s: %s", pod["metadata"]["namespace"], pod["metadata"]["name"], reason, message)
         self._teller.tell(pod, reason, message)
+
+    def _next_look(self) -> float | None:
+        """When a pod with which all is well, or nothing can be done, is looked into again; None: never."""
+        orders = self._orders
+        return self._elapsed() + orders.every if orders.every and orders.for_ever else None
 
     def _again(self, case: _Case) -> None:
         """Try later; not if there is news of the pod already."""

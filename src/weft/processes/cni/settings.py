@@ -22,6 +22,7 @@ _TEXTS: Final = {
     "mounted-cni-bin-dir": ("/host/opt/cni/bin", "folder of the plugins' programs, where it is mounted here"),
     "cni-agent-run-dir": ("/var/run/istio-cni", "folder of our sockets, as the node sees it"),
     "mounted-cni-agent-run-dir": ("/var/run/istio-cni", "the same, where it is mounted here"),
+    "host-root": ("/host", "the node's root, of which /usr is mounted here: the plugin is run by a Python of it"),
     "host-proc": ("/host/proc", "the node's /proc, where it is mounted here"),
     "cni-conf-name": ("", "configuration to join; without it the first valid one"),
     "istio-owned-cni-config-filename": ("02-istio-cni.conflist", "name of a configuration of our own"),
@@ -55,6 +56,7 @@ _NUMBERS: Final = {
     "monitoring-port": (15014, "port of the metrics"),
     "health-port": (8000, "port of the probes"),
     "repair-init-container-exit-code": (126, "exit code of that init container"),
+    "repair-look-every": (600, "seconds until a pod that was captured is looked into again; 0: never"),
 }
 
 
@@ -64,7 +66,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Folders of the node. Texts are as the node sees them, paths where they are mounted here."""
+    """Folders of the node. Texts are as the node sees them, paths where they are seen here."""
 
     net_dir: str
     run_dir: str
@@ -72,6 +74,7 @@ class Places:
     mounted_bin_dir: Path
     mounted_run_dir: Path
     proc: Path
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,7 @@ class Repair:
     termination_message: str
     label_selectors: str
     field_selectors: str
+    every: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +172,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             mounted_bin_dir=Path(texts["mounted-cni-bin-dir"]),
             mounted_run_dir=Path(texts["mounted-cni-agent-run-dir"]),
             proc=Path(texts["host-proc"]),
+            root=_root(texts, by_hand=known["uninstall"]),
         ),
         plugin=Plugin(
             conf_name=texts["cni-conf-name"],
@@ -188,6 +193,12 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
     )
 
 
+def _root(texts: Mapping[str, str], *, by_hand: bool) -> Path:
+    """Where the node's root is seen. Who uninstalls by hand may be on the node itself."""
+    root = Path(texts["host-root"])
+    return Path("/") if by_hand and not (root / "usr").exists() else root
+
+
 def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[str, int]) -> Repair:
     return Repair(
         enabled=yes["repair-enabled"],
@@ -203,6 +214,7 @@ def _repair(texts: Mapping[str, str], yes: Mapping[str, bool], numbers: Mapping[
         termination_message=texts["repair-init-container-termination-message"],
         label_selectors=texts["repair-label-selectors"],
         field_selectors=texts["repair-field-selectors"],
+        every=numbers["repair-look-every"],
     )
 
 

@@ -17,7 +17,8 @@ NAME: Final = "pluginevent.sock"
 
 _BACKLOG: Final = 1024
 """Pods of a node that begin at once wait here for the loop."""
-_READING_SECONDS: Final = 10.0
+_MOVING_SECONDS: Final = 10.0
+"""What a request may take to come, and an answer to go."""
 _GRACE_SECONDS: Final = 5.0
 _CHUNK: Final = 1 << 16
 _DESCRIPTORS: Final = 4
@@ -91,11 +92,12 @@ async def _serve(connection: socket.socket, answer: Answer) -> None:
             if (uid := _uid(connection)) != 0:
                 log.warning("a process of user %d calls us; only root may", uid)
                 return
-            async with asyncio.timeout(_READING_SECONDS):
+            async with asyncio.timeout(_MOVING_SECONDS):
                 request, descriptors = await _request(connection, opened)
             namespace = f"/proc/self/fd/{descriptors[0]}" if descriptors else ""
             text = await answer(request, namespace)
-            await asyncio.get_running_loop().sock_sendall(connection, text)
+            async with asyncio.timeout(_MOVING_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(connection, text)
         except (OSError, TimeoutError, calls.CallError) as error:
             log.warning("a call of the plugin is not answered: %s", error or type(error).__name__)
         except Exception:
