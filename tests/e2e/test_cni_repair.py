@@ -99,7 +99,7 @@ def is_uncaptured(cluster: Cluster, name: str) -> bool:
     """Whether the pod's validation has found out that nothing captures its traffic."""
     for status in pod(cluster, name)["status"].get("initContainerStatuses") or ():
         if status["name"] == "istio-validation":
-            states = (status[key].get("terminated") or {} for key in ("state", "lastState"))
+            states = (status.get(key, {}).get("terminated") or {} for key in ("state", "lastState"))
             return 126 in [state.get("exitCode") for state in states]
     return False
 

@@ -81,7 +81,7 @@ def test_the_rights_are_those_of_the_chosen_repair(
     assert {
         f"{verb} {resource}" for rule in rules for resource in rule["resources"] for verb in rule["verbs"]
     } == {
-        *("get pods", "list pods", "watch pods", "get events", "create events", "patch events"),
+        *("get namespaces", "get pods", "list pods", "watch pods", "get events", "create events", "patch events"),
         *more,
     }
 

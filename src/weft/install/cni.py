@@ -109,6 +109,8 @@ def _rules(settings: Settings) -> list[Json]:
         # why a pod does not start, and what was repaired, told where `kubectl describe` shows it; a second time,
         # it is counted
         _rule("", ["events"], ["get", "create", "patch"]),
+        # whether all of our namespace is going, for the same reason as the DaemonSet
+        _rule("", ["namespaces"], ["get"], settings.namespace),
         *chosen.get(settings.repair, []),
     ]
 

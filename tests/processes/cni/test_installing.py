@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from tests.processes.cni.nodes import Node, until
 from tests.processes.controlplane.cluster import Cluster
 
@@ -58,8 +59,10 @@ def types(node: Node) -> list[str]:
 
 async def test_all_there_is_to_install_is_installed_and_kept_so(tmp_path: Path) -> None:
     node = Node(tmp_path, "--cni-net-dir", "/nodes/a/net.d", "--cni-agent-run-dir", "/nodes/a/run")
+    (node.net / "00-cut.conflist").write_text("{")
     async with node.installing():
         await until(lambda: node.waits_for().startswith("there is no network to join yet"))
+        assert "00-cut.conflist is passed over" in node.waits_for()
         assert node.metric("istio_cni_install_ready") == 0
         write(node)
         (node.net / NAME).chmod(0o600)
@@ -145,18 +148,41 @@ def test_what_comes_again_and_again_is_done_ever_more_slowly_and_at_once_after_c
 
 
 @pytest.mark.parametrize(
-    ("state", "for_good"), [("gone", True), ("deleted", True), ("staying", False), ("unreachable", False)]
+    ("state", "for_good"),
+    [
+        ("staying", False),
+        ("no DaemonSet", True),
+        ("DaemonSet going", True),
+        ("namespace going", True),
+        ("401", True),
+        ("403", True),
+        ("500", False),
+        ("unreachable", False),
+    ],
 )
-async def test_the_plugin_goes_only_with_its_daemon_set(tmp_path: Path, state: str, for_good: bool) -> None:  # noqa: FBT001 -- a case of a table
-    cluster = Cluster()
-    meta: Json = {"name": "istio-cni-node", "namespace": "istio-system"}
-    if state == "deleted":
-        meta["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    if state != "gone":
-        cluster.objects["/apis/apps/v1/namespaces/istio-system/daemonsets/istio-cni-node"] = {"metadata": meta}
+async def test_the_plugin_goes_only_where_the_mesh_goes(tmp_path: Path, state: str, for_good: bool) -> None:  # noqa: FBT001 -- a case of a table
+    cluster = Answering(int(state) if state.isdigit() else 0)
+    going = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+    cluster.objects["/api/v1/namespaces/istio-system"] = {"metadata": going if state == "namespace going" else {}}
+    if state != "no DaemonSet":
+        daemon_set: Json = {"metadata": going if state == "DaemonSet going" else {}}
+        cluster.objects["/apis/apps/v1/namespaces/istio-system/daemonsets/istio-cni-node"] = daemon_set
     async with cluster.serving():
         node = Node(tmp_path, server=cluster.url if state != "unreachable" else "http://127.0.0.1:1")
         assert await leaving.is_for_good(node.settings()) is for_good
+
+
+class Answering(Cluster):
+    """An API server that may refuse everything, by an HTTP code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__()
+        self._code = code
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self._code:
+            return web.json_response({"code": self._code}, status=self._code)
+        return await super()._answer(request)
 
 
 async def test_it_is_uninstalled_by_hand_and_what_others_did_since_is_kept(tmp_path: Path) -> None:

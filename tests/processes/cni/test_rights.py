@@ -13,7 +13,7 @@ from tests.processes.controlplane.test_rights import parts
 
 from weft.adapters import clock
 from weft.adapters.kube.client import Kube
-from weft.adapters.kube.kinds import PODS
+from weft.adapters.kube.kinds import NAMESPACES, PODS
 from weft.cluster.apiserver import paths, rules
 from weft.cluster.apiserver.actions import Action
 from weft.install import cni
@@ -65,6 +65,7 @@ async def test_the_node_process_has_every_right_that_it_needs_and_none_that_it_d
     monkeypatch.setattr(Recording, "asked", asked, raising=False)
     monkeypatch.setattr(leaving, "Kube", Recording)
     async with serving(tmp_path) as admin, Recording(admin.access) as kube:
+        await admin.create(NAMESPACES, {"metadata": {"name": "istio-system"}})
         for repair, installed in USUAL.items():
             asked.clear()
             made = {obj["kind"]: list(parts(obj["rules"])) for obj in cni.manifests(installed) if "rules" in obj}

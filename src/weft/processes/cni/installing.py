@@ -128,11 +128,11 @@ class Installer:
                 return
             needed = await asyncio.to_thread(self._look)
         if needed.plan.waiting:
-            self._waits(needed.plan.waiting)
+            self._waits(needed.plan.waiting, needed.plan.notes)
             return
         self._ready.value = 1
         self._part.ready(f"{needed.plan.joined}, {needed.about}")
-        self._tell(f"installed: in {needed.plan.joined}; the program is {needed.about}", *needed.plan.notes)
+        self._tell(f"installed: in {needed.plan.joined}; the program is {needed.about}", needed.plan.notes)
 
     async def _settled(self) -> _Needed:
         """What is needed once nobody is writing, or after a while."""
@@ -145,17 +145,19 @@ class Installer:
             needed = again
         return needed
 
-    def _waits(self, why: str) -> None:
+    def _waits(self, why: str, notes: Sequence[str] = ()) -> None:
         self._ready.value = 0
-        self._part.waits(why)
-        self._tell(f"not installed: {why}")
+        self._part.waits(" ".join((why, *notes)))
+        self._tell(f"not installed: {why}", notes)
 
-    def _tell(self, *lines: str) -> None:
+    def _tell(self, state: str, notes: Sequence[str] = ()) -> None:
         """Log what is new."""
-        for line in lines:
-            if line not in self._told:
-                log.info("%s", line)
-        self._told = set(lines)
+        if state not in self._told:
+            log.info("%s", state)
+        for note in notes:
+            if note not in self._told:
+                log.warning("%s", note)
+        self._told = {state, *notes}
 
     def _look(self) -> _Needed:
         """What is other than it should be."""
