@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #define MOST ((size_t)16 << 20) /* bytes of standard input, and of an answer */
-#define ANSWER_SECONDS 75
+#ifndef ANSWER_SECONDS
+#define ANSWER_SECONDS 75 /* the node process waits 30 s for a pod to be told of, and then it has rules to write */
+#endif
 #define DEEPEST 200 /* a value within a value within… */
 #define RUN_DIR "/var/run/istio-cni"
 #define AGENT "istio-cni-node"
@@ -566,7 +568,8 @@ static int carry(const char *command, int since, const struct config *config, st
     int code = 0;
     int connection = ask(path, text);
     if (connection < 0 || !read_all(connection, &answer)) {
-        why = made("%s: %s", path, strerror(errno));
+        why = errno == EAGAIN ? made("%s: no answer in %d s", path, ANSWER_SECONDS)
+                              : made("%s: %s", path, strerror(errno));
     } else {
         const char *end = end_of_code(&answer, &code);
         if (end != NULL) code = say(code, end + 1, answer.length - (size_t)(end + 1 - answer.at));

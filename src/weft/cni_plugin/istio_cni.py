@@ -104,10 +104,13 @@ def needs(command: str) -> None:
 def carry(command: str, config: bytes) -> int:
     """Have the node process answer; alone where it does not."""
     folder = run_dir(config)
+    path = folder + b"/pluginevent.sock"
     try:
-        answer = ask(folder + b"/pluginevent.sock", config)
+        answer = ask(path, config)
     except OSError as error:
-        why = "{}: {}".format((folder + b"/pluginevent.sock").decode("utf-8", "replace"), error.strerror or error)
+        late = isinstance(error, BlockingIOError)
+        said = f"no answer in {ANSWER_SECONDS} s" if late else error.strerror or error
+        why = f"{path.decode('utf-8', 'replace')}: {said}"
     else:
         code, newline, body = answer.partition(b"\n")
         if newline and code.isdigit():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from tests.processes.cni.api import Json, create, serving
-from tests.processes.cni.node import Node, descriptors, injected
+from tests.processes.cni.node import Node, injected, namespaces_open
 from tests.processes.cni.node import serving as node_serving
 from tests.processes.cni.plugins import BEFORE, attachment, call
 from tests.support.netns import Pod, pods
@@ -171,7 +171,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing_open(
 ) -> None:
     for number in range(4):
         await injected(node.kube, f"many-{number}")
-    before = descriptors()
+    before = namespaces_open()
     answers = await asyncio.gather(
         *(
             call(self_contained, "ADD", node.config(), **attachment("shop", f"many-{number % 4}", netns=where))
@@ -181,7 +181,7 @@ async def test_many_calls_at_once_are_all_answered_and_leave_nothing_open(
     # odd ones have no namespace
     assert [answer.error for answer in answers] == [0, 4] * 20
     async with asyncio.timeout(30):
-        while descriptors() > before:
+        while namespaces_open() > before:
             await asyncio.sleep(0.05)
     text = node.registry.text()
     assert 'istio_cni_plugin_calls_total{command="ADD",outcome="captured"}' in text

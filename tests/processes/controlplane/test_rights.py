@@ -60,6 +60,8 @@ class Judging(Cluster):
         self.refused: list[Action] = []
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/version":  # it is told to everybody (ClusterRole system:public-info-viewer)
+            return await super()._answer(request)
         action = asked(request)
         held = [*self.everywhere, *(self.own if action.namespace == SYSTEM else [])]
         fitting = [each for each in held if rules.permits(each, action)]

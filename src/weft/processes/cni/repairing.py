@@ -244,7 +244,8 @@ class Repairer:
                 self._again(case)
             case Unseen():
                 if case.tries >= _SILENT_TRIES:
-                    said = f"No process of it with a network of its own is found at {self._orders.proc}."
+                    said = f"No process of it with a network of its own is found at {self._orders.proc}, where"
+                    said += " the node's /proc is to be mounted (HOST_PROC)."
                     self._tell(case, FAILED, said)
                 self._again(case)
             case Whole():
