@@ -152,7 +152,15 @@ def test_a_cluster_comes_up_survives_crashes_and_goes_without_a_trace(machine: M
 
     status = machine.weft("status")
     assert status.returncode == 0, status.stdout + status.stderr
-    for part in (*first, "istiod", "istio-ingressgateway", "istio-egressgateway", "DNS", "kubeconfig"):
+    for part in (
+        *first,
+        "istiod",
+        "istio-cni-node",
+        "istio-ingressgateway",
+        "istio-egressgateway",
+        "DNS",
+        "kubeconfig",
+    ):
         assert part in status.stdout
 
     uids = {pod["metadata"]["uid"] for pod in machine.get("/api/v1/pods")["items"]}

@@ -73,7 +73,7 @@ def _variable(name: str, variable: str) -> Json:
 
 def _as(name: str, uid: int, gid: int, *, whole: bool = False) -> Json:
     made = selection.pod(name)
-    place = made["spec"] if whole else made["spec"]["containers"][1]
+    place = made["spec"] if whole else made["spec"]["containers"][0]
     place["securityContext"] = {"runAsUser": uid, "runAsGroup": gid}
     return made
 

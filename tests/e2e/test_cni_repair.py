@@ -66,8 +66,9 @@ def start(cluster: Cluster, *names: str) -> None:
 
 
 def pod(cluster: Cluster, name: str) -> Json:
-    (found,) = cluster.objects("pods", NAMESPACE, f"app={name}")
-    return found
+    found = cluster.objects("pods", NAMESPACE, f"app={name}")
+    assert len(found) == 1, found  # a controller may be about to make it
+    return found[0]
 
 
 def said(cluster: Cluster, name: str, reason: str) -> str:
@@ -82,6 +83,7 @@ def said(cluster: Cluster, name: str, reason: str) -> str:
 def rules(cluster: Cluster, name: str, *change: str) -> str:
     """A pod's rules; or change them."""
     with procfs.network_namespaces([pod(cluster, name)["metadata"]["uid"]]) as found:
+        assert found, f"no process of {name}"
         (path,) = found.values()
         command = ["iptables", "-t", "nat", *change] if change else ["iptables-save", "-t", "nat"]
         return run("nsenter", f"--net=/proc/{os.getpid()}/fd/{Path(path).name}", *command).stdout

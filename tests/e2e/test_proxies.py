@@ -163,22 +163,10 @@ def test_without_interception_the_application_dials_its_proxy(proxies: Cluster) 
     assert "server: envoy" not in past.lower(), "the client's own proxy has not seen it"
 
 
-@pytest.mark.parametrize(
-    ("name", "annotations"),
-    [
-        ("seen", {"sidecar.istio.io/interceptionMode": "TPROXY"}),
-        # the same by native nftables
-        (
-            "shown",
-            {"proxy.istio.io/config": "{interceptionMode: TPROXY, proxyMetadata: {NATIVE_NFTABLES: 'true'}}"},
-        ),
-    ],
-)
-def test_an_application_behind_a_transparent_proxy_sees_its_callers_addresses(
-    proxies: Cluster, name: str, annotations: dict[str, str]
-) -> None:
+def test_an_application_behind_a_transparent_proxy_sees_its_callers_addresses(proxies: Cluster) -> None:
+    name = "seen"
     seen = json.loads(deployment(name, name, "nginx:1.25.3"))
-    seen["spec"]["template"]["metadata"]["annotations"] = annotations
+    seen["spec"]["template"]["metadata"]["annotations"] = {"sidecar.istio.io/interceptionMode": "TPROXY"}
     proxies.apply(NAMESPACE, json.dumps(seen), service(name, name))
     proxies.roll_out(NAMESPACE, name)
     address = {

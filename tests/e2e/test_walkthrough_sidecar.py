@@ -70,7 +70,7 @@ def test_pods_of_a_labelled_namespace_get_a_sidecar(sidecar: Cluster) -> None:
     assert [row[1:4] for row in rows] == [["2/2", "Running", "0"]] * 2
     pod = yaml.safe_load(sidecar.kubectl("get", "po", "-n", "sidecar", sidecar.pod("sidecar", "nginx"), "-oyaml"))
     status = json.loads(pod["metadata"]["annotations"]["sidecar.istio.io/status"])
-    assert status["initContainers"] == ["istio-init", "istio-proxy"]
+    assert status["initContainers"] == ["istio-validation", "istio-proxy"]
     assert pod["metadata"]["labels"]["security.istio.io/tlsMode"] == "istio"
     assert pod["metadata"]["labels"]["service.istio.io/canonical-name"] == "nginx"
     assert [container["name"] for container in pod["spec"]["containers"]] == ["nginx"]

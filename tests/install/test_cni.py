@@ -45,6 +45,14 @@ def test_the_node_process_understands_what_the_daemon_set_tells_it() -> None:
     assert (found.repair.repair, found.repair.label) == (False, True)
 
 
+def test_on_a_node_whose_ports_are_taken_it_has_others() -> None:
+    elsewhere = replace(USUAL, health_port=18000, monitoring_port=18014)
+    (container,) = one("DaemonSet", elsewhere)["spec"]["template"]["spec"]["containers"]
+    found = told(elsewhere)
+    assert {container[probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")} == {found.health}
+    assert container["ports"][0]["containerPort"] == found.monitoring == 18014
+
+
 def test_nodes_of_one_machine_have_folders_of_their_own() -> None:
     paths = HostPaths("/home/nodes/$(NODE_NAME)/cni/net.d", "/home/nodes/$(NODE_NAME)/cni/run")
     found = told(replace(USUAL, paths=paths)).places

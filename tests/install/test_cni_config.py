@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from weft.install import cni_config, cni_networks
@@ -26,6 +26,8 @@ ENTRY = {
     "exclude_namespaces": ["kube-system"],
 }
 Folder = dict[str, File]
+BUSY = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For a busy machine."""
 
 
 def done(folder: Mapping[str, File], planned: Plan) -> Folder:
@@ -43,7 +45,7 @@ def done(folder: Mapping[str, File], planned: Plan) -> Folder:
 def entries(folder: Mapping[str, File]) -> int:
     """How often our plugin is in files that runtimes read."""
     found = [one for _, one in cni_networks.networks(folder) if not isinstance(one, ValueError)]
-    return sum(each["type"] == "istio-cni" for one in found for each in one.get("plugins", [one]))
+    return sum(each["type"] == "istio-cni" for one in found for each in one["plugins"])
 
 
 def seen(folder: Mapping[str, File]) -> dict[str, Any]:
@@ -152,6 +154,7 @@ CHOICES = st.one_of(
 )
 
 
+@BUSY
 @given(folders(), CHOICES)
 def test_a_plan_after_a_plan_is_empty_and_we_are_in_once(folder: Folder, choice: Choice) -> None:
     planned = plan(folder, choice)
@@ -161,11 +164,11 @@ def test_a_plan_after_a_plan_is_empty_and_we_are_in_once(folder: Folder, choice:
     assert (again.joined, again.waiting) == (planned.joined, planned.waiting)
     if planned.joined:
         joined = cni_networks.read(planned.joined, after[planned.joined])
-        assert [each for each in joined.get("plugins", [joined]) if each["type"] == "istio-cni"] == (
-            [ENTRY] if "plugins" in joined else [joined]
-        )
+        (ours,) = (each for each in joined["plugins"] if each["type"] == "istio-cni")
+        assert {**ours, "name": "istio-cni"} == ENTRY
 
 
+@BUSY
 @given(folders(strangers=True), st.lists(CHOICES, min_size=1, max_size=3))
 def test_removal_gives_back_what_was_there_whatever_was_chosen_on_the_way(
     folder: Folder, choices: list[Choice]
@@ -177,6 +180,7 @@ def test_removal_gives_back_what_was_there_whatever_was_chosen_on_the_way(
     assert seen(done(after, removal(after, choices[-1]))) == seen(folder)
 
 
+@BUSY
 @given(folders(strangers=True), CHOICES, st.data())
 def test_what_others_write_meanwhile_stays(folder: Folder, choice: Choice, data: st.DataObject) -> None:
     folder.pop("02-istio-cni.conflist", None)
@@ -191,3 +195,36 @@ def test_what_others_write_meanwhile_stays(folder: Folder, choice: Choice, data:
     left = done(later, removal(later, choice))
     assert {name: seen(left)[name] for name in theirs} == seen(theirs)
     assert entries(left) == 0
+
+
+TEXTS = st.text('ab"\\\n\u00e9', max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(["cniVersion", "name", "type", "plugins", "other"])
+ODD = st.one_of(
+    st.binary(max_size=20),
+    st.dictionaries(KEYS, st.one_of(VALUES, st.just([{"type": "bridge"}]), st.just("0.4.0"))).map(
+        lambda value: json.dumps(value).encode()
+    ),
+)
+
+
+@BUSY
+@given(st.dictionaries(NAMES, ODD, max_size=3), CHOICES)
+def test_no_file_is_so_odd_that_a_plan_fails(contents: dict[str, bytes], choice: Choice) -> None:
+    folder = {name: File(content) for name, content in contents.items()}
+    planned = plan(folder, choice)
+    after = done(folder, planned)
+    assert plan(after, choice).changes == ()
+    assert entries(done(after, removal(after, choice))) == 0 or entries(folder)
+    assert bool(planned.joined) == bool(entries(after))
+
+
+def test_a_file_nested_too_deeply_is_passed_over() -> None:
+    deep = b'{"name": "n", "type": "x", "a": ' + b"[" * 900 + b"]" * 900 + b"}"
+    for content in (deep, deep.replace(b"[" * 900, b"[" * 100_000)):
+        planned = plan({"10-deep.conf": File(content)}, Choice(ENTRY))
+        assert planned.joined in {"", "10-deep.conflist"}

@@ -15,10 +15,10 @@ from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Json, Kube
 from weft.adapters.kube.kinds import DEPLOYMENTS, PODS, REPLICASETS, Kind
 from weft.cli.options import fail
+from weft.model import enrolment
+from weft.model.enrolment import SIDECAR
 
 T = TypeVar("T")
-
-_PROXY = "istio-proxy"
 
 Namespace = Annotated[
     str, typer.Option("--namespace", "-n", help="The namespace of the pod.", show_default="of the kubeconfig")
@@ -88,21 +88,20 @@ async def find(kube: Kube, name: str, namespace: str) -> Target:
 def unmeshed(pod: Json) -> str:
     """Why there is no proxy to ask in a pod, and the way out; empty where one runs."""
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    spec, status = pod.get("spec", {}), pod.get("status", {})
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    if all(one["name"] != _PROXY for one in containers):
+    status = pod.get("status", {})
+    if enrolment.proxy(pod) is None:
         return (
-            f'pod "{name}" in namespace "{namespace}" has no container {_PROXY}: it is not in the mesh. '
+            f'pod "{name}" in namespace "{namespace}" has no container {SIDECAR}: it is not in the mesh. '
             f"Label the namespace (kubectl label namespace {namespace} istio-injection=enabled) "
             "and have the pod made anew."
         )
     states = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
-    (state,) = [one.get("state") or {} for one in states if one["name"] == _PROXY] or [{}]
+    (state,) = [one.get("state") or {} for one in states if one["name"] == SIDECAR] or [{}]
     if "running" in state:
         return ""
     reason = next((str(how.get("reason", "")) for how in state.values()), "") or status.get("phase", "Pending")
     see = f"kubectl describe pod {name} -n {namespace}"
-    return f'the {_PROXY} of pod "{name}" does not run ({reason}). See why: {see}'
+    return f'the {SIDECAR} of pod "{name}" does not run ({reason}). See why: {see}'
 
 
 async def named(kube: Kube, kind: Kind, name: str, namespace: str) -> Json:
@@ -148,7 +147,7 @@ def _runs(pod: Json) -> bool:
 async def admin(kube: Kube, target: Target, path: str) -> bytes:
     """What the Envoy of a pod answers on its admin interface."""
     command = ["weft", "agent", "request", "GET", path]
-    return await _printed(kube, target, _PROXY, command)
+    return await _printed(kube, target, SIDECAR, command)
 
 
 async def control_planes(kube: Kube, system: str, path: str) -> list[tuple[str, bytes]]:

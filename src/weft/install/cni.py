@@ -31,7 +31,7 @@ class Settings:
 
     `how`: an entry in the network's own configuration, a configuration of our own before it, or one by itself for
     Multus, which pods name. `repair` is what becomes of pods that are not captured. `net_dir` and `bin_dir` are
-    mounted from the node; platforms have them elsewhere (GKE: /home/kubernetes/bin).
+    mounted from the node; platforms have them elsewhere (GKE: /home/kubernetes/bin). The ports are the node's own.
     """
 
     version: str = "0.1.0"
@@ -47,6 +47,8 @@ class Settings:
     paths: HostPaths = HostPaths()
     net_dir: str = "/etc/cni/net.d"
     bin_dir: str = "/opt/cni/bin"
+    health_port: int = 8000
+    monitoring_port: int = 15014
     cpu: str = "100m"
     memory: str = "100Mi"
 
@@ -126,8 +128,10 @@ def _config(settings: Settings) -> dict[str, str]:
     data = {
         "CHAINED_CNI_PLUGIN": _said(yes=settings.how != "multus"),
         "EXCLUDE_NAMESPACES": ",".join(excluded),
+        "HEALTH_PORT": str(settings.health_port),
         "ISTIO_OWNED_CNI_CONFIG": _said(yes=settings.how == "own"),
         "LOG_LEVEL": settings.level,
+        "MONITORING_PORT": str(settings.monitoring_port),
         "NATIVE_NFTABLES": _said(yes=settings.native),
         "REPAIR_DELETE_PODS": _said(yes=settings.repair == "delete"),
         "REPAIR_ENABLED": _said(yes=settings.repair != "off"),
@@ -164,7 +168,7 @@ def _daemon_set(settings: Settings, config: dict[str, str]) -> Json:
                     # a runtime's usual profile allows neither to look into other processes nor to enter namespaces
                     f"container.apparmor.security.beta.kubernetes.io/{_CONTAINER}": "unconfined",
                     "prometheus.io/path": "/metrics",
-                    "prometheus.io/port": "15014",
+                    "prometheus.io/port": str(settings.monitoring_port),
                     "prometheus.io/scrape": "true",
                     "sidecar.istio.io/inject": "false",
                 },
@@ -211,10 +215,14 @@ def _container(settings: Settings) -> Json:
             {"name": "CNI_AGENT_RUN_DIR", "value": settings.paths.run_dir},
             {"name": "MOUNTED_CNI_AGENT_RUN_DIR", "value": "/var/run/istio-cni"},
         ],
-        "ports": [{"containerPort": 15014, "name": "metrics", "protocol": "TCP"}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8000}, "periodSeconds": 2, "timeoutSeconds": 5},
+        "ports": [{"containerPort": settings.monitoring_port, "name": "metrics", "protocol": "TCP"}],
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": settings.health_port},
+            "periodSeconds": 2,
+            "timeoutSeconds": 5,
+        },
         "livenessProbe": {
-            "httpGet": {"path": "/healthz", "port": 8000},
+            "httpGet": {"path": "/healthz", "port": settings.health_port},
             "initialDelaySeconds": 10,
             "periodSeconds": 10,
             "timeoutSeconds": 5,

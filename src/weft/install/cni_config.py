@@ -150,7 +150,7 @@ def _primary(listing: Listing, choice: Choice) -> tuple[tuple[str, Json] | str, 
     if not wanted:
         return (first, valid[first]), tuple(notes)
     # what was a single plugin has become a list, by us or by others, or the other way round
-    names = (wanted, *cni_networks.candidates(wanted), f"{cni_networks.stem(wanted)}.conf")
+    names = (wanted, *reversed(cni_networks.candidates(wanted)), f"{cni_networks.stem(wanted)}.conf")
     chosen = next((each for each in names if each in valid), "")
     if not chosen:
         waiting = f"{wanted} (CNI_CONF_NAME) is not there, or no valid network. There are {', '.join(valid)}."
@@ -166,8 +166,15 @@ def _own(files: Listing, choice: Choice) -> frozenset[str]:
     copies = {choice.own_name, OWN_NAME} - _products(files)
     found = {name: one for name, one in cni_networks.networks(files) if not isinstance(one, InvalidError)}
     alone = {name for name in names & found.keys() if cni_networks.is_ours_alone(found[name])}
-    alone |= {name for name, one in found.items() if one.keys() == {"cniVersion", *choice.entry}}
+    alone |= {
+        name for name, one in found.items() if not cni_networks.is_list(name) and _is_as_written(one, choice)
+    }
     return frozenset(alone | {name for name in copies & found.keys() if cni_networks.has_us(found[name])})
+
+
+def _is_as_written(found: Json, choice: Choice) -> bool:
+    """Whether a single plugin is ours, with the keys that we write."""
+    return cni_networks.is_ours_alone(found) and found["plugins"][0].keys() | {"name"} == choice.entry.keys()
 
 
 def _products(files: Listing) -> set[str]:
@@ -226,7 +233,9 @@ def _withdraw(folder: _Folder, choice: Choice, *, but: str) -> None:
     for saved in [each for each in folder.files if each.endswith(_SAVED)]:
         _restore(folder, saved, but=but)
     for name, found in list(cni_networks.networks(folder.files)):
-        if name != but and not isinstance(found, InvalidError) and cni_networks.is_in_list(found):
+        if name == but or not cni_networks.is_list(name) or isinstance(found, InvalidError):
+            continue
+        if cni_networks.has_us(found):
             _strip(folder, name, found)
 
 

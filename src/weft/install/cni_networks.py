@@ -57,7 +57,10 @@ def candidates(name: str) -> tuple[str, ...]:
 
 
 def read(name: str, file: File) -> Json:
-    """What a runtime finds in a file, or InvalidError."""
+    """The list that a runtime makes of a file, or InvalidError.
+
+    Name and version go from a single plugin to its list, whence every plugin gets them.
+    """
     if file.trouble:
         raise InvalidError(file.trouble)
     if not file.content.strip():
@@ -69,12 +72,20 @@ def read(name: str, file: File) -> Json:
         raise InvalidError(f"it is no JSON ({error})") from None
     if not isinstance(found, dict):
         raise InvalidError("it is no JSON object")
-    _is_list(found) if is_list(name) else _is_single(found)
-    return found
+    for key in ("cniVersion", "name"):
+        if not isinstance(found.get(key, ""), str):
+            raise InvalidError(f'"{key}" is no text')
+    if is_list(name):
+        _is_list(found)
+        return found
+    _is_single(found)
+    plugin = {key: value for key, value in found.items() if key not in {"name", "cniVersion"}}
+    version = {"cniVersion": found["cniVersion"]} if "cniVersion" in found else {}
+    return {**version, "name": found.get("name") or _USUAL_NAME, "plugins": [plugin]}
 
 
 def _is_list(found: Json) -> None:
-    if not isinstance(found.get("name"), str) or not found["name"]:
+    if not found.get("name"):
         raise InvalidError('a list needs a "name"')
     plugins = found.get("plugins")
     if not isinstance(plugins, list) or not plugins:
@@ -99,17 +110,12 @@ def networks(listing: Listing) -> Iterator[tuple[str, Json | InvalidError]]:
 
 def is_ours_alone(found: Json) -> bool:
     """Whether nothing but our plugin is in it: it gives a pod no network."""
-    return all(each["type"] == TYPE for each in found.get("plugins", [found]))
+    return all(each["type"] == TYPE for each in found["plugins"])
 
 
 def has_us(found: Json) -> bool:
     """Whether our plugin is in it."""
-    return any(each["type"] == TYPE for each in found.get("plugins", [found]))
-
-
-def is_in_list(found: Json) -> bool:
-    """Whether our plugin is in a list, which is of others."""
-    return "plugins" in found and has_us(found)
+    return any(each["type"] == TYPE for each in found["plugins"])
 
 
 def alone(name: str, entry: Json) -> Json:
@@ -120,8 +126,8 @@ def alone(name: str, entry: Json) -> Json:
 
 
 def without_us(found: Json) -> Json:
-    """The list that it is, or becomes as a single plugin, less our entries."""
-    listed = as_list(found)
+    """The list less our entries."""
+    listed = _with_lists(found)
     return {**listed, "plugins": [each for each in listed["plugins"] if each["type"] != TYPE]}
 
 
@@ -130,7 +136,7 @@ def with_us(found: Json, entry: Json) -> Json:
 
     Where others put theirs after ours, that is left so: two who both want to be the last never end.
     """
-    listed = as_list(found)
+    listed = _with_lists(found)
     ours = [place for place, each in enumerate(listed["plugins"]) if each["type"] == TYPE]
     if len(ours) == 1 and ours[0] > 0:
         plugins = [entry if each["type"] == TYPE else each for each in listed["plugins"]]
@@ -139,20 +145,11 @@ def with_us(found: Json, entry: Json) -> Json:
     return {**others, "plugins": [*others["plugins"], entry]}
 
 
-def as_list(found: Json) -> Json:
-    """The list of a single plugin, and a list as it is; of a version that knows lists.
-
-    Name and version go from the plugin to the list, whence every plugin gets them.
-    """
-    if "plugins" in found:
-        listed = found
-    else:
-        plugin = {key: value for key, value in found.items() if key not in {"name", "cniVersion"}}
-        version = {"cniVersion": found["cniVersion"]} if "cniVersion" in found else {}
-        listed = {**version, "name": found.get("name") or _USUAL_NAME, "plugins": [plugin]}
-    if _version(listed.get("cniVersion")) < _FIRST_WITH_LISTS:
-        listed = {"cniVersion": _USUAL_VERSION, **{key: listed[key] for key in listed if key != "cniVersion"}}
-    return listed
+def _with_lists(found: Json) -> Json:
+    """The same in a version that knows lists."""
+    if _version(found.get("cniVersion")) >= _FIRST_WITH_LISTS:
+        return found
+    return {"cniVersion": _USUAL_VERSION, **{key: found[key] for key in found if key != "cniVersion"}}
 
 
 def _version(written: object) -> tuple[int, ...]:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from weft.model.enrolment import SIDECAR
+
 Json = dict[str, Any]
 Complete = Callable[[str, Json], Json]
 """Makes a pod's template whole, as injection would, given the name of its Deployment."""
 
 _RBAC: Final = "rbac.authorization.k8s.io"
-_PROXY: Final = "istio-proxy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def _pod(gateway: Gateway) -> Json:
         "securityContext": {"runAsGroup": 1337, "runAsNonRoot": True, "runAsUser": 1337},
         "containers": [
             {
-                "name": _PROXY,
+                "name": SIDECAR,
                 "image": "auto",
                 "ports": [{"containerPort": each.target, "protocol": "TCP"} for each in gateway.ports],
                 "resources": {"requests": {"cpu": gateway.cpu, "memory": gateway.memory}},

@@ -6,12 +6,12 @@ istiod fills in `caBundle` itself when it runs.
 from typing import Any
 
 from weft.install.rights import ISTIO_GROUPS
+from weft.model.enrolment import INJECT
 
 Json = dict[str, Any]
 
 _REVISION = "istio.io/rev"
 _ENABLED = "istio-injection"
-_WISH = "sidecar.istio.io/inject"
 _NAMESPACE_NAME = "kubernetes.io/metadata.name"
 _DEACTIVATED = {"matchLabels": {"istio.io/deactivated": "never-match"}}
 _SYSTEM = ("kube-system", "kube-public", "kube-node-lease")
@@ -49,8 +49,8 @@ Selectors = dict[str, tuple[Json, Json]]
 def _active(revision: str) -> Selectors:
     """Istio's four ways to ask for a sidecar: each pod matches one of them at most."""
     outside = {"key": _NAMESPACE_NAME, "operator": "NotIn", "values": list(_SYSTEM)}
-    not_refused = {"key": _WISH, "operator": "NotIn", "values": ["false"]}
-    asked = {"key": _WISH, "operator": "In", "values": ["true"]}
+    not_refused = {"key": INJECT, "operator": "NotIn", "values": ["false"]}
+    asked = {"key": INJECT, "operator": "In", "values": ["true"]}
     ours = {"key": _REVISION, "operator": "In", "values": [revision]}
     enabled = {"key": _ENABLED, "operator": "In", "values": ["enabled"]}
     unmarked = _selector(_lacks(_REVISION), _lacks(_ENABLED), outside)

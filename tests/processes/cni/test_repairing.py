@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +65,16 @@ async def injected(kube: Kube, name: str, annotations: Json = INJECTED) -> Json:
     return await create(kube, name, annotations, containers=[APP, PROXY], initContainers=[VALIDATION])
 
 
-async def tell(kube: Kube, pod: Json, validation: Json, app: Json | None = None, last: Json | None = None) -> None:
-    """What a kubelet would, of its containers."""
-    first: Json = {"name": "istio-validation", "containerID": "containerd://v", "state": validation}
+async def tell(
+    kube: Kube,
+    pod: Json,
+    validation: Json,
+    app: Json | None = None,
+    last: Json | None = None,
+    run: str = "containerd://v",
+) -> None:
+    """What a kubelet would, of its containers; `run` is the container of its validation."""
+    first: Json = {"name": "istio-validation", "containerID": run, "state": validation}
     first |= {"lastState": last or {}, "ready": False, "restartCount": 1, "image": "proxyv2", "imageID": ""}
     second: Json = {"name": "app", "containerID": "containerd://a" if app else "", "state": app or {"waiting": {}}}
     second |= {"ready": False, "restartCount": 0, "image": "app", "imageID": ""}
@@ -275,6 +283,28 @@ async def test_what_cannot_be_repaired_is_told_with_the_way_out_and_tried_again(
             await until_told(kube, pod, "IstioCNIRepaired")
             assert count(registry, "repair", "fail") >= 1
     assert "--dport 90 -j RETURN" in namespaces[0].run("iptables-save", "-t", "nat")
+
+
+async def test_validation_that_goes_on_failing_after_the_repair_is_told_of(
+    kube: Kube, namespaces: list[Pod]
+) -> None:
+    pod = await injected(kube, "stubborn")
+    await tell(kube, pod, NOT_CAPTURED)
+    with sleeping(pod["metadata"]["uid"], namespaces[0].namespace):
+        async with repairing(kube):
+            await until_told(kube, pod, "IstioCNIRepaired")
+            later = (clock.now() + timedelta(minutes=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
+            again = {"terminated": {**NOT_CAPTURED["terminated"], "startedAt": later}}
+            await tell(kube, pod, {"waiting": {"reason": "CrashLoopBackOff"}}, last=again, run="containerd://w")
+            assert "although all rules are in place" in await until_told(kube, pod, "IstioCNIRepairFailed")
+
+
+async def test_a_pod_of_an_excluded_namespace_is_left_alone_but_told_why_it_does_not_start(kube: Kube) -> None:
+    pod = await injected(kube, "excluded")
+    await tell(kube, pod, NOT_CAPTURED)
+    async with repairing(kube, replace(ORDERS, choice=Choice(delete=True), excluded=frozenset({"shop"}))):
+        assert "namespace shop is excluded" in await until_told(kube, pod, "IstioCNINotCaptured")
+        assert "deletionTimestamp" not in (await kube.get(PODS, "excluded", "shop"))["metadata"]
 
 
 async def test_pods_that_the_plugin_has_just_captured_or_that_go_are_not_looked_into(

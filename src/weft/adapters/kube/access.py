@@ -34,6 +34,8 @@ class Access:
     def ssl_context(self) -> ssl.SSLContext:
         """Trust exactly this server's authority, and show our certificate if we have one."""
         context = ssl.create_default_context(cadata=self.ca or None)
+        # Python 3.13 asks of certificates what the authorities of some clusters do not write
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if self.client_cert:
             _load_pair(context, self.client_cert, self.client_key)
         return context

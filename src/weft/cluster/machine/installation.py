@@ -21,6 +21,7 @@ from weft.adapters.kube.kinds import (
 from weft.cluster.machine.layout import Layout, Node
 
 MANAGER = "weft-up"
+MESH_NAMESPACE, NODE_PROCESS = "istio-system", "istio-cni-node"
 ROLE = "node-role.kubernetes.io/control-plane"
 _DNS = {"name": "kube-dns", "namespace": "kube-system"}
 _KUBELET, _XDS = 10250, 15012
@@ -149,6 +150,14 @@ async def daemons_ready(kube: Kube, name: str, namespace: str, count: int) -> No
     await _until(kube, DAEMONSETS, name, namespace, done)
 
 
+async def plugin_ready(kube: Kube, count: int) -> bool:
+    """Wait for the CNI plugin's node process on `count` nodes; False at once where the mesh has no such plugin."""
+    if not await exists(kube, DAEMONSETS, NODE_PROCESS, MESH_NAMESPACE):
+        return False
+    await daemons_ready(kube, NODE_PROCESS, MESH_NAMESPACE, count)
+    return True
+
+
 async def answers(ip: str, port: int) -> None:
     """Return when something accepts connections there; try until then."""
     while True:
@@ -185,6 +194,8 @@ async def waiting_reasons(kube: Kube, namespace: str) -> list[str]:
             held = state.get("waiting") or state.get("terminated") or {}
             if held.get("reason"):
                 reasons.append(f"{name}/{container['name']}: {held['reason']} {held.get('message', '')}".strip())
+            elif "running" in state and not container.get("ready"):
+                reasons.append(f"{name}/{container['name']}: runs, but is not ready")
         if not listed:
             reasons.append(f"{name}: {status.get('phase', 'Pending')} {status.get('message', '')}".strip())
     return reasons

@@ -15,7 +15,7 @@ from weft.adapters import clock, files, processes
 from weft.adapters.dns import messages as dns_messages
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import DEPLOYMENTS, NODES, PODS
+from weft.adapters.kube.kinds import DAEMONSETS, DEPLOYMENTS, NODES, PODS
 from weft.adapters.processes import Memory
 from weft.cluster.machine import commands, installation, keeping, nodes
 from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout
@@ -130,6 +130,7 @@ async def _objects(kube: Kube) -> list[Part]:
     if "istiod" not in deployments:
         parts.append(Part("istiod", runs=False, detail="not installed"))
     parts += [_deployed(name, deployments[name]) for name in _MESH if name in deployments]
+    parts += [_daemons(one) for one in await kube.list(DAEMONSETS, "istio-system")]
     parts.append(Part("pods", runs=True, detail=f"{running} of {len(pods)} running"))
     return parts
 
@@ -142,6 +143,13 @@ def _deployed(name: str, deployment: dict[str, Any]) -> Part:
     made = datetime.fromisoformat(deployment["metadata"]["creationTimestamp"])
     starting = name in _EDGE and not available and clock.now() - made < _STARTING
     return Part(name, available or starting, f"{detail}, starting" if starting else detail)
+
+
+def _daemons(daemons: dict[str, Any]) -> Part:
+    """A DaemonSet of the mesh: the node processes of its CNI plugin."""
+    status = daemons.get("status", {})
+    ready, wanted = status.get("numberReady", 0), status.get("desiredNumberScheduled", 0)
+    return Part(daemons["metadata"]["name"], ready >= wanted, f"{ready}/{wanted} ready")
 
 
 async def _versions(kube: Kube) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from weft.adapters import files, netlink, netns, processes
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import DAEMONSETS, DEPLOYMENTS
+from weft.adapters.kube.kinds import DEPLOYMENTS
 from weft.cluster.machine import (
     certificates,
     commands,
@@ -30,10 +30,12 @@ from weft.cluster.machine.steps import Steps
 from weft.cluster.machine.supervision import Supervisor
 from weft.cluster.machine.trouble import Trouble, UpError
 
+T = TypeVar("T")
+
 READY_SECONDS = 90.0
 """How long nodes and the mesh may take before `up` gives up; ten seconds are usual."""
 
-MESH_NAMESPACE, CONTROL_PLANE, NODE_PROCESS = "istio-system", "istiod", "istio-cni-node"
+CONTROL_PLANE = "istiod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,7 @@ class Up:
         with self.steps.step("mesh objects") as step, self._speaking("the mesh's objects"):
             held = self.record.installed if self.record else ""
             installed = held == self.mesh.version and await installation.exists(
-                kube, DEPLOYMENTS, CONTROL_PLANE, MESH_NAMESPACE
+                kube, DEPLOYMENTS, CONTROL_PLANE, installation.MESH_NAMESPACE
             )
             if installed:
                 step.note = f"{held} already installed"
@@ -170,7 +172,7 @@ class Up:
                 step.note = f"{await installation.apply_all(kube, self.mesh.objects())} applied"
         async with asyncio.TaskGroup() as group:
             group.create_task(self._control_plane(kube))
-            group.create_task(self._node_processes(kube))
+            group.create_task(self._plugin(kube))
         if not installed:
             await self._edge(kube)
             self._save(installed=self.mesh.version)
@@ -178,24 +180,22 @@ class Up:
     async def _control_plane(self, kube: Kube) -> None:
         with self.steps.step("istiod"):
             await self._patiently(
-                installation.control_plane_available(kube, CONTROL_PLANE, MESH_NAMESPACE),
+                installation.control_plane_available(kube, CONTROL_PLANE, installation.MESH_NAMESPACE),
                 "deployment istiod",
                 kube,
                 log=f"node-{self.layout.nodes[0].name}",
             )
 
-    async def _node_processes(self, kube: Kube) -> None:
+    async def _plugin(self, kube: Kube) -> None:
         """Wait for the CNI plugin on every node, where the mesh has one: pods in the mesh start with it alone."""
-        with self._speaking("the CNI plugin"):
-            if not await installation.exists(kube, DAEMONSETS, NODE_PROCESS, MESH_NAMESPACE):
-                return
-        with self.steps.step("CNI plugin"):
-            await self._patiently(
-                installation.daemons_ready(kube, NODE_PROCESS, MESH_NAMESPACE, self.layout.node_count),
-                f"daemonset {NODE_PROCESS}",
+        with self.steps.step("CNI plugin") as step:
+            used = await self._patiently(
+                installation.plugin_ready(kube, self.layout.node_count),
+                f"daemonset {installation.NODE_PROCESS}",
                 kube,
                 log=f"node-{self.layout.nodes[0].name}",
             )
+            step.note = "" if used else "not used"
 
     async def _edge(self, kube: Kube) -> None:
         if not (objects := self.mesh.edge()):
@@ -203,11 +203,11 @@ class Up:
         with self.steps.step("gateways") as step, self._speaking("the gateways' objects"):
             step.note = f"{await installation.apply_all(kube, objects)} applied"
 
-    async def _patiently(self, work: Awaitable[None], what: str, kube: Kube, *, log: str) -> None:
+    async def _patiently(self, work: Awaitable[T], what: str, kube: Kube, *, log: str) -> T:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 with self._speaking(what):
-                    await work
+                    return await work
         except TimeoutError as error:
             reasons = await _reasons(kube)
             said = f" ({'; '.join(reasons)})" if reasons else ""
@@ -295,6 +295,6 @@ def _own_home(layout: Layout) -> None:
 
 async def _reasons(kube: Kube) -> list[str]:
     try:
-        return await installation.waiting_reasons(kube, MESH_NAMESPACE)
+        return await installation.waiting_reasons(kube, installation.MESH_NAMESPACE)
     except (ApiError, OSError, TimeoutError):
         return []
