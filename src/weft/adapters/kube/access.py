@@ -67,7 +67,7 @@ class Access:
     def in_cluster(cls, host: str, port: str) -> "Access":
         """From inside a pod, given KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT."""
         return cls(
-            server=f"https://{host}:{port}",
+            server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
             ca=(_SERVICE_ACCOUNT / "ca.crt").read_text(),
             token_file=_SERVICE_ACCOUNT / "token",
             namespace=(_SERVICE_ACCOUNT / "namespace").read_text().strip(),
