@@ -286,9 +286,16 @@ def test_nodes_stop_start_come_and_go(machine: Machine) -> None:
 
 @pytest.mark.timeout(200)
 def test_two_nodes_run_pods_that_reach_each_other(machine: Machine) -> None:
-    done = machine.weft("up", "--nodes", "2")
+    done = machine.weft("up", "--nodes", "2", "--init-container")
     assert done.returncode == 0, done.stderr
-    assert machine.weft("status").returncode == 0
+    status = machine.weft("status")
+    assert status.returncode == 0
+    assert "istio-cni-node" not in status.stdout
+    meshed = {"metadata": {"name": "meshed", "labels": {"istio-injection": "enabled"}}}
+    machine.call("POST", "/api/v1/namespaces", meshed)
+    pod = {"metadata": {"name": "web"}, "spec": {"containers": [{"name": "web", "image": "nginx:1.25.3"}]}}
+    injected = machine.call("POST", "/api/v1/namespaces/meshed/pods?dryRun=All", pod)
+    assert [one["name"] for one in injected["spec"]["initContainers"]] == ["istio-init", "istio-proxy"]
     found = {node["metadata"]["name"]: node for node in machine.get("/api/v1/nodes")["items"]}
     nodes = set(found)
     assert nodes == {"weft", "weft-2"}
