@@ -11,7 +11,8 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make audit   known holes in what is locked, by PyPI's advisories"
 	@echo "make long    what make test does a little of, at length: a thousand random configurations, 200 pods at once,"
-	@echo "             two minutes of random changes under 200 requests a second, then eight new roots under 100"
+	@echo "             two minutes of random changes under 200 requests a second, then eight new roots under 100,"
+	@echo "             and what people type by a third kubectl"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
@@ -60,8 +61,9 @@ audit: .venv/.synced
 
 long: packages .venv/.synced $(PLUGIN) .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
-		WEFT_RANDOM=$${WEFT_RANDOM:-1000} WEFT_STORM=$${WEFT_STORM:-200} tests/support/worker .venv/bin/pytest -s \
-		tests/random tests/e2e/test_cni_storm.py tests/e2e/test_churn.py tests/e2e/test_root_rotation.py
+		WEFT_RANDOM=$${WEFT_RANDOM:-1000} WEFT_STORM=$${WEFT_STORM:-200} WEFT_FORMS=all tests/support/worker .venv/bin/pytest -s \
+		tests/random tests/e2e/test_cni_storm.py tests/e2e/test_churn.py tests/e2e/test_root_rotation.py \
+		tests/e2e/test_kubectl_forms.py
 
 bench: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

@@ -72,7 +72,10 @@ def taken(address: tuple[str, int], sent: bytes, context: ssl.SSLContext | None)
 
 def heard(connection: socket.socket, sent: bytes, how: str) -> str:
     connection.sendall(sent)
-    answer = b"".join(iter(lambda: connection.recv(4096), b"")).lower()
+    answer = b""
+    # after a refusal the proxy waits for us to close
+    while not answer.startswith(b"http/1.1 400") and (part := connection.recv(4096)):
+        answer += part.lower()
     if not answer:
         return "closed"
     # only a proxy that reads requests refuses what is none, or says how long the application took

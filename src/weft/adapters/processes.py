@@ -36,6 +36,10 @@ class Memory:
     pss: int
 
 
+class EndedError(OSError):
+    """A process was started, and ended at once; its log may say why."""
+
+
 def start(command: Sequence[str], *, log: Path) -> Identity:
     """Start a process in a session of its own: it outlives us and our terminal. Its output goes to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,7 @@ def start(command: Sequence[str], *, log: Path) -> Identity:
     # we do not wait for it: it is looked at by its identity, here and in later runs
     child.returncode = 0
     if identity is None:
-        raise OSError(f"{command[0]} ended at once; see {log}")
+        raise EndedError(f"{command[0]} ended at once; see {log}")
     return identity
 
 

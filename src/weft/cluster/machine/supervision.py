@@ -24,6 +24,8 @@ class Supervisor:
             return False
         try:
             identity = processes.start(command.words, log=command.log)
+        except processes.EndedError as error:
+            raise UpError(self._death(command.name)) from error
         except OSError as error:
             raise UpError(Trouble(f"{command.name} does not start: {error}.", f"See {command.log}")) from error
         self.running[command.name] = identity
