@@ -96,8 +96,9 @@ async def test_a_container_that_keeps_ending_is_held_back(node: Node) -> None:
     node.pods.apply(pod("crash", script("main", "echo oops; exit 7")))
 
     def held(status: Json) -> bool:
-        states = [each["state"] for each in status.get("containerStatuses", ())]
-        return any(each.get("waiting", {}).get("reason") == "CrashLoopBackOff" for each in states)
+        statuses = status.get("containerStatuses", ())
+        waiting = [each["state"].get("waiting", {}).get("reason") for each in statuses if each["restartCount"]]
+        return waiting == ["CrashLoopBackOff"]
 
     status = (await node.until("crash", held))["containerStatuses"][0]
     assert status["state"]["waiting"]["message"] == (
