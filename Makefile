@@ -12,7 +12,7 @@ help:
 	@echo "make audit   known holes in what is locked, by PyPI's advisories"
 	@echo "make long    what make test does a little of, at length: a thousand random configurations, 200 pods at once,"
 	@echo "             two minutes of random changes under 200 requests a second, then eight new roots under 100,"
-	@echo "             and what people type by a third kubectl"
+	@echo "             and all that people type by three kubectls"
 	@echo "make bench   what it costs and how fast it is, as tables"
 	@echo "make clean   remove .venv, .tools and caches"
 
