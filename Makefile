@@ -1,5 +1,5 @@
 # One command each. Every target installs what it needs, says what it does, and is safe to repeat.
-.PHONY: demo test lint audit long bench clean up down packages
+.PHONY: demo test lint audit long bench clean packages
 .DEFAULT_GOAL := help
 
 UV := .tools/uv/bin/uv

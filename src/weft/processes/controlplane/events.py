@@ -1,23 +1,21 @@
 """Problems told as Events of the objects that have them, where `kubectl describe` shows them."""
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
 
 import aiohttp
 
+from weft.adapters.kube import events
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import CONFIGMAPS, EVENTS, INGRESSES, SECRETS, Kind
+from weft.adapters.kube.kinds import CONFIGMAPS, INGRESSES, SECRETS, Kind
 from weft.base.problem import Problem, Severity
 from weft.processes.controlplane.watching import FOLLOWED
 
 PATIENCE = 2.0
 """Seconds that a problem has to last: a rule is often applied a moment before what it names."""
 
-_LONGEST_MESSAGE = 1024
 _COMPONENT = "istiod"
 _KINDS: Mapping[str, Kind] = {
     kind.kind: kind
@@ -41,7 +39,7 @@ class Teller:
         patience: float = PATIENCE,
     ) -> None:
         self._kube, self._current, self._now = kube, current, now
-        self._instance, self._patience = instance, patience
+        self._reporter, self._patience = events.Reporter(_COMPONENT, instance), patience
         self._told: set[Problem] = set()
         self._looked = asyncio.Event()
 
@@ -69,49 +67,11 @@ class Teller:
         kind = _KINDS[problem.at.kind]
         try:
             owner = await self._kube.get(kind, problem.at.name, problem.at.namespace)
-            new = event(problem, kind, owner["metadata"], self._now(), self._instance)
-            await self._write(new)
+            said = f"{problem.at.field}: {problem.message} {problem.hint}".strip(" :")
+            warns = problem.severity is not Severity.INFO
+            metadata, now = owner["metadata"], self._now()
+            new = events.event(kind, metadata, problem.code, said, now, self._reporter, warns=warns)
+            await events.write(self._kube, new)
         except (ApiError, aiohttp.ClientError, OSError, TimeoutError) as error:
             # best effort, as events are everywhere: the log has it already
             log.info("no event about %s: %s", problem.at, error)
-
-    async def _write(self, new: dict[str, Any]) -> None:
-        name, namespace = new["metadata"]["name"], new["metadata"]["namespace"]
-        try:
-            await self._kube.create(EVENTS, new)
-        except ApiError as error:
-            if error.code != 409:
-                raise
-            known = await self._kube.get(EVENTS, name, namespace)
-            again = {"count": known.get("count", 1) + 1, "lastTimestamp": new["lastTimestamp"]}
-            await self._kube.patch(EVENTS, name, again, namespace)
-
-
-def event(problem: Problem, kind: Kind, owner: Mapping[str, Any], now: datetime, instance: str) -> dict[str, Any]:
-    """The Event about a problem of the object with the metadata `owner`.
-
-    Its name follows from what it says, so that a second istiod, or a restarted one, counts it up instead of
-    writing another.
-    """
-    said = f"{problem.at.field}: {problem.message} {problem.hint}".strip(" :")
-    digest = hashlib.sha256(f"{owner['uid']} {problem.code} {said}".encode()).hexdigest()[:16]
-    moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        "metadata": {"name": f"{owner['name'][:200]}.{digest}", "namespace": owner["namespace"]},
-        "involvedObject": {
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "namespace": owner["namespace"],
-            "name": owner["name"],
-            "uid": owner["uid"],
-        },
-        "type": "Normal" if problem.severity is Severity.INFO else "Warning",
-        "reason": problem.code,
-        "message": said[:_LONGEST_MESSAGE],
-        "count": 1,
-        "firstTimestamp": moment,
-        "lastTimestamp": moment,
-        "source": {"component": _COMPONENT},
-        "reportingComponent": _COMPONENT,
-        "reportingInstance": instance,
-    }
