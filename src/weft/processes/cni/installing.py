@@ -28,6 +28,7 @@ from weft.processes.cni.settings import Places, Settings
 
 log = logging.getLogger("weft.cni.install")
 
+_BEGUN: Final = "the plugin is being installed"
 _LOOK: Final = 5.0
 """Seconds between looks, where nothing tells of a change: of the token, of the node's Python."""
 _SETTLED: Final = 0.03
@@ -97,6 +98,7 @@ class Installer:
         self._ready = registry.gauge("istio_cni_install_ready", "Whether the plugin is installed.")
         self._told: set[str] = set()
         self._pace = Pace()
+        self._begun = _BEGUN
 
     async def run(self) -> None:
         """Install, and install again, for ever."""
@@ -115,7 +117,7 @@ class Installer:
         """Look, and do what is needed until nothing is."""
         needed = await asyncio.to_thread(self._look)
         while not needed.nothing:
-            self._waits(needed.failed[1] if needed.failed else "the plugin is being installed")
+            self._waits(needed.failed[1] if needed.failed else self._begun)
             await asyncio.sleep(self._pace.next(time.monotonic()))
             needed = await self._settled()
             if needed.nothing:
@@ -124,8 +126,11 @@ class Installer:
             if result:
                 self._installs.add(result)
             if why:
+                # what failed is said until it is mended: our own try wakes the watch, and so the next one
+                self._begun = why
                 self._waits(why)
                 return
+            self._begun = _BEGUN
             needed = await asyncio.to_thread(self._look)
         if needed.plan.waiting:
             self._waits(needed.plan.waiting, needed.plan.notes)
