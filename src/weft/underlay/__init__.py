@@ -1,0 +1,1 @@
+"""Underlay networks: addresses, pools, attachments and routes of pods, as pure decisions."""
