@@ -14,6 +14,7 @@ PROCESSES = {
     "supervisor": "weft.processes.supervisor",
     "install-cni": "weft.processes.cni.main",
     "istio-iptables": "weft.processes.istio_iptables",
+    "spiderpool-init": "weft.processes.spiderpool_init",
 }
 
 
