@@ -15,6 +15,7 @@ PROCESSES = {
     "install-cni": "weft.processes.cni.main",
     "spiderpool-agent": "weft.processes.underlay.main",
     "istio-iptables": "weft.processes.istio_iptables",
+    "spiderpool-init": "weft.processes.spiderpool_init",
 }
 
 

@@ -27,7 +27,7 @@ def _flattened(schema: dict[str, Any], parts: dict[str, Any]) -> dict[str, Any]:
     flat = _own(schema)
     if "enum" in flat:
         flat["enum"] = [each for each in flat["enum"] if each is not None]
-        flat["type"] = "string"
+        flat["type"] = "integer" if all(isinstance(each, int) for each in flat["enum"]) else "string"
     if flat.get("type") == "integer":
         flat["format"] = "int64"
     if flat.get("type") == "object" and not {"properties", "additionalProperties"} & schema.keys():

@@ -96,6 +96,18 @@ CERTIFICATESIGNINGREQUESTS = Kind(
     "certificates.k8s.io", "v1", "CertificateSigningRequest", "certificatesigningrequests", namespaced=False
 )
 
+SPIDERIPPOOLS = Kind("spiderpool.spidernet.io", "v2beta1", "SpiderIPPool", "spiderippools", namespaced=False)
+SPIDERSUBNETS = Kind("spiderpool.spidernet.io", "v2beta1", "SpiderSubnet", "spidersubnets", namespaced=False)
+SPIDERRESERVEDIPS = Kind(
+    "spiderpool.spidernet.io", "v2beta1", "SpiderReservedIP", "spiderreservedips", namespaced=False
+)
+SPIDERENDPOINTS = Kind("spiderpool.spidernet.io", "v2beta1", "SpiderEndpoint", "spiderendpoints")
+SPIDERMULTUSCONFIGS = Kind("spiderpool.spidernet.io", "v2beta1", "SpiderMultusConfig", "spidermultusconfigs")
+SPIDERCOORDINATORS = Kind(
+    "spiderpool.spidernet.io", "v2beta1", "SpiderCoordinator", "spidercoordinators", namespaced=False
+)
+NETWORKATTACHMENTS = Kind("k8s.cni.cncf.io", "v1", "NetworkAttachmentDefinition", "network-attachment-definitions")
+
 _BY_KIND = {
     (value.api_version, value.kind): value for value in list(globals().values()) if isinstance(value, Kind)
 }
