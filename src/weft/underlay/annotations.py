@@ -1,4 +1,4 @@
-"""Which addresses a pod or namespace asks for: the annotations `ipam.spidernet.io/*` (reference/annotation)."""
+"""Which addresses a pod or namespace asks for: the annotations `ipam.spidernet.io/*`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class InvalidAnnotationError(ValueError):
 
 
 class Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names of pools (or subnets), in the order in which they are to be tried. No interface: by the order of NICs."""
+    """Names of pools (or subnets) in the order to try them; without an interface, by the order of interfaces."""
 
     interface: str = ""
     ipv4: tuple[str, ...] | None = None
@@ -55,7 +55,7 @@ class Named:
 def named(annotations: Mapping[str, str], interface: str, number: int) -> Named | None:
     """What a pod's annotations say of one interface, the `number`th (from 0) that asks; None where nothing does.
 
-    The first of subnets, subnet, ippools and ippool wins (usage/spider-ippool). One without a list is for
+    The first of subnets, subnet, ippools and ippool wins. One without a list is for
     every interface. Where a list has the interface nowhere, the annotation is silent about it.
     """
     for key in (SUBNETS, SUBNET, IPPOOLS, IPPOOL):

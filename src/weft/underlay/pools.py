@@ -3,13 +3,23 @@
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from weft.api.spider_ippool import SpiderIPPool
 from weft.api.underlay_shape import LabelSelector, Requirement, Route
-from weft.underlay.addresses import Address, Network, NotAddressesError, Ranges, Version, parse_address, parse_network
+from weft.underlay.addresses import (
+    Address,
+    Network,
+    Ranges,
+    Version,
+    parse_address,
+    parse_network,
+)
 from weft.underlay.annotations import DEFAULT_IPV4, DEFAULT_IPV6, Named, Names
 
 Labels = Mapping[str, str]
+
+ALL: Final = LabelSelector()
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +35,10 @@ class Pool:
     default: bool = False
     disabled: bool = False
     terminating: bool = False
-    pods: LabelSelector = LabelSelector()
-    nodes: LabelSelector = LabelSelector()
+    pods: LabelSelector = ALL
+    nodes: LabelSelector = ALL
     node_names: tuple[str, ...] = ()
-    namespaces: LabelSelector = LabelSelector()
+    namespaces: LabelSelector = ALL
     namespace_names: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     vlan: int = 0
@@ -96,10 +106,10 @@ def read(obj: SpiderIPPool) -> Pool:
         default=bool(spec.default),
         disabled=bool(spec.disable),
         terminating=obj.metadata.deletion_timestamp is not None,
-        pods=spec.pod_affinity or LabelSelector(),
-        nodes=spec.node_affinity or LabelSelector(),
+        pods=spec.pod_affinity or ALL,
+        nodes=spec.node_affinity or ALL,
         node_names=spec.node_name or (),
-        namespaces=spec.namespace_affinity or LabelSelector(),
+        namespaces=spec.namespace_affinity or ALL,
         namespace_names=spec.namespace_name or (),
         networks=spec.multus_name or (),
         vlan=spec.vlan or 0,
@@ -108,7 +118,7 @@ def read(obj: SpiderIPPool) -> Pool:
 
 
 def source(named: Named | None, namespace: Names, nad: Names, pools: Iterable[Pool]) -> Source:
-    """The first that names any pool: the pod, its namespace, the network's configuration, the cluster's defaults."""
+    """The first that names any pool: pod, namespace, the network's configuration, or the cluster's defaults."""
     if named is not None:
         return Source(f"annotation {named.annotation}", named.names)
     if namespace.ipv4 or namespace.ipv6:
@@ -126,7 +136,9 @@ def source(named: Named | None, namespace: Names, nad: Names, pools: Iterable[Po
     )
 
 
-def candidates(names: Sequence[str], version: Version, pools: Mapping[str, Pool], asker: Asker, own: str) -> Candidates:
+def candidates(
+    names: Sequence[str], version: Version, pools: Mapping[str, Pool], asker: Asker, own: str
+) -> Candidates:
     """What the names (with wildcards `*`, `?`, `[]`) are, for one IP version.
 
     `own` is the namespace of networks that `multusName` names without one. Pools made for somebody go before pools
@@ -179,16 +191,20 @@ def _refusal(pool: Pool, version: Version, asker: Asker, own: str) -> str:
         return "disabled (spec.disable: true)"
     if pool.version != version:
         return f"of IPv{pool.version}, and IPv{version} is wanted"
-    if pool.node_names:
-        if asker.node not in pool.node_names:
-            return f"for other nodes (spec.nodeName has no {asker.node})"
-    elif not selects(pool.nodes, asker.node_labels):
-        return f"for other nodes (spec.nodeAffinity is not for the labels of {asker.node})"
-    if pool.namespace_names:
-        if asker.namespace not in pool.namespace_names:
-            return f"for other namespaces (spec.namespaceName has no {asker.namespace})"
-    elif not selects(pool.namespaces, asker.namespace_labels):
-        return f"for other namespaces (spec.namespaceAffinity is not for the labels of {asker.namespace})"
+    return _not_for(pool, asker, own)
+
+
+def _not_for(pool: Pool, asker: Asker, own: str) -> str:
+    """For whom else a pool is; names go before affinities."""
+    node, namespace = asker.node, asker.namespace
+    if pool.node_names and node not in pool.node_names:
+        return f"for other nodes (spec.nodeName has no {node})"
+    if not pool.node_names and not selects(pool.nodes, asker.node_labels):
+        return f"for other nodes (spec.nodeAffinity is not for the labels of {node})"
+    if pool.namespace_names and namespace not in pool.namespace_names:
+        return f"for other namespaces (spec.namespaceName has no {namespace})"
+    if not pool.namespace_names and not selects(pool.namespaces, asker.namespace_labels):
+        return f"for other namespaces (spec.namespaceAffinity is not for the labels of {namespace})"
     if not selects(pool.pods, asker.labels):
         return "for other pods (spec.podAffinity is not for this pod's labels)"
     networks = [each if "/" in each else f"{own}/{each}" for each in pool.networks]
@@ -220,5 +236,3 @@ def _holds(requirement: Requirement, labels: Labels) -> bool:
             return value is not None
         case "DoesNotExist":
             return value is None
-
-
