@@ -13,6 +13,7 @@ PROCESSES = {
     "node": "weft.processes.node",
     "supervisor": "weft.processes.supervisor",
     "install-cni": "weft.processes.cni.main",
+    "spiderpool-agent": "weft.processes.underlay.main",
     "istio-iptables": "weft.processes.istio_iptables",
     "spiderpool-init": "weft.processes.spiderpool_init",
 }
