@@ -169,7 +169,9 @@ async def test_the_plugin_goes_only_where_the_mesh_goes(tmp_path: Path, state: s
         cluster.objects["/apis/apps/v1/namespaces/istio-system/daemonsets/istio-cni-node"] = daemon_set
     async with cluster.serving():
         node = Node(tmp_path, server=cluster.url if state != "unreachable" else "http://127.0.0.1:1")
-        assert await leaving.is_for_good(node.settings()) is for_good
+        chosen = node.settings()
+        gone = await leaving.is_for_good(chosen.api, chosen.namespace, leaving.DAEMON_SET)
+        assert gone is for_good
 
 
 class Answering(Cluster):

@@ -85,7 +85,7 @@ async def worked(admin: Kube, kube: Recording, chosen: Settings, name: str) -> N
         for _ in range(2):
             teller.tell(pod, "IstioCNI", "told twice")
         assert await pods.find("shop", "nobody", "", 0.5) is None
-        assert await leaving.is_for_good(chosen)
+        assert await leaving.is_for_good(chosen.api, chosen.namespace, leaving.DAEMON_SET)
         await until(lambda: {"patch events", expected} <= {f"{each.verb} {each.resource}" for each in kube.asked})
 
 

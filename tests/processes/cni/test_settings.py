@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from weft.processes.cni import settings
-from weft.processes.cni.settings import Settings, SettingsError
+from weft.processes.cni.flags import SettingsError
+from weft.processes.cni.settings import Settings
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
 

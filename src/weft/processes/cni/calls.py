@@ -101,17 +101,13 @@ class Call:
 
 def read(request: bytes) -> Call:
     """The call that a request on the wire makes; CallError for what the specification does not allow."""
-    variables, text = _split(request)
-    command = variables.get("CNI_COMMAND", "")
-    if command not in {"ADD", "DEL", *_SINCE}:
-        raise CallError(
-            ENVIRONMENT, f"CNI_COMMAND is {command!r}", "The runtime sets ADD, DEL, CHECK, GC or STATUS."
-        )
+    variables, text = split(request)
+    command = command_of(variables)
     config = Config() if command == "DEL" else _config(command, text)
     if command not in _OF_A_POD:
         return Call(command, config)
-    _check(command, variables)
-    arguments = _arguments(variables.get("CNI_ARGS", ""))
+    check(command, variables, _NEEDED)
+    arguments = arguments_of(variables)
     namespace, name = arguments.get("K8S_POD_NAMESPACE", ""), arguments.get("K8S_POD_NAME", "")
     named = (namespace, name, arguments.get("K8S_POD_UID", "")) if namespace and name else ("", "", "")
     return Call(command, config, variables["CNI_NETNS"], *named)
@@ -120,18 +116,39 @@ def read(request: bytes) -> Call:
 def version(request: bytes) -> str:
     """The version that a request's answer is to be in, as far as it can be told."""
     try:
-        return msgspec.json.decode(_split(request)[1], type=_Versioned).cniVersion
+        return msgspec.json.decode(split(request)[1], type=_Versioned).cniVersion
     except (msgspec.DecodeError, CallError, RecursionError):
         return ""
 
 
-def _split(request: bytes) -> tuple[dict[str, str], bytes]:
+def split(request: bytes) -> tuple[dict[str, str], bytes]:
+    """The variables of a request, and its network configuration."""
     # the empty variable ends them: `A=1\0B=2\0\0{…}`
     head, end, text = (b"\0" + request).partition(b"\0\0")
     if not end:
         raise CallError(IO, "the request of the plugin is cut off", "Its version is not the node process's.")
     pairs = (one.partition("=") for one in head.decode(errors="replace").split("\0") if one)
     return {name: value for name, _, value in pairs}, text
+
+
+def command_of(variables: Mapping[str, str]) -> str:
+    """What the runtime wants."""
+    command = variables.get("CNI_COMMAND", "")
+    if command not in {"ADD", "DEL", *_SINCE}:
+        raise CallError(
+            ENVIRONMENT, f"CNI_COMMAND is {command!r}", "The runtime sets ADD, DEL, CHECK, GC or STATUS."
+        )
+    return command
+
+
+def supported(version: object, command: str) -> None:
+    """Whether a configuration's `cniVersion` (None where it has none) is one of ours, and has the command."""
+    if version not in VERSIONS:
+        told = "no cniVersion" if version is None else f"cniVersion {version!r} is not supported"
+        raise CallError(INCOMPATIBLE, told, f"Use one of {', '.join(VERSIONS)}.")
+    since = _SINCE.get(command, VERSIONS[0])
+    if VERSIONS.index(str(version)) < VERSIONS.index(since):
+        raise CallError(INCOMPATIBLE, f"cniVersion {version} does not have {command}", f"{since} does.")
 
 
 def _config(command: str, text: bytes) -> Config:
@@ -143,12 +160,7 @@ def _config(command: str, text: bytes) -> Config:
         config = msgspec.json.decode(text, type=Config)
     except (msgspec.DecodeError, RecursionError) as error:
         raise CallError(CONFIG, f"the network configuration: {error}") from error
-    if config.cniVersion not in VERSIONS:
-        told = f"cniVersion {config.cniVersion!r} is not supported" if "cniVersion" in keys else "no cniVersion"
-        raise CallError(INCOMPATIBLE, told, f"Use one of {', '.join(VERSIONS)}.")
-    since = _SINCE.get(command, VERSIONS[0])
-    if VERSIONS.index(config.cniVersion) < VERSIONS.index(since):
-        raise CallError(INCOMPATIBLE, f"cniVersion {config.cniVersion} does not have {command}", f"{since} does.")
+    supported(config.cniVersion if "cniVersion" in keys else None, command)
     before = bytes(config.prevResult)
     if before == b"null":
         config.prevResult = msgspec.Raw()
@@ -157,18 +169,20 @@ def _config(command: str, text: bytes) -> Config:
     return config
 
 
-def _check(command: str, variables: Mapping[str, str]) -> None:
-    missing = [name for name in _NEEDED if not variables.get(name)]
+def check(command: str, variables: Mapping[str, str], needed: Sequence[str]) -> None:
+    """Whether the variables that a command needs are there, and of a form that the specification allows."""
+    missing = [name for name in needed if not variables.get(name)]
     if missing:
         raise CallError(ENVIRONMENT, f"{command} needs {' and '.join(missing)}", "The runtime sets them.")
     for name, form in (("CNI_CONTAINERID", _CONTAINER), ("CNI_IFNAME", _INTERFACE)):
-        value = variables[name]
-        if not form.fullmatch(value) or value in {".", ".."}:
+        value = variables.get(name, "")
+        if name in needed and (not form.fullmatch(value) or value in {".", ".."}):
             raise CallError(ENVIRONMENT, f"{name} is {value!r}", "The CNI specification does not allow that.")
 
 
-def _arguments(text: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(";") if part]
+def arguments_of(variables: Mapping[str, str]) -> dict[str, str]:
+    """What the runtime says of the pod, by its own names for it."""
+    pairs = [part.partition("=") for part in variables.get("CNI_ARGS", "").split(";") if part]
     for name, equals, _ in pairs:
         if not equals:
             raise CallError(ENVIRONMENT, f"CNI_ARGS: {name!r} is no NAME=VALUE", "Join pairs by semicolons.")

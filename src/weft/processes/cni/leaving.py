@@ -9,7 +9,7 @@ import aiohttp
 from weft.adapters.kube.access import AccessError
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import DAEMONSETS, NAMESPACES
-from weft.processes.cni.settings import Settings
+from weft.processes.cni.flags import Api
 
 log = logging.getLogger("weft.cni")
 
@@ -20,17 +20,17 @@ _GONE: Final = frozenset({401, 403, 404})
 """Our account, our rights, or what we asked for."""
 
 
-async def is_for_good(settings: Settings) -> bool:
-    """Whether the mesh's node processes are taken away, so that nobody would answer the plugin any more.
+async def is_for_good(api: Api, namespace: str, daemon_set: str) -> bool:
+    """Whether a DaemonSet's node processes are taken away, so that nobody would answer the plugin any more.
 
     That is so when our DaemonSet or namespace is gone or going, and when we have lost the right to ask: who takes
     all away takes our account, too. No, if it cannot be found out: a plugin that stays keeps pods of the mesh from
     starting, one that is taken away in an upgrade lets them start outside the mesh.
     """
     try:
-        async with asyncio.timeout(_PATIENCE), Kube(settings.api.access()) as kube:
-            namespace = await kube.get(NAMESPACES, settings.namespace)
-            daemon_set = await kube.get(DAEMONSETS, DAEMON_SET, settings.namespace)
+        async with asyncio.timeout(_PATIENCE), Kube(api.access()) as kube:
+            home = await kube.get(NAMESPACES, namespace)
+            ours = await kube.get(DAEMONSETS, daemon_set, namespace)
     except ApiError as error:
         if error.code in _GONE:
             return True
@@ -39,4 +39,4 @@ async def is_for_good(settings: Settings) -> bool:
     except (AccessError, aiohttp.ClientError, OSError, TimeoutError) as error:
         log.warning("the plugin stays, since the API server cannot be asked whether we are to go: %r", error)
         return False
-    return any("deletionTimestamp" in each["metadata"] for each in (namespace, daemon_set))
+    return any("deletionTimestamp" in each["metadata"] for each in (home, ours))

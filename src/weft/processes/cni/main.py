@@ -4,37 +4,23 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
 
 from weft.adapters import clock, http_server
-from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import Kube
 from weft.processes import limits
-from weft.processes.cni import health, installing, leaving, logsocket, settings
+from weft.processes.cni import frame, health, installing, leaving, logsocket, settings
 from weft.processes.cni.attaching import Attaching
+from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.repairing import Repairer, orders
-from weft.processes.cni.settings import Settings, SettingsError
+from weft.processes.cni.settings import Settings
 from weft.processes.cni.telling import Teller
 
 log = logging.getLogger("weft.cni")
-
-_TRUST_LOOK = 60.0
-"""Seconds between looks at the API server's authority."""
-
-_LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warn": logging.WARNING,
-    "error": logging.ERROR,
-    "fatal": logging.CRITICAL,
-    "none": logging.CRITICAL + 1,
-}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -43,10 +29,7 @@ def main(argv: Sequence[str]) -> int:
     limits.no_core_dumps()
     try:
         chosen = settings.parse(argv, os.environ, host=socket.gethostname())
-        logging.basicConfig(
-            level=_LEVELS[chosen.level], format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
-        )
-        logging.Formatter.converter = time.gmtime
+        frame.log_to_stderr(chosen.level)
         if chosen.uninstall:
             _uninstall(chosen)
         else:
@@ -54,29 +37,16 @@ def main(argv: Sequence[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"weft install-cni: {error}\n")
         return 1
-    except Exception as error:  # whatever it is: a line, and the DaemonSet starts us again
-        log.debug("what failed", exc_info=True)
-        for each in _flat(error):
-            sys.stderr.write(f"weft install-cni: {type(each).__name__}: {each}\n")
+    except Exception as error:  # noqa: BLE001 -- it is told, and the DaemonSet starts us again
+        frame.tell("install-cni", error)
         return 1
     return 0
 
 
 async def _until_told(chosen: Settings) -> None:
-    """Run until a signal asks to stop, or a part fails."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    running, stopping = asyncio.create_task(_run(chosen)), asyncio.create_task(stop.wait())
-    await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    asked = not running.done()
-    if asked:
-        log.info("stopping")
-        running.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await running
-    if asked and await leaving.is_for_good(chosen):
+    if await frame.until_told(_run(chosen)) and await leaving.is_for_good(
+        chosen.api, chosen.namespace, leaving.DAEMON_SET
+    ):
         _uninstall(chosen)
 
 
@@ -108,7 +78,7 @@ async def _run(chosen: Settings) -> None:
         )
         installer = installing.Installer(chosen, state.expect("installer"), registry)
         following = state.expect("pods")
-        await stack.enter_async_context(logsocket.serving(folder, _LEVELS[chosen.plugin.level]))
+        await stack.enter_async_context(logsocket.serving(folder, frame.LEVELS[chosen.plugin.level]))
         for app, port in (
             (health.probes(state), chosen.health),
             (health.monitoring(registry.text), chosen.monitoring),
@@ -117,39 +87,14 @@ async def _run(chosen: Settings) -> None:
         # before the plugin is installed: whoever calls it finds us
         await stack.enter_async_context(attaching.serving(folder))
         async with asyncio.TaskGroup() as group:
-            for work in (pods.run(), teller.run(), installer.run(), _follow(pods, following)):
+            for work in (pods.run(), teller.run(), installer.run(), frame.follow(pods, following)):
                 group.create_task(work)
             if repairer:
                 group.create_task(repairer.run())
-            group.create_task(_while_trusted(chosen, access))
+            group.create_task(frame.while_trusted(chosen.api, access))
 
 
 def _repairer(chosen: Settings, kube: Kube, pods: Pods, teller: Teller, registry: Registry) -> Repairer | None:
     if not chosen.repair.enabled:
         return None
     return Repairer(kube, pods, orders(chosen), teller, registry, elapsed=clock.elapsed, now=clock.now)
-
-
-async def _follow(pods: Pods, part: health.Part) -> None:
-    part.waits("the API server has not told of this node's pods yet")
-    await pods.synced.wait()
-    part.ready()
-
-
-async def _while_trusted(chosen: Settings, access: Access) -> None:
-    """Fail when the API server is to be verified by another authority: all of us speaks to it."""
-    while True:
-        await asyncio.sleep(_TRUST_LOOK)
-        try:
-            now = chosen.api.access()
-        except (AccessError, OSError) as error:
-            log.warning("our credentials cannot be read: %s", error)
-            continue
-        if now.ca != access.ca:
-            raise AccessError("the API server has another authority now. We start again with it.")
-
-
-def _flat(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for each in error.exceptions for leaf in _flat(each)]
-    return [error]

@@ -6,13 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from weft.adapters.kube.access import Access
-from weft.base.flags import is_true
+from weft.processes.cni import flags
+from weft.processes.cni.flags import Api, SettingsError, attribute, variable
 
-LEVELS: Final = ("debug", "info", "warn", "error", "fatal", "none")
-"""Levels of logs as Istio names them, the most talkative first."""
-
-_NO: Final = frozenset({"0", "f", "F", "FALSE", "false", "False", ""})
 PROGRAMS: Final = ("auto", "python", "self-contained")
 """What may be installed as the plugin: `auto` is Python where the node has one that will do."""
 
@@ -58,10 +54,6 @@ _NUMBERS: Final = {
     "repair-init-container-exit-code": (126, "exit code of that init container"),
     "repair-look-every": (600, "seconds until a pod that was captured is looked into again; 0: never"),
 }
-
-
-class SettingsError(Exception):
-    """What the node process was told cannot be used; the message says what and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +103,6 @@ class Repair:
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
-    """Where the API server is: a kubeconfig, or what every pod is told."""
-
-    kubeconfig: Path | None
-    host: str
-    port: str
-
-    def access(self) -> Access:
-        """Read anew each time: the authority may change. AccessError or OSError where it cannot be read."""
-        return (
-            Access.from_kubeconfig(self.kubeconfig) if self.kubeconfig else Access.in_cluster(self.host, self.port)
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """`health` and `monitoring` are ports; `uninstall`: take everything away instead of running."""
 
@@ -150,21 +127,21 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
     `host` is the machine's name, for where no node's name is given.
     """
     known = vars(_parser(environment).parse_args(arguments))
-    texts = {name: known[_key(name)].strip() for name in _TEXTS}
-    yes = {name: _switch(name, known[_key(name)]) for name in _SWITCHES}
-    numbers = {name: _number(name, known[_key(name)]) for name in _NUMBERS}
-    levels = _levels(known["log_output_level"], _level(texts["log-level"]))
+    texts = {name: known[attribute(name)].strip() for name in _TEXTS}
+    yes = {name: flags.switch(name, known[attribute(name)]) for name in _SWITCHES}
+    numbers = {name: flags.number(name, known[attribute(name)]) for name in _NUMBERS}
+    levels = _levels(known["log_output_level"], flags.level(texts["log-level"]))
     for name in ("cni-conf-name", "istio-owned-cni-config-filename", "kubecfg-file-name"):
         _is_a_name(name, texts[name])
     if texts["cni-plugin-program"] not in PROGRAMS:
         raise SettingsError(
-            f"{_variable('cni-plugin-program')}: {texts['cni-plugin-program']!r} is none of {', '.join(PROGRAMS)}."
+            f"{variable('cni-plugin-program')}: {texts['cni-plugin-program']!r} is none of {', '.join(PROGRAMS)}."
         )
     return Settings(
         node=texts["node-name"] or texts["repair-node-name"] or host,
         pod=texts["pod-name"] or host,
         namespace=texts["pod-namespace"],
-        api=_api(known["kubeconfig"], environment, needed=not known["uninstall"]),
+        api=flags.api(known["kubeconfig"], environment, needed=not known["uninstall"]),
         places=Places(
             net_dir=texts["cni-net-dir"],
             run_dir=texts["cni-agent-run-dir"],
@@ -224,48 +201,17 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         description="Install the CNI plugin on a node, answer it, and repair pods that are not captured.",
         epilog="Every flag can be given as a variable: --cni-net-dir is CNI_NET_DIR.",
     )
-    for name, (usual, text) in {**_TEXTS, **_SWITCHES, **_NUMBERS}.items():
-        given = environment.get(_variable(name), str(usual).lower() if isinstance(usual, bool) else str(usual))
-        parser.add_argument(f"--{name}", default=given, metavar="VALUE", help=f"{text} ({usual!r})")
-    parser.add_argument("--kubeconfig", type=Path, help="inside a pod, its service account is used instead")
+    flags.add(parser, {**_TEXTS, **_SWITCHES, **_NUMBERS}, environment)
     parser.add_argument("--log_output_level", default="", help="levels by scope: default:info,cni-plugin:debug")
     parser.add_argument("--uninstall", action="store_true", help="take away what is installed, and end")
     return parser
 
 
-def _key(name: str) -> str:
-    return name.replace("-", "_")
-
-
-def _variable(name: str) -> str:
-    return _key(name).upper()
-
-
-def _switch(name: str, written: str) -> bool:
-    if is_true(written):
-        return True
-    if written in _NO:
-        return False
-    raise SettingsError(f"{_variable(name)}: {written!r} is neither yes nor no. Write true or false.")
-
-
-def _number(name: str, written: str) -> int:
-    if not (written.isascii() and written.isdigit() and int(written) < 1 << 16):
-        raise SettingsError(f"{_variable(name)}: {written!r} is no number below 65536.")
-    return int(written)
-
-
 def _is_a_name(name: str, written: str) -> None:
     if "/" in written or written in {".", ".."}:
         raise SettingsError(
-            f"{_variable(name)}: {written!r} is no name of a file. Write one as 10-calico.conflist."
+            f"{variable(name)}: {written!r} is no name of a file. Write one as 10-calico.conflist."
         )
-
-
-def _level(written: str) -> str:
-    if written not in LEVELS:
-        raise SettingsError(f"level of logs {written!r} is none of {', '.join(LEVELS)}.")
-    return written
 
 
 def _levels(written: str, usual: str) -> dict[str, str]:
@@ -273,13 +219,6 @@ def _levels(written: str, usual: str) -> dict[str, str]:
     given = dict[str, str]()
     for each in filter(None, map(str.strip, written.split(","))):
         scope, _, level = each.rpartition(":")
-        given[scope or "default"] = _level(level)
+        given[scope or "default"] = flags.level(level)
     every = given.get("all", given.get("cni", given.get("default", usual)))
     return {"agent": given.get("cni-agent", every), "plugin": given.get("cni-plugin", every)}
-
-
-def _api(kubeconfig: Path | None, environment: Mapping[str, str], *, needed: bool) -> Api:
-    host = environment.get("KUBERNETES_SERVICE_HOST", "")
-    if needed and kubeconfig is None and not host:
-        raise SettingsError("Not in a pod: give the cluster with --kubeconfig FILE.")
-    return Api(kubeconfig, host, environment.get("KUBERNETES_SERVICE_PORT", "443"))

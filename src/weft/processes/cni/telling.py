@@ -24,9 +24,9 @@ log = logging.getLogger("weft.cni.events")
 class Teller:
     """Give `run` a task. Best effort, as events are everywhere."""
 
-    def __init__(self, kube: Kube, node: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, kube: Kube, node: str, now: Callable[[], datetime], *, component: str = _COMPONENT) -> None:
         self._kube, self._now = kube, now
-        self._reporter = events.Reporter(_COMPONENT, node, host=node)
+        self._reporter = events.Reporter(component, node, host=node)
         self._waiting: asyncio.Queue[Json] = asyncio.Queue(_MOST)
 
     def tell(self, pod: Mapping[str, Any], reason: str, message: str) -> None:

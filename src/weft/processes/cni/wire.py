@@ -31,9 +31,9 @@ Answer = Callable[[bytes, str], Awaitable[bytes]]
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, answer: Answer) -> AsyncIterator[None]:
-    """Answer requests on `folder/pluginevent.sock` while the context is open. OSError where it cannot be made."""
-    path = folder / NAME
+async def serving(folder: Path, answer: Answer, name: str = NAME) -> AsyncIterator[None]:
+    """Answer requests on the socket `folder/name` while the context is open. OSError where it cannot be made."""
+    path = folder / name
     listener = _listen(path)
     own = path.stat().st_ino
     running: set[asyncio.Task[None]] = set()
@@ -55,7 +55,7 @@ async def serving(folder: Path, answer: Answer) -> AsyncIterator[None]:
 
 
 def _listen(path: Path) -> socket.socket:
-    fresh = path.with_name(f"{NAME}.{os.getpid()}")
+    fresh = path.with_name(f"{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -94,7 +94,8 @@ async def _serve(connection: socket.socket, answer: Answer) -> None:
                 return
             async with asyncio.timeout(_MOVING_SECONDS):
                 request, descriptors = await _request(connection, opened)
-            namespace = f"/proc/self/fd/{descriptors[0]}" if descriptors else ""
+            # by our number, so that programs that we run find it, too
+            namespace = f"/proc/{os.getpid()}/fd/{descriptors[0]}" if descriptors else ""
             text = await answer(request, namespace)
             async with asyncio.timeout(_MOVING_SECONDS):
                 await asyncio.get_running_loop().sock_sendall(connection, text)

@@ -1,0 +1,89 @@
+"""`weft spiderpool-agent`: the node process of underlay networks, which a DaemonSet runs on every node."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from weft.adapters import clock, http_server
+from weft.adapters.kube.client import Kube
+from weft.processes import limits
+from weft.processes.cni import frame, health
+from weft.processes.cni.flags import SettingsError
+from weft.processes.cni.metrics import Registry
+from weft.processes.cni.pods import Pods
+from weft.processes.cni.telling import Teller
+from weft.processes.underlay import settings
+from weft.processes.underlay.plugins import Plugin, Surroundings
+from weft.processes.underlay.serving import Serving
+from weft.processes.underlay.settings import Settings
+
+COMMAND: Final = "spiderpool-agent"
+"""Our subcommand, our DaemonSet, and who tells in Events."""
+
+log = logging.getLogger("weft.underlay")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails."""
+    limits.widen()
+    limits.no_core_dumps()
+    try:
+        chosen = settings.parse(argv, os.environ, host=socket.gethostname())
+        frame.log_to_stderr(chosen.level)
+        asyncio.run(_until_told(chosen))
+    except SettingsError as error:
+        sys.stderr.write(f"weft {COMMAND}: {error}\n")
+        return 1
+    except Exception as error:  # noqa: BLE001 -- it is told, and the DaemonSet starts us again
+        frame.tell(COMMAND, error)
+        return 1
+    return 0
+
+
+async def _until_told(chosen: Settings) -> None:
+    await frame.until_told(_run(chosen))
+
+
+async def _run(chosen: Settings) -> None:
+    """Every part of the process; the first that fails ends all."""
+    registry, state = Registry(), health.Health()
+    access = chosen.api.access()
+    folder = chosen.places.mounted_run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # its socket is between root and root
+    async with contextlib.AsyncExitStack() as stack:
+        kube = await stack.enter_async_context(Kube(access))
+        pods, teller = Pods(kube, chosen.node), Teller(kube, chosen.node, clock.now, component=COMMAND)
+        around = Surroundings(chosen, kube, pods, teller, registry, clock.elapsed)
+        plugins = _plugins(around)
+        serving = Serving(plugins, registry, clock.elapsed)
+        following = state.expect("pods")
+        for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
+            await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
+        # before the plugins are installed: whoever calls them finds us
+        await stack.enter_async_context(serving.serving(folder))
+        async with asyncio.TaskGroup() as group:
+            for work in (pods.run(), teller.run(), frame.follow(pods, following)):
+                group.create_task(work)
+            group.create_task(frame.while_trusted(chosen.api, access))
+
+
+def _plugins(_around: Surroundings) -> Mapping[str, Plugin]:
+    """What answers the calls of each type."""
+    return {}
+
+
+def _probes(_around: Surroundings, state: health.Health) -> web.Application:
+    """`/healthz`, `/readyz`, and what people ask of a node."""
+    return health.probes(state)
+
+
+def _metrics(registry: Registry) -> web.Application:
+    return health.monitoring(registry.text)
