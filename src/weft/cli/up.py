@@ -252,19 +252,21 @@ def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     from importlib.metadata import version
 
     from weft.cluster.machine.up import Underlay
-    from weft.install import underlay_crds
     from weft.install.underlay import HostPaths, Settings, manifests
+    from weft.install.underlay_crds import underlay_crds
     from weft.install.underlay_values import BadValueError, read
 
     if not layout.underlay:
         if values:
-            fail("--set is about the underlay, which this cluster does not have.", "Try: weft up --underlay --set …")
+            fail(
+                "--set is about the underlay, which this cluster does not have.", "Try: weft up --underlay --set …"
+            )
         return None
     try:
         settings = Settings(values=read(values), paths=HostPaths(*layout.underlay_folders))
     except BadValueError as error:
         fail(str(error), "All of them: weft underlay values")
-    return Underlay(version("weft"), values, lambda: [*underlay_crds.crds(), *manifests(settings)])
+    return Underlay(version("weft"), values, lambda: [*underlay_crds(), *manifests(settings)])
 
 
 def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:

@@ -15,6 +15,7 @@ from weft.adapters.kube.kinds import (
     NODES,
     PODS,
     SERVICES,
+    SPIDERCOORDINATORS,
     Kind,
     kind_of,
 )
@@ -166,10 +167,12 @@ async def underlay_ready(kube: Kube, count: int) -> None:
         kube, DEPLOYMENTS, UNDERLAY_CONTROLLER, UNDERLAY_NAMESPACE, lambda obj: condition(obj, "Available")
     )
     await daemons_ready(kube, UNDERLAY_AGENT, UNDERLAY_NAMESPACE, count)
-    pod = "the pod that makes the first objects"
-    await _until(
-        kube, PODS, UNDERLAY_INIT, UNDERLAY_NAMESPACE, lambda obj: obj.get("status", {}).get("phase") == "Succeeded"
-    )
+    # where there is none any more, it was there to its end
+    while any(
+        pod["metadata"]["name"] == UNDERLAY_INIT and pod.get("status", {}).get("phase") != "Succeeded"
+        for pod in await kube.list(PODS, UNDERLAY_NAMESPACE)
+    ):
+        await asyncio.sleep(0.1)
     for coordinator in await kube.list(SPIDERCOORDINATORS):
         await _until(
             kube,

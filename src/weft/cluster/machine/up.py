@@ -211,8 +211,12 @@ class Up:
     async def _underlay(self, kube: Kube, underlay: Underlay) -> None:
         wanted = " ".join((underlay.version, *underlay.values))
         with self.steps.step("underlay objects") as step, self._speaking("the underlay's objects"):
-            if self.record and self.record.underlay_installed == wanted and await installation.exists(
-                kube, DEPLOYMENTS, installation.UNDERLAY_CONTROLLER, installation.UNDERLAY_NAMESPACE
+            if (
+                self.record
+                and self.record.underlay_installed == wanted
+                and await installation.exists(
+                    kube, DEPLOYMENTS, installation.UNDERLAY_CONTROLLER, installation.UNDERLAY_NAMESPACE
+                )
             ):
                 step.note = f"{underlay.version} already installed"
             else:
