@@ -377,8 +377,7 @@ def _agent(settings: Settings) -> Json:
             {"name": "ipam-unix-socket-dir", "mountPath": "/var/run/spidernet"},
             # which networks a pod has, for its end: it outlives us
             {"name": "cni-cache-dir", "mountPath": "/var/lib/cni"},
-            # pods' network namespaces are mounted there while we run
-            {"name": "host-root", "mountPath": HOST_ROOT, "mountPropagation": "HostToContainer"},
+            {"name": "host-root", "mountPath": HOST_ROOT},
             # the lock of iptables
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- a folder of the container's own
         ],
