@@ -35,6 +35,7 @@ class HostPaths:
     net_dir: str = "/etc/cni/net.d"
     bin_dir: str = "/opt/cni/bin"
     run_dir: str = "/var/run/spidernet"
+    cache_dir: str = "/var/lib/cni/multus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +350,7 @@ def _agent(settings: Settings) -> Json:
             ("MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d"),
             ("MOUNTED_CNI_BIN_DIR", "/host/opt/cni/bin"),
             ("MOUNTED_SPIDERPOOL_RUN_DIR", "/var/run/spidernet"),
+            ("MULTUS_CACHE_DIR", seen.cache_dir),
             ("MOUNTED_MULTUS_CACHE_DIR", "/var/lib/cni/multus"),
             ("HOST_ROOT", HOST_ROOT),
             ("HOST_PROC", f"{HOST_ROOT}/proc"),
