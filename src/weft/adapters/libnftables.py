@@ -26,6 +26,17 @@ def listed() -> list[dict[str, Any]]:
     return found
 
 
+def table(family: str, name: str) -> list[dict[str, Any]]:
+    """What one table holds, in the same form; nothing where there is none."""
+    # not the whole ruleset: the others may have thousands of rules
+    wanted = {"family": family, "name": name}
+    tables = json.loads(_run(f"list tables {family}"))["nftables"]
+    if not any(part.get("table", {}).items() >= wanted.items() for part in tables):
+        return []
+    found: list[dict[str, Any]] = json.loads(_run(f"list table {family} {name}"))["nftables"]
+    return found
+
+
 def apply(commands: Sequence[dict[str, Any]]) -> None:
     """Apply commands as one transaction: all of them or, with LibnftablesError, none."""
     _run(json.dumps({"nftables": commands}))

@@ -8,7 +8,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface
 from typing import Final
 
@@ -38,6 +38,7 @@ class Link:
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
     up: bool
     enslaved: bool
+    index: int = field(default=0, compare=False)
 
 
 def links() -> tuple[Link, ...]:
@@ -57,7 +58,7 @@ def _link(message: bytes, addresses: dict[int, list[IPv4Interface | IPv6Interfac
     _, _, index, flags, _ = _LINK.unpack_from(message)
     attributes = dict(_attributes(message[_LINK.size :]))
     name = attributes[_NAME].rstrip(b"\0").decode(errors="replace")
-    return Link(name, tuple(addresses.get(index, ())), bool(flags & 1), _MASTER in attributes)
+    return Link(name, tuple(addresses.get(index, ())), bool(flags & 1), _MASTER in attributes, index)
 
 
 def _dump(what: int) -> list[bytes]:
