@@ -33,10 +33,14 @@ class Delegate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What one container was given, or was about to be (not `done`), on which node. The pod's UID may be ""."""
+    """What one container was given, or was about to be (not `done`), on which node. The pod's UID may be "".
+
+    `sandbox` is the network namespace's path as the runtime has it.
+    """
 
     container: str
     interface: str
+    sandbox: str
     node: str
     namespace: str
     name: str

@@ -78,7 +78,7 @@ async def _run(chosen: Settings) -> None:
         around = Surroundings(chosen, kube, pods, teller, registry, clock.elapsed)
         definitions = Definitions(kube)
         chooser = Chooser(chosen, definitions)
-        serving = Serving(_plugins(around, chooser), registry, clock.elapsed)
+        serving = Serving(plugins(around, chooser), registry, clock.elapsed)
         installer = installing.Installer(chosen, chooser, state.expect("installer"))
         following = state.expect("pods")
         for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
@@ -97,7 +97,7 @@ async def _run(chosen: Settings) -> None:
                 group.create_task(work)
 
 
-def _plugins(around: Surroundings, chooser: Chooser) -> Mapping[str, Plugin]:
+def plugins(around: Surroundings, chooser: Chooser) -> Mapping[str, Plugin]:
     """What answers the calls of each type."""
     places = around.settings.places
     ours: Mapping[str, Plugin] = {}

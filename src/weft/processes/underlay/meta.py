@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from weft.adapters import default_routes
+from weft.adapters import default_routes, netns, rtnetlink
 from weft.processes.cni import calls
 from weft.processes.cni.calls import CallError
 from weft.processes.underlay.caching import Cache
@@ -103,7 +103,7 @@ class Meta:
                 kept.append(record)
                 continue
             try:
-                await self.delete(_of(record, "DEL"))
+                await self.delete(self._of(record))
             except CallError as error:
                 failures.append(error)
         failures += await self._collect(call, kept)
@@ -124,6 +124,21 @@ class Meta:
             raise CallError(calls.UNAVAILABLE, error.msg, error.details) from error
         await self._delegator.status(replace(call, command="STATUS"), network)
 
+    def _of(self, record: Record) -> Call:
+        """DEL of a container of which the runtime knows nothing any more; its namespace may still be there."""
+        path = self._around.settings.places.root / record.sandbox.lstrip("/")
+        return Call(
+            command="DEL",
+            container_id=record.container,
+            ifname=record.interface,
+            netns=str(path) if record.sandbox and path.exists() else "",
+            sandbox=record.sandbox,
+            namespace=record.namespace,
+            name=record.name,
+            uid=record.uid,
+            config={},
+        )
+
     async def _pod(self, call: Call) -> Json | None:
         if not call.name:
             return None
@@ -142,6 +157,7 @@ class Meta:
         record = Record(
             container=call.container_id,
             interface=call.ifname,
+            sandbox=call.sandbox,
             node=self._around.settings.node,
             namespace=call.namespace,
             name=call.name,
@@ -201,7 +217,9 @@ class Meta:
             try:
                 await self._delegator.delete(_part(part, each), each.config, each.result)
             except CallError as error:
-                failed = failed or error
+                # a plugin that could not even begin (no such master, say) cannot take anything away either
+                if each.result is not None or await _has(call, each.interface):
+                    failed = failed or error
         if failed:
             raise failed
         self._cache.remove(record.container)
@@ -253,19 +271,15 @@ def _part(call: Call, each: Delegate) -> Call:
     return replace(call, ifname=each.interface)
 
 
-def _of(record: Record, command: str) -> Call:
-    """A call for a container of which the runtime knows nothing any more."""
-    return Call(
-        command=command,
-        container_id=record.container,
-        ifname=record.interface,
-        netns="",
-        sandbox="",
-        namespace=record.namespace,
-        name=record.name,
-        uid=record.uid,
-        config={},
-    )
+async def _has(call: Call, interface: str) -> bool:
+    """Whether the pod has an interface."""
+    if not call.netns:
+        return False
+    try:
+        links = await asyncio.to_thread(netns.inside, call.netns, rtnetlink.links)
+    except OSError:
+        return False
+    return any(each.name == interface for each in links)
 
 
 def _failure(error: BaseException, call: Call) -> CallError:
