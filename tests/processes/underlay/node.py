@@ -80,10 +80,10 @@ class Folders:
             [*(f"--{name}={value}" for name, value in places.items()), *more], {}, host="machine"
         )
 
-    def config(self, version: str = "1.1.0", **more: object) -> Json:
+    def config(self, version: str = "1.1.0") -> Json:
         """What we have a runtime say to us."""
         made = {"cniVersion": version, "name": "multus-cni-network", "type": "multus", "run_dir": str(self.run)}
-        return {**made, "cniDir": str(self.cache), **more}
+        return {**made, "cniDir": str(self.cache)}
 
     def write(self, name: str, config: Json) -> None:
         (self.net / name).write_text(json.dumps(config))
@@ -98,13 +98,15 @@ class Node:
     serving: Serving
     registry: Registry
 
-    async def call(self, verb: str, sandbox: "Sandbox", version: str = "1.1.0", **more: object) -> Answer:
+    async def call(
+        self, verb: str, sandbox: "Sandbox", version: str = "1.1.0", more: Json | None = None
+    ) -> Answer:
         """Call `multus` for a pod, with more keys in its configuration."""
-        config = self.folders.config(version, **more)
+        config = self.folders.config(version) | (more or {})
         return await call(self.folders.bin / "multus", verb, config, **sandbox.variables)
 
-    async def add(self, sandbox: "Sandbox", version: str = "1.1.0", **more: object) -> Json:
-        answer = await self.call("ADD", sandbox, version, **more)
+    async def add(self, sandbox: "Sandbox", version: str = "1.1.0") -> Json:
+        answer = await self.call("ADD", sandbox, version)
         assert answer.code == 0, answer
         return answer.json
 

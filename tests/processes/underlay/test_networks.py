@@ -220,7 +220,7 @@ async def what_the_runtime_forgot(node: Node) -> None:
         await node.add(kept)
         await node.add(lost)
         valid = [{"containerID": kept.container, "ifname": "eth0"}]
-        answer = await node.call("GC", Sandbox("none"), **{"cni.dev/valid-attachments": valid})
+        answer = await node.call("GC", Sandbox("none"), more={"cni.dev/valid-attachments": valid})
         assert answer.code == 0, answer
         assert [each.name for each in node.folders.cache.iterdir()] == [kept.container]
         assert (lost.links, kept.links) == (["lo"], ["eth0", "lo", "net1"])
