@@ -150,7 +150,12 @@ class Sandbox:
 
     @property
     def variables(self) -> dict[str, str]:
-        pod = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": self.name, "K8S_POD_UID": self.uid}
+        pod = {
+            "IgnoreUnknown": "1",
+            "K8S_POD_NAMESPACE": "shop",
+            "K8S_POD_NAME": self.name,
+            "K8S_POD_UID": self.uid,
+        }
         arguments = ";".join(f"{name}={value}" for name, value in pod.items() if value)
         netns = self.path if Path(self.path).exists() else ""
         return {"CONTAINERID": self.container, "NETNS": netns, "IFNAME": "eth0", "ARGS": arguments}
