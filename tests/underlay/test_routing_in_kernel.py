@@ -18,7 +18,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 from tests.support.netns import namespace
 
 from weft.adapters import netns, pod_network
-from weft.underlay.addresses import Address
+from weft.underlay.addresses import Address, parse_address
 from weft.underlay.arriving import Refused, arrive
 from weft.underlay.observed import Observed
 from weft.underlay.routing import NoWay, Query, look_up
@@ -62,7 +62,7 @@ class Kernel:
         """An address, of its own in one of four cases; never of 0.0.0.0/8."""
         own = [each.ip for each in self.own if each.version == version]
         if own and self.chance.random() < 0.25:
-            return self.chance.choice(own)
+            return parse_address(str(self.chance.choice(own)))
         subnet = self.subnet(version, *((24, 25, 32) if version == 4 else (120, 128)))
         found: Address = subnet[self.chance.randrange(min(256, subnet.num_addresses))]
         return found

@@ -294,6 +294,10 @@ def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: b
     import shlex
 
     verb = "is up" if fresh else "runs"
+    underlay = (
+        "  kubectl apply -f examples/underlay/nginx.yaml    # web servers with addresses of 10.6.0.0/16\n"
+        "  kubectl get spiderendpoints\n"
+    )
     nodes = f"{layout.node_count} node{'s' if layout.node_count > 1 else ''}"
     console.print(
         f"\n[bold]weft {verb}[/] ({seconds:.1f} s, {nodes}). Next:\n\n"
@@ -301,6 +305,7 @@ def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: b
         "  kubectl get pods -A\n"
         "  kubectl create namespace demo\n"
         "  kubectl label namespace demo istio-injection=enabled\n"
+        f"{underlay if layout.underlay else ''}"
         "  weft status\n",
         highlight=False,
         soft_wrap=True,

@@ -35,6 +35,7 @@ class HostPaths:
     net_dir: str = "/etc/cni/net.d"
     bin_dir: str = "/opt/cni/bin"
     run_dir: str = "/var/run/spidernet"
+    cache_dir: str = "/var/lib/cni/multus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,25 +159,25 @@ def _config(settings: Settings) -> dict[str, str]:
     ipam, gc = values.ipam, values.ipam.gc
     data: dict[str, object] = {
         "SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME": values.global_.cilium_config_map,
-        "MULTUS_DEFAULT_CNI_CR_NAME": values.multus.multus_cni.default,
+        "SPIDERPOOL_CLUSTER_NETWORK": values.multus.multus_cni.default,
         "SPIDERPOOL_DEFAULT_COORDINATOR_NAME": values.coordinator.name,
         "SPIDERPOOL_DEFAULT_FLEXIBLE_IP_NUMBER": ipam.spider_subnet.auto_pool.redundant,
-        "SPIDERPOOL_ENABLED_AUTO_POOL": ipam.spider_subnet.auto_pool.enable,
-        "SPIDERPOOL_ENABLED_GATEWAY_DETECTION": ipam.enable_gateway_detection,
-        "SPIDERPOOL_ENABLED_IPV4": ipam.enable_ipv4,
-        "SPIDERPOOL_ENABLED_IPV6": ipam.enable_ipv6,
-        "SPIDERPOOL_ENABLED_IP_CONFLICT_DETECTION": ipam.enable_conflict_detection,
-        "SPIDERPOOL_ENABLED_KUBEVIRT_STATIC_IP": ipam.enable_kubevirt,
-        "SPIDERPOOL_ENABLED_MULTUS_CONFIG": values.multus.enable_multus_config,
-        "SPIDERPOOL_ENABLED_STATEFUL_SET": ipam.enable_stateful_set,
-        "SPIDERPOOL_ENABLED_SPIDER_SUBNET": ipam.spider_subnet.enable,
-        "SPIDERPOOL_ENABLED_VALIDATING_RESOURCES_DELETED_WEBHOOK": values.controller.refuse_deletion,
+        "SPIDERPOOL_ENABLE_AUTO_POOL": ipam.spider_subnet.auto_pool.enable,
+        "SPIDERPOOL_ENABLE_GATEWAY_DETECTION": ipam.enable_gateway_detection,
+        "SPIDERPOOL_ENABLE_IPV4": ipam.enable_ipv4,
+        "SPIDERPOOL_ENABLE_IPV6": ipam.enable_ipv6,
+        "SPIDERPOOL_ENABLE_IP_CONFLICT_DETECTION": ipam.enable_conflict_detection,
+        "SPIDERPOOL_ENABLE_KUBEVIRT_STATIC_IP": ipam.enable_kubevirt,
+        "SPIDERPOOL_ENABLE_MULTUS_CONFIG": values.multus.enable_multus_config,
+        "SPIDERPOOL_ENABLE_STATEFULSET": ipam.enable_stateful_set,
+        "SPIDERPOOL_ENABLE_SUBNET": ipam.spider_subnet.enable,
+        "SPIDERPOOL_ENABLE_VALIDATING_RESOURCES_DELETED_WEBHOOK": values.controller.refuse_deletion,
         "SPIDERPOOL_GC_ADDITIONAL_GRACE_DELAY": gc.deleting.delay,
         "SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION": gc.gc_all.interval_in_second,
         "SPIDERPOOL_GC_IP_ENABLED": gc.enabled,
         "SPIDERPOOL_GC_TERMINATING_POD_IP_ENABLED": gc.deleting.enabled,
-        "MULTUS_INSTALL": values.multus.multus_cni.install,
-        "MULTUS_UNINSTALL": values.multus.multus_cni.uninstall,
+        "SPIDERPOOL_INSTALL_MULTUS": values.multus.multus_cni.install,
+        "SPIDERPOOL_UNINSTALL_MULTUS": values.multus.multus_cni.uninstall,
         "CLUSTER_DNS_DOMAIN": values.global_.cluster_dns_domain,
     }
     told = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in data.items()}
@@ -229,8 +230,8 @@ def _environment(settings: Settings, level: str, ports: dict[str, int]) -> Json:
         "envFrom": [{"configMapRef": {"name": settings.values.global_.config_name}}],
         "env": [
             _field("NODE_NAME", "spec.nodeName"),
-            _field("SPIDERPOOL_POD_NAME", "metadata.name"),
-            _field("SPIDERPOOL_POD_NAMESPACE", "metadata.namespace"),
+            _field("POD_NAME", "metadata.name"),
+            _field("POD_NAMESPACE", "metadata.namespace"),
             {"name": "SPIDERPOOL_LOG_LEVEL", "value": level},
             *({"name": name, "value": str(number)} for name, number in ports.items()),
         ],
@@ -306,6 +307,8 @@ def _deployment(settings: Settings) -> Json:
 def _daemon_set(settings: Settings) -> Json:
     spec = {
         "priorityClassName": "system-node-critical",
+        # plugins run within the node's root, and find their own network namespace in its /proc
+        "hostPID": True,
         # to ask whether it ends for good, and to take the plugins away then
         "terminationGracePeriodSeconds": 10,
         "containers": [_agent(settings)],
@@ -349,9 +352,9 @@ def _agent(settings: Settings) -> Json:
             ("MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d"),
             ("MOUNTED_CNI_BIN_DIR", "/host/opt/cni/bin"),
             ("MOUNTED_SPIDERPOOL_RUN_DIR", "/var/run/spidernet"),
+            ("MULTUS_CACHE_DIR", seen.cache_dir),
             ("MOUNTED_MULTUS_CACHE_DIR", "/var/lib/cni/multus"),
             ("HOST_ROOT", HOST_ROOT),
-            ("HOST_PROC", f"{HOST_ROOT}/proc"),
         )
     ]
     return {

@@ -53,9 +53,7 @@ async def running(kube: Kube, kubeconfig: Path, name: str, *flags: str) -> Async
         Pods(kube, name),
         Teller(kube, name, clock.now, component="spiderpool-agent"),
     )
-    ipam = Ipam(
-        Surroundings(chosen, kube, pods, teller, registry, time.monotonic), lambda _, __: "default/net", clock.now
-    )
+    ipam = Ipam(Surroundings(chosen, kube, pods, teller, registry, time.monotonic), clock.now)
     tasks = [asyncio.create_task(each.run()) for each in (pods, teller, ipam)]
     try:
         yield Node(ipam, registry)
@@ -101,7 +99,8 @@ class Program:
     async def _ask(self, command: str, pod: Json) -> Json | None:
         assert self._process.stdin is not None
         number = len(self._asked)
-        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Json | None] = asyncio.get_running_loop().create_future()
+        self._asked[number] = future
         meta = {key: pod["metadata"][key] for key in ("namespace", "name", "uid")}
         if not self._reading.done():
             self._process.stdin.write(json.dumps([number, command, {"metadata": meta}]).encode() + b"\n")
@@ -127,7 +126,11 @@ async def _serve(kubeconfig: Path, name: str, *flags: str) -> None:
 
     async def answer(node: Node, number: int, command: str, pod: Json) -> None:
         try:
-            done = await (node.add(pod) if command == "ADD" else node.delete(pod)) or {}
+            done: Json = {}
+            if command == "ADD":
+                done = await node.add(pod)
+            else:
+                await node.delete(pod)
         except CallError as error:
             done = {"error": error.msg}
         print(json.dumps([number, done]), flush=True)

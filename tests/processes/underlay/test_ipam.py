@@ -42,7 +42,7 @@ async def _whole_life(kube: Kube, node: Node) -> None:
         "cniVersion": "1.0.0",
         "ips": [
             {"address": "10.6.0.2/16", "gateway": "10.6.0.1"},
-            {"address": "fd00:6::/64", "gateway": "fd00:6::1"},
+            {"address": "fd00:6::2/64", "gateway": "fd00:6::1"},
         ],
         "routes": [
             {"dst": "0.0.0.0/0", "gw": "10.6.0.1"},
@@ -78,9 +78,9 @@ async def _exhaustion(kube: Kube, node: Node) -> None:
     with pytest.raises(CallError) as caught:
         await node.add(pods[2])
     assert caught.value.msg == (
-        "spiderpool: all IP addresses used out: no IPv4 address for net1 of shop/full-2: pool four: exhausted: 2 of 2"
-        " in use; pool other: for other nodes (spec.nodeName has no node-1); pool nowhere: it does not exist. These"
-        " pools are named by annotation ipam.spidernet.io/ippool. Name another, or give one more ips."
+        "spiderpool: all IP addresses used out: no IPv4 address for net1 of shop/full-2: pool four: exhausted: 2"
+        " of 2 in use; pool other: for other nodes (spec.nodeName has no node-1); pool nowhere: it does not exist."
+        " These pools are named by annotation ipam.spidernet.io/ippool. Name another, or give one more ips."
     )
     # who waits for an address gets the one that is given back, once it has rested
     waiting = asyncio.create_task(node.add(pods[2]))

@@ -88,7 +88,7 @@ class Station:
         clean = "/" + posixpath.normpath(path).lstrip("/")
         own = dict.fromkeys(_CNI, self.folder / "cni")
         # which networks pods have, and their addresses: it lasts
-        own["/var/lib/cni"] = self.folder / "cni" / "state"
+        own["/var/lib/cni"] = self.folder / "cni" / "lib"
         own |= {f"{top}/{name}": self.run / name for name in _SOCKETS for top in ("/var/run", "/run")}
         for top, place in own.items():
             if f"{clean}/".startswith(f"{top}/"):

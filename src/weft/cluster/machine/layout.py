@@ -127,10 +127,10 @@ class Layout:
         return f"{self.home}/nodes/$(NODE_NAME)/cni/net.d", f"{self.run}/$(NODE_NAME)/istio-cni"
 
     @property
-    def underlay_folders(self) -> tuple[str, str, str]:
-        """Where a node's /etc/cni/net.d, /opt/cni/bin and /var/run/spidernet lie, as in `node_folders`."""
+    def underlay_folders(self) -> tuple[str, str, str, str]:
+        """Where a node's /etc/cni/net.d, /opt/cni/bin, /var/run/spidernet and /var/lib/cni/multus lie."""
         cni = f"{self.home}/nodes/$(NODE_NAME)/cni"
-        return f"{cni}/net.d", f"{cni}/bin", f"{self.run}/$(NODE_NAME)/spidernet"
+        return f"{cni}/net.d", f"{cni}/bin", f"{self.run}/$(NODE_NAME)/spidernet", f"{cni}/lib/multus"
 
     def log(self, name: str) -> Path:
         """A process's log file: `apiserver`, `node-NODE`, `containerd-NODE`."""

@@ -20,8 +20,8 @@ from weft.processes.underlay.ipam_places import Places
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay.ipam_probing import Prober
 from weft.processes.underlay.plugins import Call, Json, Surroundings
-from weft.underlay import annotations, endpoints, ipam_result, pools
-from weft.underlay.addresses import Address, NotAddressesError, Version, parse_address
+from weft.underlay import annotations, endpoints, ipam_result, networks, pools
+from weft.underlay.addresses import Address, NotAddressesError, Ranges, Version, parse_address
 from weft.underlay.allocation import Release
 from weft.underlay.annotations import InvalidAnnotationError
 from weft.underlay.endpoints import Subject
@@ -46,21 +46,21 @@ log = logging.getLogger("weft.underlay.ipam")
 
 
 class Ipam:
-    """Give `run` a task. `network` tells the attachment of a pod's interface, as namespace/name."""
+    """Give `run` a task, and call. `now` gives the time."""
 
-    def __init__(
-        self, around: Surroundings, network: Callable[[Mapping[str, Any], str], str], now: Callable[[], datetime]
-    ) -> None:
-        chosen, monotonic = around.settings.addresses, around.monotonic
+    def __init__(self, around: Surroundings, now: Callable[[], datetime]) -> None:
+        settings, monotonic = around.settings, around.monotonic
+        chosen = settings.addresses
         self._kube, self._pods, self._teller = around.kube, around.pods, around.teller
-        self._monotonic, self._chosen, self._node, self._network = monotonic, chosen, around.settings.node, network
+        self._monotonic, self._chosen, self._node = monotonic, chosen, settings.node
+        self._own, self._first = settings.namespace, settings.multus.default
         self._meters, rest = Meters(around.registry), timedelta(seconds=chosen.rest)
         self._pools = Pools(around.kube, self._meters, now=now, monotonic=monotonic, rest=rest)
         self._places = Places(around.kube, self._node)
         self._endpoints = Endpoints(around.kube)
         versions: dict[Version, bool] = {4: chosen.ipv4, 6: chosen.ipv6}
         manner = Manner(
-            own=around.settings.namespace,
+            own=settings.namespace,
             versions=frozenset(version for version, is_on in versions.items() if is_on),
             conflicts=chosen.conflicts,
             gateways=chosen.gateways,
@@ -73,6 +73,11 @@ class Ipam:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pools.run())
             group.create_task(self._places.run())
+
+    @property
+    def reserved(self) -> Ranges:
+        """What no pod gets, as it is known here."""
+        return self._pools.reserved
 
     async def add(self, call: Call) -> Json:
         """Addresses for the interface: what it has already, or new ones."""
@@ -188,7 +193,7 @@ class Ipam:
                 namespace_labels=namespace.labels or {},
                 node=self._node,
                 node_labels=node.labels or {},
-                network=self._network(pod, call.ifname),
+                network=networks.of_interface(noted, call.namespace, call.ifname, self._first, self._own),
             ),
             source=source,
             kept=endpoints.addresses(before) if before else {},
