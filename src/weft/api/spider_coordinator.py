@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
-from weft.api.underlay_shape import Cidrs, Natural, Object, Part, past
+from weft.api.underlay_shape import Cidrs, Natural, Object, Part, Route, past
 
 Mode = Literal["auto", "underlay", "overlay", "disabled"]
 PodCIDRType = Literal["auto", "cluster", "calico", "cilium", "none"]
@@ -34,7 +34,7 @@ class CoordinatorSpec(Part, frozen=True, kw_only=True):
         Cidrs | None, Meta(description="Ranges that pods reach by way of their node, such as 169.254.0.0/16.")
     ] = field(default=None, name="hijackCIDR")
     policy_routes: Annotated[
-        Cidrs | None, Meta(description="Ranges whose replies leave by the interface that requests came in.")
+        tuple[Route, ...] | None, Meta(description="Routes that pods get after all others, in every table.")
     ] = None
     pod_mac_prefix: Annotated[
         str | None, Meta(description="The first two bytes of MAC addresses, such as 0a:1b; the rest is the IP.")

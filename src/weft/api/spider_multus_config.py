@@ -11,6 +11,11 @@ CR_NAME: Final = "multus.spidernet.io/cr-name"
 """Annotation: the name of the NetworkAttachmentDefinition, where it is another one."""
 CNI_VERSION: Final = "multus.spidernet.io/cni-version"
 """Annotation: the version of CNI that its configuration speaks."""
+CONFIG_NAME: Final = "cni.spidernet.io/cniconfig-name"
+"""Annotation: the name within that configuration, by which chained plugins such as cilium-cni know it."""
+NETWORK_INJECT: Final = "cni.spidernet.io/network-resource-inject"
+RDMA_INJECT: Final = "cni.spidernet.io/rdma-resource-inject"
+"""Annotations: pods with the same value get all networks that have it."""
 CNI_VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0")
 DEFAULT_CNI_VERSION: Final = "0.3.1"
 
@@ -91,7 +96,6 @@ class Ipoib(WithPools, frozen=True, kw_only=True):
     """IP over InfiniBand, above an interface of the node."""
 
     master: str
-    mtu: Natural | None = None
 
 
 class Trunk(Part, frozen=True, kw_only=True):
