@@ -12,6 +12,7 @@ PROCESSES = {
     "apiserver": "weft.processes.apiserver",
     "node": "weft.processes.node",
     "supervisor": "weft.processes.supervisor",
+    "outside": "weft.processes.outside",
     "install-cni": "weft.processes.cni.main",
     "spiderpool-agent": "weft.processes.underlay.main",
     "istio-iptables": "weft.processes.istio_iptables",

@@ -72,6 +72,17 @@ class Pod:
 
 
 @contextlib.contextmanager
+def namespace(name: str) -> Iterator[None]:
+    """An empty network namespace, whose loopback is up. It goes away at the end."""
+    _ip("netns", "add", name)
+    try:
+        _ip("-n", name, "link", "set", "lo", "up")
+        yield
+    finally:
+        _ip("netns", "del", name)
+
+
+@contextlib.contextmanager
 def pods(count: int) -> Iterator[list[Pod]]:
     """`count` pods at 10.77.0.11 and following. All goes away at the end."""
     mark = f"weft-t{os.getpid():x}"

@@ -59,6 +59,9 @@ class IPPoolStatus(Part, frozen=True, kw_only=True):
     allocated_ips: Annotated[
         str | None, Meta(description="JSON: by address, the pod that has it and the pod's UID.")
     ] = field(default=None, name="allocatedIPs")
+    released_ips: Annotated[
+        str | None, Meta(description="JSON: by time, the addresses that were given back then and rest.")
+    ] = field(default=None, name="releasedIPs")
     total_ip_count: Natural | None = field(default=None, name="totalIPCount")
     allocated_ip_count: Natural | None = field(default=None, name="allocatedIPCount")
 
@@ -70,11 +73,12 @@ class SpiderIPPool(Object, frozen=True, kw_only=True):
     status: IPPoolStatus = IPPoolStatus()
 
 
-class Allocation(Part, frozen=True, kw_only=True):
-    """Who has an address: `pod` is namespace/name."""
+class Allocation(Part, frozen=True, kw_only=True, omit_defaults=True):
+    """Who has an address: `pod` is namespace/name, `interface` which of its interfaces, if that is known."""
 
     pod: str
     pod_uid: str = ""
+    interface: str = ""
 
 
 _DECODER = msgspec.json.Decoder(dict[str, Allocation])

@@ -6,7 +6,8 @@ import importlib.util
 import typer
 
 COMMANDS = tuple(
-    f"weft.cli.{name}" for name in ("up", "down", "status", "node", "image", "proxy", "experimental", "version")
+    f"weft.cli.{name}"
+    for name in ("up", "down", "status", "node", "image", "proxy", "underlay", "experimental", "version")
 )
 """Modules with a `register(app)`; one that a distribution leaves out is left out of the app."""
 

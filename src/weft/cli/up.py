@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from weft.cluster.machine.layout import Layout
     from weft.cluster.machine.trouble import Trouble
-    from weft.cluster.machine.up import Mesh, Up
+    from weft.cluster.machine.up import Mesh, Underlay, Up
 
 
 def register(app: typer.Typer) -> None:
@@ -77,6 +77,24 @@ def up(
             "plugin. Counts when the mesh is installed; what runs stays as it is.",
         ),
     ] = False,
+    underlay: Annotated[  # noqa: FBT002 -- an option of the command line, never positional
+        bool,
+        typer.Option(
+            "--underlay",
+            help="Let pods have interfaces with addresses of a LAN that the nodes share (ens192, 10.6.0.0/16): "
+            "Spiderpool's kinds, with Multus. A cluster that runs gets it, too.",
+        ),
+    ] = False,
+    chosen_values: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="With --underlay: a value as of Spiderpool's Helm chart, such as "
+            "coordinator.vethLinkAddress=169.254.100.1. May be given again. All of them: weft underlay values.",
+            show_default="those of the last time",
+        ),
+    ] = None,
 ) -> None:
     """Bring up a Kubernetes cluster with a service mesh on this machine, or complete the one that is there.
 
@@ -104,7 +122,9 @@ def up(
         lan=_range("--node-cidr", node_cidr, known.lan or LAN),
         api_port=api_port or known.api_port or API_PORT,
         upstreams=_upstreams(upstream, None if held is None else known.upstreams),
+        underlay=underlay or known.underlay,
     )
+    values = tuple(chosen_values) if chosen_values else held.values if held else ()
     # what needs no look at the machine is said before anything is written
     for trouble in (troubles := check(layout, Facts(root=not geteuid()))):
         say_error(trouble.what, trouble.way_out)
@@ -113,7 +133,8 @@ def up(
     console = Steady()
     try:
         with files.locked(place / removal.LOCK, patience=removal.PATIENCE):
-            _run(layout, console, _mesh(layout, gateways=gateways, cni=not init_container))
+            mesh = _mesh(layout, gateways=gateways, cni=not init_container)
+            _run(layout, console, mesh, _underlay(layout, values))
     except files.LockedError:
         fail(f"another weft up or down works on {place} right now.", "Wait for it, or see: ps ax | grep weft")
     except OSError as error:
@@ -121,7 +142,7 @@ def up(
         fail(trouble.what, trouble.way_out)
 
 
-def _run(layout: "Layout", console: "Console", mesh: "Mesh") -> None:
+def _run(layout: "Layout", console: "Console", mesh: "Mesh", underlay: "Underlay | None") -> None:
     import asyncio
     import time
 
@@ -131,7 +152,7 @@ def _run(layout: "Layout", console: "Console", mesh: "Mesh") -> None:
 
     begun = time.perf_counter()
     with display(console) as watcher:
-        run = Up(layout, Steps(watcher, time.perf_counter), mesh)
+        run = Up(layout, Steps(watcher, time.perf_counter), mesh, underlay)
         try:
             asyncio.run(_interruptible(run))
         except (KeyboardInterrupt, asyncio.CancelledError):
@@ -227,6 +248,27 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
     return Mesh(version("weft"), objects, edge if gateways else list)
 
 
+def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
+    from importlib.metadata import version
+
+    from weft.cluster.machine.up import Underlay
+    from weft.install.underlay import HostPaths, Settings, manifests
+    from weft.install.underlay_crds import underlay_crds
+    from weft.install.underlay_values import BadValueError, read
+
+    if not layout.underlay:
+        if values:
+            fail(
+                "--set is about the underlay, which this cluster does not have.", "Try: weft up --underlay --set …"
+            )
+        return None
+    try:
+        settings = Settings(values=read(values), paths=HostPaths(*layout.underlay_folders))
+    except BadValueError as error:
+        fail(str(error), "All of them: weft underlay values")
+    return Underlay(version("weft"), values, lambda: [*underlay_crds(), *manifests(settings)])
+
+
 def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:
     try:
         return IPv4Network(text) if text else otherwise
@@ -252,6 +294,10 @@ def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: b
     import shlex
 
     verb = "is up" if fresh else "runs"
+    underlay = (
+        "  kubectl apply -f examples/underlay/nginx.yaml    # web servers with addresses of 10.6.0.0/16\n"
+        "  kubectl get spiderendpoints\n"
+    )
     nodes = f"{layout.node_count} node{'s' if layout.node_count > 1 else ''}"
     console.print(
         f"\n[bold]weft {verb}[/] ({seconds:.1f} s, {nodes}). Next:\n\n"
@@ -259,6 +305,7 @@ def _celebrate(layout: "Layout", console: "Console", seconds: float, *, fresh: b
         "  kubectl get pods -A\n"
         "  kubectl create namespace demo\n"
         "  kubectl label namespace demo istio-injection=enabled\n"
+        f"{underlay if layout.underlay else ''}"
         "  weft status\n",
         highlight=False,
         soft_wrap=True,

@@ -35,6 +35,7 @@ class HostPaths:
     net_dir: str = "/etc/cni/net.d"
     bin_dir: str = "/opt/cni/bin"
     run_dir: str = "/var/run/spidernet"
+    cache_dir: str = "/var/lib/cni/multus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +350,8 @@ def _agent(settings: Settings) -> Json:
             ("MOUNTED_CNI_NET_DIR", "/host/etc/cni/net.d"),
             ("MOUNTED_CNI_BIN_DIR", "/host/opt/cni/bin"),
             ("MOUNTED_SPIDERPOOL_RUN_DIR", "/var/run/spidernet"),
+            ("MULTUS_CACHE_DIR", seen.cache_dir),
+            ("MOUNTED_MULTUS_CACHE_DIR", "/var/lib/cni/multus"),
             ("HOST_ROOT", HOST_ROOT),
         )
     ]
@@ -375,8 +378,7 @@ def _agent(settings: Settings) -> Json:
             {"name": "ipam-unix-socket-dir", "mountPath": "/var/run/spidernet"},
             # which networks a pod has, for its end: it outlives us
             {"name": "cni-cache-dir", "mountPath": "/var/lib/cni"},
-            # pods' network namespaces are mounted there while we run
-            {"name": "host-root", "mountPath": HOST_ROOT, "mountPropagation": "HostToContainer"},
+            {"name": "host-root", "mountPath": HOST_ROOT},
             # the lock of iptables
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 -- a folder of the container's own
         ],

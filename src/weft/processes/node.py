@@ -89,9 +89,8 @@ async def _run(options: argparse.Namespace) -> None:
     ):
         directory = Directory(options.name)
         group.create_task(directory.run(kube))
-        group.create_task(
-            service_proxy.run(kube, options.name, service_range=str(layout.services), directory=directory)
-        )
+        ranges = {"service_range": str(layout.services), "pods": str(layout.pods)}
+        group.create_task(service_proxy.run(kube, options.name, **ranges, directory=directory))
         group.create_task(policy_keeper.Keeper(options.name).run(watcher))
         group.create_task(health_checks.run(directory, options.ip, options.name))
         group.create_task(

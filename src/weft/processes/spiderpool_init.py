@@ -12,7 +12,7 @@ import msgspec
 
 from weft.adapters.kube.access import Access, AccessError
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import Kind
+from weft.adapters.kube.kinds import kind_of
 
 Json = dict[str, Any]
 
@@ -52,8 +52,7 @@ async def _make(access: Access, objects: Sequence[Json]) -> None:
 
 async def _apply(kube: Kube, obj: Json) -> None:
     """Own the fields that the operator chose, and no others: what users set beside them stays."""
-    group, _, version = obj["apiVersion"].partition("/")
-    kind = Kind(group, version, obj["kind"], f"{obj['kind'].lower()}s", namespaced=False)
+    kind = kind_of(obj)
     name, said = obj["metadata"]["name"], ""
     while True:
         try:

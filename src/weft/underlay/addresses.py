@@ -117,6 +117,9 @@ class Ranges:
         )
 
 
+NOTHING: Final = Ranges()
+
+
 def parse_address(text: str) -> Address:
     """One address without a zone, or NotAddressesError."""
     try:

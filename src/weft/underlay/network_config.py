@@ -172,7 +172,11 @@ def _infiniband(of: IbSriov) -> Json:
 
 
 def _base(of: OnMaster) -> str:
-    return of.bond.name if of.bond and len(of.master) > 1 else of.master[0]
+    if len(of.master) == 1:
+        return of.master[0]
+    if not of.master or of.bond is None:
+        raise NoNetworkError("master names no interface, or several without bond. Write one, or add bond.")
+    return of.bond.name
 
 
 def _ifacer(on: OnMaster, vlan: int) -> Json:

@@ -21,6 +21,8 @@ NOTHING = cast("Any", None)
         ("/opt/cni", "/home/nodes/weft/cni"),
         ("/var/run/istio-cni", "/run/weft/abcdef/weft/istio-cni"),
         ("/run/istio-cni/pluginevent.sock", "/run/weft/abcdef/weft/istio-cni/pluginevent.sock"),
+        ("/var/run/spidernet", "/run/weft/abcdef/weft/spidernet"),
+        ("/var/lib/cni/multus", "/home/nodes/weft/cni/lib/multus"),
         ("/etc/cnix", "/etc/cnix"),
         ("/etc", "/etc"),
         ("/", "/"),

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,10 @@ def snapshot(layout: Layout, outer: str) -> tuple[object, ...]:
 
 def reach(namespace: str, address: str) -> bool:
     """Whether packets to an address come to a machine that answers: a refused connection is an answer."""
-    code = f"import socket; s=socket.socket(); s.settimeout(1); print(s.connect_ex(({address!r}, 9)))"
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    code = (
+        f"import socket; s=socket.socket(socket.{family}); s.settimeout(1); print(s.connect_ex(({address!r}, 9)))"
+    )
     words = [*netns.enter(namespace), "python3", "-c", code]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip() == "111"  # ECONNREFUSED
@@ -140,3 +144,23 @@ def test_two_homes_are_two_clusters() -> None:
 
     assert one.tag != other.tag
     assert len(one.tag) < 16, "a link's name (IFNAMSIZ)"
+
+
+def test_on_an_underlay_nodes_and_a_host_of_another_subnet_reach_each_other(machine: tuple[Layout, str]) -> None:
+    plain, outer = machine
+    layout = replace(plain, underlay=True)
+    netns.inside(outer, lambda: network.ensure(plain))  # a cluster may get one later
+    netns.inside(outer, lambda: network.ensure(layout))
+    before = snapshot(layout, outer)
+    netns.inside(outer, lambda: network.ensure(layout))
+    assert snapshot(layout, outer) == before
+    one, two = layout.nodes
+    for address in ("10.6.0.1", "10.6.212.132", "10.7.212.101", "fd00:10:6::132", "fd00:10:7::101"):
+        assert reach(one.namespace, address), address
+    for address in ("10.6.212.131", "fd00:10:6::132"):
+        assert reach(layout.outside_namespace, address), address
+    assert not reach(outer, "10.6.0.1"), "the machine is not on it"
+    # pods are known to the gateway by their nodes
+    netlink.batch([f"addr add {two.pods[5]}/32 dev lo"], namespace=two.namespace)
+    assert reach(layout.outside_namespace, str(two.pods[5]))
+    assert removal.remove(layout, data=True).counts["namespaces"] == 4

@@ -141,6 +141,10 @@ class Kube:
         """The bytes that a path answers, whatever they are; ApiError for any answer that is not 2xx."""
         return await self._request("GET", path, query, None, {})
 
+    async def send(self, method: str, path: str) -> bytes:
+        """The bytes that are answered to a request without a body; ApiError for any answer that is not 2xx."""
+        return await self._request(method, path, None, None, {})
+
     def reflect(
         self,
         kind: Kind,

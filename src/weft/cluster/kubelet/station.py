@@ -17,7 +17,7 @@ from weft.cluster.kubelet.volumes import Token
 Json = dict[str, Any]
 Pod = Mapping[str, Any]
 _CNI = ("/etc/cni", "/opt/cni")
-_SOCKETS = ("/var/run/istio-cni", "/run/istio-cni")
+_SOCKETS = ("istio-cni", "spidernet")
 
 
 class Issued(NamedTuple):
@@ -86,7 +86,10 @@ class Station:
     def on_node(self, path: str) -> str:
         """Where a path of the node lies on the machine: a node has plugins, pod networks, and sockets for them."""
         clean = "/" + posixpath.normpath(path).lstrip("/")
-        own = dict.fromkeys(_CNI, self.folder / "cni") | dict.fromkeys(_SOCKETS, self.run / "istio-cni")
+        own = dict.fromkeys(_CNI, self.folder / "cni")
+        # which networks pods have, and their addresses: it lasts
+        own["/var/lib/cni"] = self.folder / "cni" / "lib"
+        own |= {f"{top}/{name}": self.run / name for name in _SOCKETS for top in ("/var/run", "/run")}
         for top, place in own.items():
             if f"{clean}/".startswith(f"{top}/"):
                 return f"{place}{clean.removeprefix(top)}"

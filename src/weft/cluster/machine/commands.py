@@ -9,7 +9,7 @@ from weft.adapters import netns
 from weft.cluster.kubelet.runtime_config import RuntimePaths
 from weft.cluster.machine.layout import Layout, Node
 
-_PYTHON_ROLES = ("supervisor", "apiserver", "node")
+_PYTHON_ROLES = ("supervisor", "apiserver", "node", "outside")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ def node_process(layout: Layout, node: Node) -> Command:
     return Command(f"node-{node.name}", words, layout.log(f"node-{node.name}"))
 
 
+def outside(layout: Layout) -> Command:
+    """The web server of the host beyond the underlay's gateway, in that host's namespace."""
+    words = (*netns.enter(layout.outside_namespace), *_weft("outside", layout))
+    return Command("outside", words, layout.log("outside"))
+
+
 def supervisor(layout: Layout) -> Command:
     """What starts the others again, in the machine's namespace."""
     return Command("supervisor", _weft("supervisor", layout), layout.log("supervisor"))
@@ -61,6 +67,7 @@ def of(layout: Layout) -> dict[str, Command]:
     wanted = [api_server(layout)]
     wanted += [containerd(layout, node) for node in layout.nodes]
     wanted += [node_process(layout, node) for node in layout.nodes]
+    wanted += [outside(layout)] if layout.underlay else []
     return {command.name: command for command in wanted}
 
 

@@ -15,6 +15,7 @@ from weft.adapters.kube.kinds import (
     NODES,
     PODS,
     SERVICES,
+    SPIDERCOORDINATORS,
     Kind,
     kind_of,
 )
@@ -22,6 +23,8 @@ from weft.cluster.machine.layout import Layout, Node
 
 MANAGER = "weft-up"
 MESH_NAMESPACE, NODE_PROCESS = "istio-system", "istio-cni-node"
+UNDERLAY_NAMESPACE, UNDERLAY_AGENT = "kube-system", "spiderpool-agent"
+UNDERLAY_CONTROLLER, UNDERLAY_INIT = "spiderpool-controller", "spiderpool-init"
 ROLE = "node-role.kubernetes.io/control-plane"
 _DNS = {"name": "kube-dns", "namespace": "kube-system"}
 _KUBELET, _XDS = 10250, 15012
@@ -156,6 +159,28 @@ async def plugin_ready(kube: Kube, count: int) -> bool:
         return False
     await daemons_ready(kube, NODE_PROCESS, MESH_NAMESPACE, count)
     return True
+
+
+async def underlay_ready(kube: Kube, count: int) -> None:
+    """Return when pods can have underlay networks on `count` nodes: all of it runs, and the ranges are known."""
+    await _until(
+        kube, DEPLOYMENTS, UNDERLAY_CONTROLLER, UNDERLAY_NAMESPACE, lambda obj: condition(obj, "Available")
+    )
+    await daemons_ready(kube, UNDERLAY_AGENT, UNDERLAY_NAMESPACE, count)
+    # where there is none any more, it was there to its end
+    while any(
+        pod["metadata"]["name"] == UNDERLAY_INIT and pod.get("status", {}).get("phase") != "Succeeded"
+        for pod in await kube.list(PODS, UNDERLAY_NAMESPACE)
+    ):
+        await asyncio.sleep(0.1)
+    for coordinator in await kube.list(SPIDERCOORDINATORS):
+        await _until(
+            kube,
+            SPIDERCOORDINATORS,
+            coordinator["metadata"]["name"],
+            "",
+            lambda obj: obj.get("status", {}).get("phase") == "Synced",
+        )
 
 
 async def answers(ip: str, port: int) -> None:

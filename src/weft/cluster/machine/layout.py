@@ -58,6 +58,8 @@ class Layout:
     upstreams: tuple[str, ...] = ()
     """The resolvers that the cluster's DNS asks about names outside of the cluster, from the machine's network."""
     run_root: Path = field(default=RUN)
+    underlay: bool = False
+    """Whether nodes have addresses on the underlay, with a gateway and a host beyond it, and pods may, too."""
 
     @cached_property
     def id(self) -> str:
@@ -73,6 +75,11 @@ class Layout:
     def lan_namespace(self) -> str:
         """The network namespace with the bridge that joins the nodes and the machine."""
         return f"{self.tag}-lan"
+
+    @property
+    def outside_namespace(self) -> str:
+        """The network namespace of the host beyond the underlay's gateway."""
+        return f"{self.tag}-out"
 
     @property
     def machine_ip(self) -> IPv4Address:
@@ -118,6 +125,12 @@ class Layout:
     def node_folders(self) -> tuple[str, str]:
         """Where a node's /etc/cni/net.d and /var/run/istio-cni lie; $(NODE_NAME) stands for the node's name."""
         return f"{self.home}/nodes/$(NODE_NAME)/cni/net.d", f"{self.run}/$(NODE_NAME)/istio-cni"
+
+    @property
+    def underlay_folders(self) -> tuple[str, str, str, str]:
+        """Where a node's /etc/cni/net.d, /opt/cni/bin, /var/run/spidernet and /var/lib/cni/multus lie."""
+        cni = f"{self.home}/nodes/$(NODE_NAME)/cni"
+        return f"{cni}/net.d", f"{cni}/bin", f"{self.run}/$(NODE_NAME)/spidernet", f"{cni}/lib/multus"
 
     def log(self, name: str) -> Path:
         """A process's log file: `apiserver`, `node-NODE`, `containerd-NODE`."""

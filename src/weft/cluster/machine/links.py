@@ -9,10 +9,17 @@ node 1   ens192  no address ────┐ br1, in weft-ID-lan: the underlay, a
 node 2   ens192  no address ────┘ for pods that get a second interface on it
 ```
 No default route anywhere: what runs in the cluster reaches the cluster, and nothing else.
+
+With `layout.underlay` the second LAN is one that hosts live on, with a way out of it:
+```
+node 1   ens192  10.6.212.131 ──┐ br1 10.6.0.1, the gateway     weft-ID-out
+node 2   ens192  10.6.212.132 ──┘          └── out 10.7.0.1 ─── eth0 10.7.212.101, a host of another subnet
+```
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 
 from weft.cluster.machine.layout import Layout, Node
 
@@ -34,6 +41,32 @@ SYSCTLS = {
 }
 """A node's settings; the other namespaces keep the kernel's."""
 
+_AT_ONCE = {"net/ipv6/conf/default/accept_dad": "0"}
+"""Addresses are the plan's, of which there are no two: none has to wait until it is known to be alone."""
+
+UNDERLAY_SYSCTLS = {
+    **SYSCTLS,
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    "net/ipv6/conf/all/accept_ra": "0",  # addresses and routes are the plan's, and nobody waits for others
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv6/conf/all/forwarding": "1",
+    **_AT_ONCE,
+}
+"""A node's settings where there is IPv6 on the underlay."""
+
+GATEWAY_SYSCTLS = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1", **_AT_ONCE}
+"""Settings of the namespace with the bridges, which is the underlay's gateway then."""
+
+Interfaces = tuple[IPv4Interface | IPv6Interface, ...]
+
+GATEWAY: Interfaces = (ip_interface("10.6.0.1/16"), ip_interface("fd00:10:6::1/64"))
+_FIRST_NODE: Interfaces = (ip_interface("10.6.212.131/16"), ip_interface("fd00:10:6::131/64"))
+BEYOND: Interfaces = (ip_interface("10.7.0.1/16"), ip_interface("fd00:10:7::1/64"))
+"""The gateway's addresses in the other subnet."""
+OUTSIDE: Interfaces = (ip_interface("10.7.212.101/16"), ip_interface("fd00:10:7::101/64"))
+"""The host there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Present:
@@ -41,6 +74,7 @@ class Present:
 
     namespaces: frozenset[str] = frozenset()
     machine_link: bool = False
+    outside_link: bool = False
     nodes_on_bridge: frozenset[int] = frozenset()
 
 
@@ -54,6 +88,17 @@ class Batch:
     """Whether what it asks for may have come about by itself."""
 
 
+def sysctls(layout: Layout, namespace: str) -> Mapping[str, str]:
+    """The settings of a namespace, in order; none of the machine's own."""
+    if namespace == layout.lan_namespace:
+        return GATEWAY_SYSCTLS if layout.underlay else {}
+    if namespace == layout.outside_namespace:
+        return _AT_ONCE
+    if not namespace:
+        return {}
+    return UNDERLAY_SYSCTLS if layout.underlay else SYSCTLS
+
+
 def plan(layout: Layout, present: Present, running: Sequence[Node] | None = None) -> tuple[Batch, ...]:
     """The batches that make the network whole, in order. Applied to a whole network they change nothing.
 
@@ -61,7 +106,8 @@ def plan(layout: Layout, present: Present, running: Sequence[Node] | None = None
     Of the nodes those in `running` are to be there, all if None; the machine reaches services through the first.
     """
     nodes = layout.nodes if running is None else tuple(running)
-    wanted = (layout.lan_namespace, *(node.namespace for node in nodes))
+    outside = (layout.outside_namespace,) if layout.underlay else ()
+    wanted = (layout.lan_namespace, *outside, *(node.namespace for node in nodes))
     lan_is_new = layout.lan_namespace not in present.namespaces
     machine_link = present.machine_link and not lan_is_new
     on_bridge = frozenset() if lan_is_new else present.nodes_on_bridge
@@ -83,6 +129,8 @@ def plan(layout: Layout, present: Present, running: Sequence[Node] | None = None
             ]
         batches.append(Batch(layout.lan_namespace, _node_cable(node)))
     batches += [Batch(node.namespace, tuple(_node(layout, node))) for node in nodes]
+    if layout.underlay:
+        batches += _underlay(layout, nodes, cabled=present.outside_link and not lan_is_new)
     batches.append(Batch("", tuple(_machine(layout, nodes))))
     return tuple(batch for batch in batches if batch.lines)
 
@@ -130,6 +178,35 @@ def _node(layout: Layout, node: Node) -> Iterator[str]:
     for other in layout.nodes:
         if other.number != node.number:
             yield f"route replace {other.pods} via {other.ip} dev eth0"
+
+
+def _underlay(layout: Layout, nodes: Sequence[Node], *, cabled: bool) -> Iterator[Batch]:
+    """Addresses on the second LAN, its gateway, and a host beyond it."""
+    for node in nodes:
+        ways = (
+            f"route replace {beyond.network} via {gateway.ip} dev {UNDERLAY}"
+            for beyond, gateway in zip(BEYOND, GATEWAY, strict=True)
+        )
+        yield Batch(node.namespace, (*_addresses(UNDERLAY, on_underlay(node)), *ways))
+    if not cabled:
+        cable = f"link add out type veth peer name eth0 netns {layout.outside_namespace}"
+        yield Batch(layout.lan_namespace, (cable, "link set out up"))
+    # the gateway knows the nodes' pods as routers of data centres do: so addresses stay what they are on the way
+    pods = (f"route replace {node.pods} via {on_underlay(node)[0].ip} dev br1" for node in nodes)
+    yield Batch(layout.lan_namespace, (*_addresses("br1", GATEWAY), *_addresses("out", BEYOND), *pods))
+    ways = (f"route replace default via {each.ip}" for each in BEYOND)
+    host = ("link set lo up", *_addresses("eth0", OUTSIDE), "link set eth0 up", *ways)
+    yield Batch(layout.outside_namespace, host)
+
+
+def on_underlay(node: Node) -> Interfaces:
+    """A node's addresses on the underlay."""
+    return tuple(ip_interface(f"{each.ip + node.number - 1}/{each.network.prefixlen}") for each in _FIRST_NODE)
+
+
+def _addresses(link: str, addresses: Interfaces) -> Iterator[str]:
+    for each in addresses:
+        yield f"addr replace {each} dev {link}{' nodad' if each.version == 6 else ''}"
 
 
 def _machine(layout: Layout, nodes: Sequence[Node]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from weft.adapters import netlink, netns
@@ -15,12 +15,15 @@ def ensure(layout: Layout, running: Sequence[Node] | None = None) -> None:
 
     Of the nodes those in `running` get theirs, all if None.
     """
+    nodes = layout.nodes if running is None else running
     for batch in links.plan(layout, look(layout), running):
+        # a node that has had no IPv6 takes no address of it
+        _tune(layout, batch.namespace)
         lines = [line.replace(links.MACHINE_END, str(threading.get_native_id())) for line in batch.lines]
         with contextlib.suppress(*([netlink.NetlinkError] if batch.optional else [])):
             netlink.batch(lines, namespace=batch.namespace)
-    for node in layout.nodes if running is None else running:
-        netns.inside(node.namespace, _set_sysctls)
+    for node in nodes:
+        _tune(layout, node.namespace)
 
 
 def running(layout: Layout) -> tuple[Node, ...]:
@@ -47,12 +50,18 @@ def look(layout: Layout) -> links.Present:
     return links.Present(
         namespaces=namespaces,
         machine_link=layout.tag in machine_links and "machine" in ports,
+        outside_link="out" in ports and layout.outside_namespace in namespaces,
         nodes_on_bridge=frozenset(int(port.removeprefix("node-")) for port in ports if port.startswith("node-")),
     )
 
 
-def _set_sysctls() -> None:
-    for key, value in links.SYSCTLS.items():
+def _tune(layout: Layout, namespace: str) -> None:
+    if wanted := links.sysctls(layout, namespace):
+        netns.inside(namespace, lambda: _set(wanted))
+
+
+def _set(wanted: Mapping[str, str]) -> None:
+    for key, value in wanted.items():
         path = Path("/proc/sys") / key
         if path.exists() and path.read_text().strip() != value:
             path.write_text(value)

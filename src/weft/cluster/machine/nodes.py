@@ -110,6 +110,8 @@ async def _ready(layout: Layout, node: Node, supervisor: Supervisor) -> None:
                 guard.result()
             await waiting
             await installation.plugin_ready(kube, len(network.running(layout)))
+            if layout.underlay:
+                await installation.underlay_ready(kube, len(network.running(layout)))
     except TimeoutError as error:
         what, log = f"{node.name} is not Ready after {_READY_SECONDS:.0f} s.", layout.log(f"node-{node.name}")
         raise UpError(Trouble(what, f"Its log: {log}")) from error

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 
+from weft.cluster.machine import links
 from weft.cluster.machine.layout import Layout
 from weft.cluster.machine.trouble import Trouble
 
@@ -22,6 +23,7 @@ PACKAGES: Mapping[str, str] = {
     "/usr/lib/cni/portmap": "containernetworking-plugins",
     "/usr/lib/cni/loopback": "containernetworking-plugins",
     "/usr/lib/cni/tuning": "containernetworking-plugins",
+    "/usr/lib/cni/macvlan": "containernetworking-plugins",
 }
 """Each program that the cluster runs, and the Debian package that brings it."""
 
@@ -130,6 +132,11 @@ def _sizes(layout: Layout) -> Iterator[Trouble]:
             f"Give at least a /24: weft up --service-cidr {_SERVICE_RANGES[0]}",
         )
     ranges = (("--pod-cidr", layout.pods), ("--service-cidr", layout.services), ("--node-cidr", layout.lan))
+    taken = {"the underlay's": links.GATEWAY, "the outside host's": links.BEYOND} if layout.underlay else {}
+    for whose, (four, _) in taken.items():
+        for option, one in ranges:
+            if one.overlaps(IPv4Network(str(four.network))):
+                yield Trouble(f"{option} {one} and {whose} range {four.network} overlap.", "Give another one.")
     for index, (option, one) in enumerate(ranges):
         for other_option, other in ranges[index + 1 :]:
             if one.overlaps(other):

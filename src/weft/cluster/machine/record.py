@@ -43,6 +43,11 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
     upstreams: tuple[str, ...] = ()
     installed: str = ""
     """The version of the mesh that was installed; empty before."""
+    underlay: bool = False
+    underlay_installed: str = ""
+    """The version of what makes underlay networks, and its values, that was installed; empty before."""
+    values: tuple[str, ...] = ()
+    """What was chosen of the underlay, in Helm's words."""
     format: int = FORMAT
 
     def layout(self) -> Layout:
@@ -55,6 +60,7 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
             lan=IPv4Network(self.node_cidr),
             api_port=self.api_port,
             upstreams=self.upstreams,
+            underlay=self.underlay,
         )
 
 
@@ -69,6 +75,7 @@ def of(layout: Layout, *, machine_namespace: int) -> Record:
         node_cidr=str(layout.lan),
         api_port=layout.api_port,
         upstreams=layout.upstreams,
+        underlay=layout.underlay,
         machine_namespace=machine_namespace,
     )
 

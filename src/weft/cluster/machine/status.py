@@ -131,7 +131,21 @@ async def _objects(kube: Kube) -> list[Part]:
         parts.append(Part("istiod", runs=False, detail="not installed"))
     parts += [_deployed(name, deployments[name]) for name in _MESH if name in deployments]
     parts += [_daemons(one) for one in await kube.list(DAEMONSETS, "istio-system")]
+    parts += await _underlay(kube)
     parts.append(Part("pods", runs=True, detail=f"{running} of {len(pods)} running"))
+    return parts
+
+
+async def _underlay(kube: Kube) -> list[Part]:
+    """What makes underlay networks, where that is installed."""
+    namespace = installation.UNDERLAY_NAMESPACE
+    controllers, agents = await kube.list(DEPLOYMENTS, namespace), await kube.list(DAEMONSETS, namespace)
+    named = {one["metadata"]["name"]: one for one in (*controllers, *agents)}
+    parts = []
+    if controller := named.get(installation.UNDERLAY_CONTROLLER):
+        parts.append(_deployed(installation.UNDERLAY_CONTROLLER, controller))
+    if agent := named.get(installation.UNDERLAY_AGENT):
+        parts.append(_daemons(agent))
     return parts
 
 

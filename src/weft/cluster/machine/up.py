@@ -12,7 +12,7 @@ import msgspec
 from weft.adapters import files, netlink, netns, processes
 from weft.adapters.kube.access import Access
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import DEPLOYMENTS
+from weft.adapters.kube.kinds import DEPLOYMENTS, PODS
 from weft.cluster.machine import (
     certificates,
     commands,
@@ -50,11 +50,20 @@ class Mesh:
     edge: Callable[[], list[dict[str, Any]]] = list
 
 
+@dataclass(frozen=True, slots=True)
+class Underlay:
+    """What to install for underlay networks: a version, what was chosen of it, and its objects in order."""
+
+    version: str
+    values: tuple[str, ...]
+    objects: Callable[[], list[dict[str, Any]]]
+
+
 class Up:
     """One run of `weft up`. After a failure or an interruption, `undo` takes down what it started."""
 
-    def __init__(self, layout: Layout, steps: Steps, mesh: Mesh) -> None:
-        self.layout, self.steps, self.mesh = layout, steps, mesh
+    def __init__(self, layout: Layout, steps: Steps, mesh: Mesh, underlay: Underlay | None = None) -> None:
+        self.layout, self.steps, self.mesh, self.underlay = layout, steps, mesh, underlay
         self.record = record.load(layout.home)
         self.fresh = self.record is None
         before = self.record.processes if self.record else {}
@@ -132,6 +141,8 @@ class Up:
                 await self._patiently(installation.reachable(kube), "the API server", kube, log="apiserver")
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._mesh(kube))
+                if self.underlay:
+                    group.create_task(self._underlay(kube, self.underlay))
                 for node in self.layout.nodes:
                     group.create_task(self._node(kube, node))
             # all of them first, so that no pod goes from one to the next
@@ -197,19 +208,46 @@ class Up:
             )
             step.note = "" if used else "not used"
 
+    async def _underlay(self, kube: Kube, underlay: Underlay) -> None:
+        wanted = " ".join((underlay.version, *underlay.values))
+        with self.steps.step("underlay objects") as step, self._speaking("the underlay's objects"):
+            if (
+                self.record
+                and self.record.underlay_installed == wanted
+                and await installation.exists(
+                    kube, DEPLOYMENTS, installation.UNDERLAY_CONTROLLER, installation.UNDERLAY_NAMESPACE
+                )
+            ):
+                step.note = f"{underlay.version} already installed"
+            else:
+                # it runs once, and with other choices once more
+                await kube.delete(PODS, installation.UNDERLAY_INIT, installation.UNDERLAY_NAMESPACE, grace=0)
+                step.note = f"{await installation.apply_all(kube, underlay.objects())} applied"
+        with self.steps.step("underlay"):
+            await self._patiently(
+                installation.underlay_ready(kube, self.layout.node_count),
+                "the underlay",
+                kube,
+                log=f"node-{self.layout.nodes[0].name}",
+                namespace=installation.UNDERLAY_NAMESPACE,
+            )
+        self._save(underlay=wanted)
+
     async def _edge(self, kube: Kube) -> None:
         if not (objects := self.mesh.edge()):
             return
         with self.steps.step("gateways") as step, self._speaking("the gateways' objects"):
             step.note = f"{await installation.apply_all(kube, objects)} applied"
 
-    async def _patiently(self, work: Awaitable[T], what: str, kube: Kube, *, log: str) -> T:
+    async def _patiently(
+        self, work: Awaitable[T], what: str, kube: Kube, *, log: str, namespace: str = installation.MESH_NAMESPACE
+    ) -> T:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 with self._speaking(what):
                     return await work
         except TimeoutError as error:
-            reasons = await _reasons(kube)
+            reasons = await _reasons(kube, namespace)
             said = f" ({'; '.join(reasons)})" if reasons else ""
             raise UpError(
                 Trouble(
@@ -236,13 +274,16 @@ class Up:
             finally:
                 guard.cancel()
 
-    def _save(self, *, installed: str = "") -> None:
+    def _save(self, *, installed: str = "", underlay: str = "") -> None:
         held = self.record or record.of(self.layout, machine_namespace=netns.current())
         new = msgspec.structs.replace(
             held,
             nodes=self._nodes,
             processes=record.started(held, self.supervisor.running),
             installed=installed or held.installed,
+            underlay=self.layout.underlay,
+            underlay_installed=underlay or held.underlay_installed,
+            values=self.underlay.values if self.underlay else held.values,
         )
         if new != self.record:
             record.save(self.layout.home, new)
@@ -293,8 +334,8 @@ def _own_home(layout: Layout) -> None:
         )
 
 
-async def _reasons(kube: Kube) -> list[str]:
+async def _reasons(kube: Kube, namespace: str) -> list[str]:
     try:
-        return await installation.waiting_reasons(kube, installation.MESH_NAMESPACE)
+        return await installation.waiting_reasons(kube, namespace)
     except (ApiError, OSError, TimeoutError):
         return []

@@ -13,12 +13,22 @@ TABLE = "weft-services"
 UPLINK = "eth0"
 """The node's link to the other nodes and the machine."""
 
+_OUTER = f'{{ "{UPLINK}", "ens192" }}'
+"""The node's links to others: the nodes' own, and the underlay."""
+
 _COMMENT_LENGTH = 120  # nftables takes 128 bytes
 
 
-def ruleset(ports: Sequence[Balanced], *, service_range: str = "", held: Sequence[Balanced] | None = None) -> str:
+def ruleset(
+    ports: Sequence[Balanced],
+    *,
+    service_range: str = "",
+    pods: str = "",
+    held: Sequence[Balanced] | None = None,
+) -> str:
     """The table for these ports. Addresses in `service_range` (CIDR) that serve nothing are refused at once.
 
+    `pods` (CIDR) are the addresses whose way leads through their node; with others a pod's replies may not do so.
     `held` are the ports that the table was made for before; None where that is unknown: it begins anew then.
 
     >>> "delete table ip weft-services" in ruleset([])
@@ -39,7 +49,7 @@ def ruleset(ports: Sequence[Balanced], *, service_range: str = "", held: Sequenc
         *stickers.values(),
         *chains.values(),
         _BALANCE,
-        _masquerade(),
+        _masquerade(pods),
         _refuse(service_range),
     ]
     before, after = _clean(held, chains, stickers)
@@ -84,15 +94,17 @@ chain output {
 }"""
 
 
-def _masquerade() -> str:
+def _masquerade(pods: str) -> str:
+    others = f"ct status dnat ip saddr != {pods} fib saddr type != local iifname != {_OUTER} masquerade"
+    foreign = f'    {others} comment "a pod of the underlay: replies would go past this node"\n' if pods else ""
     return f"""\
 chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
     oifname "lo" accept comment "a node that reaches itself"
     ct status dnat ip saddr . ip daddr @hairpins masquerade comment "a pod that reaches itself by its service"
     ct status dnat ip saddr 127.0.0.0/8 masquerade comment "a node port on localhost"
-    ct status dnat iifname "{UPLINK}" oifname "{UPLINK}" masquerade comment "replies must come back through here"
-}}"""
+    ct status dnat iifname {_OUTER} oifname {_OUTER} masquerade comment "replies must come back through here"
+{foreign}}}"""
 
 
 def _refuse(service_range: str) -> str:

@@ -19,18 +19,26 @@ MERGE_SECONDS = 0.01
 _RETRY_SECONDS = 1.0
 
 
-async def run(kube: Kube, node_name: str, *, service_range: str = "", directory: Directory | None = None) -> None:
+async def run(
+    kube: Kube,
+    node_name: str,
+    *,
+    service_range: str = "",
+    pods: str = "",
+    directory: Directory | None = None,
+) -> None:
     """Keep the node's rules true, and answer for its share of load balancers' addresses, for ever.
 
     Run it inside the node's network namespace.
-    `service_range` (CIDR) lets connections to addresses that are no service's fail at once. A `directory` that
-    something else runs is shared; without one, this follows the API server itself.
+    `service_range` (CIDR) lets connections to addresses that are no service's fail at once; `pods` is the range of
+    the cluster's pods. A `directory` that something else runs is shared; without one, this follows the API server
+    itself.
     """
     own = directory or Directory()
     async with asyncio.TaskGroup() as group:
         if directory is None:
             group.create_task(own.run(kube))
-        group.create_task(follow(own, node_name, service_range=service_range))
+        group.create_task(follow(own, node_name, service_range=service_range, pods=pods))
         group.create_task(announcer.run(kube, node_name, own))
 
 
@@ -39,6 +47,7 @@ async def follow(
     node_name: str,
     *,
     service_range: str = "",
+    pods: str = "",
     apply: Callable[[str], Awaitable[None]] = nft.apply,
     forget: Callable[[str, int, str], Awaitable[None]] = nft.forget_udp,
 ) -> None:
@@ -52,7 +61,7 @@ async def follow(
         wanted = balanced(directory.picture, node_name)
         if wanted != held:
             try:
-                await apply(ruleset(wanted, service_range=service_range, held=held))
+                await apply(ruleset(wanted, service_range=service_range, pods=pods, held=held))
             except (nft.NftError, OSError) as error:
                 # the rules that were in force stay; the next try begins the table anew, whatever became of it
                 _LOG.error("the service rules were refused: %s", error)
