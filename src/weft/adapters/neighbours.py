@@ -176,10 +176,10 @@ def _neighbour_message(kind: int, body: bytes, mac: bytes, source: IPv6Address, 
 
 
 def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+    return 0xFFFF - total
 
 
 def _of_ndp(frame: bytes, address: IPv6Address) -> bytes | None:
