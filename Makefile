@@ -24,10 +24,10 @@ $(UV): tools/uv.txt | packages
 	@/usr/bin/python3 -m venv .tools/uv
 	@.tools/uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tools/uv.txt
 
-PLUGIN := src/weft/cni_plugin/istio-cni
+PLUGIN := src/weft/cni_plugin/istio-cni src/weft/cni_plugin/underlay
 
-$(PLUGIN): src/weft/cni_plugin/istio-cni.c tools/build-plugin | packages
-	@echo "building the self-contained CNI plugin"
+$(PLUGIN): src/weft/cni_plugin/%: src/weft/cni_plugin/%.c src/weft/cni_plugin/wire.h tools/build-plugin | packages
+	@echo "building the self-contained CNI plugin $*"
 	@tools/build-plugin $@
 
 .venv/.synced: pyproject.toml uv.lock | $(UV)

@@ -307,6 +307,8 @@ def _deployment(settings: Settings) -> Json:
 def _daemon_set(settings: Settings) -> Json:
     spec = {
         "priorityClassName": "system-node-critical",
+        # plugins run within the node's root, and find their own network namespace in its /proc
+        "hostPID": True,
         # to ask whether it ends for good, and to take the plugins away then
         "terminationGracePeriodSeconds": 10,
         "containers": [_agent(settings)],

@@ -3,11 +3,12 @@
 What only 1.1.0 knows is kept inside, and left out where an older version is written.
 """
 
-from collections.abc import Mapping
-from ipaddress import ip_interface
+from collections.abc import Collection, Mapping
+from ipaddress import IPv4Address, IPv6Address, ip_interface, ip_network
 from typing import Any, Final
 
 Json = dict[str, Any]
+Address = IPv4Address | IPv6Address
 
 INSIDE: Final = "1.0.0"
 _NEWEST: Final = "1.1.0"
@@ -16,6 +17,7 @@ _OLDER: Final = frozenset({"0.3.0", "0.3.1", "0.4.0"})
 _INTERFACE: Final = frozenset({"name", "mac", "sandbox"})
 _ROUTE: Final = frozenset({"dst", "gw"})
 """What interfaces and routes have before 1.1.0."""
+_DEFAULTS: Final = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 def inside(result: Mapping[str, Any]) -> Json:
@@ -52,3 +54,15 @@ def seen_from(result: Mapping[str, Any], path: str, renamed: str) -> Json:
 
 def _only(found: Mapping[str, Any], keys: frozenset[str]) -> Json:
     return {key: value for key, value in found.items() if key in keys}
+
+
+def routed(result: Mapping[str, Any], drop: Collection[int], gateways: Collection[Address]) -> Json:
+    """The same with other default routes: none of the IP versions `drop`, but those by `gateways`."""
+    routes = [each for each in result.get("routes") or () if not _is_default(each, drop)]
+    routes += [{"dst": _DEFAULTS[each.version], "gw": str(each)} for each in gateways]
+    return {**result, "routes": routes}
+
+
+def _is_default(route: Mapping[str, Any], versions: Collection[int]) -> bool:
+    network = ip_network(route["dst"], strict=False)
+    return network.prefixlen == 0 and network.version in versions

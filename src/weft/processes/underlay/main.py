@@ -12,15 +12,20 @@ from typing import Final
 from aiohttp import web
 
 from weft.adapters import clock, http_server
+from weft.adapters.cni_program import Programs
 from weft.adapters.kube.client import Kube
 from weft.processes import limits
-from weft.processes.cni import frame, health
+from weft.processes.cni import frame, health, leaving
 from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
-from weft.processes.underlay import settings
-from weft.processes.underlay.plugins import Plugin, Surroundings
+from weft.processes.underlay import installing, settings
+from weft.processes.underlay.choosing import Chooser
+from weft.processes.underlay.definitions import Definitions
+from weft.processes.underlay.delegating import Delegator
+from weft.processes.underlay.meta import Meta
+from weft.processes.underlay.plugins import MULTUS, Plugin, Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
 
@@ -37,7 +42,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         chosen = settings.parse(argv, os.environ, host=socket.gethostname())
         frame.log_to_stderr(chosen.level)
-        asyncio.run(_until_told(chosen))
+        if chosen.uninstall:
+            _uninstall(chosen)
+        else:
+            asyncio.run(_until_told(chosen))
     except SettingsError as error:
         sys.stderr.write(f"weft {COMMAND}: {error}\n")
         return 1
@@ -48,7 +56,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _until_told(chosen: Settings) -> None:
-    await frame.until_told(_run(chosen))
+    if await frame.until_told(_run(chosen)) and await leaving.is_for_good(chosen.api, chosen.namespace, COMMAND):
+        _uninstall(chosen)
+
+
+def _uninstall(chosen: Settings) -> None:
+    for line in installing.uninstall(chosen):
+        log.info("uninstalled: %s", line)
 
 
 async def _run(chosen: Settings) -> None:
@@ -62,22 +76,33 @@ async def _run(chosen: Settings) -> None:
         kube = await stack.enter_async_context(Kube(access))
         pods, teller = Pods(kube, chosen.node), Teller(kube, chosen.node, clock.now, component=COMMAND)
         around = Surroundings(chosen, kube, pods, teller, registry, clock.elapsed)
-        plugins = _plugins(around)
-        serving = Serving(plugins, registry, clock.elapsed)
+        definitions = Definitions(kube)
+        chooser = Chooser(chosen, definitions)
+        serving = Serving(plugins(around, chooser), registry, clock.elapsed)
+        installer = installing.Installer(chosen, chooser, state.expect("installer"))
         following = state.expect("pods")
         for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
         # before the plugins are installed: whoever calls them finds us
         await stack.enter_async_context(serving.serving(folder))
         async with asyncio.TaskGroup() as group:
-            for work in (pods.run(), teller.run(), frame.follow(pods, following)):
+            for work in (
+                pods.run(),
+                teller.run(),
+                definitions.run(),
+                installer.run(),
+                frame.follow(pods, following),
+                frame.while_trusted(chosen.api, access),
+            ):
                 group.create_task(work)
-            group.create_task(frame.while_trusted(chosen.api, access))
 
 
-def _plugins(_around: Surroundings) -> Mapping[str, Plugin]:
+def plugins(around: Surroundings, chooser: Chooser) -> Mapping[str, Plugin]:
     """What answers the calls of each type."""
-    return {}
+    places = around.settings.places
+    ours: Mapping[str, Plugin] = {}
+    delegator = Delegator(ours, Programs(places.root, places.bin_dir), places.run_dir)
+    return {MULTUS: Meta(around, chooser, delegator, ours), **ours}
 
 
 def _probes(_around: Surroundings, state: health.Health) -> web.Application:

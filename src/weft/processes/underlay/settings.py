@@ -14,36 +14,35 @@ __all__ = ["Multus", "Places", "Settings", "SettingsError", "parse"]
 _TEXTS: Final = {
     "cni-net-dir": ("/etc/cni/net.d", "folder of network configurations, as the node sees it"),
     "mounted-cni-net-dir": ("/host/etc/cni/net.d", "the same, where it is mounted here"),
-    "mounted-cni-bin-dir": ("/host/opt/cni/bin", "folder of the plugins' programs, where it is mounted here"),
+    "cni-bin-dir": ("/opt/cni/bin", "folder of the plugins' programs, as the node sees it"),
+    "mounted-cni-bin-dir": ("/host/opt/cni/bin", "the same, where it is mounted here"),
     "spiderpool-run-dir": ("/var/run/spidernet", "folder of our socket, as the node sees it"),
     "mounted-spiderpool-run-dir": ("/var/run/spidernet", "the same, where it is mounted here"),
-    "mounted-multus-cache-dir": (
-        "/var/lib/cni/multus",
-        "folder in which is kept what pods have, where it is mounted here",
-    ),
-    "host-root": ("/host", "the node's root, as far as it is mounted here"),
-    "host-proc": ("/host/proc", "the node's /proc, where it is mounted here"),
+    "multus-cache-dir": ("/var/lib/cni/multus", "folder of what pods have by us, as the node sees it"),
+    "mounted-multus-cache-dir": ("/var/lib/cni/multus", "the same, where it is mounted here"),
+    "host-root": ("/hostroot", "the node's root, where it is mounted here: other plugins are run in it"),
     "node-name": ("", "the node we are on"),
-    "spiderpool-pod-name": ("", "our pod"),
-    "spiderpool-pod-namespace": ("kube-system", "the namespace of our pod"),
+    "pod-name": ("", "our pod"),
+    "pod-namespace": ("kube-system", "the namespace of our pod"),
     "spiderpool-log-level": ("info", "level of our log"),
-    "multus-default-cni-cr-name": (
+    "spiderpool-cluster-network": (
         "",
         "NetworkAttachmentDefinition of the network that all pods have; without it the node's first one",
     ),
+    "spiderpool-default-coordinator-name": ("default", "the SpiderCoordinator that is in force"),
     "multus-conf-name": ("00-multus.conf", "name of the configuration that puts us before that network"),
     "multus-global-namespaces": ("", "namespaces whose networks all pods may name, with commas between"),
 }
 _SWITCHES: Final = {
-    "multus-install": (True, "be the node's first network, so that pods can have several"),
+    "spiderpool-install-multus": (True, "be the node's first network, so that pods can have several"),
     "multus-namespace-isolation": (False, "let pods name networks of their own namespace only"),
-    "spiderpool-enabled-ipv4": (True, "give addresses of IPv4"),
-    "spiderpool-enabled-ipv6": (True, "give addresses of IPv6"),
-    "spiderpool-enabled-stateful-set": (True, "let pods of a StatefulSet keep their addresses"),
-    "spiderpool-enabled-kubevirt-static-ip": (True, "let virtual machines keep their addresses"),
-    "spiderpool-enabled-spider-subnet": (True, "make pools from subnets that pods name"),
-    "spiderpool-enabled-ip-conflict-detection": (False, "ask the network whether an address is somebody's"),
-    "spiderpool-enabled-gateway-detection": (False, "ask the network whether the gateway is there"),
+    "spiderpool-enable-ipv4": (True, "give addresses of IPv4"),
+    "spiderpool-enable-ipv6": (True, "give addresses of IPv6"),
+    "spiderpool-enable-statefulset": (True, "let pods of a StatefulSet keep their addresses"),
+    "spiderpool-enable-kubevirt-static-ip": (True, "let virtual machines keep their addresses"),
+    "spiderpool-enable-subnet": (True, "serve pods that name subnets"),
+    "spiderpool-enable-ip-conflict-detection": (False, "ask the network whether an address is somebody's"),
+    "spiderpool-enable-gateway-detection": (False, "ask the network whether the gateway is there"),
 }
 _NUMBERS: Final = {
     "spiderpool-health-port": (5710, "port of the probes"),
@@ -56,13 +55,14 @@ class Places:
     """Folders of the node. Texts are as the node sees them, paths where they are seen here."""
 
     net_dir: str
+    bin_dir: str
     run_dir: str
+    cache_dir: str
     mounted_net_dir: Path
     mounted_bin_dir: Path
     mounted_run_dir: Path
-    cache_dir: Path
+    mounted_cache_dir: Path
     root: Path
-    proc: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,10 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`health` and `metrics` are ports; `uninstall`: take everything away instead of running."""
+    """`coordinator` is a SpiderCoordinator's name; `health` and `metrics` are ports.
+
+    `uninstall`: take everything away instead of running.
+    """
 
     node: str
     pod: str
@@ -100,6 +103,7 @@ class Settings:
     places: Places
     multus: Multus
     addresses: Addresses
+    coordinator: str
     level: str
     health: int
     metrics: int
@@ -120,35 +124,37 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
         raise SettingsError(f"MULTUS_CONF_NAME: {conf_name!r} is no name of a file. Write one as 00-multus.conf.")
     return Settings(
         node=texts["node-name"] or host,
-        pod=texts["spiderpool-pod-name"] or host,
-        namespace=texts["spiderpool-pod-namespace"],
+        pod=texts["pod-name"] or host,
+        namespace=texts["pod-namespace"],
         api=flags.api(known["kubeconfig"], environment, needed=not known["uninstall"]),
         places=Places(
             net_dir=texts["cni-net-dir"],
+            bin_dir=texts["cni-bin-dir"],
             run_dir=texts["spiderpool-run-dir"],
             mounted_net_dir=Path(texts["mounted-cni-net-dir"]),
             mounted_bin_dir=Path(texts["mounted-cni-bin-dir"]),
             mounted_run_dir=Path(texts["mounted-spiderpool-run-dir"]),
-            cache_dir=Path(texts["mounted-multus-cache-dir"]),
+            cache_dir=texts["multus-cache-dir"],
+            mounted_cache_dir=Path(texts["mounted-multus-cache-dir"]),
             root=Path(texts["host-root"]),
-            proc=Path(texts["host-proc"]),
         ),
         multus=Multus(
-            install=yes["multus-install"],
-            default=texts["multus-default-cni-cr-name"],
+            install=yes["spiderpool-install-multus"],
+            default=texts["spiderpool-cluster-network"],
             conf_name=conf_name,
             isolated=yes["multus-namespace-isolation"],
             shared=frozenset(filter(None, map(str.strip, texts["multus-global-namespaces"].split(",")))),
         ),
         addresses=Addresses(
-            ipv4=yes["spiderpool-enabled-ipv4"],
-            ipv6=yes["spiderpool-enabled-ipv6"],
-            stateful_sets=yes["spiderpool-enabled-stateful-set"],
-            kubevirt=yes["spiderpool-enabled-kubevirt-static-ip"],
-            subnets=yes["spiderpool-enabled-spider-subnet"],
-            conflicts=yes["spiderpool-enabled-ip-conflict-detection"],
-            gateways=yes["spiderpool-enabled-gateway-detection"],
+            ipv4=yes["spiderpool-enable-ipv4"],
+            ipv6=yes["spiderpool-enable-ipv6"],
+            stateful_sets=yes["spiderpool-enable-statefulset"],
+            kubevirt=yes["spiderpool-enable-kubevirt-static-ip"],
+            subnets=yes["spiderpool-enable-subnet"],
+            conflicts=yes["spiderpool-enable-ip-conflict-detection"],
+            gateways=yes["spiderpool-enable-gateway-detection"],
         ),
+        coordinator=texts["spiderpool-default-coordinator-name"],
         level=flags.level(texts["spiderpool-log-level"]),
         health=numbers["spiderpool-health-port"],
         metrics=numbers["spiderpool-metric-http-port"],

@@ -1,0 +1,300 @@
+"""The plugin `multus`: it gives a pod its networks, one after the other, and takes all of them away again."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Final
+
+import msgspec
+
+from weft.adapters import default_routes, netns, rtnetlink
+from weft.processes.cni import calls
+from weft.processes.cni.calls import CallError
+from weft.processes.underlay.caching import Cache
+from weft.processes.underlay.choosing import Chooser
+from weft.processes.underlay.delegating import Delegator
+from weft.processes.underlay.plugins import Call, Json, Plugin, Surroundings
+from weft.processes.underlay.status import Statuses
+from weft.underlay import results
+from weft.underlay.delegates import Delegate, Record
+from weft.underlay.network_status import Attached
+
+_PATIENCE: Final = 30.0
+"""Seconds that a pod may take to be told of."""
+_ADD_SECONDS: Final = 100.0
+"""What all networks of a pod may take: the kubelet waits two minutes."""
+_UNKNOWN: Final = 3
+"""CNI's code for a container that is not known."""
+_ATTACHMENTS: Final = "cni.dev/valid-attachments"
+_NOT_ATTACHED: Final = "FailedAttachNetwork"
+"""The reason of an event."""
+
+log = logging.getLogger("weft.underlay.networks")
+
+
+class Meta:
+    """Attaches networks. `plugins` are the others of ours, by type."""
+
+    def __init__(
+        self, around: Surroundings, chooser: Chooser, delegator: Delegator, plugins: Mapping[str, Plugin]
+    ) -> None:
+        self._around, self._chooser, self._delegator, self._plugins = around, chooser, delegator, plugins
+        self._cache = Cache(around.settings.places.mounted_cache_dir)
+        self._statuses = Statuses(around.kube)
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def add(self, call: Call) -> Json:
+        """Attach all networks, or none; the result is that of the pod's first one."""
+        async with self._alone(call.container_id):
+            await self._clean(call)
+            pod = await self._pod(call)
+            annotations = (pod["metadata"].get("annotations") or {}) if pod else {}
+            chosen, told = await self._chooser.choose(call, annotations)
+            if told:
+                log.info("%s: %s", call.subject, told)
+            made = list(chosen)
+            self._keep(call, made)
+            try:
+                async with asyncio.timeout(_ADD_SECONDS):
+                    await self._attach(call, made)
+            except (CallError, TimeoutError) as error:
+                failure = _failure(error, call)
+                if pod:
+                    self._around.teller.tell(pod, _NOT_ATTACHED, f"{failure.msg} {failure.details}".strip())
+                # what cannot be taken away now is kept for DEL
+                with contextlib.suppress(CallError):
+                    await self._detach(call, self._keep(call, made))
+                raise failure from error
+            self._keep(call, made, done=True)
+            if pod:
+                await self._statuses.write(pod, _attached(made))
+            return made[0].result or {}
+
+    async def delete(self, call: Call) -> None:
+        """Take away what the container was given, by what was kept of it."""
+        async with self._alone(call.container_id):
+            if (record := self._cache.read(call.container_id)) is not None:
+                await self._detach(call, record)
+
+    async def check(self, call: Call) -> None:
+        """Look at all networks that the container was given."""
+        record = self._cache.read(call.container_id)
+        if record is None or not record.done:
+            raise CallError(
+                _UNKNOWN, f"container {call.container_id} has no networks by us", "It is to be made anew."
+            )
+        for each in record.delegates:
+            before = record.delegates[0].result if each.continues else each.result
+            await self._delegator.check(_part(call, each), each.config, before)
+
+    async def gc(self, call: Call) -> None:
+        """Take away what belongs to no container that the runtime still has; CallError of the first failure."""
+        valid = {str(each.get("containerID", "")) for each in call.config.get(_ATTACHMENTS, ())}
+        failures, kept = list[CallError](), list[Record]()
+        for record in await asyncio.to_thread(lambda: list(self._cache.all())):
+            if record.node != self._around.settings.node:
+                continue
+            if record.container in valid:
+                kept.append(record)
+                continue
+            try:
+                await self.delete(self._of(record))
+            except CallError as error:
+                failures.append(error)
+        failures += await self._collect(call, kept)
+        if failures:
+            raise failures[0]
+
+    async def status(self, call: Call) -> None:
+        """Fail where no pod could be given its networks now."""
+        if not self._around.pods.synced.is_set():
+            raise CallError(
+                calls.UNAVAILABLE,
+                "pods cannot be added yet: the node process has not read the node's pods",
+                "It waits for the API server; its log says more.",
+            )
+        try:
+            _, network = await self._chooser.first(await self._chooser.files())
+        except CallError as error:
+            raise CallError(calls.UNAVAILABLE, error.msg, error.details) from error
+        await self._delegator.status(replace(call, command="STATUS"), network)
+
+    def _of(self, record: Record) -> Call:
+        """DEL of a container of which the runtime knows nothing any more; its namespace may still be there."""
+        path = self._around.settings.places.root / record.sandbox.lstrip("/")
+        return Call(
+            command="DEL",
+            container_id=record.container,
+            ifname=record.interface,
+            netns=str(path) if record.sandbox and path.exists() else "",
+            sandbox=record.sandbox,
+            namespace=record.namespace,
+            name=record.name,
+            uid=record.uid,
+            config={},
+        )
+
+    async def _pod(self, call: Call) -> Json | None:
+        if not call.name:
+            return None
+        pod = await self._around.pods.find(call.namespace, call.name, call.uid, _PATIENCE)
+        if pod is None:
+            uid = f" with UID {call.uid}" if call.uid else ""
+            raise CallError(
+                calls.LATER,
+                f"{call.subject}{uid} is not known: the API server has not told of it in {_PATIENCE:g} s",
+                "Which networks it has is in the pod, so it waits. It is tried again; see whether the node's "
+                f"spiderpool-agent in namespace {self._around.settings.namespace} reaches the API server.",
+            )
+        return pod
+
+    def _keep(self, call: Call, delegates: Sequence[Delegate], *, done: bool = False) -> Record:
+        record = Record(
+            container=call.container_id,
+            interface=call.ifname,
+            sandbox=call.sandbox,
+            node=self._around.settings.node,
+            namespace=call.namespace,
+            name=call.name,
+            uid=call.uid,
+            delegates=tuple(delegates),
+            done=done,
+        )
+        self._cache.write(record)
+        return record
+
+    async def _clean(self, call: Call) -> None:
+        """Take away what an ADD has left that was broken off; what is whole is not made a second time."""
+        record = self._cache.read(call.container_id)
+        if record is None:
+            return
+        if record.done:
+            raise CallError(
+                calls.ENVIRONMENT,
+                f"container {call.container_id} has its networks already",
+                "The runtime takes them away (DEL) before it makes them again.",
+            )
+        log.warning("%s: an ADD was broken off; what it has left is taken away first", call.subject)
+        await self._detach(call, record)
+
+    async def _attach(self, call: Call, made: list[Delegate]) -> None:
+        """Attach one after the other; in `made` each is as far as it has come."""
+        for place, each in enumerate(made):
+            before = made[0].result if each.continues else None
+            try:
+                result = await self._delegator.add(_part(call, each), each.config, before)
+                # it is there, whatever becomes of its routes
+                of = 0 if each.continues else place
+                made[of] = msgspec.structs.replace(made[of], result=result)
+                if each.drop or each.gateways:
+                    made[of] = msgspec.structs.replace(made[of], result=await self._route(call, each, result))
+            except CallError as error:
+                where = f"[{call.namespace}/{call.name}/{call.uid}:{each.config['name']}]"
+                told = f'{where}: error adding container to network "{each.config["name"]}": {error.msg}'
+                raise CallError(error.code, told, error.details) from error
+
+    async def _route(self, call: Call, each: Delegate, result: Json) -> Json:
+        """Change the default routes of a network, and what its result says of them."""
+        gateways = [ip_address(written) for written in each.gateways]
+        if not result.get("interfaces"):
+            return result  # it made none
+        try:
+            await asyncio.to_thread(default_routes.change, call.netns, each.interface, each.drop, gateways)
+        except OSError as error:
+            raise CallError(calls.IO, f"default-route: {error}") from error
+        return results.routed(result, each.drop, gateways)
+
+    async def _detach(self, call: Call, record: Record) -> None:
+        """Take all networks away, the last one first, whatever becomes of each; CallError of the first failure."""
+        failed: CallError | None = None
+        part = replace(call, command="DEL", namespace=record.namespace, name=record.name, uid=record.uid)
+        for each in reversed(record.delegates):
+            try:
+                await self._delegator.delete(_part(part, each), each.config, each.result)
+            except CallError as error:
+                # a plugin that could not even begin (no such master, say) cannot take anything away either
+                if each.result is not None or await _has(call, each.interface):
+                    failed = failed or error
+        if failed:
+            raise failed
+        self._cache.remove(record.container)
+
+    async def _collect(self, call: Call, kept: list[Record]) -> list[CallError]:
+        """Let every network that is in use, and our own plugins, collect what is left over."""
+        failures, found = list[CallError](), dict[str, Json]()
+        with contextlib.suppress(CallError):
+            _, network = await self._chooser.first(await self._chooser.files())
+            found[str(network["name"])] = network
+        for record in kept:
+            for each in record.delegates:
+                found.setdefault(str(each.config["name"]), each.config)
+        every = list[Json]()
+        for name, network in found.items():
+            valid = [
+                {"containerID": record.container, "ifname": interface}
+                for record in kept
+                for wanted, interface in sorted(record.attachments)
+                if wanted == name
+            ]
+            every += valid
+            try:
+                await self._delegator.collect(replace(call, config={_ATTACHMENTS: valid}), network)
+            except CallError as error:
+                failures.append(error)
+        for plugin in self._plugins.values():
+            try:
+                await plugin.gc(replace(call, config={**call.config, _ATTACHMENTS: every}))
+            except CallError as error:
+                failures.append(error)
+        return failures
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, container: str) -> AsyncIterator[None]:
+        """Let no two calls of one container be under way: the runtime may give up an ADD that goes on here."""
+        lock = self._locks.setdefault(container, asyncio.Lock())
+        self._waiting[container] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._waiting[container] -= 1
+            if not self._waiting[container]:
+                del self._waiting[container], self._locks[container]
+
+
+def _part(call: Call, each: Delegate) -> Call:
+    return replace(call, ifname=each.interface)
+
+
+async def _has(call: Call, interface: str) -> bool:
+    """Whether the pod has an interface."""
+    if not call.netns:
+        return False
+    try:
+        links = await asyncio.to_thread(netns.inside, call.netns, rtnetlink.links)
+    except OSError:
+        return False
+    return any(each.name == interface for each in links)
+
+
+def _failure(error: BaseException, call: Call) -> CallError:
+    if isinstance(error, CallError):
+        return error
+    return CallError(
+        calls.LATER,
+        f"{call.subject}: its networks have not been attached in {_ADD_SECONDS:g} s",
+        "What was made is taken away, and it is tried again. The log of spiderpool-agent says what took so long.",
+    )
+
+
+def _attached(made: Sequence[Delegate]) -> list[Attached]:
+    return [
+        Attached(network=each.network, result=each.result or {}, default=each.default, device=each.device)
+        for each in made
+        if not each.continues
+    ]
