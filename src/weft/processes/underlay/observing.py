@@ -36,8 +36,8 @@ _SECONDS: Final = 20.0
 
 
 @contextlib.asynccontextmanager
-async def serving(folder: Path, node: str, pods: Pods, proc: Path) -> AsyncIterator[None]:
-    """Answer in `folder`, which only root may enter, while the context is open. `proc` is the node's /proc."""
+async def serving(folder: Path, node: str, pods: Pods) -> AsyncIterator[None]:
+    """Answer in `folder`, which only root may enter, while the context is open."""
 
     async def observe(request: web.Request) -> web.Response:
         pod = None
@@ -46,7 +46,7 @@ async def serving(folder: Path, node: str, pods: Pods, proc: Path) -> AsyncItera
             pod = await pods.find(namespace, name, "", _PATIENCE)
             if pod is None:
                 raise web.HTTPNotFound(text=f'pod "{asked}" is not on node {node}, or not known to it yet')
-        sight = await asyncio.to_thread(look, node, pod, proc)
+        sight = await asyncio.to_thread(look, node, pod)
         return web.Response(body=msgspec.json.encode(sight), content_type="application/json")
 
     app = web.Application()
@@ -63,8 +63,8 @@ async def serving(folder: Path, node: str, pods: Pods, proc: Path) -> AsyncItera
         await runner.cleanup()
 
 
-def look(node: str, pod: Pod | None, proc: Path) -> Sight:
-    """What is seen now. It blocks."""
+def look(node: str, pod: Pod | None) -> Sight:
+    """What is seen now. It blocks. The node process shares the node's processes: /proc has those of its pods."""
     host = pod_network.look()
     if pod is None:
         return Sight(node, host)
@@ -72,7 +72,7 @@ def look(node: str, pod: Pod | None, proc: Path) -> Sight:
         return Sight(node, host, why="it is on its node's network")
     uid = str(pod["metadata"]["uid"])
     try:
-        with procfs.network_namespaces({uid}, proc) as namespaces:
+        with procfs.network_namespaces({uid}) as namespaces:
             if uid not in namespaces:
                 return Sight(node, host, why="no process of it runs, so it has no network that could be found")
             found = pod_network.look(namespaces[uid])

@@ -21,13 +21,18 @@ _ITSELF: Final = "istio-init"
 
 def swallowed(pod: Pod, interfaces: Sequence[Interface]) -> tuple[Swallowing, ...]:
     """The interfaces of a pod on which redirected connections would vanish; none where it is not in the mesh."""
-    if any(check.reason(pod) for check in CHECKS if check.name != _ITSELF):
+    if not is_meshed(pod):
         return ()
     try:
         capture = pods.capture(pod, Host(has_ipv6=any(one.reaches(6) for one in interfaces)))
     except RedirectError:
         return ()  # such a pod is not captured, and whoever captures says so
     return swallowing(capture, interfaces)
+
+
+def is_meshed(pod: Pod) -> bool:
+    """Whether the traffic of a pod is redirected to its sidecar, by whomever."""
+    return all(check.name == _ITSELF or not check.reason(pod) for check in CHECKS)
 
 
 def look(pod: Pod, namespace: str) -> tuple[Swallowing, ...]:
