@@ -39,6 +39,7 @@ from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.networks import Networks
 from weft.processes.underlay_controller.pools import Pools
 from weft.processes.underlay_controller.settings import COMMAND, Collecting, Settings
+from weft.processes.underlay_controller.subnets import Account, Subnets
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
 from weft.underlay.collecting import Rules
 
@@ -92,6 +93,9 @@ async def _run(chosen: Settings) -> None:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
         collector = _collector(chosen.collecting, kube, registry)
         works.append(collector.run())
+        if chosen.subnets.enabled:
+            account = Account(existing.subnets, existing.pools)
+            works.append(Subnets(kube, account, teller, chosen.subnets).run())
         following, told = state.expect("objects"), state.expect("webhooks")
         probes = health.probes(state)
         probes.router.add_post("/v1/gc", collector.answer)
