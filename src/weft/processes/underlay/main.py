@@ -17,7 +17,7 @@ from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
-from weft.processes.underlay import installing, settings
+from weft.processes.underlay import installing, observing, settings
 from weft.processes.underlay.parts import assembled
 from weft.processes.underlay.plugins import Surroundings
 from weft.processes.underlay.serving import Serving
@@ -30,11 +30,17 @@ log = logging.getLogger("weft.underlay")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails."""
+    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails.
+
+    `observe [NAMESPACE/POD]` asks the node process of this container what it sees, and ends.
+    """
     limits.widen()
     limits.no_core_dumps()
+    asked = argv[1:] if argv[:1] == ["observe"] else None
     try:
-        chosen = settings.parse(argv, os.environ, host=socket.gethostname())
+        chosen = settings.parse(argv if asked is None else [], os.environ, host=socket.gethostname())
+        if asked is not None:
+            return observing.request("".join(asked[:1]), chosen.places.mounted_run_dir)
         frame.log_to_stderr(chosen.level)
         if chosen.uninstall:
             _uninstall(chosen)
@@ -81,6 +87,7 @@ async def _run(chosen: Settings) -> None:
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
         # before the plugins are installed: whoever calls them finds us
         await stack.enter_async_context(serving.serving(folder))
+        await stack.enter_async_context(observing.serving(folder, chosen.node, pods))
         async with asyncio.TaskGroup() as group:
             for work in (
                 pods.run(),

@@ -35,6 +35,7 @@ from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.networks import Networks
 from weft.processes.underlay_controller.pools import Pools
 from weft.processes.underlay_controller.settings import COMMAND, Settings
+from weft.processes.underlay_controller.subnets import Account, Subnets
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
 
 log = logging.getLogger("weft.underlay")
@@ -85,6 +86,9 @@ async def _run(chosen: Settings) -> None:
         works = [Pools(kube, existing.pools).run(), Coordination(kube, coordinators, chosen.cilium).run()]
         if chosen.networks:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
+        if chosen.subnets.enabled:
+            account = Account(existing.subnets, existing.pools)
+            works.append(Subnets(kube, account, teller, chosen.subnets).run())
         following, told = state.expect("objects"), state.expect("webhooks")
         for app, port in (
             (health.probes(state), chosen.health),
