@@ -251,6 +251,7 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
 def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     from importlib.metadata import version
 
+    from weft.cluster.machine import installation
     from weft.cluster.machine.up import Underlay
     from weft.install.underlay import HostPaths, Settings, manifests
     from weft.install.underlay_crds import underlay_crds
@@ -266,7 +267,11 @@ def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
         settings = Settings(values=read(values), paths=HostPaths(*layout.underlay_folders))
     except BadValueError as error:
         fail(str(error), "All of them: weft underlay values")
-    return Underlay(version("weft"), values, lambda: [*underlay_crds(), *manifests(settings)])
+    return Underlay(
+        version("weft"),
+        values,
+        lambda: [installation.ranges(layout), *underlay_crds(), *manifests(settings)],
+    )
 
 
 def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:
