@@ -14,6 +14,7 @@ PROCESSES = {
     "supervisor": "weft.processes.supervisor",
     "outside": "weft.processes.outside",
     "install-cni": "weft.processes.cni.main",
+    "spiderpool-controller": "weft.processes.underlay_controller.main",
     "spiderpool-agent": "weft.processes.underlay.main",
     "istio-iptables": "weft.processes.istio_iptables",
     "spiderpool-init": "weft.processes.spiderpool_init",

@@ -96,7 +96,7 @@ def test_one_address_or_interface_of_a_pod_is_given_back_by_itself() -> None:
 def test_a_pool_as_large_as_a_64_gives_at_once() -> None:
     large = Pool("p", 6, ip_network("fd00::/64"), Ranges.parse(["fd00::/64"]))
     found = ask(State(), *(Want(holder(str(each))) for each in range(1000)), pool=large)
-    assert found.outcomes[-1] == Given(ip_address("fd00::3e7"), fresh=True)
+    assert found.outcomes[-1] == Given(ip_address("fd00::3e8"), fresh=True)
     assert pool_status.patch(large, found.state)["totalIPCount"] == (1 << 63) - 1
 
 

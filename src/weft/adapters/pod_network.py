@@ -62,12 +62,17 @@ _OF_ALL: Final = (
     *(f"net/ipv4/conf/{of}/{name}" for of in ("all", "default") for name in ("rp_filter", "arp_ignore")),
     *(f"net/ipv6/conf/{of}/{name}" for of in ("all", "default") for name in ("disable_ipv6", "forwarding")),
 )
-_SYSCTLS: Final = Path("/proc/sys")
+SYSCTLS: Final = Path("/proc/sys")
 
 
 def look(namespace: str = "") -> Observed:
     """All of a namespace, given by name or path; with "" the one of this thread. OSError where it is gone."""
-    return inside(namespace, _look)
+
+    def work() -> Observed:
+        with opened() as kernel:
+            return look_by(kernel)
+
+    return inside(namespace, work)
 
 
 def glance(namespace: str, devices: Iterable[str | int]) -> Observed:
@@ -76,8 +81,12 @@ def glance(namespace: str, devices: Iterable[str | int]) -> Observed:
     Of other links it has only names and addresses. Rules are all there; marks are not looked at, and the kernel
     leaves out IPv6 routes of several ways.
     """
-    wanted = frozenset(devices)
-    return inside(namespace, lambda: _glance(wanted))
+
+    def work() -> Observed:
+        with opened() as kernel:
+            return glance_by(kernel, frozenset(devices))
+
+    return inside(namespace, work)
 
 
 def inside(namespace: str, work: Callable[[], T]) -> T:
@@ -94,47 +103,53 @@ def opened() -> Iterator[Kernel]:
         yield kernel
 
 
-def _look() -> Observed:
-    with opened() as kernel:
-        messages = list(kernel.get_links())
-        links = tuple(_link(message) for message in messages)
-        addresses = _addresses(kernel.get_addr())
-        names = {link.index: link.name for link in links}
-        return Observed(
-            links=tuple(replace(link, addresses=tuple(addresses.get(link.index, ()))) for link in links),
-            rules=_rules(kernel),
-            routes=tuple(_routes(kernel.get_routes(), names)),
-            neighbours=tuple(_neighbours(kernel.get_neighbours(), names)),
-            sysctls=_sysctls(messages),
-            marks=marking.read(libnftables.table(marking.FAMILY, marking.TABLE)),
-        )
+def look_by(kernel: Kernel) -> Observed:
+    """All of the namespace that this thread is in, by a socket of that namespace."""
+    messages = list(kernel.get_links())
+    links = tuple(_link(message) for message in messages)
+    addresses = _addresses(kernel.get_addr())
+    names = {link.index: link.name for link in links}
+    return Observed(
+        links=tuple(replace(link, addresses=tuple(addresses.get(link.index, ()))) for link in links),
+        rules=_rules(kernel),
+        routes=tuple(_routes(kernel.get_routes(), names)),
+        neighbours=tuple(_neighbours(kernel.get_neighbours(), names)),
+        sysctls=_sysctls(messages),
+        marks=marking.read(libnftables.table(marking.FAMILY, marking.TABLE)),
+    )
 
 
-def _glance(wanted: Collection[str | int]) -> Observed:
+def glance_by(kernel: Kernel, wanted: Collection[str | int]) -> Observed:
+    """As `glance`, of the namespace that this thread is in."""
     everyone = rtnetlink.links()
     chosen = [link.index for link in everyone if link.index in wanted or link.name in wanted]
-    with opened() as kernel:
-        # one may go meanwhile: of another pod, or by its pod's end
-        messages = [message for index in chosen for message in _of_link(kernel, index)]
-        known = {link.index: link for link in map(_link, messages)}
-        names = {index: link.name for index, link in known.items()}
-        routes = [
-            message for index in names for family in FAMILIES for message in kernel.get_routes(family, oif=index)
-        ]
-        neighbours = [message for index in names for message in kernel.get_neighbours(ifindex=index)]
-        return Observed(
-            links=tuple(
-                replace(
-                    known.get(link.index, Link(index=link.index, name=link.name, up=link.up)),
-                    addresses=tuple(map(str, link.addresses)),
-                )
-                for link in everyone
-            ),
-            rules=_rules(kernel),
-            routes=tuple(_routes(routes, names)),
-            neighbours=tuple(_neighbours(neighbours, names)),
-            sysctls=_sysctls(messages),
-        )
+    # one may go meanwhile: of another pod, or by its pod's end
+    messages = [message for index in chosen for message in _of_link(kernel, index)]
+    known = {link.index: link for link in map(_link, messages)}
+    names = {index: link.name for index, link in known.items()}
+    routes = [
+        message for index in names for family in FAMILIES for message in kernel.get_routes(family, oif=index)
+    ]
+    neighbours = [message for index in names for message in kernel.get_neighbours(ifindex=index)]
+    return Observed(
+        links=tuple(
+            replace(
+                known.get(link.index, Link(index=link.index, name=link.name, up=link.up)),
+                addresses=tuple(map(str, link.addresses)),
+            )
+            for link in everyone
+        ),
+        rules=_rules(kernel),
+        routes=tuple(_routes(routes, names)),
+        neighbours=tuple(_neighbours(neighbours, names)),
+        sysctls=_sysctls(messages),
+    )
+
+
+def table_by(kernel: Kernel, number: int) -> tuple[Route, ...]:
+    """One table of routes, without the names of links."""
+    found = [message for family in FAMILIES for message in kernel.get_routes(family, table=number)]
+    return tuple(_routes(found, {}))
 
 
 def _of_link(kernel: Kernel, index: int) -> list[Any]:
@@ -254,7 +269,7 @@ def _signed(value: int) -> int:
 
 def _setting(name: str) -> str:
     try:
-        return (_SYSCTLS / name).read_text(encoding="utf-8").strip()
+        return (SYSCTLS / name).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         # a kernel without IPv6
         return ""

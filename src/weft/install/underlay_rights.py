@@ -72,10 +72,13 @@ def _controller_rules(name: str) -> list[Json]:
         # the cluster's ranges, from whichever network plugin it has
         _rule("", ["configmaps"], _READ),
         _rule("crd.projectcalico.org", ["ippools"], _READ),
+        _rule("cilium.io", ["ciliumnodes", "ciliumpodippools"], _READ),
         _rule("networking.k8s.io", ["servicecidrs"], _READ),
         # the underlay's own resources: finalizers, pools of subnets, and the state of each
         _rule(GROUP, [*kinds, "spidersubnets"], [*_READ, "create", "update", "patch", "delete"]),
         _rule(GROUP, [f"{kind}/status" for kind in [*kinds, "spidersubnets"]], ["update", "patch"]),
+        # its owner cannot be gone before it, which clusters may ask us to have a say in
+        _rule(GROUP, ["spidermultusconfigs/finalizers"], ["update"]),
         # one network for each SpiderMultusConfig
         _rule(
             "k8s.cni.cncf.io", ["network-attachment-definitions"], [*_READ, "create", "update", "patch", "delete"]

@@ -152,6 +152,19 @@ def _check(one: Selection) -> None:
         raise NetworksError(f"{one}: infiniband-guid {one.guid!r} is none. Write eight pairs of digits")
 
 
+def of_interface(annotations: Mapping[str, str], namespace: str, interface: str, first: str, own: str) -> str:
+    """The attachment of a pod's interface, as namespace/name; "" for the network of all pods, if that has no name.
+
+    `first` names that network, and `own` is the namespace of such names.
+    """
+    chosen = selections(annotations.get(NETWORKS, ""), namespace)
+    named = [each.interface or f"net{place}" for place, each in enumerate(chosen, 1)]
+    if interface in named:
+        return str(chosen[named.index(interface)])
+    over = selections(annotations.get(DEFAULT_NETWORK, "") or first, own, DEFAULT_NETWORK)
+    return str(over[0]) if over else ""
+
+
 def interfaces(chosen: Sequence[Selection], first: str) -> tuple[str, ...]:
     """The interface of each: what it asks for, or `net` and its place. `first` is taken already."""
     names = tuple(each.interface or f"net{place}" for place, each in enumerate(chosen, 1))

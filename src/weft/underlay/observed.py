@@ -61,6 +61,18 @@ class Rule:
     action: str = "table"
     protocol: int = 0
 
+    def __str__(self) -> str:
+        selected = (
+            "not" if self.inverted else "",
+            f"from {self.source or 'all'}",
+            f"to {self.destination}" if self.destination else "",
+            f"fwmark {self.mark:#x}" if self.mark else "",
+            f"iif {self.incoming}" if self.incoming else "",
+            f"oif {self.outgoing}" if self.outgoing else "",
+        )
+        then = f"lookup {self.table}" if self.action == "table" else self.action
+        return f"rule {self.priority}: {' '.join(filter(None, selected))} {then}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -80,6 +92,18 @@ class Route:
     metric: int = 0
     kind: str = "unicast"
     protocol: int = 0
+
+    def __str__(self) -> str:
+        texts = (
+            "route",
+            self.kind if self.kind != "unicast" else "",
+            "default" if self.default else self.destination,
+            f"via {self.via}" if self.via else "",
+            f"dev {self.device}" if self.device else "",
+            f"src {self.source}" if self.source else "",
+            f"table {self.table}" if self.table != MAIN else "",
+        )
+        return " ".join(filter(None, texts))
 
     @property
     def version(self) -> Version:
@@ -101,6 +125,9 @@ class Neighbour:
     mac: str = ""
     state: str = "permanent"
     protocol: int = 0
+
+    def __str__(self) -> str:
+        return f"neigh {self.address} lladdr {self.mac} dev {self.device} {self.state}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,8 +46,12 @@ class Pool:
 
     @property
     def usable(self) -> Ranges:
-        """What it may give, whoever has it now: never the gateway's own address."""
-        return self.addresses - Ranges.of((self.gateway,)) if self.gateway else self.addresses
+        """What it may give, whoever has it now: no address that is the gateway's, the subnet's or its routers'."""
+        subnet, barred = self.subnet, [self.gateway] if self.gateway else []
+        if subnet.max_prefixlen - subnet.prefixlen > 1:
+            barred.append(subnet.network_address)
+            barred += [subnet.broadcast_address] if subnet.version == 4 else []
+        return self.addresses - Ranges.of(barred)
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,7 +187,7 @@ async def serving(kube: Kube, folders: Folders, *more: str) -> AsyncIterator[Nod
     pods, teller = Pods(kube, NODE), Teller(kube, NODE, clock.now, component=main.COMMAND)
     definitions = Definitions(kube)
     around = Surroundings(chosen, kube, pods, teller, registry, time.monotonic)
-    server = Serving(main.plugins(around, Chooser(chosen, definitions)), registry, time.monotonic)
+    server = Serving(main.plugins(around, Chooser(chosen, definitions), {}), registry, time.monotonic)
     tasks = [asyncio.create_task(each.run()) for each in (pods, teller, definitions)]
     try:
         async with server.serving(folders.run):

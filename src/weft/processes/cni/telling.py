@@ -10,7 +10,7 @@ import aiohttp
 
 from weft.adapters.kube import events
 from weft.adapters.kube.client import ApiError, Kube
-from weft.adapters.kube.kinds import PODS
+from weft.adapters.kube.kinds import PODS, Kind
 
 Json = dict[str, Any]
 
@@ -29,13 +29,13 @@ class Teller:
         self._reporter = events.Reporter(component, node, host=node)
         self._waiting: asyncio.Queue[Json] = asyncio.Queue(_MOST)
 
-    def tell(self, pod: Mapping[str, Any], reason: str, message: str) -> None:
-        """Tell a warning about a pod; returns at once."""
-        new = events.event(PODS, pod["metadata"], reason, message, self._now(), self._reporter)
+    def tell(self, subject: Mapping[str, Any], reason: str, message: str, *, kind: Kind = PODS) -> None:
+        """Tell a warning about a pod, or another object in a namespace; returns at once."""
+        new = events.event(kind, subject["metadata"], reason, message, self._now(), self._reporter)
         try:
             self._waiting.put_nowait(new)
         except asyncio.QueueFull:
-            log.info("no event about %s: too many are waiting", pod["metadata"]["name"])
+            log.info("no event about %s: too many are waiting", subject["metadata"]["name"])
 
     async def run(self) -> None:
         """Write what is told, for ever."""
@@ -44,4 +44,4 @@ class Teller:
             try:
                 await events.write(self._kube, new)
             except (ApiError, aiohttp.ClientError, OSError) as error:
-                log.info("no event about pod %s: %s", new["involvedObject"]["name"], error)
+                log.info("no event about %s: %s", new["involvedObject"]["name"], error)

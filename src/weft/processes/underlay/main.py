@@ -24,8 +24,9 @@ from weft.processes.underlay import installing, settings
 from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.definitions import Definitions
 from weft.processes.underlay.delegating import Delegator
+from weft.processes.underlay.ipam import Ipam
 from weft.processes.underlay.meta import Meta
-from weft.processes.underlay.plugins import MULTUS, Plugin, Surroundings
+from weft.processes.underlay.plugins import MULTUS, SPIDERPOOL, Plugin, Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
 
@@ -78,7 +79,8 @@ async def _run(chosen: Settings) -> None:
         around = Surroundings(chosen, kube, pods, teller, registry, clock.elapsed)
         definitions = Definitions(kube)
         chooser = Chooser(chosen, definitions)
-        serving = Serving(plugins(around, chooser), registry, clock.elapsed)
+        ipam = Ipam(around, clock.now)
+        serving = Serving(plugins(around, chooser, {SPIDERPOOL: ipam}), registry, clock.elapsed)
         installer = installing.Installer(chosen, chooser, state.expect("installer"))
         following = state.expect("pods")
         for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
@@ -90,6 +92,7 @@ async def _run(chosen: Settings) -> None:
                 pods.run(),
                 teller.run(),
                 definitions.run(),
+                ipam.run(),
                 installer.run(),
                 frame.follow(pods, following),
                 frame.while_trusted(chosen.api, access),
@@ -97,10 +100,9 @@ async def _run(chosen: Settings) -> None:
                 group.create_task(work)
 
 
-def plugins(around: Surroundings, chooser: Chooser) -> Mapping[str, Plugin]:
-    """What answers the calls of each type."""
+def plugins(around: Surroundings, chooser: Chooser, ours: Mapping[str, Plugin]) -> Mapping[str, Plugin]:
+    """What answers the calls of each type; `ours` are those that networks may have as their parts."""
     places = around.settings.places
-    ours: Mapping[str, Plugin] = {}
     delegator = Delegator(ours, Programs(places.root, places.bin_dir), places.run_dir)
     return {MULTUS: Meta(around, chooser, delegator, ours), **ours}
 

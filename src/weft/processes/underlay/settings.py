@@ -47,6 +47,7 @@ _SWITCHES: Final = {
 _NUMBERS: Final = {
     "spiderpool-health-port": (5710, "port of the probes"),
     "spiderpool-metric-http-port": (5711, "port of the metrics"),
+    "spiderpool-ip-rest-seconds": (5, "seconds for which an address that was given back is nobody's"),
 }
 
 
@@ -78,7 +79,7 @@ class Multus:
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """How pods get addresses."""
+    """How pods get addresses. `rest`: so many seconds after it was given back an address is used again."""
 
     ipv4: bool
     ipv6: bool
@@ -87,6 +88,7 @@ class Addresses:
     subnets: bool
     conflicts: bool
     gateways: bool
+    rest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +155,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             subnets=yes["spiderpool-enable-subnet"],
             conflicts=yes["spiderpool-enable-ip-conflict-detection"],
             gateways=yes["spiderpool-enable-gateway-detection"],
+            rest=numbers["spiderpool-ip-rest-seconds"],
         ),
         coordinator=texts["spiderpool-default-coordinator-name"],
         level=flags.level(texts["spiderpool-log-level"]),

@@ -1,0 +1,264 @@
+"""Lines of a plan done in a pod's and its node's network namespaces, by rtnetlink in process.
+
+All or nothing: where one fails, those before it are taken back on both sides.
+"""
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from weft.adapters import libnftables, netns, pod_network
+from weft.adapters.pod_network import FAMILIES, KINDS, ONLINK, PERMANENT, SCOPES, Kernel
+from weft.underlay import coordinator_changes, marking
+from weft.underlay.coordinator_lines import (
+    Address,
+    Gone,
+    Line,
+    Mac,
+    Marks,
+    Pair,
+    Queue,
+    Side,
+    Sysctl,
+    Thing,
+    Up,
+)
+from weft.underlay.observed import Neighbour, Observed, Route, Rule
+
+T = TypeVar("T")
+
+_HERE: Final = "/proc/self/ns/net"
+_NUMBERS: Final = {version: family for family, version in FAMILIES.items()}
+_SCOPE_NUMBERS: Final = {name: number for number, name in SCOPES.items()}
+_KIND_NUMBERS: Final = {name: number for number, name in KINDS.items()}
+_ANY_SCOPE: Final = 255
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
+
+
+class ApplyError(RuntimeError):
+    """The kernel refused a line; what was done before it is taken back. The message has line and reason."""
+
+
+class Both:
+    """A pod's namespace and its node's, for one thread. `pod` is "" where it is gone: it shows nothing then."""
+
+    def __init__(self, pod: str, on_node: Kernel, in_pod: Kernel) -> None:
+        self._pod = pod
+        self._sides: dict[Side, _Side] = {"node": _Side("", on_node, pod)}
+        if pod:
+            self._sides["pod"] = _Side(pod, in_pod, pod)
+
+    def look_at_pod(self) -> Observed:
+        """All of the pod."""
+        side = self._sides.get("pod")
+        return side.here(lambda: pod_network.look_by(side.kernel)) if side else Observed()
+
+    def look_at_node(self) -> Observed:
+        """All of the node."""
+        return pod_network.look_by(self._sides["node"].kernel)
+
+    def glance_at_node(self, devices: Iterable[str | int]) -> Observed:
+        """Some links of the node, and what is about them."""
+        return pod_network.glance_by(self._sides["node"].kernel, frozenset(devices))
+
+    def table_of_node(self, number: int) -> tuple[Route, ...]:
+        """One table of the node's routes, without the names of links."""
+        return pod_network.table_by(self._sides["node"].kernel, number)
+
+    def apply(self, lines: Sequence[Line], pod: Observed, node: Observed) -> None:
+        """Do the lines, all or (ApplyError) none. `pod` and `node` are what there is."""
+        done: list[Line] = []
+        for line in lines:
+            try:
+                self._sides[line.side].do(line.thing)
+            except _errors() as error:
+                left = self._undo(done, pod, node)
+                more = f" Not undone: {'; '.join(left)}." if left else ""
+                raise ApplyError(f"{line}: {_reason(error)}.{more}") from error
+            done.append(line)
+
+    def _undo(self, done: Sequence[Line], pod: Observed, node: Observed) -> list[str]:
+        """What could not be taken back."""
+        left: list[str] = []
+        for line in reversed(done):
+            back = coordinator_changes.undoing(line, pod, node)
+            if back is not None:
+                try:
+                    self._sides[back.side].do(back.thing)
+                except _errors() as error:
+                    left.append(f"{back}: {_reason(error)}")
+        return left
+
+
+def between(pod: str, node: str, work: Callable[[Both], T]) -> T:
+    """Run `work` on a pod and its node, namespaces by name or path; "" for the node is where we are. Blocks."""
+
+    def run() -> T:
+        with _opened(pod) as both:
+            return work(both)
+
+    return netns.inside(node or _HERE, run)
+
+
+@contextmanager
+def _opened(pod: str) -> Iterator[Both]:
+    with contextlib.ExitStack() as stack:
+        on_node = stack.enter_context(pod_network.opened())
+        # a socket stays with the namespace that it was made in
+        in_pod = netns.visit(pod, lambda: stack.enter_context(pod_network.opened())) if pod else None
+        yield Both(pod, on_node, in_pod)
+
+
+class _Side:
+    """One namespace. `here` runs what does not go by its socket."""
+
+    def __init__(self, namespace: str, kernel: Kernel, pod: str) -> None:
+        self.kernel, self._namespace, self._pod = kernel, namespace, pod
+        self._indexes: dict[str, int] = {}
+
+    def here(self, work: Callable[[], T]) -> T:
+        return netns.visit(self._namespace, work) if self._namespace else work()
+
+    def do(self, thing: Thing | Gone) -> None:
+        match thing:
+            case Gone(what):
+                with _tolerated(_ABSENT):
+                    self._remove(what)
+            case Route():
+                # beside what is there: a main table may have several defaults
+                self.kernel.route("append", **self._route(thing, _scope(thing)))
+            case Rule():
+                self.kernel.rule("add", **_rule(thing))
+            case Neighbour():
+                self.kernel.neigh("replace", **self._neighbour(thing))
+            case Sysctl(path, value):
+                self.here(lambda: _set(path, value))
+            case Marks():
+                self.here(lambda: _mark(thing))
+            case _:
+                self._link(thing)
+
+    def _link(self, thing: Pair | Up | Address | Mac | Queue) -> None:
+        match thing:
+            case Pair():
+                self._pair(thing)
+            case Up(device):
+                self.kernel.link("set", index=self._index(device), state="up")
+            case Address(device, address):
+                ip, _, length = address.partition("/")
+                self.kernel.addr("add", index=self._index(device), address=ip, prefixlen=int(length))
+            case Mac(device, mac):
+                self.kernel.link("set", index=self._index(device), address=mac)
+            case Queue(device, length):
+                self.kernel.link("set", index=self._index(device), txqlen=length)
+
+    def _pair(self, pair: Pair) -> None:
+        with Path(netns.NETNS / self._pod).open("rb") as pod:
+            peer = {
+                "ifname": pair.in_pod,
+                "address": pair.mac_in_pod,
+                "mtu": pair.mtu,
+                "net_ns_fd": pod.fileno(),
+            }
+            self.kernel.link(
+                "add", ifname=pair.on_node, kind="veth", address=pair.mac_on_node, mtu=pair.mtu, peer=peer
+            )
+        self.kernel.link("set", index=self._index(pair.on_node), ifalias=pair.alias, state="up")
+
+    def _remove(self, thing: Pair | Address | Neighbour | Route | Rule) -> None:
+        match thing:
+            case Pair():
+                self.kernel.link("del", index=self._index(thing.on_node))
+            case Address(device, address):
+                ip, _, length = address.partition("/")
+                self.kernel.addr("del", index=self._index(device), address=ip, prefixlen=int(length))
+            case Neighbour():
+                self.kernel.neigh("del", **self._neighbour(thing))
+            case Route():
+                self.kernel.route("del", **self._route(thing, _ANY_SCOPE))
+            case Rule():
+                self.kernel.rule("del", **_rule(thing))
+
+    def _route(self, route: Route, scope: int) -> dict[str, Any]:
+        ways = {
+            "gateway": route.via,
+            "oif": self._index(route.device) if route.device else 0,
+            "prefsrc": route.source,
+            "priority": route.metric,
+            "flags": ONLINK if route.onlink else 0,
+        }
+        kept: dict[str, Any] = {name: value for name, value in ways.items() if value}
+        if ":" in route.via and route.version == 4:
+            kept |= {"via": {"family": _NUMBERS[6], "addr": kept.pop("gateway")}}
+        return {
+            "family": _NUMBERS[route.version],
+            "dst": route.destination,
+            "table": route.table,
+            "scope": scope,
+            "type": _KIND_NUMBERS.get(route.kind, 1),
+            "proto": route.protocol,
+            **kept,
+        }
+
+    def _neighbour(self, entry: Neighbour) -> dict[str, Any]:
+        return {
+            "dst": entry.address,
+            "lladdr": entry.mac,
+            "ifindex": self._index(entry.device),
+            "state": PERMANENT,
+            "protocol": entry.protocol,
+        }
+
+    def _index(self, device: str) -> int:
+        if device not in self._indexes:
+            found = self.kernel.link_lookup(ifname=device)
+            if not found:
+                raise OSError(errno.ENODEV, f"there is no link {device}")
+            self._indexes[device] = found[0]
+        return self._indexes[device]
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    optional = {"src": rule.source, "fwmark": rule.mark, "fwmask": rule.mask, "protocol": rule.protocol}
+    return {
+        "family": _NUMBERS[rule.version],
+        "priority": rule.priority,
+        "table": rule.table,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def _scope(route: Route) -> int:
+    return _SCOPE_NUMBERS.get(route.scope, 0)
+
+
+def _set(path: str, value: int) -> None:
+    (pod_network.SYSCTLS / path).write_text(f"{value}\n", encoding="utf-8")
+
+
+def _mark(marks: Marks) -> None:
+    replacing = bool(libnftables.table(marking.FAMILY, marking.TABLE))
+    if commands := marking.transaction(marks.marks, replacing=replacing):
+        libnftables.apply(commands)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    return (NetlinkError, OSError, libnftables.LibnftablesError)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error.args[1]) if len(error.args) > 1 else str(error)
+
+
+@contextmanager
+def _tolerated(codes: frozenset[int]) -> Iterator[None]:
+    try:
+        yield
+    except _errors() as error:
+        if getattr(error, "code", getattr(error, "errno", None)) not in codes:
+            raise

@@ -1,0 +1,40 @@
+"""Work that is done again whenever something has changed, until nothing is left to do."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import aiohttp
+
+from weft.adapters.kube.client import ApiError
+
+_PAUSE: Final = 2.0
+"""Seconds before what failed is tried again."""
+
+log = logging.getLogger("weft.underlay.working")
+
+PASSING: Final = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
+"""What a call of the API server may end with that is better the next time."""
+
+
+async def keep(what: str, wake: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    """Do the work each time that it is woken, for ever; again after a while where the API server refused.
+
+    Work looks at what is there now and does what is missing, so that it does not matter how often it is done.
+    """
+    while True:
+        await wake.wait()
+        wake.clear()
+        try:
+            await work()
+        except PASSING as error:
+            if not is_late(error):
+                log.warning("%s: %s. It is tried again.", what, str(error) or type(error).__name__)
+            await asyncio.sleep(_PAUSE if not is_late(error) else 0.1)
+            wake.set()
+
+
+def is_late(error: Exception) -> bool:
+    """Whether the object has moved on, is there already, or is gone: the watch tells soon."""
+    return isinstance(error, ApiError) and error.code in {404, 409}
