@@ -175,8 +175,8 @@ def test_pods_reach_each_other_services_and_hosts_of_other_subnets(lan: Cluster)
         namespace = next(
             each for each in lan.inside("ip", "netns", "list").stdout.split() if each.endswith("-out")
         )
-        page = lan.inside("nsenter", f"--net=/run/netns/{namespace}", "curl", "-sS", "-m", "10", address)
-        assert "nginx answers" in page.stdout, page.stderr
+        asked = lan.inside("nsenter", f"--net=/run/netns/{namespace}", "curl", "-sS", "-m", "10", address)
+        assert "nginx answers" in asked.stdout, asked.stderr
     page = execute(lan, name, "curl", "-sS", "-m", "10", "--interface", "net1", f"http://{OUTSIDE}/")
     assert page == f"A host outside of the cluster. You are {addresses(lan)[name]}.\n"
 

@@ -76,7 +76,7 @@ spec:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installed]:
     async with installed(
-        tmp_path_factory.mktemp("cluster"), "--spiderpool-enabled-validating-resources-deleted-webhook", "true"
+        tmp_path_factory.mktemp("cluster"), "--spiderpool-enable-validating-resources-deleted-webhook", "true"
     ) as made:
         yield made
 

@@ -22,11 +22,12 @@ from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
 from weft.processes.underlay import installing, settings
 from weft.processes.underlay.choosing import Chooser
+from weft.processes.underlay.coordinating import Cluster, Coordinator, annotations_by
 from weft.processes.underlay.definitions import Definitions
 from weft.processes.underlay.delegating import Delegator
 from weft.processes.underlay.ipam import Ipam
 from weft.processes.underlay.meta import Meta
-from weft.processes.underlay.plugins import MULTUS, SPIDERPOOL, Plugin, Surroundings
+from weft.processes.underlay.plugins import COORDINATOR, MULTUS, SPIDERPOOL, Plugin, Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
 
@@ -80,7 +81,10 @@ async def _run(chosen: Settings) -> None:
         definitions = Definitions(kube)
         chooser = Chooser(chosen, definitions)
         ipam = Ipam(around, clock.now)
-        serving = Serving(plugins(around, chooser, {SPIDERPOOL: ipam}), registry, clock.elapsed)
+        cluster = Cluster(kube)
+        coordinator = Coordinator(lambda: cluster.current, annotations_by(pods), node=chosen.node)
+        ours: Mapping[str, Plugin] = {SPIDERPOOL: ipam, COORDINATOR: coordinator}
+        serving = Serving(plugins(around, chooser, ours), registry, clock.elapsed)
         installer = installing.Installer(chosen, chooser, state.expect("installer"))
         following = state.expect("pods")
         for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
@@ -93,6 +97,7 @@ async def _run(chosen: Settings) -> None:
                 teller.run(),
                 definitions.run(),
                 ipam.run(),
+                cluster.run(),
                 installer.run(),
                 frame.follow(pods, following),
                 frame.while_trusted(chosen.api, access),

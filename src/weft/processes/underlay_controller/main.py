@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from weft.adapters import clock, http_server
@@ -28,14 +29,18 @@ from weft.processes.cni import frame, health
 from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.telling import Teller
+from weft.processes.underlay import ipam_pools
+from weft.processes.underlay.ipam_meters import Meters
 from weft.processes.underlay_controller import settings
 from weft.processes.underlay_controller.certificates import Certificates
+from weft.processes.underlay_controller.collecting import Collector, Orders
 from weft.processes.underlay_controller.coordination import Coordination
 from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.networks import Networks
 from weft.processes.underlay_controller.pools import Pools
-from weft.processes.underlay_controller.settings import COMMAND, Settings
+from weft.processes.underlay_controller.settings import COMMAND, Collecting, Settings
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
+from weft.underlay.collecting import Rules
 
 log = logging.getLogger("weft.underlay")
 
@@ -86,15 +91,18 @@ async def _run(chosen: Settings) -> None:
         if chosen.networks:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
         following, told = state.expect("objects"), state.expect("webhooks")
+        collector = _collector(chosen.collecting, kube, registry)
+        probes = health.probes(state)
+        probes.router.add_post("/v1/gc", collector.answer)
         for app, port in (
-            (health.probes(state), chosen.health),
+            (probes, chosen.health),
             (health.monitoring(registry.text), chosen.metrics),
         ):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
         certificates = Certificates(kube, chosen.namespace, clock.now, told)
         await certificates.load()
         async with asyncio.TaskGroup() as group:
-            for work in (*works, *(each.run() for each in followed), teller.run()):
+            for work in (*works, *(each.run() for each in followed), teller.run(), collector.run()):
                 group.create_task(work)
             group.create_task(frame.while_trusted(chosen.api, access))
             following.waits("the API server has not told of all objects yet")
@@ -106,3 +114,17 @@ async def _run(chosen: Settings) -> None:
             address = f"0.0.0.0:{chosen.webhooks}"
             await stack.enter_async_context(http_server.serving(webhooks.app(), address, certificates.context))
             group.create_task(certificates.run())
+
+
+def _collector(chosen: Collecting, kube: Kube, registry: Registry) -> Collector:
+    rest, delay = timedelta(seconds=chosen.rest), timedelta(seconds=chosen.delay)
+    pools = ipam_pools.Pools(kube, Meters(registry), now=clock.now, monotonic=clock.elapsed, rest=rest)
+    rules = Rules(
+        stateful_sets=chosen.stateful_sets,
+        kubevirt=chosen.kubevirt,
+        overdue_on_ready_nodes=chosen.terminating,
+        overdue_on_other_nodes=chosen.terminating,
+        delay=delay,
+    )
+    orders = Orders(rules, interval=chosen.interval, enabled=chosen.enabled)
+    return Collector(kube, pools, orders, registry, now=clock.now, monotonic=clock.elapsed)
