@@ -13,9 +13,22 @@ from weft.install.manifests import Settings, manifests
 Json = dict[str, Any]
 
 
-def control_plane(settings: Settings) -> list[Json]:
-    """Definitions, rights, istiod and its webhooks, in an order in which they can be applied."""
-    return [*crds(), *manifests(settings)]
+def control_plane(settings: Settings, *, underlay: bool = False) -> list[Json]:
+    """Definitions, rights, istiod and its webhooks, in an order in which they can be applied.
+
+    Beside an `underlay` the short name `se` is that of its SpiderEndpoints.
+    """
+    return [*(definitions_beside_an_underlay() if underlay else crds()), *manifests(settings)]
+
+
+def definitions_beside_an_underlay() -> list[Json]:
+    """The definitions without the short name that an underlay's kinds have, too: kubectl would take either."""
+    made = crds()
+    for each in made:
+        names = each["spec"]["names"]
+        if names["kind"] == "ServiceEntry":
+            del names["shortNames"]
+    return made
 
 
 def edge(settings: Settings) -> list[Json]:

@@ -233,7 +233,7 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
         from weft.install import cni as node
         from weft.install.manifests import Settings
 
-        objects = control_plane(Settings(cni=cni))
+        objects = control_plane(Settings(cni=cni), underlay=layout.underlay)
         if not cni:
             return objects
         paths = node.HostPaths(*layout.node_folders)
@@ -251,6 +251,7 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
 def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     from importlib.metadata import version
 
+    from weft.cli.mesh import definitions_beside_an_underlay
     from weft.cluster.machine import installation
     from weft.cluster.machine.up import Underlay
     from weft.install.underlay import HostPaths, Settings, manifests
@@ -270,7 +271,13 @@ def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     return Underlay(
         version("weft"),
         values,
-        lambda: [installation.ranges(layout), *underlay_crds(), *manifests(settings)],
+        # a mesh may have been here before
+        lambda: [
+            installation.ranges(layout),
+            *definitions_beside_an_underlay(),
+            *underlay_crds(),
+            *manifests(settings),
+        ],
     )
 
 

@@ -82,7 +82,7 @@ async def _run(chosen: Settings) -> None:
         chooser = Chooser(chosen, definitions)
         ipam = Ipam(around, clock.now)
         cluster = Cluster(kube)
-        coordinator = Coordinator(lambda: cluster.current, annotations_by(pods), node=chosen.node)
+        coordinator = Coordinator(lambda: cluster.current, annotations_by(pods))
         ours: Mapping[str, Plugin] = {SPIDERPOOL: ipam, COORDINATOR: coordinator}
         serving = Serving(plugins(around, chooser, ours), registry, clock.elapsed)
         installer = installing.Installer(chosen, chooser, state.expect("installer"))
