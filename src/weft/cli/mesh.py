@@ -18,17 +18,17 @@ def control_plane(settings: Settings, *, underlay: bool = False) -> list[Json]:
 
     Beside an `underlay` the short name `se` is that of its SpiderEndpoints.
     """
-    return [*(definitions_beside_an_underlay() if underlay else crds()), *manifests(settings)]
+    beside = [beside_an_underlay(each) for each in crds()] if underlay else crds()
+    return [*beside, *manifests(settings)]
 
 
-def definitions_beside_an_underlay() -> list[Json]:
-    """The definitions without the short name that an underlay's kinds have, too: kubectl would take either."""
-    made = crds()
-    for each in made:
-        names = each["spec"]["names"]
-        if names["kind"] == "ServiceEntry":
-            del names["shortNames"]
-    return made
+def beside_an_underlay(definition: Json) -> Json:
+    """A definition without the short name that one of an underlay's kinds has, too: kubectl would take either."""
+    spec, names = definition["spec"], definition["spec"]["names"]
+    if "se" not in names.get("shortNames", ()):
+        return definition
+    left = {key: value for key, value in names.items() if key != "shortNames"}
+    return {**definition, "spec": {**spec, "names": left}}
 
 
 def edge(settings: Settings) -> list[Json]:

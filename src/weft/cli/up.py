@@ -251,9 +251,10 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
 def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     from importlib.metadata import version
 
-    from weft.cli.mesh import definitions_beside_an_underlay
+    from weft.cli.mesh import beside_an_underlay
     from weft.cluster.machine import installation
     from weft.cluster.machine.up import Underlay
+    from weft.install.crds import crds
     from weft.install.underlay import HostPaths, Settings, manifests
     from weft.install.underlay_crds import underlay_crds
     from weft.install.underlay_values import BadValueError, read
@@ -274,7 +275,7 @@ def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
         # a mesh may have been here before
         lambda: [
             installation.ranges(layout),
-            *definitions_beside_an_underlay(),
+            *(beside_an_underlay(each) for each in crds() if each["spec"]["names"]["kind"] == "ServiceEntry"),
             *underlay_crds(),
             *manifests(settings),
         ],
