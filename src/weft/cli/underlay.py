@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from weft.cli import underlay_ip
+from weft.cli import underlay_check, underlay_ip
 from weft.cli.options import fail
 from weft.cli.reach import Kubeconfig, NotThereError, ask
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     group.command("values")(values)
     group.command("gc")(gc)
     underlay_ip.register(group)
+    underlay_check.register(group)
     app.add_typer(group, name="underlay", help="Underlay networks: what makes them, and who has which address.")
 
 

@@ -76,9 +76,27 @@ def walk(world: World, place: Place, packet: Packet) -> Journey:
     return _Walk(world, packet).send(place)
 
 
+def come(world: World, node: Place, packet: Packet) -> Journey:
+    """Let a packet come from where nobody looks, to an address of a pod of this node or of the node.
+
+    It is taken to come by the LAN that has the address, else by the way by which the node would answer.
+    """
+    journey = _Walk(world, packet)
+    if packet.source is None:
+        return journey.end(Fate.DROPPED, node, "", "it has no source")
+    if (straight := _on_a_lan(world, packet)) is not None:
+        return journey.receive(*straight)
+    way = look_up(node.observed, Query(packet.source))
+    link = node.observed.link(way.route.device) if isinstance(way, Way) else None
+    if link is None:
+        return journey.end(Fate.DROPPED, node, "", f"{node.name} has no way to {packet.source}, nor it to here")
+    journey.note(f"beyond {link.name} of {node.name}", f"{packet.source} is taken to send to this node")
+    return journey.receive(node, link)
+
+
 def answer(world: World, journey: Journey) -> Journey | None:
     """The way of the answers to a packet, back to who sent it; None for one that was dropped."""
-    there, last = journey.packet, world.place(journey.place)
+    there, last = journey.packet, world.find(journey.place)
     if journey.fate is Fate.DROPPED or there.source is None or last is None:
         return None
     packet = Packet(there.source, there.destination, begins=False)
@@ -99,17 +117,22 @@ def answer(world: World, journey: Journey) -> Journey | None:
 
 def _from_outside(world: World, packet: Packet, place: Place, interface: str) -> Journey:
     """An answer from where nobody looks: to the LAN that has the address, else by the way the packet took."""
-    walk = _Walk(world, packet)
-    for owner, link in world.owners(packet.destination):
-        if link.kind in ABOVE_A_PARENT and owner.node:
-            lan = world.lan(owner, link)
-            walk.note(f"the LAN of {lan}", f"the answer is taken to come to {packet.destination} straight")
-            return walk.receive(owner, link)
-    link_ = place.observed.link(interface)
-    if link_ is None:
-        return walk.end(Fate.DROPPED, place, "", f"{interface} is gone")
-    walk.note(f"beyond {interface} of {place.name}", "the answer is taken to come back the same way")
-    return walk.receive(place, link_)
+    journey = _Walk(world, packet)
+    if (straight := _on_a_lan(world, packet)) is not None:
+        lan = world.lan(*straight)
+        journey.note(f"the LAN of {lan}", f"the answer is taken to come to {packet.destination} straight")
+        return journey.receive(*straight)
+    link = place.observed.link(interface)
+    if link is None:
+        return journey.end(Fate.DROPPED, place, "", f"{interface} is gone")
+    journey.note(f"beyond {interface} of {place.name}", "the answer is taken to come back the same way")
+    return journey.receive(place, link)
+
+
+def _on_a_lan(world: World, packet: Packet) -> tuple[Place, Link] | None:
+    """A pod's interface on a LAN that has the packet's destination."""
+    owners = world.owners(packet.destination)
+    return next(((each, link) for each, link in owners if link.kind in ABOVE_A_PARENT and each.node), None)
 
 
 class _Walk:

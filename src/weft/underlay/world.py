@@ -26,6 +26,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """What one node's process sees: its node, and a pod of it that was asked for; `why` it does not see that.
+
+    `swallows` as in a `Place`.
+    """
+
+    node: str
+    host: Observed
+    pod: Observed | None = None
+    swallows: tuple[tuple[str, Version], ...] = ()
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A service, which the rules of nodes translate to one of its endpoints."""
 
@@ -41,8 +55,14 @@ class World:
     services: Mapping[Address, Service] = field(default_factory=dict)
     known: Mapping[Address, str] = field(default_factory=dict)
 
-    def place(self, name: str) -> Place | None:
-        """The place of that name."""
+    def place(self, name: str) -> Place:
+        """The place of that name; KeyError where it is not looked at."""
+        if (found := self.find(name)) is None:
+            raise KeyError(name)
+        return found
+
+    def find(self, name: str) -> Place | None:
+        """The same, or None."""
         return next((each for each in self.places if each.name == name), None)
 
     def other_end(self, place: Place, link: Link) -> tuple[Place, Link] | None:
@@ -58,7 +78,7 @@ class World:
         """The node's link by which a link of any place reaches its LAN. LANs of nodes are told by these names."""
         if link.kind not in ABOVE_A_PARENT or not place.node:
             return link.name
-        node = self.place(place.node)
+        node = self.find(place.node)
         parents = node.observed.links if node else ()
         return next((each.name for each in parents if each.index == link.peer), "a link of its node")
 

@@ -42,9 +42,11 @@ class Answer:
         return int(self.json["code"])
 
 
-async def call(program: Path, verb: str, config: Json | bytes, **variables: str) -> Answer:
+async def call(
+    program: Path, verb: str, config: Json | bytes, path: str = "/opt/cni/bin", **variables: str
+) -> Answer:
     """Run a program as a runtime does, with CNI variables by the rest of their names."""
-    environment = {"PATH": "/usr/bin", "CNI_COMMAND": verb, "CNI_PATH": "/opt/cni/bin"}
+    environment = {"PATH": "/usr/bin", "CNI_COMMAND": verb, "CNI_PATH": path}
     environment |= {f"CNI_{name}": value for name, value in variables.items()}
     text = config if isinstance(config, bytes) else json.dumps(config, ensure_ascii=False).encode()
     process = await asyncio.create_subprocess_exec(

@@ -23,8 +23,7 @@ from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
 from weft.processes.underlay import main, settings
-from weft.processes.underlay.choosing import Chooser
-from weft.processes.underlay.definitions import Definitions
+from weft.processes.underlay.parts import assembled
 from weft.processes.underlay.plugins import TYPES, Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
@@ -150,7 +149,12 @@ class Sandbox:
 
     @property
     def variables(self) -> dict[str, str]:
-        pod = {"K8S_POD_NAMESPACE": "shop", "K8S_POD_NAME": self.name, "K8S_POD_UID": self.uid}
+        pod = {
+            "IgnoreUnknown": "1",
+            "K8S_POD_NAMESPACE": "shop",
+            "K8S_POD_NAME": self.name,
+            "K8S_POD_UID": self.uid,
+        }
         arguments = ";".join(f"{name}={value}" for name, value in pod.items() if value)
         netns = self.path if Path(self.path).exists() else ""
         return {"CONTAINERID": self.container, "NETNS": netns, "IFNAME": "eth0", "ARGS": arguments}
@@ -185,10 +189,10 @@ async def serving(kube: Kube, folders: Folders, *more: str) -> AsyncIterator[Nod
     for each in underlay_crds():
         await kube.create(CRDS, each)
     pods, teller = Pods(kube, NODE), Teller(kube, NODE, clock.now, component=main.COMMAND)
-    definitions = Definitions(kube)
     around = Surroundings(chosen, kube, pods, teller, registry, time.monotonic)
-    server = Serving(main.plugins(around, Chooser(chosen, definitions), {}), registry, time.monotonic)
-    tasks = [asyncio.create_task(each.run()) for each in (pods, teller, definitions)]
+    parts = assembled(around, clock.now)
+    server = Serving(parts.plugins, registry, time.monotonic)
+    tasks = [asyncio.create_task(work()) for work in (pods.run, teller.run, *parts.works)]
     try:
         async with server.serving(folders.run):
             yield Node(folders, kube, server, registry)

@@ -15,6 +15,7 @@ from weft.adapters.kube.kinds import (
     SPIDERCOORDINATORS,
     SPIDERIPPOOLS,
     SPIDERMULTUSCONFIGS,
+    SPIDERSUBNETS,
 )
 
 Json = dict[str, Any]
@@ -203,3 +204,60 @@ async def test_a_coordinator_is_not_ready_until_its_ranges_are_known_and_follows
     )
     assert "The first byte must be even: 0a:1b." in refused.err
     await cluster.kubectl("delete", "scc", "default", "--timeout=30s")
+
+
+SUBNET = """
+apiVersion: spiderpool.spidernet.io/v2beta1
+kind: SpiderSubnet
+metadata: {name: subnet-7}
+spec: {subnet: 10.7.0.0/16, ips: [10.7.1.10-10.7.1.19], gateway: 10.7.0.1}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db, namespace: default}
+spec:
+  replicas: 2
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata:
+      labels: {app: db}
+      annotations: {ipam.spidernet.io/subnet: '{"ipv4":["subnet-7"]}', ipam.spidernet.io/ippool-ip-number: "+2"}
+    spec: {containers: [{name: db, image: db}]}
+"""
+
+
+async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_back(cluster: Installed) -> None:
+    await cluster.kubectl("apply", "-f", "-", stdin=SUBNET)
+
+    async def pool(ips: list[str]) -> Json | None:
+        found = [
+            each for each in await cluster.kube.list(SPIDERIPPOOLS) if each["spec"]["subnet"] == "10.7.0.0/16"
+        ]
+        return next((each for each in found if each["spec"]["ips"] == ips), None)
+
+    made = await until(lambda: pool(["10.7.1.10-10.7.1.13"]))
+    assert made["metadata"]["name"].startswith("auto4-db-eth0-")
+
+    async def account() -> Json | None:
+        found: Json = (await cluster.kube.get(SPIDERSUBNETS, "subnet-7")).get("status") or {}
+        return found if found.get("controlledIPPools") else None
+
+    told = await until(account)
+    assert json.loads(told["controlledIPPools"]) == {
+        made["metadata"]["name"]: {"ips": ["10.7.1.10-10.7.1.13"], "application": "apps/v1:StatefulSet:default:db"}
+    }
+    assert (told["totalIPCount"], told["allocatedIPCount"]) == (10, 4)
+    refused = await cluster.kubectl("delete", "ss", "subnet-7", ok=False)
+    assert f"SpiderIPPool {made['metadata']['name']} is made of it." in refused.err
+    await cluster.kubectl("scale", "statefulset", "db", "--replicas=1")
+    await until(lambda: pool(["10.7.1.10-10.7.1.12"]))
+    await cluster.kubectl("delete", "statefulset", "db")
+
+    async def gone() -> bool:
+        return not [
+            each for each in await cluster.kube.list(SPIDERIPPOOLS) if each["spec"]["subnet"] == "10.7.0.0/16"
+        ]
+
+    await until(gone)
+    await cluster.kubectl("delete", "ss", "subnet-7", "--timeout=30s")

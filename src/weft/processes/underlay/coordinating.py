@@ -26,7 +26,7 @@ from weft.underlay.coordinator_settings import Settings, SettingsError
 from weft.underlay.observed import Observed
 
 NAME: Final = "default"
-"""The SpiderCoordinator that counts."""
+"""The SpiderCoordinator that counts, unless another is chosen."""
 _PATIENCE: Final = 5.0
 """Seconds for a pod to be known."""
 _SHOWN: Final = 5
@@ -41,16 +41,16 @@ Annotations = Callable[[Call], Awaitable[Mapping[str, str]]]
 
 
 class Cluster:
-    """What the SpiderCoordinator `default` says. Give `run` a task, and look at `current`."""
+    """What the SpiderCoordinator of a name says. Give `run` a task, and look at `current`."""
 
-    def __init__(self, kube: Kube) -> None:
-        self._kube = kube
+    def __init__(self, kube: Kube, name: str = NAME) -> None:
+        self._kube, self._name = kube, name
         self.current: SpiderCoordinator | None = None
 
     async def run(self) -> None:
         """Follow it, for ever."""
         changes: AsyncIterator[Change[SpiderCoordinator]] = self._kube.reflect(
-            SPIDERCOORDINATORS, decode=SpiderCoordinator, fields=f"metadata.name={NAME}"
+            SPIDERCOORDINATORS, decode=SpiderCoordinator, fields=f"metadata.name={self._name}"
         )
         async for change in changes:
             match change:

@@ -6,13 +6,10 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from aiohttp import web
-
 from weft.adapters import clock, http_server
-from weft.adapters.cni_program import Programs
 from weft.adapters.kube.client import Kube
 from weft.processes import limits
 from weft.processes.cni import frame, health, leaving
@@ -20,14 +17,9 @@ from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
-from weft.processes.underlay import installing, settings
-from weft.processes.underlay.choosing import Chooser
-from weft.processes.underlay.coordinating import Cluster, Coordinator, annotations_by
-from weft.processes.underlay.definitions import Definitions
-from weft.processes.underlay.delegating import Delegator
-from weft.processes.underlay.ipam import Ipam
-from weft.processes.underlay.meta import Meta
-from weft.processes.underlay.plugins import COORDINATOR, MULTUS, SPIDERPOOL, Plugin, Surroundings
+from weft.processes.underlay import installing, observing, settings
+from weft.processes.underlay.parts import assembled
+from weft.processes.underlay.plugins import Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
 
@@ -38,11 +30,17 @@ log = logging.getLogger("weft.underlay")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails."""
+    """Run until SIGTERM; 0 then, or 1 with a line on stderr when a part of it fails.
+
+    `observe [NAMESPACE/POD]` asks the node process of this container what it sees, and ends.
+    """
     limits.widen()
     limits.no_core_dumps()
+    asked = argv[1:] if argv[:1] == ["observe"] else None
     try:
-        chosen = settings.parse(argv, os.environ, host=socket.gethostname())
+        chosen = settings.parse(argv if asked is None else [], os.environ, host=socket.gethostname())
+        if asked is not None:
+            return observing.request("".join(asked[:1]), chosen.places.mounted_run_dir)
         frame.log_to_stderr(chosen.level)
         if chosen.uninstall:
             _uninstall(chosen)
@@ -78,44 +76,25 @@ async def _run(chosen: Settings) -> None:
         kube = await stack.enter_async_context(Kube(access))
         pods, teller = Pods(kube, chosen.node), Teller(kube, chosen.node, clock.now, component=COMMAND)
         around = Surroundings(chosen, kube, pods, teller, registry, clock.elapsed)
-        definitions = Definitions(kube)
-        chooser = Chooser(chosen, definitions)
-        ipam = Ipam(around, clock.now)
-        cluster = Cluster(kube)
-        coordinator = Coordinator(lambda: cluster.current, annotations_by(pods))
-        ours: Mapping[str, Plugin] = {SPIDERPOOL: ipam, COORDINATOR: coordinator}
-        serving = Serving(plugins(around, chooser, ours), registry, clock.elapsed)
-        installer = installing.Installer(chosen, chooser, state.expect("installer"))
+        parts = assembled(around, clock.now)
+        serving = Serving(parts.plugins, registry, clock.elapsed)
+        installer = installing.Installer(chosen, parts.chooser, state.expect("installer"))
         following = state.expect("pods")
-        for app, port in ((_probes(around, state), chosen.health), (_metrics(registry), chosen.metrics)):
+        for app, port in (
+            (health.probes(state), chosen.health),
+            (health.monitoring(registry.text), chosen.metrics),
+        ):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
         # before the plugins are installed: whoever calls them finds us
         await stack.enter_async_context(serving.serving(folder))
+        await stack.enter_async_context(observing.serving(folder, chosen.node, pods))
         async with asyncio.TaskGroup() as group:
             for work in (
                 pods.run(),
                 teller.run(),
-                definitions.run(),
-                ipam.run(),
-                cluster.run(),
                 installer.run(),
                 frame.follow(pods, following),
                 frame.while_trusted(chosen.api, access),
+                *(work() for work in parts.works),
             ):
                 group.create_task(work)
-
-
-def plugins(around: Surroundings, chooser: Chooser, ours: Mapping[str, Plugin]) -> Mapping[str, Plugin]:
-    """What answers the calls of each type; `ours` are those that networks may have as their parts."""
-    places = around.settings.places
-    delegator = Delegator(ours, Programs(places.root, places.bin_dir), places.run_dir)
-    return {MULTUS: Meta(around, chooser, delegator, ours), **ours}
-
-
-def _probes(_around: Surroundings, state: health.Health) -> web.Application:
-    """`/healthz`, `/readyz`, and what people ask of a node."""
-    return health.probes(state)
-
-
-def _metrics(registry: Registry) -> web.Application:
-    return health.monitoring(registry.text)

@@ -14,12 +14,13 @@ import msgspec
 from weft.adapters import default_routes, netns, rtnetlink
 from weft.processes.cni import calls
 from weft.processes.cni.calls import CallError
+from weft.processes.underlay import swallowing
 from weft.processes.underlay.caching import Cache
 from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.delegating import Delegator
 from weft.processes.underlay.plugins import Call, Json, Plugin, Surroundings
 from weft.processes.underlay.status import Statuses
-from weft.underlay import results
+from weft.underlay import pod_analysis, results
 from weft.underlay.delegates import Delegate, Record
 from weft.underlay.network_status import Attached
 
@@ -73,6 +74,7 @@ class Meta:
             self._keep(call, made, done=True)
             if pod:
                 await self._statuses.write(pod, _attached(made))
+                await self._warn(call, pod)
             return made[0].result or {}
 
     async def delete(self, call: Call) -> None:
@@ -167,6 +169,20 @@ class Meta:
         )
         self._cache.write(record)
         return record
+
+    async def _warn(self, call: Call, pod: Json) -> None:
+        """Tell of interfaces on which a mesh loses connections. The pod starts: not all have to come by them."""
+        if not swallowing.is_meshed(pod):
+            return
+        try:
+            found = await asyncio.to_thread(swallowing.look, pod, call.netns)
+        except OSError as error:
+            log.info("%s: its interfaces cannot be looked at: %s", call.subject, error)
+            return
+        for each in found:
+            problem = pod_analysis.swallowing(call.namespace, call.name, each.interface, each.version)
+            log.warning("%s", problem)
+            self._around.teller.tell(pod, problem.code, f"{problem.message} {problem.hint}")
 
     async def _clean(self, call: Call) -> None:
         """Take away what an ADD has left that was broken off; what is whole is not made a second time."""

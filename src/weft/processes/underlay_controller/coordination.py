@@ -166,23 +166,23 @@ class Coordination:
             group.create_task(working.keep("ranges", self._wake, self._look))
 
     async def _look(self) -> None:
-        seen = self._sources.seen()
-        for each in self._coordinators.all:
-            if each.metadata.deletion_timestamp:
-                await finalizing.release(self._kube, SPIDERCOORDINATORS, each.metadata)
-                continue
-            told = status(each.spec, seen)
-            if told == each.status:
-                continue
-            name = each.metadata.name
-            # null takes away what was told before
-            await self._kube.patch(
-                SPIDERCOORDINATORS, name, {"status": msgspec.to_builtins(told)}, subresource="status"
-            )
-            if told.phase == "Synced":
-                log.info("coordinator %s: pods %s, services %s", name, told.overlay_pod_cidr, told.service_cidr)
-            else:
-                log.warning("coordinator %s is not ready: %s", name, told.reason)
+        await working.each(self._coordinators.all, self._tell)
+
+    async def _tell(self, coordinator: SpiderCoordinator) -> None:
+        name = coordinator.metadata.name
+        if coordinator.metadata.deletion_timestamp:
+            await finalizing.release(self._kube, SPIDERCOORDINATORS, coordinator.metadata)
+            return
+        told = status(coordinator.spec, self._sources.seen())
+        if told == coordinator.status:
+            return
+        # null takes away what was told before
+        change = {"status": msgspec.to_builtins(told)}
+        await self._kube.patch(SPIDERCOORDINATORS, name, change, subresource="status")
+        if told.phase == "Synced":
+            log.info("coordinator %s: pods %s, services %s", name, told.overlay_pod_cidr, told.service_cidr)
+        else:
+            log.warning("coordinator %s is not ready: %s", name, told.reason)
 
 
 def _arguments(pods: tuple[ControlPlanePod, ...]) -> Iterator[str]:

@@ -39,6 +39,7 @@ from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.networks import Networks
 from weft.processes.underlay_controller.pools import Pools
 from weft.processes.underlay_controller.settings import COMMAND, Collecting, Settings
+from weft.processes.underlay_controller.subnets import Account, Subnets
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
 from weft.underlay.collecting import Rules
 
@@ -90,6 +91,9 @@ async def _run(chosen: Settings) -> None:
         works = [Pools(kube, existing.pools).run(), Coordination(kube, coordinators, chosen.cilium).run()]
         if chosen.networks:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
+        if chosen.subnets.enabled:
+            account = Account(existing.subnets, existing.pools)
+            works.append(Subnets(kube, account, teller, chosen.subnets).run())
         following, told = state.expect("objects"), state.expect("webhooks")
         collector = _collector(chosen.collecting, kube, registry)
         probes = health.probes(state)

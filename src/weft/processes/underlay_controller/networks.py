@@ -40,22 +40,19 @@ class Networks:
     async def _look(self) -> None:
         found = self._attachments.all
         told: dict[str, Tell] = {}
-        failed: list[Exception] = []
+        due: list[tuple[SpiderMultusConfig, Step]] = []
         for config in self._configs.all:
             near = [each for each in found if each.metadata.namespace == config.metadata.namespace]
-            for step in tuple(plan(config, near)):
+            for step in plan(config, near):
                 if isinstance(step, Tell):
                     told[config.metadata.uid] = step
-                    continue
-                try:
-                    await self._do(config, step)
-                except working.PASSING as error:
-                    failed.append(error)  # the others are not to wait for it
+                else:
+                    due.append((config, step))
         self._tell(told)
-        if failed:
-            raise failed[0]
+        await working.each(due, self._do)
 
-    async def _do(self, config: SpiderMultusConfig, step: Step) -> None:
+    async def _do(self, due: tuple[SpiderMultusConfig, Step]) -> None:
+        config, step = due
         where = f"{config.metadata.namespace}/{config.metadata.name}"
         match step:
             case Create(manifest):

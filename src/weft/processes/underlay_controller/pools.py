@@ -29,12 +29,14 @@ class Pools:
         await working.keep("pools", self._wake, self._look)
 
     async def _look(self) -> None:
-        for pool in self._pools.all:
-            if pool.metadata.deletion_timestamp and not _in_use(pool):
-                await finalizing.release(self._kube, SPIDERIPPOOLS, pool.metadata)
-            elif change := _counts(pool):
-                # only numbers: who has which address is never written from here
-                await self._kube.patch(SPIDERIPPOOLS, pool.metadata.name, {"status": change}, subresource="status")
+        await working.each(self._pools.all, self._keep)
+
+    async def _keep(self, pool: SpiderIPPool) -> None:
+        if pool.metadata.deletion_timestamp and not _in_use(pool):
+            await finalizing.release(self._kube, SPIDERIPPOOLS, pool.metadata)
+        elif change := _counts(pool):
+            # only numbers: who has which address is never written from here
+            await self._kube.patch(SPIDERIPPOOLS, pool.metadata.name, {"status": change}, subresource="status")
 
 
 def _in_use(pool: SpiderIPPool) -> bool:

@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, TypeVar
 
 import aiohttp
 
 from weft.adapters.kube.client import ApiError
+
+T = TypeVar("T")
 
 _PAUSE: Final = 2.0
 """Seconds before what failed is tried again."""
@@ -33,6 +35,18 @@ async def keep(what: str, wake: asyncio.Event, work: Callable[[], Awaitable[None
                 log.warning("%s: %s. It is tried again.", what, str(error) or type(error).__name__)
             await asyncio.sleep(_PAUSE if not is_late(error) else 0.1)
             wake.set()
+
+
+async def each(items: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
+    """Do something about each of them; the failure of one keeps none of the others waiting, and is raised then."""
+    failed: Exception | None = None
+    for item in items:
+        try:
+            await do(item)
+        except PASSING as error:
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def is_late(error: Exception) -> bool:
