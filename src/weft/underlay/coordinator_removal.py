@@ -63,26 +63,29 @@ def _in_pod(facts: Facts) -> Iterator[Line]:
     pod, sources = facts.pod, {str(each.address.ip) for each in facts.addresses}
     sources |= set(_ips(pod.link(facts.interface)))
     rules = [rule for rule in pod.rules if rule.protocol == OURS and rule.source]
-    own = [rule for rule in rules if rule.source.partition("/")[0] in sources]
-    firsts = [rule for rule in rules if rule.source.partition("/")[0] in set(_ips(pod.link(facts.first)))]
-    others = [rule for rule in rules if rule not in own and rule not in firsts]
-    has_default = any(route.default and route.device == facts.interface for route in pod.table(MAIN))
-    if firsts and (has_default or facts.is_first) and own != firsts:
-        yield from _returned(facts, firsts)
+    own = [rule for rule in rules if _address(rule) in sources]
+    firsts = [rule for rule in rules if _address(rule) in _ips(pod.link(facts.first)) and rule not in own]
+    last = len(own) + len(firsts) == len(rules)
+    yield from _returned(facts, firsts)
     yield from _tables(pod, own)
-    last = not others
-    underlay = pod.link(VETH) is not None
-    if (facts.is_first or not underlay) and last:
+    if last:
+        yield from _tables(pod, firsts)
+    if last and (facts.is_first or pod.link(VETH) is None):
         yield from _shared(pod)
 
 
 def _returned(facts: Facts, rules: Sequence[Rule]) -> Iterator[Line]:
-    """The first interface's default route is in the main table again."""
-    for number in {rule.table for rule in rules}:
+    """The default route is the first interface's again, where it was this one's."""
+    main = [route for route in facts.pod.table(MAIN) if route.default]
+    for number in sorted({rule.table for rule in rules}):
         for route in facts.pod.table(number):
-            if route.default and route.device == facts.first:
+            of_version = [each.device for each in main if each.version == route.version]
+            if route.default and facts.first not in of_version and facts.interface in of_version:
                 yield Line("pod", replace(route, table=MAIN), f"{facts.interface} has it no more")
-    yield from _tables(facts.pod, rules)
+
+
+def _address(rule: Rule) -> str:
+    return rule.source.partition("/")[0]
 
 
 def _tables(pod: Observed, rules: Sequence[Rule]) -> Iterator[Line]:

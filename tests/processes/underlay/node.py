@@ -61,7 +61,9 @@ class Folders:
     def cache(self) -> Path:
         return self.root / "multus"
 
-    def settings(self, *more: str) -> Settings:
+    @property
+    def flags(self) -> list[str]:
+        """What the node process is told of them."""
         places = {
             "cni-net-dir": self.net,
             "mounted-cni-net-dir": self.net,
@@ -75,9 +77,10 @@ class Folders:
             "node-name": NODE,
             "kubeconfig": self.root / "kubeconfig",
         }
-        return settings.parse(
-            [*(f"--{name}={value}" for name, value in places.items()), *more], {}, host="machine"
-        )
+        return [f"--{name}={value}" for name, value in places.items()]
+
+    def settings(self, *more: str) -> Settings:
+        return settings.parse([*self.flags, *more], {}, host="machine")
 
     def config(self, version: str = "1.1.0") -> Json:
         """What we have a runtime say to us."""

@@ -60,6 +60,7 @@ async def test_a_pod_is_given_its_networks_and_all_of_them_go_again(tmp_path: Pa
             await node.network("bridged", bridged(folders))
             await node.network("lan", LAN)
             await one_network(node)
+            await what_is_no_pods(node)
             await three_networks(node)
             await a_failure_in_the_middle(node)
             await what_is_missing(node)
@@ -100,6 +101,21 @@ async def one_network(node: Node) -> None:
         await node.delete(sandbox)
         assert (await node.call("CHECK", sandbox, "1.0.0")).error == 3
     assert list(node.folders.cache.iterdir()) == []
+
+
+async def what_is_no_pods(node: Node) -> None:
+    """Calls that are about no pod's network."""
+    variables = Sandbox("none").variables
+    for netns, about in (("/proc/self/ns/net", "the node's own network"), ("/nowhere", "cannot be opened")):
+        answer = await call(
+            node.folders.bin / "multus", "ADD", node.folders.config(), **variables | {"NETNS": netns}
+        )
+        assert (answer.error, about in answer.json["msg"]) == (4, True), answer
+    unknown = node.folders.bin / "sbr"
+    unknown.unlink()
+    unknown.symlink_to(node.folders.bin / "multus")
+    answer = await call(unknown, "DEL", node.folders.config(), **variables)
+    assert "no plugin of type 'sbr'" in answer.json["msg"]
 
 
 async def three_networks(node: Node) -> None:

@@ -29,8 +29,8 @@ from weft.processes.cni import frame, health
 from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.telling import Teller
-from weft.processes.underlay import ipam_pools
 from weft.processes.underlay.ipam_meters import Meters
+from weft.processes.underlay.ipam_pools import Pools as Addresses
 from weft.processes.underlay_controller import settings
 from weft.processes.underlay_controller.certificates import Certificates
 from weft.processes.underlay_controller.collecting import Collector, Orders
@@ -91,11 +91,12 @@ async def _run(chosen: Settings) -> None:
         works = [Pools(kube, existing.pools).run(), Coordination(kube, coordinators, chosen.cilium).run()]
         if chosen.networks:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
+        collector = _collector(chosen.collecting, kube, registry)
+        works.append(collector.run())
         if chosen.subnets.enabled:
             account = Account(existing.subnets, existing.pools)
             works.append(Subnets(kube, account, teller, chosen.subnets).run())
         following, told = state.expect("objects"), state.expect("webhooks")
-        collector = _collector(chosen.collecting, kube, registry)
         probes = health.probes(state)
         probes.router.add_post("/v1/gc", collector.answer)
         for app, port in (
@@ -106,7 +107,7 @@ async def _run(chosen: Settings) -> None:
         certificates = Certificates(kube, chosen.namespace, clock.now, told)
         await certificates.load()
         async with asyncio.TaskGroup() as group:
-            for work in (*works, *(each.run() for each in followed), teller.run(), collector.run()):
+            for work in (*works, *(each.run() for each in followed), teller.run()):
                 group.create_task(work)
             group.create_task(frame.while_trusted(chosen.api, access))
             following.waits("the API server has not told of all objects yet")
@@ -121,14 +122,15 @@ async def _run(chosen: Settings) -> None:
 
 
 def _collector(chosen: Collecting, kube: Kube, registry: Registry) -> Collector:
-    rest, delay = timedelta(seconds=chosen.rest), timedelta(seconds=chosen.delay)
-    pools = ipam_pools.Pools(kube, Meters(registry), now=clock.now, monotonic=clock.elapsed, rest=rest)
     rules = Rules(
         stateful_sets=chosen.stateful_sets,
         kubevirt=chosen.kubevirt,
         overdue_on_ready_nodes=chosen.terminating,
         overdue_on_other_nodes=chosen.terminating,
-        delay=delay,
+        delay=timedelta(seconds=chosen.delay),
+    )
+    addresses = Addresses(
+        kube, Meters(registry), now=clock.now, monotonic=clock.elapsed, rest=timedelta(seconds=chosen.rest)
     )
     orders = Orders(rules, interval=chosen.interval, enabled=chosen.enabled)
-    return Collector(kube, pools, orders, registry, now=clock.now, monotonic=clock.elapsed)
+    return Collector(kube, addresses, orders, registry, now=clock.now, monotonic=clock.elapsed)

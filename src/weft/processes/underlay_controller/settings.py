@@ -13,8 +13,8 @@ COMMAND: Final = "spiderpool-controller"
 """Our subcommand, our Deployment, our webhooks' configurations, and who tells in Events."""
 
 _TEXTS: Final = {
-    "pod-name": ("", "our pod"),
-    "pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
+    "spiderpool-pod-name": ("", "our pod"),
+    "spiderpool-pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
     "spiderpool-log-level": ("info", "level of our log"),
     "spiderpool-cilium-configmap-namespace-name": ("kube-system/cilium-config", "Cilium's settings"),
     "spiderpool-gc-default-interval-duration": ("600", "seconds between looks for addresses of what is gone"),
@@ -45,15 +45,15 @@ NAMES: Final = (*_TEXTS, *_SWITCHES, *_NUMBERS)
 
 @dataclass(frozen=True, slots=True)
 class Collecting:
-    """How addresses of what is gone are taken back. Times in seconds; given back, one is nobody's for `rest`."""
+    """How addresses of what is gone are taken back. Times in seconds; for `rest` nobody gets them then."""
 
     enabled: bool
     interval: int
     terminating: bool
     delay: int
-    rest: int
     stateful_sets: bool
     kubevirt: bool
+    rest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +105,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             "SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME names no ConfigMap. Write kube-system/cilium-config."
         )
     return Settings(
-        pod=texts["pod-name"] or host,
-        namespace=texts["pod-namespace"],
+        pod=texts["spiderpool-pod-name"] or host,
+        namespace=texts["spiderpool-pod-namespace"],
         api=flags.api(known["kubeconfig"], environment, needed=True),
         level=flags.level(texts["spiderpool-log-level"]),
         health=ports["spiderpool-health-port"],
@@ -126,9 +126,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             interval=max(_count("spiderpool-gc-default-interval-duration", texts), 1),
             terminating=yes["spiderpool-gc-terminating-pod-ip-enabled"],
             delay=_count("spiderpool-gc-additional-grace-delay", texts),
-            rest=_count("spiderpool-ip-rest-seconds", texts),
             stateful_sets=yes["spiderpool-enable-statefulset"],
             kubevirt=yes["spiderpool-enable-kubevirt-static-ip"],
+            rest=_count("spiderpool-ip-rest-seconds", texts),
         ),
     )
 
