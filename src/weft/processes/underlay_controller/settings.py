@@ -39,6 +39,8 @@ _NUMBERS: Final = {
     "spiderpool-metric-http-port": (5721, "port of the metrics"),
     "spiderpool-webhook-port": (5722, "port of the webhooks"),
 }
+NAMES: Final = (*_TEXTS, *_SWITCHES, *_NUMBERS)
+"""All flags."""
 
 
 @dataclass(frozen=True, slots=True)
