@@ -262,9 +262,6 @@ async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_ba
     await cluster.kubectl("scale", "statefulset", "db", "--replicas=1")
     await until(lambda: pool(["10.7.1.10-10.7.1.12"]))
     await cluster.kubectl("delete", "statefulset", "db")
-    # what the collector does when the pods are gone
-    free = {"status": {"allocatedIPs": None, "allocatedIPCount": 0}}
-    await cluster.kube.patch(SPIDERIPPOOLS, made["metadata"]["name"], free, subresource="status")
 
     async def gone() -> bool:
         return not [
