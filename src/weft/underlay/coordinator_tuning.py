@@ -67,10 +67,9 @@ def to_node(settings: Settings, facts: Facts, path: Path, table: int) -> Iterato
 
 
 def source(facts: Facts, path: Path, version: Version) -> str:
-    """Whose address what leaves by our veth has: by its own (vethLinkAddress) no reply would come back."""
-    if path.device != VETH:
-        return ""
-    return next((str(each.address.ip) for each in facts.addresses if each.address.version == version), "")
+    """The pod's own address for what leaves by our veth: to the veth's (vethLinkAddress) no reply comes back."""
+    own = _addresses(facts, facts.first) if path.device == VETH else ()
+    return next((str(ip) for ip in own if ip.version == version), "")
 
 
 def policy_routes(settings: Settings, facts: Facts, path: Path, table: int) -> Iterator[Line]:
