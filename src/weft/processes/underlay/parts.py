@@ -14,6 +14,7 @@ from weft.processes.underlay.ifacing import Ifacer
 from weft.processes.underlay.ipam import Ipam
 from weft.processes.underlay.meta import Meta
 from weft.processes.underlay.plugins import COORDINATOR, IFACER, MULTUS, SPIDERPOOL, Plugin, Surroundings
+from weft.processes.underlay.tidying import Tidier
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +38,6 @@ def assembled(around: Surroundings, now: Callable[[], datetime]) -> Parts:
     }
     delegator = Delegator(ours, Programs(places.root, places.bin_dir), places.run_dir)
     meta = Meta(around, chooser, delegator, ours)
-    return Parts(chooser, {MULTUS: meta, **ours}, (definitions.run, cluster.run, ipam.run))
+    return Parts(
+        chooser, {MULTUS: meta, **ours}, (definitions.run, cluster.run, ipam.run, Tidier(around, meta).run)
+    )
