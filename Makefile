@@ -11,6 +11,7 @@ help:
 	@echo "make lint    ruff, mypy, import-linter"
 	@echo "make audit   known holes in what is locked, by PyPI's advisories"
 	@echo "make long    what make test does a little of, at length: a thousand random configurations, 200 pods at once,"
+	@echo "             300 pods for 300 addresses three times while nodes die,"
 	@echo "             two minutes of random changes under 200 requests a second, then eight new roots under 100,"
 	@echo "             and all that people type by three kubectls"
 	@echo "make bench   what it costs and how fast it is, as tables"
@@ -61,9 +62,10 @@ audit: .venv/.synced
 
 long: packages .venv/.synced $(PLUGIN) .tools/kubectl-newest/kubectl .tools/kubectl-1.32/kubectl .tools/kubectl-1.20/kubectl
 	@WEFT_CHURN_SECONDS=$${WEFT_CHURN_SECONDS:-120} WEFT_ROTATIONS=$${WEFT_ROTATIONS:-8} \
-		WEFT_RANDOM=$${WEFT_RANDOM:-1000} WEFT_STORM=$${WEFT_STORM:-200} WEFT_FORMS=all tests/support/worker .venv/bin/pytest -s \
+		WEFT_RANDOM=$${WEFT_RANDOM:-1000} WEFT_STORM=$${WEFT_STORM:-200} WEFT_FORMS=all \
+		WEFT_ADDRESSES=$${WEFT_ADDRESSES:-300} tests/support/worker .venv/bin/pytest -s \
 		tests/random tests/e2e/test_cni_storm.py tests/e2e/test_churn.py tests/e2e/test_root_rotation.py \
-		tests/e2e/test_kubectl_forms.py
+		tests/e2e/test_kubectl_forms.py tests/processes/underlay/test_ipam_storm.py
 
 bench: packages $(PLUGIN) .venv/.synced .tools/kubectl-newest/kubectl
 	@$(PYTHON) -m bench.run

@@ -15,10 +15,12 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
-from tests.processes.cni.api import Json
+from tests.processes.cni.api import NODE, Json
 from tests.processes.cni.api import serving as api_serving
 from tests.processes.cni.plugins import call
 from tests.processes.underlay.node import Folders, Node, Sandbox, ip, serving
+
+from weft.adapters.kube.kinds import NODES, SPIDERCOORDINATORS, SPIDERIPPOOLS
 
 COUNT = 40
 LINK = "weft-bench"
@@ -57,13 +59,32 @@ async def _measure(folder: Path) -> list[Figure]:
     try:
         async with api_serving(folder) as kube, serving(kube, folders) as node:
             await node.network("lan", {"cniVersion": "1.0.0", "name": "lan", "plugins": [lan]})
+            await _pools(node)
+            pool = lan | {"ipam": {"type": "spiderpool", "default_ipv4_ippool": ["lan"]}}
+            await node.network("pool", {"cniVersion": "1.0.0", "name": "pool", "plugins": [pool]})
+            tuned = [pool, {"type": "coordinator", "mode": "auto"}]
+            await node.network("tuned", {"cniVersion": "1.0.0", "name": "tuned", "plugins": tuned})
             return [
                 await _alone(node, {**_ptp(folders), "cniVersion": "1.0.0", "name": "pods"}),
                 await _ours(node, "multus: ptp", ""),
                 await _ours(node, "multus: ptp, macvlan with host-local", "lan"),
+                await _ours(node, "multus: ptp, macvlan with spiderpool", "pool"),
+                await _ours(node, "multus: ptp, macvlan with spiderpool, coordinator", "tuned"),
             ]
     finally:
         ip("link", "del", LINK)
+
+
+async def _pools(node: Node) -> None:
+    """Addresses, and a coordinator that knows the cluster's ranges."""
+    await node.kube.create(NODES, {"metadata": {"name": NODE}})
+    spec = {"subnet": "10.84.0.0/16", "ips": ["10.84.1.1-10.84.1.250"], "ipVersion": 4}
+    await node.kube.create(SPIDERIPPOOLS, {"metadata": {"name": "lan"}, "spec": spec})
+    coordinator = {"metadata": {"name": "default"}, "spec": {"mode": "auto", "podCIDRType": "none"}}
+    await node.kube.create(SPIDERCOORDINATORS, coordinator)
+    status = {"phase": "Synced", "overlayPodCIDR": ["10.85.0.0/16"], "serviceCIDR": ["10.96.0.0/12"]}
+    await node.kube.patch(SPIDERCOORDINATORS, "default", {"status": status}, subresource="status")
+    await asyncio.sleep(1)
 
 
 async def _alone(node: Node, config: Json) -> Figure:
@@ -85,7 +106,7 @@ async def _alone(node: Node, config: Json) -> Figure:
 async def _ours(node: Node, what: str, networks: str) -> Figure:
     adds, deletes = list[float](), list[float]()
     for place in range(COUNT):
-        sandbox = await node.pod(f"{what.split(',', maxsplit=1)[0][8:]}-{len(networks)}-{place}", networks)
+        sandbox = await node.pod(f"{networks or 'plain'}-{place}", networks)
         with sandbox.made():
             for verb, samples in (("ADD", adds), ("DEL", deletes)):
                 began = time.monotonic()

@@ -11,8 +11,10 @@ from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.api.spider_subnet import SpiderSubnet
 from weft.underlay import auto_pools
 from weft.underlay.addresses import Ranges
+from weft.underlay.annotations import Named, Names
 from weft.underlay.auto_pools import Application
 from weft.underlay.pool_checks import addresses
+from weft.underlay.pools import read
 from weft.underlay.subnets import Create, Delete, Resize, Step, Tell, plan, status
 
 Json = dict[str, Any]
@@ -32,6 +34,11 @@ SUBNET = msgspec.convert(
 )
 SIX = msgspec.convert(
     {"metadata": {"name": "six"}, "spec": {"subnet": "fd00:6::/64", "ips": ["fd00:6::1-fd00:6::ff"]}}, SpiderSubnet
+)
+
+
+MINE = msgspec.convert(
+    {"metadata": {"name": "mine"}, "spec": {"subnet": "10.6.0.0/16", "ips": ["10.6.1.19"]}}, SpiderIPPool
 )
 
 
@@ -161,26 +168,39 @@ def test_a_pool_goes_with_its_application_unless_it_is_to_stay() -> None:
     assert [type(each) for each in steps(app(2, {"subnet": "?"}), pools=(pool(made.manifest),))] == [Tell]
 
 
-def test_a_pool_serves_the_pods_of_its_application_only() -> None:
+@pytest.mark.parametrize(
+    ("annotation", "names", "owner", "number", "serves"),
+    [
+        ("subnet", Names(ipv4=("subnet-6",)), "web", 0, True),
+        ("subnet", Names(ipv4=("absent", "subnet-6")), "web", 3, True),
+        ("subnets", Names(ipv4=("subnet-6",)), "web", 0, True),
+        ("subnets", Names("eth0", ipv4=("subnet-6",)), "web", 3, True),
+        ("subnets", Names(ipv4=("subnet-6",)), "web", 1, False),
+        ("subnets", Names("net1", ipv4=("subnet-6",)), "web", 0, False),
+        ("subnet", Names(ipv4=("other",)), "web", 0, False),
+        ("subnet", Names(ipv6=("subnet-6",)), "web", 0, False),
+        ("subnet", Names(ipv4=("subnet-6",), ipv6=("six",)), "web", 0, False),
+        ("subnet", Names(ipv4=("subnet-6",)), "other", 0, False),
+    ],
+)
+def test_a_pool_serves_the_interface_of_its_application_only(
+    annotation: str, names: Names, owner: str, number: int, *, serves: bool
+) -> None:
     (made,) = steps(app())
     assert isinstance(made, Create)
-    labels = made.manifest["metadata"]["labels"]
-    owner = ("Deployment", "shop", "web")
-    assert auto_pools.serves(labels, ["subnet-6"], owner, "eth0", 4)
-    assert not auto_pools.serves(labels, ["subnet-6"], owner, "net1", 4)
-    assert not auto_pools.serves(labels, ["subnet-6"], owner, "eth0", 6)
-    assert not auto_pools.serves(labels, ["other"], owner, "eth0", 4)
-    assert not auto_pools.serves(labels, ["subnet-6"], ("Deployment", "shop", "other"), "eth0", 4)
+    named = Named(f"ipam.spidernet.io/{annotation}", names)
+    pools = (read(pool(made.manifest)), read(MINE))
+    found = auto_pools.made_for(named, pools, ("Deployment", "shop", owner), number)
+    assert found == (
+        Named(named.annotation, Names(names.interface, ("auto4-web-eth0-95a41",))) if serves else None
+    )
 
 
 def test_the_account_of_a_subnet_names_every_pool_of_it() -> None:
     (made,) = steps(app())
     assert isinstance(made, Create)
-    mine = msgspec.convert(
-        {"metadata": {"name": "mine"}, "spec": {"subnet": "10.6.0.0/16", "ips": ["10.6.1.19"]}}, SpiderIPPool
-    )
     account = status(
-        SUBNET, (pool(made.manifest), mine, msgspec.convert({"spec": {"subnet": "10.9.0.0/16"}}, SpiderIPPool))
+        SUBNET, (pool(made.manifest), MINE, msgspec.convert({"spec": {"subnet": "10.9.0.0/16"}}, SpiderIPPool))
     )
     assert (account.total_ip_count, account.allocated_ip_count) == (10, 4)
     assert json.loads(account.controlled_ippools or "") == {

@@ -76,6 +76,11 @@ def asks_for_subnet(annotations: Mapping[str, str]) -> bool:
     return SUBNETS in annotations or SUBNET in annotations
 
 
+def without_subnets(annotations: Mapping[str, str]) -> Mapping[str, str]:
+    """The same where subnets are not served."""
+    return {key: value for key, value in annotations.items() if key not in {SUBNET, SUBNETS}}
+
+
 def defaults(annotations: Mapping[str, str]) -> Names:
     """The pools that a namespace gives to pods which name none."""
     return Names(

@@ -7,7 +7,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from weft.underlay.addresses import Version
-from weft.underlay.annotations import PREFIX, SUBNET, SUBNETS, InvalidAnnotationError, Names
+from weft.underlay.annotations import PREFIX, SUBNET, SUBNETS, InvalidAnnotationError, Named, Names
+from weft.underlay.pools import Pool
 
 T = TypeVar("T")
 
@@ -130,24 +131,39 @@ def is_reclaimed(labels: Mapping[str, str]) -> bool:
     return labels.get(RECLAIM, "true") != "false"
 
 
-def serves(
-    labels: Mapping[str, str],
-    subnets: Iterable[str],
-    owner: tuple[str, str, str],
-    interface: str,
-    version: Version,
-) -> bool:
-    """Whether a pool was made of one of these subnets for this `owner` (kind, namespace, name) and interface."""
+def made_for(named: Named, pools: Iterable[Pool], owner: tuple[str, str, str], number: int) -> Named | None:
+    """The pools that were made of the subnets named, for this `owner` (kind, namespace, name) of pods.
+
+    `number` is the interface's place (from 0) among those that ask. None while one of them is not made yet.
+    """
+    names = named.names
+    place = _place(0 if named.annotation == SUBNET else number)
     wanted = {
         f"{_OWNER}kind": owner[0],
         f"{_OWNER}namespace": owner[1],
         f"{_OWNER}name": owner[2],
-        _INTERFACE: interface,
-        _VERSION: f"IPv{version}",
+        _INTERFACE: names.interface or place,
     }
-    return labels.get(OWNER_SUBNET) in set(subnets) and all(
-        labels.get(key) == value for key, value in wanted.items() if len(value) <= _LONGEST_LABEL
-    )
+    fitting = [each for each in pools if not each.terminating and _has(each.labels, wanted)]
+    found: dict[Version, tuple[str, ...] | None] = {}
+    versions: tuple[tuple[Version, tuple[str, ...] | None], ...] = ((4, names.ipv4), (6, names.ipv6))
+    for version, subnets in versions:
+        of_it = (each for each in fitting if each.version == version)
+        made = tuple(each.name for each in of_it if each.labels.get(OWNER_SUBNET) in (subnets or ()))
+        if subnets and not made:
+            return None
+        found[version] = made or None
+    chosen = Names(names.interface, found[4], found[6], names.cleangateway)
+    return Named(named.annotation, chosen)
+
+
+def _has(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in wanted.items() if len(value) <= _LONGEST_LABEL)
+
+
+def _place(number: int) -> str:
+    """What an interface is called at a place, where nobody names it."""
+    return f"net{number}" if number else "eth0"
 
 
 def _listed(noted: Mapping[str, str]) -> Iterator[tuple[str, Names]]:
@@ -155,11 +171,11 @@ def _listed(noted: Mapping[str, str]) -> Iterator[tuple[str, Names]]:
     if SUBNETS in noted:
         unnamed = 0
         for each in _decoded(noted, SUBNETS, tuple[Names, ...]):
-            yield each.interface or (f"net{unnamed}" if unnamed else "eth0"), each
+            yield each.interface or _place(unnamed), each
             unnamed += not each.interface
     elif SUBNET in noted:
         names = _decoded(noted, SUBNET, Names)
-        yield names.interface or "eth0", names
+        yield names.interface or _place(0), names
 
 
 def _decoded(noted: Mapping[str, str], key: str, shape: type[T]) -> T:

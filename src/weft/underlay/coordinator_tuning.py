@@ -32,13 +32,14 @@ class Path:
 
 
 def lines(settings: Settings, facts: Facts, path: Path) -> Iterator[Line]:
-    """What sorts the routes of the interface, where it is not the pod's first."""
+    """What sorts the routes of the interface, where it is not the pod's first: that has nobody to be told from."""
     if facts.is_first or not settings.tune:
         return
-    number = table_of(facts, facts.interface, path)
-    yield from _own_table(settings, facts, path, facts.interface, number)
+    for interface in (facts.interface, facts.first):
+        # the first one's too: the interface's network may be where its clients are
+        yield from _own_table(settings, facts, path, interface, table_of(facts, interface, path))
     if settings.default_nic == facts.interface:
-        yield from _take_default(settings, facts, path)
+        yield from _take_default(facts, path)
         return
     reason = f"the default route is {settings.default_nic or facts.first}'s"
     for route in _of(facts, facts.interface):
@@ -112,17 +113,16 @@ def _own_table(settings: Settings, facts: Facts, path: Path, interface: str, num
         yield Line("pod", rule, reason)
 
 
-def _take_default(settings: Settings, facts: Facts, path: Path) -> Iterator[Line]:
-    """The default route is the interface's; the first interface keeps its own in its own table."""
+def _take_default(facts: Facts, path: Path) -> Iterator[Line]:
+    """The default route is the interface's; the first interface has its own in its own table."""
     reason = "the default route is chosen to be here"
-    for route in _defaults(facts, facts.interface, table_of(facts, facts.interface, path)):
+    own = [*_defaults(facts, facts.interface, table_of(facts, facts.interface, path))]
+    for route in own:
         yield Line("pod", replace(route, table=MAIN), reason)
-    number = table_of(facts, facts.first, path)
-    moved = [route for route in _of(facts, facts.first) if route.default]
-    if moved or facts.pod.table(number):
-        yield from _own_table(settings, facts, path, facts.first, number)
-    for route in moved:
-        yield Line("pod", Gone(route), reason)
+    taken = {route.version for route in (*own, *_of(facts, facts.interface)) if route.default}
+    for route in _of(facts, facts.first):
+        if route.default and route.version in taken:
+            yield Line("pod", Gone(route), reason)
 
 
 def _leading(facts: Facts, table: int, network: Network, via: str, device: str) -> Iterator[Line]:

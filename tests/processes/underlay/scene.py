@@ -46,6 +46,8 @@ link set lan up
 link set far up
 link set nodes up
 """
+_NO_WAITING = "net/ipv6/conf/default/accept_dad"
+"""Set to 0 nobody waits for others that have the same address."""
 _ALL = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
 
 
@@ -155,7 +157,12 @@ class Scene:
         pod = Pod(self, node, name, f"{self.mark}-{name}")
         _ip("netns", "add", pod.namespace)
         self.pods[name] = pod
-        netns.inside(pod.namespace, lambda: _batch("link set lo up"))
+
+        def begin() -> None:
+            batch("link set lo up")
+            (pod_network.SYSCTLS / _NO_WAITING).write_text("0", encoding="utf-8")
+
+        netns.inside(pod.namespace, begin)
         self.servers.serve(pod.namespace)
         return pod
 
@@ -265,7 +272,7 @@ def running() -> Iterator[Scene]:
     try:
         for place in scene.places.values():
             _ip("netns", "add", place)
-            netns.inside(place, lambda: _batch("link set lo up"))
+            netns.inside(place, lambda: batch("link set lo up"))
         _build(scene)
         for place in ("one", "two", "client", "outside"):
             scene.servers.serve(scene.places[place])
@@ -294,6 +301,7 @@ def _build(scene: Scene) -> None:
     _in(scene, "lan", "\n".join(lines))
     _equip(scene, "client", [("eth0", CLIENT, 16, 64)], GATEWAY)
     _equip(scene, "outside", [("eth0", OUTSIDE, 16, 64)], {4: "10.7.0.1", 6: "fd00:7::1"})
+    _in(scene, "gateway", "addr add 10.16.0.1/16 dev eth0\naddr add 10.17.0.1/16 dev eth0")
     far = {4: "10.7.0.1", 6: "fd00:7::1"}
     _equip(scene, "gateway", [("eth0", GATEWAY, 16, 64), ("eth1", far, 16, 64)], {})
     for number, node in enumerate(NODES, 1):
@@ -321,6 +329,35 @@ table inet node {
 """
 
 
+def service(backends: Sequence[Pod]) -> str:
+    """What kube-proxy writes on a node: a service of all backends in turn, and local node ports."""
+    lines, hairpins = [], []
+    for version, family in ((4, "ip"), (6, "ip6")):
+        for index, pod in enumerate(backends):
+            address = pod.addresses["eth0"][version]
+            target = f"dnat {family} to {f'[{address}]' if version == 6 else address}:{PORT}"
+            hairpins.append(f"{family} saddr {address} {family} daddr {address} masquerade")
+            left = len(backends) - index
+            turn = f"numgen inc mod {left} 0" if left > 1 else ""
+            lines.append(f"{family} daddr {SERVICE[version]} tcp dport 80 {turn} {target}")
+            lines.append(f"meta nfproto ipv{version} fib daddr type local tcp dport {NODE_PORT + index} {target}")
+    rules, returns = "\n".join(lines), "\n".join(hairpins)
+    return f"""
+        table inet services {{}}
+        delete table inet services
+        table inet services {{
+            chain translated {{
+                {rules}
+            }}
+            chain prerouting {{ type nat hook prerouting priority dstnat; jump translated; }}
+            chain output {{ type nat hook output priority -100; jump translated; }}
+            chain postrouting {{ type nat hook postrouting priority srcnat;
+                {returns}
+            }}
+        }}
+    """
+
+
 def _equip(
     scene: Scene,
     place: str,
@@ -334,9 +371,10 @@ def _equip(
     lines += [f"route add default via {each}" for each in gateway.values()]
 
     def work() -> None:
+        (pod_network.SYSCTLS / _NO_WAITING).write_text("0", encoding="utf-8")
         for path in _ALL:
             (pod_network.SYSCTLS / path).write_text("1", encoding="utf-8")
-        _batch("\n".join(lines))
+        batch("\n".join(lines))
 
     netns.inside(scene.places[place], work)
 
@@ -344,16 +382,19 @@ def _equip(
 def _gateway(address: str, node: str) -> str:
     if address.startswith("10.244."):
         return address.rpartition(".")[0] + ".1"
+    if address.startswith(("10.16.", "10.17.")):
+        return f"{address[:6]}0.1"
     if address.startswith("fd00:244:"):
         return f"fd00:244:{list(NODES).index(node) + 1}::1"
     return GATEWAY[ip_address(address.partition("/")[0]).version]
 
 
 def _in(scene: Scene, place: str, text: str) -> None:
-    netns.inside(scene.places[place], lambda: _batch(text))
+    netns.inside(scene.places[place], lambda: batch(text))
 
 
-def _batch(text: str) -> None:
+def batch(text: str) -> None:
+    """Commands of ip(8), in this thread's namespace."""
     done = subprocess.run(
         ["ip", "-batch", "-"], input=text + "\n", capture_output=True, text=True, timeout=60, check=False
     )

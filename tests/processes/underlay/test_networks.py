@@ -1,5 +1,6 @@
 """Pods with several networks: the real programs, in real network namespaces, called as a runtime calls them."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from tests.processes.cni.api import serving as api_serving
 from tests.processes.cni.plugins import call
 from tests.processes.underlay.node import Folders, Node, Sandbox, ip, serving
 
-from weft.adapters.kube.kinds import PODS
+from weft.adapters.kube.kinds import EVENTS, PODS
+from weft.processes.underlay.tidying import Tidier
 
 
 def pods(folders: Folders) -> Json:
@@ -60,6 +62,7 @@ async def test_a_pod_is_given_its_networks_and_all_of_them_go_again(tmp_path: Pa
             await node.network("bridged", bridged(folders))
             await node.network("lan", LAN)
             await one_network(node)
+            await what_is_no_pods(node)
             await three_networks(node)
             await a_failure_in_the_middle(node)
             await what_is_missing(node)
@@ -100,6 +103,21 @@ async def one_network(node: Node) -> None:
         await node.delete(sandbox)
         assert (await node.call("CHECK", sandbox, "1.0.0")).error == 3
     assert list(node.folders.cache.iterdir()) == []
+
+
+async def what_is_no_pods(node: Node) -> None:
+    """Calls that are about no pod's network."""
+    variables = Sandbox("none").variables
+    for netns, about in (("/proc/self/ns/net", "the node's own network"), ("/nowhere", "cannot be opened")):
+        answer = await call(
+            node.folders.bin / "multus", "ADD", node.folders.config(), **variables | {"NETNS": netns}
+        )
+        assert (answer.error, about in answer.json["msg"]) == (4, True), answer
+    unknown = node.folders.bin / "sbr"
+    unknown.unlink()
+    unknown.symlink_to(node.folders.bin / "multus")
+    answer = await call(unknown, "DEL", node.folders.config(), **variables)
+    assert "no plugin of type 'sbr'" in answer.json["msg"]
 
 
 async def three_networks(node: Node) -> None:
@@ -145,6 +163,9 @@ async def a_failure_in_the_middle(node: Node) -> None:
         assert sandbox.links == ["lo"]
         await node.delete(sandbox)
     assert addresses(node) == set()
+    async with asyncio.timeout(30):
+        while not any(each["reason"] == "FailedAttachNetwork" for each in await node.kube.list(EVENTS, "shop")):
+            await asyncio.sleep(0.05)
 
 
 async def what_is_missing(node: Node) -> None:
@@ -224,7 +245,14 @@ async def what_the_runtime_forgot(node: Node) -> None:
         assert answer.code == 0, answer
         assert [each.name for each in node.folders.cache.iterdir()] == [kept.container]
         assert (lost.links, kept.links) == (["lo"], ["eth0", "lo", "net1"])
-        await node.delete(kept)
+    # nobody says so, but neither the pod nor its namespace is there any more
+    await node.kube.delete(PODS, "kept", "shop", grace=0)
+    tidier = Tidier(node.around, node.meta, every=0.1)
+    tidying = asyncio.create_task(tidier.run())
+    async with asyncio.timeout(30):
+        while list(node.folders.cache.iterdir()) or addresses(node):
+            await asyncio.sleep(0.05)
+    tidying.cancel()
 
 
 async def the_capture_is_last(node: Node) -> None:

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.processes.underlay.ipam_node import running
 from tests.processes.underlay_controller.installed import Installed, get, installed, until
 
 from weft.adapters.kube.kinds import (
     CONFIGMAPS,
     EVENTS,
     NETWORKATTACHMENTS,
+    NODES,
+    PODS,
     SPIDERCOORDINATORS,
     SPIDERIPPOOLS,
     SPIDERMULTUSCONFIGS,
@@ -77,7 +80,7 @@ spec:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Installed]:
     async with installed(
-        tmp_path_factory.mktemp("cluster"), "--spiderpool-enabled-validating-resources-deleted-webhook", "true"
+        tmp_path_factory.mktemp("cluster"), "--spiderpool-enable-validating-resources-deleted-webhook", "true"
     ) as made:
         yield made
 
@@ -250,9 +253,17 @@ async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_ba
     assert (told["totalIPCount"], told["allocatedIPCount"]) == (10, 4)
     refused = await cluster.kubectl("delete", "ss", "subnet-7", ok=False)
     assert f"SpiderIPPool {made['metadata']['name']} is made of it." in refused.err
+    await cluster.kube.create(NODES, {"metadata": {"name": "n1"}})
+    pod = await until(lambda: get(cluster.kube, PODS, "db-0", "default"))
+    async with running(cluster.kube, cluster.kubectl.home.path / "kubeconfig", "n1") as node:
+        result = await node.add(pod, "eth0")
+    assert [each["address"] for each in result["ips"]] == ["10.7.1.10/16"]
     await cluster.kubectl("scale", "statefulset", "db", "--replicas=1")
     await until(lambda: pool(["10.7.1.10-10.7.1.12"]))
     await cluster.kubectl("delete", "statefulset", "db")
+    # what the collector does when the pods are gone
+    free = {"status": {"allocatedIPs": None, "allocatedIPCount": 0}}
+    await cluster.kube.patch(SPIDERIPPOOLS, made["metadata"]["name"], free, subresource="status")
 
     async def gone() -> bool:
         return not [

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
 
+from weft.adapters import rtnetlink
 from weft.adapters.kube.client import ApiError
 from weft.adapters.kube.kinds import PODS, SPIDERENDPOINTS
 from weft.api.spider_endpoint import IPAllocation
@@ -20,10 +22,10 @@ from weft.processes.underlay.ipam_places import Places
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay.ipam_probing import Prober
 from weft.processes.underlay.plugins import Call, Json, Surroundings
-from weft.underlay import annotations, endpoints, ipam_result, networks, pools
-from weft.underlay.addresses import Address, NotAddressesError, Ranges, Version, parse_address
+from weft.underlay import annotations, auto_pools, endpoints, ipam_result, networks, pools
+from weft.underlay.addresses import Address, Network, NotAddressesError, Ranges, Version, parse_address
 from weft.underlay.allocation import Release
-from weft.underlay.annotations import InvalidAnnotationError
+from weft.underlay.annotations import InvalidAnnotationError, Named
 from weft.underlay.endpoints import Subject
 from weft.underlay.ipam_result import InvalidConfigError
 from weft.underlay.pool_status import UnreadableStatusError
@@ -35,6 +37,9 @@ FAILED: Final = "FailedAllocateIP"
 """Reason of events."""
 
 _POD_SECONDS: Final = 30.0
+_POOL_SECONDS: Final = 20.0
+"""How long a pod waits for the pool of its application to be made."""
+_LOOK: Final = 0.1
 _MARGIN: Final = timedelta(seconds=5)
 """A pod waits for an address that rests as long as any can, and a little longer: others wait, too."""
 _OVER: Final = frozenset({"Succeeded", "Failed"})
@@ -179,7 +184,7 @@ class Ipam:
         current = endpoints.current(found, whose)
         before = endpoints.held(current, call.ifname)
         nad = ipam_result.named_by(call.config)
-        named = annotations.named(noted, call.ifname, endpoints.number(current, call.ifname))
+        named = await self._named(noted, whose, call.ifname, endpoints.number(current, call.ifname))
         wanted = annotations.routes(noted)
         source = pools.source(
             named, annotations.defaults(namespace.annotations or {}), nad, self._pools.all().values()
@@ -188,7 +193,10 @@ class Ipam:
             whose=whose,
             interface=call.ifname,
             asker=Asker(
-                labels=pod["metadata"].get("labels") or {},
+                labels={
+                    **(pod["metadata"].get("labels") or {}),
+                    **auto_pools.owner_labels(whose.owner[0], whose.namespace, whose.owner[1]),
+                },
                 namespace=call.namespace,
                 namespace_labels=namespace.labels or {},
                 node=self._node,
@@ -200,6 +208,9 @@ class Ipam:
             only=_by_version(ipam_result.asked_for(call.config)),
             netns=call.netns,
         )
+        if master := ipam_result.master_to_match(call.config):
+            subnets = await asyncio.to_thread(_subnets, master)
+            seeker = replace(seeker, asker=replace(seeker.asker, master=master, subnets=subnets))
         leases = await self._leasing.lease(seeker)
         entry = endpoints.allocation(
             call.ifname,
@@ -209,6 +220,26 @@ class Ipam:
         )
         await self._endpoints.note(whose, self._node, entry, found)
         return entry
+
+    async def _named(self, noted: Mapping[str, str], whose: Subject, interface: str, number: int) -> Named | None:
+        """What the pod's annotations name. Of subnets, the pools that the controller makes: they may come yet."""
+        kept = noted if self._chosen.subnets else annotations.without_subnets(noted)
+        named = annotations.named(kept, interface, number)
+        if named is None or not annotations.asks_for_subnet(kept):
+            return named
+        owner = (whose.owner[0], whose.namespace, whose.owner[1])
+        until = self._monotonic() + _POOL_SECONDS
+        while (found := auto_pools.made_for(named, self._pools.all().values(), owner, number)) is None:
+            if self._monotonic() > until:
+                subnets = ", ".join((*(named.names.ipv4 or ()), *(named.names.ipv6 or ())))
+                raise CallError(
+                    calls.LATER,
+                    f"spiderpool: no pool of SpiderSubnet {subnets} has been made for {owner[0]} "
+                    f"{whose.namespace}/{owner[2]} yet",
+                    f"See why: kubectl describe {owner[0].lower()} {owner[2]} -n {whose.namespace}",
+                )
+            await asyncio.sleep(_LOOK)
+        return found
 
     async def _taken_back(self, call: Call) -> bool:
         """Whether there was anything to take back."""
@@ -267,6 +298,13 @@ def _failure(call: Call, error: Exception) -> tuple[CallError, str]:
             return CallError(calls.CONFIG, f"spiderpool: {call.subject}: {error}"), INTERNAL
     told = f"spiderpool: {call.subject}: the API server does not help ({type(error).__name__}: {error})"
     return CallError(calls.LATER, told), INTERNAL
+
+
+def _subnets(master: str) -> frozenset[Network]:
+    """The networks that an interface of the node has addresses of."""
+    return frozenset(
+        address.network for link in rtnetlink.links() if link.name == master for address in link.addresses
+    )
 
 
 def _by_version(texts: tuple[str, ...]) -> Mapping[Version, Address]:

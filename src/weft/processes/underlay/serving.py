@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from weft.adapters import netns as namespaces
 from weft.processes.cni import calls, wire
 from weft.processes.cni.calls import CallError
 from weft.processes.cni.metrics import Registry
@@ -42,6 +43,8 @@ def read(request: bytes, netns: str) -> tuple[str, Call]:
             f"the network namespace CNI_NETNS={sandbox} cannot be opened",
             "The runtime makes it before it calls.",
         )
+    if netns and command in _NEEDED and Path(netns).stat().st_ino == namespaces.current():
+        raise CallError(calls.ENVIRONMENT, f"CNI_NETNS={sandbox} is the node's own network, and no pod's")
     arguments = calls.arguments_of(variables)
     return variables.get("CNI_PLUGIN", ""), Call(
         command=command,

@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from weft.adapters import clock, http_server
@@ -28,15 +29,19 @@ from weft.processes.cni import frame, health
 from weft.processes.cni.flags import SettingsError
 from weft.processes.cni.metrics import Registry
 from weft.processes.cni.telling import Teller
+from weft.processes.underlay.ipam_meters import Meters
+from weft.processes.underlay.ipam_pools import Pools as Addresses
 from weft.processes.underlay_controller import settings
 from weft.processes.underlay_controller.certificates import Certificates
+from weft.processes.underlay_controller.collecting import Collector, Orders
 from weft.processes.underlay_controller.coordination import Coordination
 from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.networks import Networks
 from weft.processes.underlay_controller.pools import Pools
-from weft.processes.underlay_controller.settings import COMMAND, Settings
+from weft.processes.underlay_controller.settings import COMMAND, Collecting, Settings
 from weft.processes.underlay_controller.subnets import Account, Subnets
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
+from weft.underlay.collecting import Rules
 
 log = logging.getLogger("weft.underlay")
 
@@ -86,12 +91,16 @@ async def _run(chosen: Settings) -> None:
         works = [Pools(kube, existing.pools).run(), Coordination(kube, coordinators, chosen.cilium).run()]
         if chosen.networks:
             works.append(Networks(kube, existing.networks, existing.attachments, teller).run())
+        collector = _collector(chosen.collecting, kube, registry)
+        works.append(collector.run())
         if chosen.subnets.enabled:
             account = Account(existing.subnets, existing.pools)
             works.append(Subnets(kube, account, teller, chosen.subnets).run())
         following, told = state.expect("objects"), state.expect("webhooks")
+        probes = health.probes(state)
+        probes.router.add_post("/v1/gc", collector.answer)
         for app, port in (
-            (health.probes(state), chosen.health),
+            (probes, chosen.health),
             (health.monitoring(registry.text), chosen.metrics),
         ):
             await stack.enter_async_context(http_server.serving(app, f"0.0.0.0:{port}"))
@@ -110,3 +119,18 @@ async def _run(chosen: Settings) -> None:
             address = f"0.0.0.0:{chosen.webhooks}"
             await stack.enter_async_context(http_server.serving(webhooks.app(), address, certificates.context))
             group.create_task(certificates.run())
+
+
+def _collector(chosen: Collecting, kube: Kube, registry: Registry) -> Collector:
+    rules = Rules(
+        stateful_sets=chosen.stateful_sets,
+        kubevirt=chosen.kubevirt,
+        overdue_on_ready_nodes=chosen.terminating,
+        overdue_on_other_nodes=chosen.terminating,
+        delay=timedelta(seconds=chosen.delay),
+    )
+    addresses = Addresses(
+        kube, Meters(registry), now=clock.now, monotonic=clock.elapsed, rest=timedelta(seconds=chosen.rest)
+    )
+    orders = Orders(rules, interval=chosen.interval, enabled=chosen.enabled)
+    return Collector(kube, addresses, orders, registry, now=clock.now, monotonic=clock.elapsed)

@@ -13,23 +13,24 @@ COMMAND: Final = "spiderpool-controller"
 """Our subcommand, our Deployment, our webhooks' configurations, and who tells in Events."""
 
 _TEXTS: Final = {
-    "spiderpool-pod-name": ("", "our pod"),
-    "spiderpool-pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
+    "pod-name": ("", "our pod"),
+    "pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
     "spiderpool-log-level": ("info", "level of our log"),
     "spiderpool-cilium-configmap-namespace-name": ("kube-system/cilium-config", "Cilium's settings"),
     "spiderpool-gc-default-interval-duration": ("600", "seconds between looks for addresses of what is gone"),
     "spiderpool-gc-additional-grace-delay": ("0", "seconds that a pod may end later than it should"),
+    "spiderpool-ip-rest-seconds": ("5", "seconds for which an address that was given back is nobody's"),
     "spiderpool-default-flexible-ip-number": ("1", "addresses that pools of applications have beyond their pods"),
 }
 _SWITCHES: Final = {
-    "spiderpool-enabled-ipv4": (True, "take pools of IPv4"),
-    "spiderpool-enabled-ipv6": (True, "take pools of IPv6"),
-    "spiderpool-enabled-multus-config": (True, "make networks of SpiderMultusConfigs"),
-    "spiderpool-enabled-spider-subnet": (True, "look after SpiderSubnets"),
-    "spiderpool-enabled-auto-pool": (True, "make pools for applications that name subnets"),
-    "spiderpool-enabled-stateful-set": (True, "let pods of a StatefulSet keep their addresses"),
-    "spiderpool-enabled-kubevirt-static-ip": (True, "let virtual machines keep their addresses"),
-    "spiderpool-enabled-validating-resources-deleted-webhook": (False, "keep pools in use from being deleted"),
+    "spiderpool-enable-ipv4": (True, "take pools of IPv4"),
+    "spiderpool-enable-ipv6": (True, "take pools of IPv6"),
+    "spiderpool-enable-multus-config": (True, "make networks of SpiderMultusConfigs"),
+    "spiderpool-enable-subnet": (True, "look after SpiderSubnets"),
+    "spiderpool-enable-auto-pool": (True, "make pools for applications that name subnets"),
+    "spiderpool-enable-statefulset": (True, "let pods of a StatefulSet keep their addresses"),
+    "spiderpool-enable-kubevirt-static-ip": (True, "let virtual machines keep their addresses"),
+    "spiderpool-enable-validating-resources-deleted-webhook": (False, "keep pools in use from being deleted"),
     "spiderpool-gc-ip-enabled": (True, "take back addresses of what is gone"),
     "spiderpool-gc-terminating-pod-ip-enabled": (True, "take back addresses of pods that do not end"),
 }
@@ -38,11 +39,13 @@ _NUMBERS: Final = {
     "spiderpool-metric-http-port": (5721, "port of the metrics"),
     "spiderpool-webhook-port": (5722, "port of the webhooks"),
 }
+NAMES: Final = (*_TEXTS, *_SWITCHES, *_NUMBERS)
+"""All flags."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collecting:
-    """How addresses of what is gone are taken back. Times in seconds."""
+    """How addresses of what is gone are taken back. Times in seconds; for `rest` nobody gets them then."""
 
     enabled: bool
     interval: int
@@ -50,6 +53,7 @@ class Collecting:
     delay: int
     stateful_sets: bool
     kubevirt: bool
+    rest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,20 +105,20 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             "SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME names no ConfigMap. Write kube-system/cilium-config."
         )
     return Settings(
-        pod=texts["spiderpool-pod-name"] or host,
-        namespace=texts["spiderpool-pod-namespace"],
+        pod=texts["pod-name"] or host,
+        namespace=texts["pod-namespace"],
         api=flags.api(known["kubeconfig"], environment, needed=True),
         level=flags.level(texts["spiderpool-log-level"]),
         health=ports["spiderpool-health-port"],
         metrics=ports["spiderpool-metric-http-port"],
         webhooks=ports["spiderpool-webhook-port"],
-        families=Families(yes["spiderpool-enabled-ipv4"], yes["spiderpool-enabled-ipv6"]),
-        keeps_used=yes["spiderpool-enabled-validating-resources-deleted-webhook"],
-        networks=yes["spiderpool-enabled-multus-config"],
+        families=Families(yes["spiderpool-enable-ipv4"], yes["spiderpool-enable-ipv6"]),
+        keeps_used=yes["spiderpool-enable-validating-resources-deleted-webhook"],
+        networks=yes["spiderpool-enable-multus-config"],
         cilium=(namespace, name),
         subnets=Subnets(
-            yes["spiderpool-enabled-spider-subnet"],
-            yes["spiderpool-enabled-auto-pool"],
+            yes["spiderpool-enable-subnet"],
+            yes["spiderpool-enable-auto-pool"],
             _count("spiderpool-default-flexible-ip-number", texts),
         ),
         collecting=Collecting(
@@ -122,8 +126,9 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             interval=max(_count("spiderpool-gc-default-interval-duration", texts), 1),
             terminating=yes["spiderpool-gc-terminating-pod-ip-enabled"],
             delay=_count("spiderpool-gc-additional-grace-delay", texts),
-            stateful_sets=yes["spiderpool-enabled-stateful-set"],
-            kubevirt=yes["spiderpool-enabled-kubevirt-static-ip"],
+            stateful_sets=yes["spiderpool-enable-statefulset"],
+            kubevirt=yes["spiderpool-enable-kubevirt-static-ip"],
+            rest=_count("spiderpool-ip-rest-seconds", texts),
         ),
     )
 
