@@ -131,10 +131,12 @@ def _own_table(settings: Settings, facts: Facts, path: Path, interface: str, num
 def _take_default(facts: Facts, path: Path) -> Iterator[Line]:
     """The default route is the interface's; the first interface has its own in its own table."""
     reason = "the default route is chosen to be here"
-    for route in _defaults(facts, facts.interface, table_of(facts, facts.interface, path)):
+    own = [*_defaults(facts, facts.interface, table_of(facts, facts.interface, path))]
+    for route in own:
         yield Line("pod", replace(route, table=MAIN), reason)
+    taken = {route.version for route in (*own, *_of(facts, facts.interface)) if route.default}
     for route in _of(facts, facts.first):
-        if route.default:
+        if route.default and route.version in taken:
             yield Line("pod", Gone(route), reason)
 
 
