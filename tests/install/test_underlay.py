@@ -8,6 +8,9 @@ import pytest
 
 from weft.install.underlay import HostPaths, Settings, first_objects, manifests
 from weft.install.underlay_values import BadValueError, defaults, names, read
+from weft.processes.cni import flags
+from weft.processes.underlay import settings as agent
+from weft.processes.underlay_controller import settings as controller
 
 Json = dict[str, Any]
 kubernetes_validate: Any = _kubernetes_validate  # it has no types
@@ -102,6 +105,32 @@ def test_nodes_of_one_machine_have_folders_of_their_own() -> None:
         paths.net_dir, paths.bin_dir, paths.run_dir
     )  # fmt: skip
     assert names.index("NODE_NAME") < names.index("CNI_NET_DIR")
+
+
+def test_the_processes_read_all_that_they_are_told() -> None:
+    """A variable under another name would change nothing, and nobody would see it."""
+    values = read(["multus.multusCNI.defaultCniCRName=calico", "ipam.enableIPv6=false", "ipam.gc.enabled=false"])
+    objects = manifests(Settings(values=values, namespace="spiderpool"))
+    config = one("ConfigMap", "spiderpool-conf", objects)["data"]
+    known = {flags.variable(name) for each in (agent, controller) for name in each.NAMES}
+    assert set(config) - known == set()
+
+    def told(kind: str, name: str) -> dict[str, str]:
+        (container,) = one(kind, name, objects)["spec"]["template"]["spec"]["containers"]
+        fields = {"spec.nodeName": "node-7", "metadata.name": f"{name}-x", "metadata.namespace": "spiderpool"}
+        own = {
+            each["name"]: each.get("value") or fields[each["valueFrom"]["fieldRef"]["fieldPath"]]
+            for each in container["env"]
+        }
+        assert set(own) - known == set()
+        return {"KUBERNETES_SERVICE_HOST": "10.96.0.1", **config, **own}
+
+    node = agent.parse((), told("DaemonSet", "spiderpool-agent"), host="machine")
+    assert (node.node, node.pod, node.namespace) == ("node-7", "spiderpool-agent-x", "spiderpool")
+    assert (node.multus.default, node.addresses.ipv6, str(node.places.root)) == ("calico", False, "/hostroot")
+    central = controller.parse((), told("Deployment", "spiderpool-controller"), host="machine")
+    assert (central.pod, central.namespace) == ("spiderpool-controller-x", "spiderpool")
+    assert (central.collecting.enabled, central.families.ipv6) == (False, False)
 
 
 def test_the_controller_has_no_might_on_its_node() -> None:

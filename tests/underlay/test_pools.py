@@ -1,4 +1,6 @@
 from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -49,6 +51,14 @@ def tried(*known: Pool, names: tuple[str, ...] = ("*",)) -> tuple[list[str], lis
 def test_a_pool_serves_or_says_why_not(fields: Mapping[str, object], why: str) -> None:
     fit, passed = tried(pool("p", **fields))  # type: ignore[arg-type]
     assert (fit, passed) == (([], [f"pool p: {why}"]) if why else (["p"], []))
+
+
+def test_pools_can_have_to_be_of_the_masters_subnets() -> None:
+    known = {each.name: each for each in (pool("near"), pool("far", subnet="10.7.0.0/16", ips=("10.7.0.2",)))}
+    asker = replace(ASKER, master="ens192", subnets=frozenset({ip_network("10.6.0.0/16")}))
+    found = pools.candidates(("*",), 4, known, asker, "kube-system")
+    assert [each.name for each in found.fit] == ["near"]
+    assert "ens192 of node-1 has no address in 10.7.0.0/16" in str(found.passed[0])
 
 
 def test_names_are_tried_as_they_are_written_and_wildcards_by_name() -> None:

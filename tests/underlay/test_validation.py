@@ -109,7 +109,7 @@ def test_what_follows_is_filled_in_and_equal_things_are_spelt_alike(
 ) -> None:
     made = complete(kind, {"kind": kind, "metadata": {"name": "x"}, "spec": spec})
     assert made["spec"] == completed
-    held = kind in {"SpiderIPPool", "SpiderSubnet"}
+    held = kind in {"SpiderIPPool", "SpiderSubnet", "SpiderCoordinator"}
     assert made["metadata"].get("finalizers") == (["spiderpool.spidernet.io"] if held else None)
     assert complete(kind, made) == made
 

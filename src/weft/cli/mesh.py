@@ -13,9 +13,22 @@ from weft.install.manifests import Settings, manifests
 Json = dict[str, Any]
 
 
-def control_plane(settings: Settings) -> list[Json]:
-    """Definitions, rights, istiod and its webhooks, in an order in which they can be applied."""
-    return [*crds(), *manifests(settings)]
+def control_plane(settings: Settings, *, underlay: bool = False) -> list[Json]:
+    """Definitions, rights, istiod and its webhooks, in an order in which they can be applied.
+
+    Beside an `underlay` the short name `se` is that of its SpiderEndpoints.
+    """
+    beside = [beside_an_underlay(each) for each in crds()] if underlay else crds()
+    return [*beside, *manifests(settings)]
+
+
+def beside_an_underlay(definition: Json) -> Json:
+    """A definition without the short name that one of an underlay's kinds has, too: kubectl would take either."""
+    spec, names = definition["spec"], definition["spec"]["names"]
+    if "se" not in names.get("shortNames", ()):
+        return definition
+    left = {key: value for key, value in names.items() if key != "shortNames"}
+    return {**definition, "spec": {**spec, "names": left}}
 
 
 def edge(settings: Settings) -> list[Json]:

@@ -233,7 +233,7 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
         from weft.install import cni as node
         from weft.install.manifests import Settings
 
-        objects = control_plane(Settings(cni=cni))
+        objects = control_plane(Settings(cni=cni), underlay=layout.underlay)
         if not cni:
             return objects
         paths = node.HostPaths(*layout.node_folders)
@@ -251,7 +251,10 @@ def _mesh(layout: "Layout", *, gateways: bool, cni: bool) -> "Mesh":
 def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
     from importlib.metadata import version
 
+    from weft.cli.mesh import beside_an_underlay
+    from weft.cluster.machine import installation
     from weft.cluster.machine.up import Underlay
+    from weft.install.crds import crds
     from weft.install.underlay import HostPaths, Settings, manifests
     from weft.install.underlay_crds import underlay_crds
     from weft.install.underlay_values import BadValueError, read
@@ -266,7 +269,17 @@ def _underlay(layout: "Layout", values: tuple[str, ...]) -> "Underlay | None":
         settings = Settings(values=read(values), paths=HostPaths(*layout.underlay_folders))
     except BadValueError as error:
         fail(str(error), "All of them: weft underlay values")
-    return Underlay(version("weft"), values, lambda: [*underlay_crds(), *manifests(settings)])
+    return Underlay(
+        version("weft"),
+        values,
+        # a mesh may have been here before
+        lambda: [
+            installation.ranges(layout),
+            *(beside_an_underlay(each) for each in crds() if each["spec"]["names"]["kind"] == "ServiceEntry"),
+            *underlay_crds(),
+            *manifests(settings),
+        ],
+    )
 
 
 def _range(option: str, text: str | None, otherwise: IPv4Network) -> IPv4Network:

@@ -181,8 +181,6 @@ def _config(settings: Settings) -> dict[str, str]:
         "SPIDERPOOL_GC_IP_ENABLED": gc.enabled,
         "SPIDERPOOL_GC_TERMINATING_POD_IP_ENABLED": gc.deleting.enabled,
         "SPIDERPOOL_INSTALL_MULTUS": values.multus.multus_cni.install,
-        "SPIDERPOOL_UNINSTALL_MULTUS": values.multus.multus_cni.uninstall,
-        "CLUSTER_DNS_DOMAIN": values.global_.cluster_dns_domain,
     }
     told = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in data.items()}
     return {name: value for name, value in sorted(told.items()) if value}

@@ -20,7 +20,6 @@ class Global(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     """Where things lie on the nodes, and where images come from."""
 
     image_registry_override: str = ""
-    cluster_dns_domain: str = "cluster.local"
     cni_bin_host_path: str = "/opt/cni/bin"
     cni_conf_host_path: str = "/etc/cni/net.d"
     ipam_unix_socket_host_path: str = msgspec.field(
@@ -104,7 +103,6 @@ class MultusCni(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The plugin that gives pods several interfaces. Without `default`, the node's first network is in force."""
 
     install: bool = True
-    uninstall: bool = False
     default: str = msgspec.field(name="defaultCniCRName", default="")
 
 

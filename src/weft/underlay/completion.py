@@ -24,6 +24,7 @@ def complete(kind: str, obj: Mapping[str, Any]) -> Json:
             made["spec"] = _network(made["spec"])
         case "SpiderCoordinator":
             made["spec"] = _canonical_list(made["spec"], "hijackCIDR")
+            made["metadata"] = _held(obj.get("metadata") or {})
         case _:
             return dict(obj)
     return made

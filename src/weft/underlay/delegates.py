@@ -65,13 +65,21 @@ def first(networks: Iterable[tuple[str, Json]]) -> tuple[str, Json] | None:
     return next(others, None)
 
 
-def named(networks: Iterable[tuple[str, Json]], name: str) -> Json | None:
-    """The list of that name: a network whose NetworkAttachmentDefinition says nothing is defined by it."""
-    return next((one for _, one in networks if one.get("name") == name and not is_ours(one)), None)
+def named(networks: Sequence[tuple[str, Json]], name: str) -> Json | None:
+    """The list of that name: a network whose NetworkAttachmentDefinition says nothing is defined by it.
+
+    `istio-cni` may have no file of its own, since it is a part of another list: then it is its entry there.
+    """
+    found = next((one for _, one in networks if one.get("name") == name and not is_ours(one)), None)
+    if found is not None or name != LAST:
+        return found
+    entries = ((one, each) for _, one in networks for each in one["plugins"] if each["type"] == LAST)
+    of, entry = next(entries, ({}, None))
+    return entry and {"cniVersion": of.get("cniVersion", ""), "name": LAST, "plugins": [entry]}
 
 
 def in_order(
-    delegates: Sequence[Delegate], networks: Iterable[tuple[str, Json]]
+    delegates: Sequence[Delegate], networks: Sequence[tuple[str, Json]]
 ) -> tuple[tuple[Delegate, ...], str]:
     """The delegates, the first of which is the pod's first network, with `istio-cni` at the end; and why.
 
@@ -83,15 +91,14 @@ def in_order(
     captures = [each for each in plugins if each["type"] == LAST]
     alone = [each for each in others if set(_types(each.config)) == {LAST}]
     rest = [each for each in others if each not in alone]
-    last = tuple(alone)
-    if not captures or (not others and not _after_us(networks)):
-        return (whole, *rest, *last), ""
     without = {**whole.config, "plugins": [each for each in plugins if each["type"] != LAST]}
     base = msgspec.structs.replace(whole, config=without)
-    if _after_us(networks):
-        return (base, *rest, *last), f"{LAST} is left to the runtime, which calls it after all networks"
+    if _after_us(networks) and (captures or alone):
+        return (base, *rest), f"{LAST} is left to the runtime, which calls it after all networks"
+    if not captures or not others:
+        return (whole, *rest, *alone), ""
     if alone:
-        return (base, *rest, *last), f"{LAST} is called as the pod names it, after all networks"
+        return (base, *rest, *alone), f"{LAST} is called as the pod names it, after all networks"
     capture = Delegate(
         network=whole.network,
         interface=whole.interface,

@@ -51,6 +51,16 @@ def named_by(config: Mapping[str, Any]) -> Names:
     return Names(ipv4=four, ipv6=six, cleangateway=clean)
 
 
+def master_to_match(config: Mapping[str, Any]) -> str:
+    """The node's interface whose subnets the pools are to be of; "" where any will do."""
+    if (config.get("ipam") or {}).get("match_master_subnet") is not True:
+        return ""
+    master = config.get("master")
+    if not isinstance(master, str) or not master:
+        raise InvalidConfigError("ipam.match_master_subnet is true, and the network has no master")
+    return master
+
+
 def asked_for(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The addresses that the pod itself asks for: `ips` of its networks annotation."""
     found: Any = config

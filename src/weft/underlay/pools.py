@@ -56,7 +56,10 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who asks: a pod's interface. `network` is namespace/name of its attachment, "" where it is not known."""
+    """Who asks: a pod's interface. `network` is namespace/name of its attachment, "" where it is not known.
+
+    Where only pools of its master's subnets will do, `master` names that, and these are the `subnets`.
+    """
 
     labels: Labels
     namespace: str
@@ -64,6 +67,8 @@ class Asker:
     node: str
     node_labels: Labels
     network: str = ""
+    master: str = ""
+    subnets: frozenset[Network] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,8 @@ def _not_for(pool: Pool, asker: Asker, own: str) -> str:
     networks = [each if "/" in each else f"{own}/{each}" for each in pool.networks]
     if networks and asker.network not in networks:
         return f"for other networks (spec.multusName has no {asker.network or 'network that is known'})"
+    if asker.master and pool.subnet not in asker.subnets:
+        return f"of another subnet: {asker.master} of {node} has no address in {pool.subnet} (matchMasterSubnet)"
     return ""
 
 

@@ -43,7 +43,7 @@ async def _until_served(kube: Kube) -> None:
 async def pool(
     kube: Kube, name: str, *ips: str, subnet: str = "10.6.0.0/16", gateway: str = "10.6.0.1", **spec: Any
 ) -> None:
-    body = {"subnet": subnet, "ips": list(ips), "gateway": gateway, **spec}
+    body = {"subnet": subnet, "ips": list(ips), **({"gateway": gateway} if gateway else {}), **spec}
     await kube.create(SPIDERIPPOOLS, {"metadata": {"name": name}, "spec": body})
 
 

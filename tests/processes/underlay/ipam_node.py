@@ -28,8 +28,8 @@ class Node:
     def __init__(self, ipam: Ipam, registry: Registry) -> None:
         self.ipam, self.registry = ipam, registry
 
-    async def add(self, pod: Json, interface: str = "net1", **config: Any) -> Json:
-        return await self.ipam.add(call("ADD", pod, interface, config))
+    async def add(self, pod: Json, interface: str = "net1", *, netns: str = "", **config: Any) -> Json:
+        return await self.ipam.add(call("ADD", pod, interface, config, netns))
 
     async def delete(self, pod: Json, interface: str = "net1") -> None:
         await self.ipam.delete(call("DEL", pod, interface, {}))
@@ -38,10 +38,10 @@ class Node:
         await self.ipam.check(call("CHECK", pod, interface, {"prevResult": result}))
 
 
-def call(command: str, pod: Json, interface: str, config: Json) -> Call:
+def call(command: str, pod: Json, interface: str, config: Json, netns: str = "") -> Call:
     meta = pod["metadata"]
     whole = {"cniVersion": "1.0.0", "name": "net", "type": "macvlan", **config}
-    return Call(command, "c", interface, "", "", meta["namespace"], meta["name"], meta["uid"], whole)
+    return Call(command, "c", interface, netns, netns, meta["namespace"], meta["name"], meta["uid"], whole)
 
 
 @contextlib.asynccontextmanager

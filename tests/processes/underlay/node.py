@@ -23,8 +23,9 @@ from weft.processes.cni.metrics import Registry
 from weft.processes.cni.pods import Pods
 from weft.processes.cni.telling import Teller
 from weft.processes.underlay import main, settings
+from weft.processes.underlay.meta import Meta
 from weft.processes.underlay.parts import assembled
-from weft.processes.underlay.plugins import TYPES, Surroundings
+from weft.processes.underlay.plugins import MULTUS, TYPES, Surroundings
 from weft.processes.underlay.serving import Serving
 from weft.processes.underlay.settings import Settings
 
@@ -96,9 +97,12 @@ class Node:
     """The node process at work. `call` is a runtime's."""
 
     folders: Folders
-    kube: Kube
-    serving: Serving
-    registry: Registry
+    around: Surroundings
+    meta: Meta
+
+    @property
+    def kube(self) -> Kube:
+        return self.around.kube
 
     async def call(
         self, verb: str, sandbox: "Sandbox", version: str = "1.1.0", more: Json | None = None
@@ -198,7 +202,9 @@ async def serving(kube: Kube, folders: Folders, *more: str) -> AsyncIterator[Nod
     tasks = [asyncio.create_task(work()) for work in (pods.run, teller.run, *parts.works)]
     try:
         async with server.serving(folders.run):
-            yield Node(folders, kube, server, registry)
+            meta = parts.plugins[MULTUS]
+            assert isinstance(meta, Meta)
+            yield Node(folders, around, meta)
     finally:
         for task in tasks:
             task.cancel()

@@ -3,15 +3,20 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.processes.underlay import ipam_api as api
 from tests.processes.underlay.ipam_node import Node, running
+from tests.support.istio_iptables import empty_namespace, run
 
+from weft.adapters import pod_network
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import EVENTS, NAMESPACES, SPIDERENDPOINTS, SPIDERIPPOOLS, SPIDERRESERVEDIPS
 from weft.processes.cni.calls import CallError
 from weft.underlay import annotations
+
+Json = dict[str, Any]
 
 BOTH = {annotations.IPPOOL: '{"ipv4":["four"],"ipv6":["six"]}'}
 
@@ -140,7 +145,7 @@ async def _sources(kube: Kube, node: Node) -> None:
     await api.pool(kube, "nad", "10.6.4.2-10.6.4.9")
     await api.pool(kube, "namespace", "10.6.5.2-10.6.5.9")
     await api.pool(kube, "listed", "10.6.6.2-10.6.6.9")
-    nad = {"ipam": {"type": "spiderpool", "default_ipv4_ippool": ["nad"]}}
+    nad: Json = {"ipam": {"type": "spiderpool", "default_ipv4_ippool": ["nad"]}}
 
     def first(result: dict[str, list[dict[str, str]]]) -> str:
         return result["ips"][0]["address"]
@@ -148,7 +153,7 @@ async def _sources(kube: Kube, node: Node) -> None:
     plain = await api.pod(kube, "plain", "node-1")
     assert first(await node.add(plain)) == "10.6.3.2/16"
     assert first(await node.add(plain, "net2", **nad)) == "10.6.4.2/16"
-    asked = {"args": {"cni": {"ips": ["10.6.4.7/16"]}}}
+    asked: Json = {"args": {"cni": {"ips": ["10.6.4.7/16"]}}}
     assert first(await node.add(plain, "net3", **nad, **asked)) == "10.6.4.7/16"
     note = {"metadata": {"annotations": {annotations.DEFAULT_IPV4: '["namespace"]'}}}
     await kube.patch(NAMESPACES, "shop", note)
@@ -177,3 +182,43 @@ async def _reserved(kube: Kube, node: Node) -> None:
         await asyncio.sleep(0.05)
     pod = await api.pod(kube, "reserved", "node-1", wish)
     assert (await node.add(pod))["ips"][0]["address"] == "10.6.7.3/16"
+
+
+LINKS = """
+link set lo up
+link add net1 type veth peer name lan
+addr add 10.6.0.1/16 dev lan
+addr add 10.6.0.2/16 dev lan
+addr add fd00:6::1/64 dev lan nodad
+link set lan up
+"""
+
+
+async def test_the_network_is_asked_before_an_address_is_given(tmp_path: Path) -> None:
+    switches = ("--spiderpool-enable-ip-conflict-detection", "--spiderpool-enable-gateway-detection")
+    flags = [word for each in switches for word in (each, "true")]
+    async with api.serving(tmp_path, "node-1") as kube:
+        await api.pool(kube, "four", "10.6.0.2-10.6.0.4")
+        await api.pool(kube, "six", "fd00:6::/64", subnet="fd00:6::/64", gateway="")
+        await api.pool(kube, "astray", "10.6.1.2", gateway="10.6.1.1")
+        with empty_namespace() as name:
+            assert run(name, "ip", "-batch", "-", stdin=LINKS).returncode == 0
+            async with running(kube, tmp_path / "kubeconfig", "node-1", *flags) as node:
+                pod = await api.pod(kube, "a", "node-1", BOTH)
+                result = await node.add(pod, netns=name)
+                assert [each["address"] for each in result["ips"]] == ["10.6.0.3/16", "fd00:6::2/64"]
+                assert (await api.taken(kube, "four")).keys() == {"10.6.0.3"}
+                # the interface has no address yet: who hears of it now learns the right neighbour
+                told = {each.address: each.mac for each in pod_network.look(name).neighbours}
+                assert told.get("10.6.0.3") == _mac(name)
+                assert await node.add(pod, netns=name) == result
+                # an interface that is made later cannot be asked about
+                assert (await node.add(pod, "net2", netns=name))["ips"][0]["address"] == "10.6.0.4/16"
+                lost = await api.pod(kube, "lost", "node-1", {annotations.IPPOOL: '{"ipv4":["astray"]}'})
+                with pytest.raises(CallError, match=r"gateway 10\.6\.1\.1 of pool astray is unreachable on net1"):
+                    await node.add(lost, netns=name)
+                assert await api.taken(kube, "astray") == {}
+
+
+def _mac(name: str) -> str:
+    return next(link.mac for link in pod_network.look(name).links if link.name == "net1")

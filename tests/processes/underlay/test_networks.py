@@ -1,5 +1,6 @@
 """Pods with several networks: the real programs, in real network namespaces, called as a runtime calls them."""
 
+import asyncio
 import contextlib
 import json
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from tests.processes.cni.api import serving as api_serving
 from tests.processes.cni.plugins import call
 from tests.processes.underlay.node import Folders, Node, Sandbox, ip, serving
 
-from weft.adapters.kube.kinds import PODS
+from weft.adapters.kube.kinds import EVENTS, PODS
+from weft.processes.underlay.tidying import Tidier
 
 
 def pods(folders: Folders) -> Json:
@@ -161,6 +163,9 @@ async def a_failure_in_the_middle(node: Node) -> None:
         assert sandbox.links == ["lo"]
         await node.delete(sandbox)
     assert addresses(node) == set()
+    async with asyncio.timeout(30):
+        while not any(each["reason"] == "FailedAttachNetwork" for each in await node.kube.list(EVENTS, "shop")):
+            await asyncio.sleep(0.05)
 
 
 async def what_is_missing(node: Node) -> None:
@@ -240,7 +245,14 @@ async def what_the_runtime_forgot(node: Node) -> None:
         assert answer.code == 0, answer
         assert [each.name for each in node.folders.cache.iterdir()] == [kept.container]
         assert (lost.links, kept.links) == (["lo"], ["eth0", "lo", "net1"])
-        await node.delete(kept)
+    # nobody says so, but neither the pod nor its namespace is there any more
+    await node.kube.delete(PODS, "kept", "shop", grace=0)
+    tidier = Tidier(node.around, node.meta, every=0.1)
+    tidying = asyncio.create_task(tidier.run())
+    async with asyncio.timeout(30):
+        while list(node.folders.cache.iterdir()) or addresses(node):
+            await asyncio.sleep(0.05)
+    tidying.cancel()
 
 
 async def the_capture_is_last(node: Node) -> None:

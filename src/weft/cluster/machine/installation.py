@@ -1,6 +1,7 @@
 """What every new cluster gets: the DNS service, and the mesh. Applied through the API like anybody's objects."""
 
 import asyncio
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ from weft.adapters.kube.kinds import (
     Kind,
     kind_of,
 )
-from weft.cluster.machine.layout import Layout, Node
+from weft.cluster.machine.layout import CLUSTER_DOMAIN, Layout, Node
 
 MANAGER = "weft-up"
 MESH_NAMESPACE, NODE_PROCESS = "istio-system", "istio-cni-node"
@@ -72,6 +73,26 @@ def dns_objects(layout: Layout) -> list[tuple[Kind, dict[str, Any]]]:
         "ports": ports,
     }
     return [(SERVICES, service), (ENDPOINTS, endpoints), (ENDPOINTSLICES, slices)]
+
+
+def ranges(layout: Layout) -> dict[str, Any]:
+    """The cluster's ranges, told as kubeadm tells them: networks beside the cluster's own look there."""
+    told = {
+        "apiVersion": "kubeadm.k8s.io/v1beta4",
+        "kind": "ClusterConfiguration",
+        "networking": {
+            "dnsDomain": CLUSTER_DOMAIN,
+            "podSubnet": str(layout.pods),
+            "serviceSubnet": str(layout.services),
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "kubeadm-config", "namespace": "kube-system"},
+        # JSON is YAML, too
+        "data": {"ClusterConfiguration": f"{json.dumps(told, indent=2)}\n"},
+    }
 
 
 async def reachable(kube: Kube) -> None:

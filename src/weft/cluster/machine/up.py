@@ -73,6 +73,7 @@ class Up:
         self.surplus = held[layout.node_count :]
         self._nodes = max(layout.node_count, len(held))
         self._touched = False
+        self._mesh_applied = asyncio.Event()
 
     async def run(self) -> None:
         """Bring everything up; UpError with the reason where it cannot be."""
@@ -181,6 +182,7 @@ class Up:
                 step.note = f"{held} already installed"
             else:
                 step.note = f"{await installation.apply_all(kube, self.mesh.objects())} applied"
+        self._mesh_applied.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._control_plane(kube))
             group.create_task(self._plugin(kube))
@@ -210,6 +212,7 @@ class Up:
 
     async def _underlay(self, kube: Kube, underlay: Underlay) -> None:
         wanted = " ".join((underlay.version, *underlay.values))
+        await self._mesh_applied.wait()
         with self.steps.step("underlay objects") as step, self._speaking("the underlay's objects"):
             if (
                 self.record

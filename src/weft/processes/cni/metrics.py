@@ -1,17 +1,22 @@
 """The node process's metrics, in Prometheus' text format: each part registers its own."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds."""
 
 
-class _Family(Protocol):
-    name: str
+class Family(Protocol):
+    """Metrics of one name."""
 
-    def lines(self) -> Iterator[str]: ...
+    @property
+    def name(self) -> str:
+        """What they are called."""
+
+    def lines(self) -> Iterator[str]:
+        """In the exposition format."""
 
 
 class Counter:
@@ -27,7 +32,7 @@ class Counter:
 
     def lines(self) -> Iterator[str]:
         """In the exposition format."""
-        yield from _head(self.name, self._text, "counter")
+        yield from title(self.name, self._text, "counter")
         for values, count in sorted(self._counts.items()):
             yield f"{self.name}{_labelled(self._labels, values)} {count}"
 
@@ -40,7 +45,7 @@ class Gauge:
 
     def lines(self) -> Iterator[str]:
         """In the exposition format."""
-        yield from _head(self.name, self._text, "gauge")
+        yield from title(self.name, self._text, "gauge")
         yield f"{self.name} {self.value:g}"
 
 
@@ -60,7 +65,7 @@ class Histogram:
 
     def lines(self) -> Iterator[str]:
         """In the exposition format."""
-        yield from _head(self.name, self._text, "histogram")
+        yield from title(self.name, self._text, "histogram")
         for values, counts in sorted(self._counts.items()):
             total = 0
             for bound, count in zip((*(f"{one:g}" for one in _BUCKETS), "+Inf"), counts, strict=True):
@@ -76,38 +81,46 @@ class Registry:
     """All metrics of the process."""
 
     def __init__(self) -> None:
-        self._families: dict[str, _Family] = {}
+        self._families: dict[str, Family] = {}
 
     def counter(self, name: str, text: str, *labels: str) -> Counter:
         """A new counter."""
         made = Counter(name, text, *labels)
-        self._add(made)
+        self.include(made)
         return made
 
     def gauge(self, name: str, text: str, value: float = 0) -> Gauge:
         """A new gauge."""
         made = Gauge(name, text, value)
-        self._add(made)
+        self.include(made)
         return made
 
     def histogram(self, name: str, text: str, *labels: str) -> Histogram:
         """A new histogram."""
         made = Histogram(name, text, *labels)
-        self._add(made)
+        self.include(made)
         return made
 
     def text(self) -> str:
         """Everything, in the exposition format."""
         return "".join(f"{line}\n" for family in self._families.values() for line in family.lines())
 
-    def _add(self, family: _Family) -> None:
+    def include(self, family: Family) -> None:
+        """Add metrics that are not counted here but read elsewhere."""
         if family.name in self._families:
             raise ValueError(f"two metrics are named {family.name}")
         self._families[family.name] = family
 
 
-def _head(name: str, text: str, kind: str) -> tuple[str, str]:
+def title(name: str, text: str, kind: str) -> tuple[str, str]:
+    """What goes before the samples of a name."""
     return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+
+
+def sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    """One line. Whole numbers are written as such, however large."""
+    number = str(value) if isinstance(value, int) else f"{value:g}"
+    return f"{name}{_labelled(tuple(labels), tuple(labels.values()))} {number}"
 
 
 def _labelled(labels: Sequence[str], values: Sequence[str]) -> str:

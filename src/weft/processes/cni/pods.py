@@ -78,13 +78,13 @@ class Pods:
         except (aiohttp.ClientError, OSError) as error:
             log.warning("pod %s/%s is not known, and the API server cannot be asked: %s", namespace, name, error)
         else:
-            if _is(pod, uid):
+            if has_uid(pod, uid):
                 return pod
         return None
 
     def _known(self, namespace: str, name: str, uid: str) -> Json | None:
         pod = self._pods.get((namespace, name))
-        return pod if pod is not None and _is(pod, uid) else None
+        return pod if pod is not None and has_uid(pod, uid) else None
 
     def _take(self, change: Change[Json]) -> None:
         match change:
@@ -111,7 +111,8 @@ def _lean(pod: Json) -> Json:
     return pod
 
 
-def _is(pod: Mapping[str, Any], uid: str) -> bool:
+def has_uid(pod: Mapping[str, Any], uid: str) -> bool:
+    """Whether the kubelet may call a pod by a UID; by none, any pod."""
     metadata = pod["metadata"]
     annotations = metadata.get("annotations") or {}
     return not uid or uid in {metadata.get("uid"), *(annotations.get(key) for key in _MIRRORS)}

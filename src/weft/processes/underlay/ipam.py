@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
 
+from weft.adapters import rtnetlink
 from weft.adapters.kube.client import ApiError
 from weft.adapters.kube.kinds import PODS, SPIDERENDPOINTS
 from weft.api.spider_endpoint import IPAllocation
@@ -21,7 +23,7 @@ from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay.ipam_probing import Prober
 from weft.processes.underlay.plugins import Call, Json, Surroundings
 from weft.underlay import annotations, auto_pools, endpoints, ipam_result, networks, pools
-from weft.underlay.addresses import Address, NotAddressesError, Ranges, Version, parse_address
+from weft.underlay.addresses import Address, Network, NotAddressesError, Ranges, Version, parse_address
 from weft.underlay.allocation import Release
 from weft.underlay.annotations import InvalidAnnotationError, Named
 from weft.underlay.endpoints import Subject
@@ -206,6 +208,9 @@ class Ipam:
             only=_by_version(ipam_result.asked_for(call.config)),
             netns=call.netns,
         )
+        if master := ipam_result.master_to_match(call.config):
+            subnets = await asyncio.to_thread(_subnets, master)
+            seeker = replace(seeker, asker=replace(seeker.asker, master=master, subnets=subnets))
         leases = await self._leasing.lease(seeker)
         entry = endpoints.allocation(
             call.ifname,
@@ -293,6 +298,13 @@ def _failure(call: Call, error: Exception) -> tuple[CallError, str]:
             return CallError(calls.CONFIG, f"spiderpool: {call.subject}: {error}"), INTERNAL
     told = f"spiderpool: {call.subject}: the API server does not help ({type(error).__name__}: {error})"
     return CallError(calls.LATER, told), INTERNAL
+
+
+def _subnets(master: str) -> frozenset[Network]:
+    """The networks that an interface of the node has addresses of."""
+    return frozenset(
+        address.network for link in rtnetlink.links() if link.name == master for address in link.addresses
+    )
 
 
 def _by_version(texts: tuple[str, ...]) -> Mapping[Version, Address]:

@@ -1,4 +1,4 @@
-"""The network asked, before a pod gets an address: is it somebody's already, and is the gateway there?"""
+"""The network asked before a pod gets an address: has somebody got it, and is the gateway there?"""
 
 import asyncio
 import errno

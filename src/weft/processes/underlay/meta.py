@@ -98,14 +98,12 @@ class Meta:
         """Take away what belongs to no container that the runtime still has; CallError of the first failure."""
         valid = {str(each.get("containerID", "")) for each in call.config.get(_ATTACHMENTS, ())}
         failures, kept = list[CallError](), list[Record]()
-        for record in await asyncio.to_thread(lambda: list(self._cache.all())):
-            if record.node != self._around.settings.node:
-                continue
+        for record in await self.records():
             if record.container in valid:
                 kept.append(record)
                 continue
             try:
-                await self.delete(self._of(record))
+                await self.forget(record)
             except CallError as error:
                 failures.append(error)
         failures += await self._collect(call, kept)
@@ -121,15 +119,20 @@ class Meta:
                 "It waits for the API server; its log says more.",
             )
         try:
-            _, network = await self._chooser.first(await self._chooser.files())
+            network = await self._chooser.first(await self._chooser.files())
         except CallError as error:
             raise CallError(calls.UNAVAILABLE, error.msg, error.details) from error
         await self._delegator.status(replace(call, command="STATUS"), network)
 
-    def _of(self, record: Record) -> Call:
+    async def records(self) -> list[Record]:
+        """What the node's containers have: its folder may be several nodes' where they share a file system."""
+        node = self._around.settings.node
+        return [each for each in await asyncio.to_thread(lambda: list(self._cache.all())) if each.node == node]
+
+    async def forget(self, record: Record) -> None:
         """DEL of a container of which the runtime knows nothing any more; its namespace may still be there."""
         path = self._around.settings.places.root / record.sandbox.lstrip("/")
-        return Call(
+        call = Call(
             command="DEL",
             container_id=record.container,
             ifname=record.interface,
@@ -140,6 +143,7 @@ class Meta:
             uid=record.uid,
             config={},
         )
+        await self.delete(call)
 
     async def _pod(self, call: Call) -> Json | None:
         if not call.name:
@@ -244,7 +248,7 @@ class Meta:
         """Let every network that is in use, and our own plugins, collect what is left over."""
         failures, found = list[CallError](), dict[str, Json]()
         with contextlib.suppress(CallError):
-            _, network = await self._chooser.first(await self._chooser.files())
+            network = await self._chooser.first(await self._chooser.files())
             found[str(network["name"])] = network
         for record in kept:
             for each in record.delegates:

@@ -49,6 +49,8 @@ _NUMBERS: Final = {
     "spiderpool-metric-http-port": (5711, "port of the metrics"),
     "spiderpool-ip-rest-seconds": (5, "seconds for which an address that was given back is nobody's"),
 }
+NAMES: Final = (*_TEXTS, *_SWITCHES, *_NUMBERS)
+"""All flags."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.processes.cni.metrics import Registry
 from weft.processes.underlay.ipam_endpoints import Endpoints
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
-from weft.processes.underlay_controller import looking
+from weft.processes.underlay_controller import counting, looking
 from weft.processes.underlay_controller.looking import PodObject
 from weft.underlay import collecting
 from weft.underlay.addresses import NotAddressesError
@@ -77,6 +77,7 @@ class Collector:
         self._news = asyncio.Event()
         self._turn = asyncio.Lock()
         self._counts = registry.counter("spiderpool_ip_gc_counts", "Addresses given back for who was gone.")
+        counting.register(registry, known.states)
         self._failed = registry.counter("spiderpool_ip_gc_failure_counts", "Addresses that could not be.")
 
     async def run(self) -> None:

@@ -13,8 +13,8 @@ COMMAND: Final = "spiderpool-controller"
 """Our subcommand, our Deployment, our webhooks' configurations, and who tells in Events."""
 
 _TEXTS: Final = {
-    "spiderpool-pod-name": ("", "our pod"),
-    "spiderpool-pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
+    "pod-name": ("", "our pod"),
+    "pod-namespace": ("kube-system", "the namespace of our pod, our service and our key"),
     "spiderpool-log-level": ("info", "level of our log"),
     "spiderpool-cilium-configmap-namespace-name": ("kube-system/cilium-config", "Cilium's settings"),
     "spiderpool-gc-default-interval-duration": ("600", "seconds between looks for addresses of what is gone"),
@@ -39,6 +39,8 @@ _NUMBERS: Final = {
     "spiderpool-metric-http-port": (5721, "port of the metrics"),
     "spiderpool-webhook-port": (5722, "port of the webhooks"),
 }
+NAMES: Final = (*_TEXTS, *_SWITCHES, *_NUMBERS)
+"""All flags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +105,8 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str], *, host: str
             "SPIDERPOOL_CILIUM_CONFIGMAP_NAMESPACE_NAME names no ConfigMap. Write kube-system/cilium-config."
         )
     return Settings(
-        pod=texts["spiderpool-pod-name"] or host,
-        namespace=texts["spiderpool-pod-namespace"],
+        pod=texts["pod-name"] or host,
+        namespace=texts["pod-namespace"],
         api=flags.api(known["kubeconfig"], environment, needed=True),
         level=flags.level(texts["spiderpool-log-level"]),
         health=ports["spiderpool-health-port"],
