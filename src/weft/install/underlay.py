@@ -95,7 +95,11 @@ def manifests(settings: Settings) -> list[Json]:
             },
         ),
         *underlay_webhooks.configurations(
-            CONTROLLER, settings.namespace, values.controller.webhook_port, _labels(CONTROLLER)
+            CONTROLLER,
+            settings.namespace,
+            values.controller.webhook_port,
+            _labels(CONTROLLER),
+            injects=values.controller.pod_resource_inject.enabled,
         ),
         _deployment(settings),
         _daemon_set(settings),

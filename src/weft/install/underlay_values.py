@@ -148,6 +148,12 @@ class Agent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     debug: Debug = Debug()
 
 
+class PodResourceInject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether pods get networks by the annotations `cni.spidernet.io/…-resource-inject`."""
+
+    enabled: bool = False
+
+
 class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """The controller. `enable_validating…`: a pool with addresses in use is not deleted."""
 
@@ -157,6 +163,7 @@ class Controller(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename
     prometheus: Prometheus = Prometheus(port=5721)
     debug: Debug = Debug()
     refuse_deletion: bool = msgspec.field(name="enableValidatingResourcesDeletedWebhook", default=False)
+    pod_resource_inject: PodResourceInject = PodResourceInject()
 
 
 class Values(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

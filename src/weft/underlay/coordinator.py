@@ -200,6 +200,7 @@ def _replies(facts: Facts, path: Path) -> Iterator[Line]:
                 destination=EVERYWHERE[version],
                 device=path.device,
                 via=str(nodes[0]),
+                source=tuning.source(facts, path, version),
                 onlink=True,
                 protocol=OURS,
             )

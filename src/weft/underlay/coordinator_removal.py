@@ -20,12 +20,21 @@ _VETH_GOES: Final = "the last interface that used it goes"
 
 def removal(facts: Facts, table: int) -> tuple[Line, ...]:
     """What is to be gone with an interface. `facts.pod` is empty where the pod's namespace is gone."""
-    own = [link for link in facts.node.links if link.alias == facts.alias]
-    ends = {link.name for link in own} | {facts.on_node}
+    ends = {facts.on_node}
     if end := facts.peer_of_first():
         ends.add(end.name)
-    on_node = [*_on_node(facts, table, ends), *(Line("node", _gone(link), _REASON) for link in own)]
-    return (*_in_pod(facts), *on_node)
+    ours = [one for one in facts.node.table(table) if one.protocol == OURS and one.device in ends]
+    entries = [one for one in facts.node.neighbours if one.protocol == OURS and one.device in ends]
+    sources = {str(each.address.ip) for each in facts.addresses} | _ips(facts.pod.link(facts.interface))
+    going: list[Route | Neighbour] = [route for route in ours if _bare(route.destination) in sources]
+    going += [entry for entry in entries if entry.address in sources]
+    # the node knows which others of the pod are coordinated
+    others = {_bare(route.destination) for route in ours} - sources
+    return (
+        *_in_pod(facts, sources, others),
+        *(Line("node", Gone(thing), _REASON) for thing in going),
+        *(Line("node", _gone(link), _REASON) for link in facts.node.links if link.alias == facts.alias),
+    )
 
 
 def leftovers(network: str, valid: Collection[tuple[str, str]], node: Observed) -> tuple[Line, ...]:
@@ -49,28 +58,17 @@ def unused_rules(table: int, routes: Sequence[Route], node: Observed) -> tuple[L
     )
 
 
-def _on_node(facts: Facts, table: int, ends: Collection[str]) -> Iterator[Line]:
-    sources = {str(each.address.ip) for each in facts.addresses} | set(_ips(facts.pod.link(facts.interface)))
-    for route in facts.node.table(table):
-        if route.protocol == OURS and route.device in ends and route.destination.partition("/")[0] in sources:
-            yield Line("node", Gone(route), _REASON)
-    for entry in facts.node.neighbours:
-        if entry.protocol == OURS and entry.device in ends and entry.address in sources:
-            yield Line("node", Gone(entry), _REASON)
-
-
-def _in_pod(facts: Facts) -> Iterator[Line]:
-    pod, sources = facts.pod, {str(each.address.ip) for each in facts.addresses}
-    sources |= set(_ips(pod.link(facts.interface)))
+def _in_pod(facts: Facts, sources: Collection[str], others: Collection[str]) -> Iterator[Line]:
+    pod, of_first = facts.pod, _ips(facts.pod.link(facts.first))
     rules = [rule for rule in pod.rules if rule.protocol == OURS and rule.source]
-    own = [rule for rule in rules if _address(rule) in sources]
-    firsts = [rule for rule in rules if _address(rule) in _ips(pod.link(facts.first)) and rule not in own]
-    last = len(own) + len(firsts) == len(rules)
+    own = [rule for rule in rules if _bare(rule.source) in sources]
+    firsts = [rule for rule in rules if _bare(rule.source) in of_first and rule not in own]
     yield from _returned(facts, firsts)
     yield from _tables(pod, own)
-    if last:
+    if not set(others) - of_first:
+        # a single one need not be told from others
         yield from _tables(pod, firsts)
-    if last and (facts.is_first or pod.link(VETH) is None):
+    if not others:
         yield from _shared(pod)
 
 
@@ -82,10 +80,6 @@ def _returned(facts: Facts, rules: Sequence[Rule]) -> Iterator[Line]:
             of_version = [each.device for each in main if each.version == route.version]
             if route.default and facts.first not in of_version and facts.interface in of_version:
                 yield Line("pod", replace(route, table=MAIN), f"{facts.interface} has it no more")
-
-
-def _address(rule: Rule) -> str:
-    return rule.source.partition("/")[0]
 
 
 def _tables(pod: Observed, rules: Sequence[Rule]) -> Iterator[Line]:
@@ -115,5 +109,9 @@ def _gone(link: Link) -> Gone:
     return Gone(pair)
 
 
-def _ips(link: Link | None) -> list[str]:
-    return [str(ip_interface(each).ip) for each in link.addresses] if link else []
+def _ips(link: Link | None) -> set[str]:
+    return {str(ip_interface(each).ip) for each in link.addresses} if link else set()
+
+
+def _bare(network: str) -> str:
+    return network.partition("/")[0]

@@ -56,13 +56,20 @@ def to_node(settings: Settings, facts: Facts, path: Path, table: int) -> Iterato
                 table=table,
                 destination=f"{address}/{address.max_prefixlen}",
                 device=path.device,
+                source=source(facts, path, version),
                 scope="link" if version == 4 else "global",
                 protocol=OURS,
             )
             yield Line("pod", route, "the node is reached directly")
         for network in settings.hijacked if nodes else ():
             if network.version == version and not _is_own(facts, network):
-                yield from _leading(facts, table, network, str(nodes[0]), path.device)
+                yield from _leading(facts, table, network, str(nodes[0]), path)
+
+
+def source(facts: Facts, path: Path, version: Version) -> str:
+    """The pod's own address for what leaves by our veth: to the veth's (vethLinkAddress) no reply comes back."""
+    own = _addresses(facts, facts.first) if path.device == VETH else ()
+    return next((str(ip) for ip in own if ip.version == version), "")
 
 
 def policy_routes(settings: Settings, facts: Facts, path: Path, table: int) -> Iterator[Line]:
@@ -72,7 +79,15 @@ def policy_routes(settings: Settings, facts: Facts, path: Path, table: int) -> I
         if any(gateway in each.address.network for each in facts.addresses) and not device:
             device = facts.interface
         if device and network.version in facts.versions:
-            route = Route(table=table, destination=str(network), device=device, via=str(gateway), protocol=OURS)
+            own = source(facts, path, 6 if network.version == 6 else 4) if device == path.device else ""
+            route = Route(
+                table=table,
+                destination=str(network),
+                device=device,
+                via=str(gateway),
+                source=own,
+                protocol=OURS,
+            )
             yield Line("pod", route, "policyRoutes")
 
 
@@ -116,15 +131,25 @@ def _own_table(settings: Settings, facts: Facts, path: Path, interface: str, num
 def _take_default(facts: Facts, path: Path) -> Iterator[Line]:
     """The default route is the interface's; the first interface has its own in its own table."""
     reason = "the default route is chosen to be here"
-    for route in _defaults(facts, facts.interface, table_of(facts, facts.interface, path)):
+    own = [*_defaults(facts, facts.interface, table_of(facts, facts.interface, path))]
+    for route in own:
         yield Line("pod", replace(route, table=MAIN), reason)
+    taken = {route.version for route in (*own, *_of(facts, facts.interface)) if route.default}
     for route in _of(facts, facts.first):
-        if route.default:
+        if route.default and route.version in taken:
             yield Line("pod", Gone(route), reason)
 
 
-def _leading(facts: Facts, table: int, network: Network, via: str, device: str) -> Iterator[Line]:
-    wanted = Route(table=table, destination=str(network), device=device, via=via, protocol=OURS)
+def _leading(facts: Facts, table: int, network: Network, via: str, path: Path) -> Iterator[Line]:
+    device = path.device
+    wanted = Route(
+        table=table,
+        destination=str(network),
+        device=device,
+        via=via,
+        source=source(facts, path, 6 if network.version == 6 else 4),
+        protocol=OURS,
+    )
     for route in facts.pod.table(table):
         same = route.destination == wanted.destination
         if same and route.protocol == OURS and (route.via, route.device) != (via, device):

@@ -107,7 +107,7 @@ def _unmatched(rule: Rule, query: Query) -> str:
 
 def _differs(rule: Rule, query: Query) -> str:
     if rule.source and not _is_within(query.source, rule.source):
-        return f"it is not from {rule.source}"
+        return f"it is not from {rule.source.removesuffix('/32').removesuffix('/128')}"
     if rule.destination and not _is_within(query.destination, rule.destination):
         return f"it is not to {rule.destination}"
     if rule.mark and (query.mark & (rule.mask or 0xFFFFFFFF)) != rule.mark:

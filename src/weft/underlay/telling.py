@@ -7,9 +7,9 @@ from weft.underlay.routing import Passed, Way, table_name
 
 def rule(found: Rule) -> str:
     """A rule, as `ip rule` lists it."""
-    words = [f"{found.priority}: {'not ' if found.inverted else ''}from {found.source or 'all'}"]
+    words = [f"{found.priority}: {'not ' if found.inverted else ''}from {_short(found.source) or 'all'}"]
     if found.destination:
-        words.append(f"to {found.destination}")
+        words.append(f"to {_short(found.destination)}")
     if found.mark:
         mask = f"/{found.mask:#x}" if found.mask not in {0, 0xFFFFFFFF} else ""
         words.append(f"fwmark {found.mark:#x}{mask}")
@@ -21,12 +21,16 @@ def rule(found: Rule) -> str:
 def route(found: Route) -> str:
     """A route, as `ip route` lists it."""
     words = [found.kind] if found.kind != "unicast" else []
-    words.append("default" if found.default else found.destination.removesuffix("/32").removesuffix("/128"))
+    words.append("default" if found.default else _short(found.destination))
     words += [f"via {found.via}"] if found.via else []
     words += [f"dev {found.device}"] if found.device else []
     words += [f"src {found.source}"] if found.source else []
     words += ["onlink"] if found.onlink else []
     return " ".join(words)
+
+
+def _short(subnet: str) -> str:
+    return subnet.removesuffix("/32").removesuffix("/128")
 
 
 def way(found: Way) -> str:

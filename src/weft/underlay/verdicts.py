@@ -25,6 +25,7 @@ class Verdict:
 
     there: Journey
     back: Journey | None
+    is_from_outside: bool = False
 
     @property
     def word(self) -> Word:
@@ -46,10 +47,11 @@ class Verdict:
             return f"the answer: {self.back.reason}"
         if aside := self.asides:
             return "; ".join(aside)
-        by = f"by {self.there.sent_by}" if self.there.sent_by else f"in by {self.there.interface}"
+        if self.is_from_outside:
+            return f"in and out by {self.there.interface}"
         if self.there.fate is Fate.LEAVES:
-            return f"{by}: {self.there.reason}"
-        return f"{by}, both ways"
+            return f"by {self.there.sent_by} {self.there.reason}"
+        return f"by {self.there.sent_by}, both ways"
 
     @property
     def hint(self) -> str:
@@ -63,7 +65,7 @@ class Verdict:
         if back is None or Fate.DROPPED in {there.fate, back.fate}:
             return ()
         found = []
-        if there.sent_by and back.fate is Fate.ARRIVES and there.sent_by != back.interface:
+        if not self.is_from_outside and back.fate is Fate.ARRIVES and there.sent_by != back.interface:
             found.append(f"leaves by {there.sent_by}, answers come in by {back.interface}")
         if back.sent_by and there.fate is Fate.ARRIVES and back.sent_by != there.interface:
             found.append(f"comes in by {there.interface}, answers leave by {back.sent_by}")
@@ -89,7 +91,7 @@ class Verdict:
 def from_outside(world: World, node: Place, packet: Packet) -> Verdict:
     """The same for a packet from where nobody looks, to a pod of this node."""
     there = come(world, node, packet)
-    return Verdict(there, answer(world, there))
+    return Verdict(there, answer(world, there), is_from_outside=True)
 
 
 def verdict(world: World, place: Place, packet: Packet) -> Verdict:

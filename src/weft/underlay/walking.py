@@ -263,14 +263,10 @@ class _Walk:
             self.note(place.name, f"{link.name} is a {link.kind} above {lan} of {place.node}: it goes to the LAN")
         for owner, found in self._world.owners(hop):
             if owner.name == place.node and link.kind in ABOVE_A_PARENT:
-                return self.end(
-                    Fate.DROPPED,
-                    place,
-                    link.name,
-                    f"{hop} is an address of its own node, which a {link.kind} never reaches: nothing passes "
-                    f"between it and its parent {lan}",
-                    "Have it go by veth0 or eth0: the coordinator makes such routes (enableCoordinator).",
-                )
+                return self._between_parent_and_child(place, link, hop, f"{link.kind} {link.name}", lan)
+            if owner.node == place.name and found.kind in ABOVE_A_PARENT:
+                child = f"{found.kind} {found.name} of {owner.name}"
+                return self._between_parent_and_child(place, link, hop, child, lan)
             by = next(iter(self._entrances(place, link, owner, found, lan)), None)
             if by is not None:
                 return self.receive(owner, by)
@@ -278,6 +274,16 @@ class _Walk:
         beyond = f"who is behind {link.name}" if link.kind == "veth" and not is_routed else f"the LAN of {lan}"
         target = self._world.called(self._packet.destination)
         return self.end(Fate.LEAVES, place, link.name, f"to {beyond}, towards {target}: more is not seen")
+
+    def _between_parent_and_child(self, place: Place, link: Link, hop: Address, child: str, lan: str) -> Journey:
+        return self.end(
+            Fate.DROPPED,
+            place,
+            link.name,
+            f"it goes to {hop} by the LAN, but nothing ever passes between the {child} and {lan}, its parent",
+            "It is to go by veth0 or eth0, for which the coordinator makes routes and rules: see whether the "
+            "network has one (enableCoordinator), and whether its mode fits.",
+        )
 
     def _entrances(self, place: Place, link: Link, owner: Place, found: Link, lan: str) -> Iterator[Link]:
         """The links by which what goes out by a link comes in at the owner of the next hop."""

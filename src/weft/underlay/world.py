@@ -67,10 +67,16 @@ class World:
 
     def other_end(self, place: Place, link: Link) -> tuple[Place, Link] | None:
         """The other end of a veth, if its namespace is looked at."""
-        for other in self._near(place):
+        near = self._near(place) if link.peer_elsewhere else iter((place,))
+        for other in near:
             for far in other.observed.links:
                 # numbers are each namespace's own, so both ends have to name each other
-                if far.kind == "veth" and far.index == link.peer and far.peer == link.index and far is not link:
+                if (far.kind, far.index, far.peer, far.peer_elsewhere) == (
+                    "veth",
+                    link.peer,
+                    link.index,
+                    link.peer_elsewhere,
+                ):
                     return other, far
         return None
 
@@ -97,7 +103,7 @@ class World:
         return f"{address} ({name})" if name else str(address)
 
     def _near(self, place: Place) -> Iterator[Place]:
-        """A pod's node, or a node's pods, and itself."""
+        """A pod's node, or a node's pods."""
         for other in self.places:
-            if other.name in {place.name, place.node} or other.node == place.name:
+            if other.name == place.node or other.node == place.name:
                 yield other

@@ -11,7 +11,7 @@ from tests.processes.cni.api import serving as api_serving
 from tests.processes.cni.plugins import call
 from tests.processes.underlay.node import Folders, Node, Sandbox, ip, serving
 
-from weft.adapters.kube.kinds import PODS
+from weft.adapters.kube.kinds import EVENTS, PODS
 from weft.processes.underlay.tidying import Tidier
 
 
@@ -163,6 +163,9 @@ async def a_failure_in_the_middle(node: Node) -> None:
         assert sandbox.links == ["lo"]
         await node.delete(sandbox)
     assert addresses(node) == set()
+    async with asyncio.timeout(30):
+        while not any(each["reason"] == "FailedAttachNetwork" for each in await node.kube.list(EVENTS, "shop")):
+            await asyncio.sleep(0.05)
 
 
 async def what_is_missing(node: Node) -> None:

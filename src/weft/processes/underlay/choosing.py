@@ -39,23 +39,13 @@ class Chooser:
             raise CallError(calls.LATER, f"the node's networks cannot be read: {error}") from error
         return [(name, one) for name, one in cni_networks.networks(listing) if not isinstance(one, InvalidError)]
 
-    async def first(self, files: Files, chosen: Selection | None = None) -> tuple[str, Json]:
-        """The network that all pods have, or the one that a pod names for it: its name, and its list."""
-        settings = self._settings
-        if chosen is None and settings.multus.default:
-            named = networks.selections(settings.multus.default, settings.namespace)
-            chosen = named[0]
-        if chosen is not None:
-            return str(chosen), await self._network(files, chosen, "")
-        if (found := delegates.first(files)) is None:
-            raise CallError(
-                calls.LATER,
-                f"the node has no network of its own: there is none in {settings.places.net_dir}",
-                "Install the cluster's network plugin (Calico, Cilium, Flannel…), or name a network for all pods "
-                "(Helm: multus.multusCNI.defaultCniCRName). It is tried again.",
-            )
-        _, one = found
-        return str(one["name"]), _versioned(one)
+    async def first(self, files: Files) -> Json:
+        """The list of the network that all pods have. CallError where there is none."""
+        try:
+            _, network = await self._first(files, None)
+        except NetworksError as error:
+            raise CallError(_ANNOTATION, f"the network of all pods: {error}", _CONFIGURE) from error
+        return network
 
     async def choose(self, call: Call, annotations: Mapping[str, str]) -> tuple[tuple[Delegate, ...], str]:
         """The pod's networks, in the order in which they are attached, and what is to be told of that."""
@@ -81,7 +71,7 @@ class Chooser:
         chosen = networks.selections(annotations.get(networks.NETWORKS, ""), call.namespace)
         self._may(call, chosen)
         first = over[0] if over else None
-        name, network = await self.first(files, first)
+        name, network = await self._first(files, first)
         interfaces = networks.interfaces(chosen, call.ifname)
         routes = networks.gateways([first, *chosen])
         found = [(first, name, call.ifname, networks.finished(network, first, _runtime(call)))]
@@ -103,6 +93,24 @@ class Chooser:
             )
         ]
         return delegates.in_order(made, files)
+
+    async def _first(self, files: Files, chosen: Selection | None) -> tuple[str, Json]:
+        """The network that all pods have, or the one that a pod names for it: its name, and its list."""
+        settings = self._settings
+        if chosen is None and settings.multus.default:
+            named = networks.selections(settings.multus.default, settings.namespace)
+            chosen = named[0]
+        if chosen is not None:
+            return str(chosen), await self._network(files, chosen, "")
+        if (found := delegates.first(files)) is None:
+            raise CallError(
+                calls.LATER,
+                f"the node has no network of its own: there is none in {settings.places.net_dir}",
+                "Install the cluster's network plugin (Calico, Cilium, Flannel…), or name a network for all pods "
+                "(Helm: multus.multusCNI.defaultCniCRName). It is tried again.",
+            )
+        _, one = found
+        return str(one["name"]), _versioned(one)
 
     def _may(self, call: Call, chosen: Sequence[Selection]) -> None:
         multus = self._settings.multus

@@ -26,7 +26,6 @@ from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.plugins import TYPES, Json
 from weft.processes.underlay.settings import Places, Settings
 from weft.underlay import meta_config
-from weft.underlay.networks import NetworksError
 
 _LOOK: Final = 5.0
 """Seconds between looks, where nothing tells of a change."""
@@ -92,11 +91,11 @@ class Installer:
             return _Needed(programs)
         try:
             listing = await asyncio.to_thread(self._listing)
-            _, first = await self._chooser.first(_networks(listing))
+            first = await self._chooser.first(_networks(listing))
         except CallError as error:
             return _Needed(programs, waiting=f"{error.msg} {error.details}".strip())
-        except (OSError, NetworksError) as error:
-            return _Needed(programs, waiting=f"the network of all pods: {error}")
+        except OSError as error:
+            return _Needed(programs, waiting=f"the node's networks cannot be read: {error}")
         places = self._settings.places
         wanted = meta_config.entry(first, places.run_dir, places.cache_dir)
         changes = plan(listing, wanted, self._settings.multus.conf_name)

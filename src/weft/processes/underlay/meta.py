@@ -119,7 +119,7 @@ class Meta:
                 "It waits for the API server; its log says more.",
             )
         try:
-            _, network = await self._chooser.first(await self._chooser.files())
+            network = await self._chooser.first(await self._chooser.files())
         except CallError as error:
             raise CallError(calls.UNAVAILABLE, error.msg, error.details) from error
         await self._delegator.status(replace(call, command="STATUS"), network)
@@ -248,7 +248,7 @@ class Meta:
         """Let every network that is in use, and our own plugins, collect what is left over."""
         failures, found = list[CallError](), dict[str, Json]()
         with contextlib.suppress(CallError):
-            _, network = await self._chooser.first(await self._chooser.files())
+            network = await self._chooser.first(await self._chooser.files())
             found[str(network["name"])] = network
         for record in kept:
             for each in record.delegates:

@@ -10,9 +10,10 @@ from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.coordinating import Cluster, Coordinator, annotations_by
 from weft.processes.underlay.definitions import Definitions
 from weft.processes.underlay.delegating import Delegator
+from weft.processes.underlay.ifacing import Ifacer
 from weft.processes.underlay.ipam import Ipam
 from weft.processes.underlay.meta import Meta
-from weft.processes.underlay.plugins import COORDINATOR, MULTUS, SPIDERPOOL, Plugin, Surroundings
+from weft.processes.underlay.plugins import COORDINATOR, IFACER, MULTUS, SPIDERPOOL, Plugin, Surroundings
 from weft.processes.underlay.tidying import Tidier
 
 
@@ -33,6 +34,7 @@ def assembled(around: Surroundings, now: Callable[[], datetime]) -> Parts:
     ours: Mapping[str, Plugin] = {
         SPIDERPOOL: ipam,
         COORDINATOR: Coordinator(lambda: cluster.current, annotations_by(around.pods)),
+        IFACER: Ifacer(),
     }
     delegator = Delegator(ours, Programs(places.root, places.bin_dir), places.run_dir)
     meta = Meta(around, chooser, delegator, ours)
