@@ -5,8 +5,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.base.problem import Problem, Severity
 from weft.underlay.completion import complete
+from weft.underlay.injection import NoNetworksError, inject
 from weft.underlay.validation import Known, check
 
 Json = dict[str, Any]
@@ -26,16 +28,22 @@ def completed(review: Mapping[str, Any]) -> Json:
     answer: Json = {"uid": request["uid"], "allowed": True}
     before = request.get("object")
     if isinstance(before, Mapping) and request.get("operation") != "DELETE":
-        after = complete(_kind(request), before)
-        patch = [
-            # `add` replaces what is there (RFC 6902, 4.1)
-            {"op": "add", "path": f"/{path.replace('.', '/')}", "value": value}
-            for path in ("metadata.finalizers", "spec")
-            if (value := _at(after, path)) != _at(before, path)
-        ]
-        if patch:
-            encoded = base64.b64encode(json.dumps(patch, separators=(",", ":")).encode()).decode()
-            answer |= {"patchType": "JSONPatch", "patch": encoded}
+        answer |= _patch(before, complete(_kind(request), before), "metadata.finalizers", "spec")
+    return _whole(review, answer)
+
+
+def injected(review: Mapping[str, Any], configs: Iterable[SpiderMultusConfig]) -> Json:
+    """Answer the review of a pod that may ask for networks by a word."""
+    request = _request(review)
+    answer: Json = {"uid": request["uid"], "allowed": True}
+    before = request.get("object")
+    if isinstance(before, Mapping) and _kind(request) == "Pod":
+        try:
+            after = inject(before, str(request.get("namespace") or ""), configs)
+        except NoNetworksError as error:
+            answer |= {"allowed": False, "status": _refusal(str(error))}
+        else:
+            answer |= _patch(before, after, "metadata.annotations", "spec.containers")
     return _whole(review, answer)
 
 
@@ -48,8 +56,7 @@ def checked(review: Mapping[str, Any], known: Known) -> Json:
     errors = [each for each in found if each.severity is Severity.ERROR]
     answer: Json = {"uid": request["uid"], "allowed": not errors}
     if errors:
-        message = "\n".join(map(_line, errors))
-        answer["status"] = {"status": "Failure", "message": message, "reason": "Invalid", "code": 422}
+        answer["status"] = _refusal("\n".join(map(_line, errors)))
     if warnings := [_line(each) for each in found if each.severity is Severity.WARNING]:
         answer["warnings"] = _shortened(warnings)
     return _whole(review, answer)
@@ -60,6 +67,23 @@ def _request(review: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(request, Mapping) or "uid" not in request:
         raise ReviewError("not an AdmissionReview with a request and its uid")
     return request
+
+
+def _refusal(message: str) -> Json:
+    return {"status": "Failure", "message": message, "reason": "Invalid", "code": 422}
+
+
+def _patch(before: Mapping[str, Any], after: Mapping[str, Any], *paths: str) -> Json:
+    patch = [
+        # `add` replaces what is there (RFC 6902, 4.1)
+        {"op": "add", "path": f"/{path.replace('.', '/')}", "value": value}
+        for path in paths
+        if (value := _at(after, path)) != _at(before, path)
+    ]
+    if not patch:
+        return {}
+    encoded = base64.b64encode(json.dumps(patch, separators=(",", ":")).encode()).decode()
+    return {"patchType": "JSONPatch", "patch": encoded}
 
 
 def _kind(request: Mapping[str, Any]) -> str:

@@ -56,8 +56,8 @@ def network(config: SpiderMultusConfig) -> Network:
     """The network of a SpiderMultusConfig, or NoNetworkError."""
     annotations = dict(config.metadata.annotations or {})
     name, spec = attachment_name(config), config.spec
-    if resource := _resource(spec):
-        annotations[RESOURCE_NAME] = resource
+    if needed := resource(spec):
+        annotations[RESOURCE_NAME] = needed
     if spec.cni_type == "custom":
         text = spec.custom_cni or ""
         if text:
@@ -108,6 +108,19 @@ def pools(of: WithPools) -> Pools:
 def parent(of: OnMaster) -> str:
     """The interface of the node that the pod's is above: the master, the bond of several, or a VLAN of either."""
     return f"{_base(of)}.{of.vlan_id}" if of.vlan_id else _base(of)
+
+
+def resource(spec: MultusConfigSpec) -> str:
+    """The resource of a device plugin that a pod on the network needs."""
+    match block(spec):
+        case Sriov() | IbSriov() as card:
+            return card.resource_name
+        case Ovs() as port if port.device_id:
+            return f"{_OVS_RESOURCE}/{port.bridge}"
+        case OnMaster() as on:
+            return on.rdma_resource_name or ""
+        case _:
+            return ""
 
 
 def _plugins(spec: MultusConfigSpec) -> Iterator[Json]:
@@ -228,19 +241,6 @@ def _decoded(text: str, field: str) -> Json:
     if not isinstance(found, dict):
         raise NoNetworkError(f"{field} is no JSON object. Write {{…}}.")
     return found
-
-
-def _resource(spec: MultusConfigSpec) -> str:
-    """The resource of a device plugin that a pod on the network needs."""
-    match block(spec):
-        case Sriov() | IbSriov() as card:
-            return card.resource_name
-        case Ovs() as port if port.device_id:
-            return f"{_OVS_RESOURCE}/{port.bridge}"
-        case OnMaster() as on:
-            return on.rdma_resource_name or ""
-        case _:
-            return ""
 
 
 def _given(values: Json) -> Json:

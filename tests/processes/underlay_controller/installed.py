@@ -79,7 +79,7 @@ async def get(kube: Kube, kind: Any, name: str, namespace: str = "") -> Json | N
 
 def _manifests(port: int) -> list[Json]:
     labels = {"app": NAME}
-    webhooks = underlay_webhooks.configurations(NAME, NAMESPACE, port, labels)
+    webhooks = underlay_webhooks.configurations(NAME, NAMESPACE, port, labels, injects=True)
     for each in webhooks:
         for webhook in each["webhooks"]:
             path = webhook["clientConfig"].pop("service")["path"]

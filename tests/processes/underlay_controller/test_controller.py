@@ -9,6 +9,7 @@ import pytest_asyncio
 from tests.processes.underlay.ipam_node import running
 from tests.processes.underlay_controller.installed import Installed, get, installed, until
 
+from weft.adapters.kube.client import ApiError
 from weft.adapters.kube.kinds import (
     CONFIGMAPS,
     EVENTS,
@@ -261,9 +262,6 @@ async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_ba
     await cluster.kubectl("scale", "statefulset", "db", "--replicas=1")
     await until(lambda: pool(["10.7.1.10-10.7.1.12"]))
     await cluster.kubectl("delete", "statefulset", "db")
-    # what the collector does when the pods are gone
-    free = {"status": {"allocatedIPs": None, "allocatedIPCount": 0}}
-    await cluster.kube.patch(SPIDERIPPOOLS, made["metadata"]["name"], free, subresource="status")
 
     async def gone() -> bool:
         return not [
@@ -272,3 +270,27 @@ async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_ba
 
     await until(gone)
     await cluster.kubectl("delete", "ss", "subnet-7", "--timeout=30s")
+
+
+async def test_a_pod_gets_the_networks_that_carry_its_word(cluster: Installed) -> None:
+    word = {"cni.spidernet.io/network-resource-inject": "storage"}
+    spec = {"cniType": "macvlan", "macvlan": {"master": ["ens256"]}}
+    meta = {"name": "storage", "namespace": "default", "annotations": word}
+    await cluster.kube.create(SPIDERMULTUSCONFIGS, {"metadata": meta, "spec": spec})
+
+    def pod(name: str, annotations: Json) -> Json:
+        metadata = {"name": name, "namespace": "default", "annotations": annotations}
+        return {"metadata": metadata, "spec": {"containers": [{"name": "app", "image": "app"}]}}
+
+    async def made() -> Json | None:
+        try:
+            return await cluster.kube.create(PODS, pod("asking", word))
+        except ApiError as error:
+            if "no SpiderMultusConfig has the annotation" not in error.message:
+                raise
+            return None  # the controller has not heard of the network yet
+
+    asking = await until(made)
+    assert asking["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/storage"
+    plain = await cluster.kube.create(PODS, pod("plain", {}))
+    assert not plain["metadata"].get("annotations")

@@ -54,11 +54,15 @@ class Webhooks:
         )
 
     def app(self) -> web.Application:
-        """POST `/mutate-…` and `/validate-…`, whatever follows: the review names the kind itself."""
+        """POST `/mutate-…`, `/validate-…` and `/inject-…`, whatever follows: the review names the kind itself."""
         app = web.Application(client_max_size=_LARGEST)
         app.router.add_post("/mutate{rest:.*}", self._answering(admission.completed))
         app.router.add_post("/validate{rest:.*}", self._answering(self._check))
+        app.router.add_post("/inject{rest:.*}", self._answering(self._inject))
         return app
+
+    def _inject(self, review: Mapping[str, Any]) -> Json:
+        return admission.injected(review, self._existing.networks.all)
 
     def _check(self, review: Mapping[str, Any]) -> Json:
         answer = admission.checked(review, self._known())
