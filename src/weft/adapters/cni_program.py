@@ -40,7 +40,8 @@ class Programs:
 
         ProgramError where there is none, or it takes longer than `seconds`: then it has been killed.
         """
-        if "/" in kind or not (self._root / self._folder.lstrip("/") / kind).exists():
+        # it may be a link whose target is the node's
+        if "/" in kind or not os.path.lexists(self._root / self._folder.lstrip("/") / kind):
             raise ProgramError(f"there is no program {kind} in {self._folder} of the node")
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **variables}
         command = [f"{self._folder}/{kind}"]
