@@ -197,8 +197,11 @@ class Meta:
         return record
 
     async def _warn(self, call: Call, pod: Json) -> None:
-        """Tell of interfaces on which a mesh loses connections. The pod starts: not all have to come by them."""
-        if not swallowing.is_meshed(pod):
+        """Tell of interfaces on which a mesh loses connections, where its own plugin does not: it has istio-init.
+
+        The pod starts: not all have to come by them.
+        """
+        if not swallowing.captures_itself(pod):
             return
         try:
             found = await asyncio.to_thread(swallowing.look, pod, call.netns)
