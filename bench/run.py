@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench import apiserver, certificates, cni, controlplane
+from bench import apiserver, certificates, cni, controlplane, underlay
 from rich.console import Console
 from rich.table import Table
 from tests.e2e.manifests import NGINX, TOOLBOX, service, virtual_service
@@ -47,6 +47,8 @@ def main() -> None:
         apiserver.main(Path(folder), console)
     with tempfile.TemporaryDirectory() as folder:
         cni.main(Path(folder), console)
+    with tempfile.TemporaryDirectory() as folder:
+        underlay.main(Path(folder), console)
     # plugins change settings of the network that they are in, so it is one of its own
     subprocess.run([sys.executable, "-m", "bench.networks"], check=True)
 

@@ -96,6 +96,11 @@ def inside(namespace: str, work: Callable[[], T]) -> T:
     return netns.inside(namespace, work) if namespace else work()
 
 
+def prepare() -> None:
+    """Load the library, so that the first who looks need not."""
+    import pyroute2.iproute.linux  # noqa: F401 -- to be there
+
+
 @contextmanager
 def opened() -> Iterator[Kernel]:
     """A socket of this thread's namespace, whose dumps the kernel filters."""

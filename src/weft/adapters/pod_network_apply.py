@@ -149,7 +149,9 @@ class _Side:
                 self.kernel.link("set", index=self._index(device), state="up")
             case Address(device, address):
                 ip, _, length = address.partition("/")
-                self.kernel.addr("add", index=self._index(device), address=ip, prefixlen=int(length))
+                # of scope host: what leaves by the link is never sent from an address that only the link knows
+                scope = {} if ":" in ip else {"scope": _SCOPE_NUMBERS["host"]}
+                self.kernel.addr("add", index=self._index(device), address=ip, prefixlen=int(length), **scope)
             case Mac(device, mac):
                 self.kernel.link("set", index=self._index(device), address=mac)
             case Queue(device, length):

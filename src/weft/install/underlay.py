@@ -180,6 +180,7 @@ def _config(settings: Settings) -> dict[str, str]:
         "SPIDERPOOL_GC_DEFAULT_INTERVAL_DURATION": gc.gc_all.interval_in_second,
         "SPIDERPOOL_GC_IP_ENABLED": gc.enabled,
         "SPIDERPOOL_GC_TERMINATING_POD_IP_ENABLED": gc.deleting.enabled,
+        "SPIDERPOOL_IP_REST_SECONDS": ipam.ip_rest_seconds,
         "SPIDERPOOL_INSTALL_MULTUS": values.multus.multus_cni.install,
     }
     told = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in data.items()}

@@ -65,7 +65,7 @@ class Subnets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
 
 
 class Ipam(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """How addresses are given."""
+    """How addresses are given. For so many seconds after it was given back (Weft's own value) nobody gets one."""
 
     enable_ipv4: bool = msgspec.field(name="enableIPv4", default=True)
     enable_ipv6: bool = msgspec.field(name="enableIPv6", default=True)
@@ -73,6 +73,7 @@ class Ipam(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="came
     enable_kubevirt: bool = msgspec.field(name="enableKubevirtStaticIP", default=True)
     enable_conflict_detection: bool = msgspec.field(name="enableIPConflictDetection", default=False)
     enable_gateway_detection: bool = False
+    ip_rest_seconds: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 5
     spider_subnet: Subnets = Subnets()
     gc: Gc = Gc()
 

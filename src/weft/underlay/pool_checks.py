@@ -91,9 +91,9 @@ def check_pool_change(old: SpiderIPPool, new: SpiderIPPool, pen: Report) -> Iter
     except msgspec.DecodeError as error:
         yield pen.warning("status.allocatedIPs", f"cannot be read: {error}.", "weft underlay gc writes it anew.")
         return
-    left = addresses(new.spec)
+    lost = addresses(old.spec) - addresses(new.spec)
     for text, who in sorted(taken.items()):
-        if not _ranges(text) <= left:
+        if _ranges(text) & lost:
             yield pen.error(
                 "spec.ips",
                 f"{text} is taken out although pod {who.pod} has it.",
@@ -109,11 +109,10 @@ def check_pool_deletion(pool: SpiderIPPool, pen: Report) -> Iterator[Problem]:
     except msgspec.DecodeError:
         return
     if taken:
-        shown = ", ".join(sorted({each.pod for each in taken.values()})[:_SOME])
-        yield pen.error(
-            "", f"{len(taken)} of its addresses are in use, by {shown}{'…' if len(taken) > _SOME else ''}.",
-            "Delete these pods first, or set disable: true so that it gives no more.",
-        )  # fmt: skip
+        pods = sorted({each.pod for each in taken.values()})
+        shown = ", ".join(pods[:_SOME]) + ("…" if len(pods) > _SOME else "")
+        hint = "Delete these pods first, or set disable: true so that it gives no more."
+        yield pen.error("", f"{len(taken)} of its addresses are in use, by {shown}.", hint)
 
 
 def check_subnet(

@@ -1,7 +1,7 @@
 """What the webhook says of an object that is about to be written: errors refuse it, warnings go along."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.api.spider_subnet import SpiderSubnet
 from weft.api.underlay_shape import Object
-from weft.base.problem import At, Problem
+from weft.base.problem import At, Problem, Severity
 from weft.underlay import coordinator_checks, network_checks, pool_checks
 from weft.underlay.pool_checks import ALL_FAMILIES, Families
 
@@ -59,7 +59,13 @@ def check(
         return tuple(_deletion(before, pen)) if known.keeps_used else ()
     if after is None or after.metadata.deletion_timestamp:
         return ()  # only finalizers may change, which are nobody's concern
-    return (*_changed(before, after, pen), *_whole(after, known, pen))
+    # what was wrong before keeps nobody from changing something else
+    old_faults = {(each.at, each.message) for each in _whole(before, known, pen)} if before else set()
+    found = (
+        replace(each, severity=Severity.WARNING) if (each.at, each.message) in old_faults else each
+        for each in _whole(after, known, pen)
+    )
+    return (*_changed(before, after, pen), *found)
 
 
 def _deletion(old: Object | None, pen: Report) -> Iterator[Problem]:

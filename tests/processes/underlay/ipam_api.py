@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,14 @@ async def end(kube: Kube, pod: Json) -> None:
 async def gone(kube: Kube, pod: Json) -> None:
     """A pod is there no more."""
     await kube.delete(PODS, pod["metadata"]["name"], "shop", grace=0)
+
+
+async def _serve(folder: Path, *nodes: str) -> None:
+    """Serve until standard input ends."""
+    async with serving(folder, *nodes):
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), *sys.argv[2:]))

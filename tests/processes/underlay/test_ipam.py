@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.processes.underlay import ipam_api as api
-from tests.processes.underlay.ipam_node import Node, running
+from tests.processes.underlay.ipam_node import Node, call, running
 from tests.support.istio_iptables import empty_namespace, run
 
 from weft.adapters import pod_network
@@ -34,6 +34,8 @@ async def test_a_pod_gets_and_keeps_addresses_and_gives_them_back(tmp_path: Path
             await _names_that_last(kube, node)
             await _sources(kube, node)
             await _reserved(kube, node)
+            await _machines(kube, node)
+            await _what_the_runtime_has_not(kube, node)
             text = node.registry.text()
             assert "spiderpool_ipam_allocation_err_ip_used_out_counts" in text
             assert "spiderpool_ipam_release_duration_seconds_count" in text
@@ -169,6 +171,37 @@ async def _sources(kube: Kube, node: Node) -> None:
         CallError, match=r"pod shop/bad: annotation ipam.spidernet.io/ippool: .* Write it like this"
     ):
         await node.add(bad)
+
+
+async def _machines(kube: Kube, node: Node) -> None:
+    """The pods of a virtual machine share its address while it moves; the one that ends takes nothing away."""
+    owner = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "name": "vm", "controller": True}
+    wish = {annotations.IPPOOL: '{"ipv4":["machines"]}'}
+    pods = [
+        await api.pod(kube, f"virt-launcher-vm-{each}", "node-1", wish, ownerReferences=[owner | {"uid": "1"}])
+        for each in ("old", "new")
+    ]
+    await api.pool(kube, "machines", "10.6.9.2-10.6.9.9")
+    source, target = [await node.add(pod) for pod in pods]
+    assert source == target
+    for pod in pods:
+        await api.end(kube, pod)
+        await node.delete(pod)
+    assert await api.taken(kube, "machines") == {"10.6.9.2": pods[1]["metadata"]["uid"]}
+    found = await kube.get(SPIDERENDPOINTS, "vm", "shop")
+    assert found["status"]["ownerControllerType"] == "VirtualMachineInstance"
+
+
+async def _what_the_runtime_has_not(kube: Kube, node: Node) -> None:
+    """GC takes back what pods of this node have that are gone, and nothing else."""
+    pods = [await api.pod(kube, name, "node-1", {annotations.IPPOOL: '{"ipv4":["default"]}'}) for name in "xy"]
+    before = (await api.taken(kube, "default")).keys()
+    results = [await node.add(pod) for pod in pods]
+    await api.gone(kube, pods[0])
+    await node.ipam.gc(call("GC", pods[0], "net1", {"cni.dev/valid-attachments": []}))
+    kept = results[1]["ips"][0]["address"].partition("/")[0]
+    assert (await api.taken(kube, "default")).keys() == before | {kept}
+    await node.ipam.status(call("STATUS", pods[0], "net1", {}))
 
 
 async def _reserved(kube: Kube, node: Node) -> None:

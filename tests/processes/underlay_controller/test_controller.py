@@ -88,7 +88,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ins
 
 async def test_a_pool_is_completed_counted_and_kept_while_pods_have_its_addresses(cluster: Installed) -> None:
     applied = await cluster.kubectl("apply", "-f", "-", stdin=POOL)
-    assert applied.out.strip() == "spiderippool.spiderpool.spidernet.io/10-6-v4 created"
+    assert (applied.out.strip(), applied.err) == ("spiderippool.spiderpool.spidernet.io/10-6-v4 created", "")
     again = await cluster.kubectl("apply", "-f", "-", stdin=POOL)
     assert again.out.strip().endswith("unchanged")
 

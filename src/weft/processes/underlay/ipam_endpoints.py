@@ -13,6 +13,8 @@ from weft.underlay.endpoints import Subject
 
 Json = dict[str, Any]
 
+_AT_ONCE: Final = 16
+"""Requests at the same time: a hundred pods of a node that begin at once are not to open a hundred connections."""
 _TRIES: Final = 8
 _WAIT: Final = 0.01  # seconds, growing with each try
 
@@ -21,12 +23,13 @@ class Endpoints:
     """All methods raise what the client raises."""
 
     def __init__(self, kube: Kube) -> None:
-        self._kube = kube
+        self._kube, self._turn = kube, asyncio.Semaphore(_AT_ONCE)
 
     async def find(self, namespace: str, name: str) -> SpiderEndpoint | None:
         """An endpoint, if it is there."""
         try:
-            return msgspec.convert(await self._kube.get(SPIDERENDPOINTS, name, namespace), SpiderEndpoint)
+            async with self._turn:
+                return msgspec.convert(await self._kube.get(SPIDERENDPOINTS, name, namespace), SpiderEndpoint)
         except ApiError as error:
             if error.code != 404:
                 raise
@@ -39,12 +42,8 @@ class Endpoints:
             now = endpoints.with_entry(before, entry, whose.uid, node)
             document = endpoints.document(whose, now)
             try:
-                if known is None:
-                    await self._kube.create(SPIDERENDPOINTS, document)
-                elif known.status != msgspec.convert(document, SpiderEndpoint).status:
-                    held = {"metadata": {"resourceVersion": known.metadata.resource_version}}
-                    patch = held | {"status": document["status"]}
-                    await self._kube.patch(SPIDERENDPOINTS, whose.name, patch, whose.namespace)
+                async with self._turn:
+                    await self._write(whose, document, known)
             except ApiError as error:
                 # another has made, changed or deleted it since
                 if error.code not in {404, 409} or tries == _TRIES - 1:
@@ -54,13 +53,22 @@ class Endpoints:
             else:
                 return
 
+    async def _write(self, whose: Subject, document: Json, known: SpiderEndpoint | None) -> None:
+        if known is None:
+            await self._kube.create(SPIDERENDPOINTS, document)
+        elif known.status != msgspec.convert(document, SpiderEndpoint).status:
+            held = {"metadata": {"resourceVersion": known.metadata.resource_version}}
+            patch = held | {"status": document["status"]}
+            await self._kube.patch(SPIDERENDPOINTS, whose.name, patch, whose.namespace)
+
     async def drop(self, found: SpiderEndpoint) -> None:
         """Delete an endpoint, unless it has changed since."""
         meta = found.metadata
         try:
-            await self._kube.delete(
-                SPIDERENDPOINTS, meta.name, meta.namespace, uid=meta.uid, version=meta.resource_version
-            )
+            async with self._turn:
+                await self._kube.delete(
+                    SPIDERENDPOINTS, meta.name, meta.namespace, uid=meta.uid, version=meta.resource_version
+                )
         except ApiError as error:
             if error.code not in {404, 409}:
                 raise

@@ -88,16 +88,17 @@ class Leasing:
         wanted = self._versions(seeker.source)
         found = await self._all(seeker, {version: self._one(seeker, version) for version in wanted})
         try:
-            if self._manner.conflicts:
+            if self._manner.conflicts and seeker.netns:
                 await self._avoid_conflicts(seeker, found)
-            if self._manner.gateways:
+            if self._manner.gateways and seeker.netns:
                 await self._with_gateways(seeker, found)
         except BaseException:
             await asyncio.shield(self._give_back(seeker.whose.uid, found))
             raise
         if seeker.kept:
             await self._leave(seeker, found)
-        await self._prober.announce(seeker.netns, seeker.interface, found.values())
+        if seeker.netns:
+            await self._prober.announce(seeker.netns, seeker.interface, found.values())
         return found
 
     def _versions(self, source: Source) -> list[Version]:
