@@ -205,7 +205,8 @@ def test_in_the_mesh_the_address_of_veth0_decides_whether_traffic_arrives(lan: C
     lan.kubectl("patch", "spidercoordinators", "default", "--type=merge", "-p", '{"spec":{"mode":"auto"}}')
 
     def make(name: str, coordinator: str = "{}") -> None:
-        lan.apply("meshed", MESHED.replace("NAME", name).replace("COORDINATOR", coordinator))
+        text = MESHED.replace("NAME", name).replace("COORDINATOR", coordinator)
+        lan.kubectl("apply", "-f", "-", text=text)
 
     def address(name: str) -> tuple[int, str]:
         lan.kubectl("wait", "-n", "meshed", "--for=condition=Ready", f"pod/{name}", "--timeout=90s", seconds=100)

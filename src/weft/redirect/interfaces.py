@@ -53,8 +53,9 @@ class Swallowing:
             Severity.WARNING,
             At(kind="Interface", name=self.interface),
             f"it has no IPv{self.version} address, so redirected connections that come in by it would vanish.",
-            f"Give it one (vethLinkAddress: {example} of a SpiderCoordinator, or --veth-link-address {example}),"
-            f" exclude it (annotation traffic.sidecar.istio.io/excludeInterfaces), or intercept by TPROXY.",
+            f"Give it one (veth0: vethLinkAddress: {example} in the SpiderCoordinator or its SpiderMultusConfig, "
+            f"and have the pod made anew; others: --veth-link-address {example} of istio-iptables), "
+            "exclude it (annotation traffic.sidecar.istio.io/excludeInterfaces), or intercept by TPROXY.",
         )
 
 

@@ -59,7 +59,8 @@ def _primaries(link: Link | None) -> Iterator[IPv4Interface]:
 
 
 def _width(address: IPv4Interface) -> int:
-    return _WIDTHS["host" if address.ip.is_loopback else "global"]
+    """The scope of an address. Link-local ones are taken to be as the coordinator gives them: of scope host."""
+    return _WIDTHS["host" if address.ip.is_loopback or address.ip.is_link_local else "global"]
 
 
 def _of_ipv6(observed: Observed, route: Route, destination: IPv6Address) -> Address | None:

@@ -14,7 +14,7 @@ Resolve = Callable[[bytes, Transport], Awaitable[bytes | None]]
 AtOnce = Callable[[bytes], bytes | None]
 """The answer to a datagram where it is known without waiting."""
 
-_IDLE_SECONDS = 10.0
+_IDLE_SECONDS = 2.0  # as CoreDNS: who has begun to speak is quick about it
 _MOST_QUERIES = 2000  # by UDP, at one time: clients ask again for what is dropped
 _MOST_CONNECTIONS = 200
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from weft.adapters import clock, http_server
+from weft.adapters import clock, http_server, pod_network
 from weft.adapters.kube.client import Kube
 from weft.processes import limits
 from weft.processes.cni import frame, health, leaving
@@ -95,6 +95,7 @@ async def _run(chosen: Settings) -> None:
                 installer.run(),
                 frame.follow(pods, following),
                 frame.while_trusted(chosen.api, access),
+                asyncio.to_thread(pod_network.prepare),
                 *(work() for work in parts.works),
             ):
                 group.create_task(work)

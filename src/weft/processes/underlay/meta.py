@@ -26,8 +26,12 @@ from weft.underlay.network_status import Attached
 
 _PATIENCE: Final = 30.0
 """Seconds that a pod may take to be told of."""
-_ADD_SECONDS: Final = 100.0
-"""What all networks of a pod may take: the kubelet waits two minutes."""
+_TURN_SECONDS: Final = 50.0
+"""What a pod may wait for others that begin with it."""
+_ADD_SECONDS: Final = 105.0
+"""What a call may take with that: the kubelet waits two minutes."""
+_AT_ONCE: Final = 16
+"""Pods that are given their networks at the same time: if all were that begin at once, none would be in time."""
 _UNKNOWN: Final = 3
 """CNI's code for a container that is not known."""
 _ATTACHMENTS: Final = "cni.dev/valid-attachments"
@@ -46,11 +50,13 @@ class Meta:
         self._around, self._chooser, self._delegator, self._plugins = around, chooser, delegator, plugins
         self._cache = Cache(around.settings.places.mounted_cache_dir)
         self._statuses = Statuses(around.kube)
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         self._locks: dict[str, asyncio.Lock] = {}
         self._waiting: Counter[str] = Counter()
 
     async def add(self, call: Call) -> Json:
         """Attach all networks, or none; the result is that of the pod's first one."""
+        began = asyncio.get_running_loop().time()
         async with self._alone(call.container_id):
             await self._clean(call)
             pod = await self._pod(call)
@@ -58,24 +64,32 @@ class Meta:
             chosen, told = await self._chooser.choose(call, annotations)
             if told:
                 log.info("%s: %s", call.subject, told)
-            made = list(chosen)
-            self._keep(call, made)
-            try:
-                async with asyncio.timeout(_ADD_SECONDS):
-                    await self._attach(call, made)
-            except (CallError, TimeoutError) as error:
-                failure = _failure(error, call)
-                if pod:
-                    self._around.teller.tell(pod, _NOT_ATTACHED, f"{failure.msg} {failure.details}".strip())
-                # what cannot be taken away now is kept for DEL
-                with contextlib.suppress(CallError):
-                    await self._detach(call, self._keep(call, made))
-                raise failure from error
-            self._keep(call, made, done=True)
+            async with self._turn(call, began + _TURN_SECONDS):
+                made = await self._give(call, pod, chosen, began + _ADD_SECONDS)
             if pod:
                 await self._statuses.write(pod, _attached(made))
                 await self._warn(call, pod)
             return made[0].result or {}
+
+    async def _give(
+        self, call: Call, pod: Json | None, chosen: Sequence[Delegate], deadline: float
+    ) -> Sequence[Delegate]:
+        """Attach what was chosen, and keep what it is; where one fails, take away what there is and raise."""
+        made = list(chosen)
+        self._keep(call, made)
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._attach(call, made)
+        except (CallError, TimeoutError) as error:
+            failure = _failure(error, call)
+            if pod:
+                self._around.teller.tell(pod, _NOT_ATTACHED, f"{failure.msg} {failure.details}".strip())
+            # what cannot be taken away now is kept for DEL
+            with contextlib.suppress(CallError):
+                await self._detach(call, self._keep(call, made))
+            raise failure from error
+        self._keep(call, made, done=True)
+        return made
 
     async def delete(self, call: Call) -> None:
         """Take away what the container was given, by what was kept of it."""
@@ -99,7 +113,8 @@ class Meta:
         valid = {str(each.get("containerID", "")) for each in call.config.get(_ATTACHMENTS, ())}
         failures, kept = list[CallError](), list[Record]()
         for record in await self.records():
-            if record.container in valid:
+            # what is under way is not the runtime's to speak of yet
+            if record.container in valid or record.container in self._locks:
                 kept.append(record)
                 continue
             try:
@@ -171,12 +186,22 @@ class Meta:
             delegates=tuple(delegates),
             done=done,
         )
-        self._cache.write(record)
+        try:
+            self._cache.write(record)
+        except OSError as error:
+            raise CallError(
+                calls.IO,
+                f"what {call.subject} is given cannot be noted: {error}",
+                f"Is {self._around.settings.places.cache_dir} of the node mounted, with room?",
+            ) from error
         return record
 
     async def _warn(self, call: Call, pod: Json) -> None:
-        """Tell of interfaces on which a mesh loses connections. The pod starts: not all have to come by them."""
-        if not swallowing.is_meshed(pod):
+        """Tell of interfaces on which a mesh loses connections, where its own plugin does not: it has istio-init.
+
+        The pod starts: not all have to come by them.
+        """
+        if not swallowing.captures_itself(pod):
             return
         try:
             found = await asyncio.to_thread(swallowing.look, pod, call.netns)
@@ -272,6 +297,24 @@ class Meta:
             except CallError as error:
                 failures.append(error)
         return failures
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, call: Call, deadline: float) -> AsyncIterator[None]:
+        """Be one of few at a time, in the order of the calls."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise CallError(
+                calls.LATER,
+                f"{call.subject}: too many pods begin on the node at once; its turn has not come in "
+                f"{_TURN_SECONDS:g} s",
+                "It is tried again, until those before it have their networks.",
+            ) from None
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     @contextlib.asynccontextmanager
     async def _alone(self, container: str) -> AsyncIterator[None]:

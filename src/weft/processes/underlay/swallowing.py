@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from weft.adapters import netns, redirection
-from weft.model.enrolment import CHECKS
+from weft.model.enrolment import CHECKS, container
 from weft.redirect import pod as pods
 from weft.redirect.flags import Host
 from weft.redirect.interfaces import Interface, Swallowing, swallowing
@@ -33,6 +33,11 @@ def swallowed(pod: Pod, interfaces: Sequence[Interface]) -> tuple[Swallowing, ..
 def is_meshed(pod: Pod) -> bool:
     """Whether the traffic of a pod is redirected to its sidecar, by whomever."""
     return all(check.name == _ITSELF or not check.reason(pod) for check in CHECKS)
+
+
+def captures_itself(pod: Pod) -> bool:
+    """Whether its own `istio-init` does it, which tells nobody of such interfaces as the mesh's plugin does."""
+    return is_meshed(pod) and container(pod, _ITSELF) is not None
 
 
 def look(pod: Pod, namespace: str) -> tuple[Swallowing, ...]:
