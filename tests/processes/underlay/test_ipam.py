@@ -103,7 +103,7 @@ async def _exhaustion(kube: Kube, node: Node) -> None:
     await api.gone(kube, late)
     await api.end(kube, pods[1])
     await node.delete(pods[1])
-    with pytest.raises(CallError, match="shop/late is ending|exhausted"):
+    with pytest.raises(CallError, match=r"shop/late is ending|exhausted"):
         await waiting
     assert len(await api.taken(kube, "four")) == 1
     for _ in range(600):
