@@ -8,7 +8,9 @@ from weft.install.underlay_webhooks import GROUP
 Json = dict[str, Any]
 
 _RBAC: Final = "rbac.authorization.k8s.io"
-_READ: Final = ("get", "list", "watch")
+_FOLLOW: Final = ("list", "watch")
+_READ: Final = ("get", *_FOLLOW)
+_SYSTEM: Final = "kube-system"
 
 
 def agent(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -16,9 +18,21 @@ def agent(name: str, namespace: str, labels: Json) -> list[Json]:
     return _bound(name, namespace, labels, _agent_rules(), _own_agent_rules(name))
 
 
-def controller(name: str, namespace: str, labels: Json) -> list[Json]:
-    """The controller: it makes networks, watches ranges, takes back addresses, and checks what users write."""
-    return _bound(name, namespace, labels, _controller_rules(name), _own_controller_rules(name))
+def controller(name: str, namespace: str, labels: Json, cilium: str = "kube-system/cilium-config") -> list[Json]:
+    """The controller: it makes networks, watches ranges, takes back addresses, and checks what users write.
+
+    `cilium` is the namespace and name of Cilium's settings.
+    """
+    place, _, settings = cilium.partition("/")
+    told = {(_SYSTEM, "kubeadm-config"), (place, settings)}
+    made = _bound(name, namespace, labels, _controller_rules(name), _own_controller_rules(name))
+    for where in sorted({where for where, _ in told}):
+        # the cluster's ranges, and of the settings there nothing else
+        rules = [_rule("", ["configmaps"], _FOLLOW, sorted(each for there, each in told if there == where))]
+        made += _role(
+            "Role", {"name": f"{name}-ranges", "namespace": where, "labels": labels}, rules, name, namespace
+        )
+    return made
 
 
 def init(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -34,20 +48,15 @@ def _agent_rules() -> list[Json]:
         _rule("", ["pods"], _READ),
         # which addresses and interfaces a pod got, told on the pod (network-status)
         _rule("", ["pods/status"], ["patch"]),
-        # pools are chosen by labels of nodes, and by labels and annotations of namespaces
+        # pools are chosen by labels of nodes, and by labels and annotations of namespaces; whether our own goes
         _rule("", ["namespaces", "nodes"], _READ),
-        # who made a pod decides whether it keeps its addresses
-        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], ["get"]),
-        _rule("batch", ["jobs", "cronjobs"], ["get"]),
-        # a virtual machine keeps its addresses as long as it is there
-        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], ["get"]),
-        # addresses are given out of pools, and an endpoint notes them
-        _rule(GROUP, ["spiderippools", "spidersubnets", "spiderreservedips", "spidermultusconfigs"], _READ),
-        _rule(GROUP, ["spiderippools/status"], ["update", "patch"]),
-        _rule(GROUP, ["spiderendpoints"], [*_READ, "create", "update", "patch", "delete"]),
-        _rule(GROUP, ["spiderendpoints/status"], ["update", "patch"]),
+        # addresses are given out of pools, some are reserved, and an endpoint notes who has which
+        _rule(GROUP, ["spiderippools"], _READ),
+        _rule(GROUP, ["spiderippools/status"], ["patch"]),
+        _rule(GROUP, ["spiderreservedips"], _FOLLOW),
+        _rule(GROUP, ["spiderendpoints"], ["get", "list", "create", "patch", "delete"]),
         # the cluster's ranges and defaults
-        _rule(GROUP, ["spidercoordinators"], _READ),
+        _rule(GROUP, ["spidercoordinators"], _FOLLOW),
         # networks that pods name
         _rule("k8s.cni.cncf.io", ["network-attachment-definitions"], _READ),
         # why a pod does not start, told where `kubectl describe` shows it
@@ -61,30 +70,30 @@ def _own_agent_rules(name: str) -> list[Json]:
 
 
 def _controller_rules(name: str) -> list[Json]:
-    kinds = ["spidercoordinators", "spiderendpoints", "spiderippools", "spidermultusconfigs", "spiderreservedips"]
     webhooks = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
     return [
-        # who still has a use for an address
-        _rule("", ["pods", "nodes", "namespaces"], _READ),
-        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], _READ),
-        _rule("batch", ["jobs", "cronjobs"], _READ),
-        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], _READ),
+        # who still has a use for an address, and which applications name subnets
+        _rule("", ["pods", "nodes"], _FOLLOW),
+        _rule("apps", ["daemonsets", "deployments", "replicasets", "statefulsets"], _FOLLOW),
+        _rule("batch", ["jobs"], _FOLLOW),
+        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], ["list"]),
         # the cluster's ranges, from whichever network plugin it has
-        _rule("", ["configmaps"], _READ),
-        _rule("crd.projectcalico.org", ["ippools"], _READ),
-        _rule("cilium.io", ["ciliumnodes", "ciliumpodippools"], _READ),
-        _rule("networking.k8s.io", ["servicecidrs"], _READ),
-        # the underlay's own resources: finalizers, pools of subnets, and the state of each
-        _rule(GROUP, [*kinds, "spidersubnets"], [*_READ, "create", "update", "patch", "delete"]),
-        _rule(GROUP, [f"{kind}/status" for kind in [*kinds, "spidersubnets"]], ["update", "patch"]),
-        # its owner cannot be gone before it, which clusters may ask us to have a say in
-        _rule(GROUP, ["spidermultusconfigs/finalizers"], ["update"]),
-        # one network for each SpiderMultusConfig
-        _rule(
-            "k8s.cni.cncf.io", ["network-attachment-definitions"], [*_READ, "create", "update", "patch", "delete"]
-        ),
+        _rule("crd.projectcalico.org", ["ippools"], _FOLLOW),
+        _rule("cilium.io", ["ciliumpodippools", "ciliumnodes"], _FOLLOW),
+        _rule("networking.k8s.io", ["servicecidrs"], _FOLLOW),
+        # pools: those of subnets are made and go; all are held until nothing has an address of theirs
+        _rule(GROUP, ["spiderippools"], [*_READ, "create", "patch", "delete"]),
+        _rule(GROUP, ["spidersubnets", "spidercoordinators"], [*_FOLLOW, "patch"]),
+        _rule(GROUP, ["spiderippools/status", "spidersubnets/status", "spidercoordinators/status"], ["patch"]),
+        _rule(GROUP, ["spiderreservedips", "spidermultusconfigs"], _FOLLOW),
+        # who has which address, corrected where pools say otherwise
+        _rule(GROUP, ["spiderendpoints"], ["get", "list", "create", "patch", "delete"]),
+        # one network for each SpiderMultusConfig, which goes with it (a cluster may ask owners for that right)
+        _rule("k8s.cni.cncf.io", ["network-attachment-definitions"], [*_FOLLOW, "create", "update", "delete"]),
+        _rule(GROUP, ["spidermultusconfigs/finalizers", "spidersubnets/finalizers"], ["update"]),
         # caBundle, by which the API server knows us
         _rule("admissionregistration.k8s.io", webhooks, ["get", "patch"], [name]),
+        # what is wrong with a user's object, told where `kubectl describe` shows it
         _rule("", ["events"], ["get", "create", "patch"]),
     ]
 
@@ -92,31 +101,36 @@ def _controller_rules(name: str) -> list[Json]:
 def _own_controller_rules(name: str) -> list[Json]:
     return [
         # the key of our webhooks, which replicas share
-        _rule("", ["secrets"], ["get", "update", "patch"], [f"{name}-server-certs"]),
+        _rule("", ["secrets"], ["get", "update"], [f"{name}-server-certs"]),
+        # a name cannot be asked for before there is an object
         _rule("", ["secrets"], ["create"]),
-        # one of several replicas acts
-        _rule("coordination.k8s.io", ["leases"], ["create", "get", "update", "patch"]),
     ]
 
 
 def _bound(name: str, namespace: str, labels: Json, rules: list[Json], own: list[Json]) -> list[Json]:
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
     wide: Json = {"name": name, "labels": labels}
-    made: list[Json] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**wide, "namespace": namespace}},
+    there = {**wide, "namespace": namespace}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": there},
+        *_role("ClusterRole", wide, rules, name, namespace),
+        *(_role("Role", there, own, name, namespace) if own else []),
     ]
-    for kind, metadata, held in (
-        ("ClusterRole", wide, rules),
-        ("Role", {**wide, "namespace": namespace}, own),
-    ):
-        if held:
-            reference = {"apiGroup": _RBAC, "kind": kind, "name": name}
-            binding: Json = {"metadata": metadata, "roleRef": reference, "subjects": subjects}
-            made += [
-                {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": held},
-                {"apiVersion": f"{_RBAC}/v1", "kind": f"{kind}Binding", **binding},
-            ]
-    return made
+
+
+def _role(kind: str, metadata: Json, rules: list[Json], account: str, namespace: str) -> list[Json]:
+    """Rules, and who has them."""
+    reference = {"apiGroup": _RBAC, "kind": kind, "name": metadata["name"]}
+    subjects = [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]
+    return [
+        {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": reference,
+            "subjects": subjects,
+        },
+    ]
 
 
 def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Sequence[str] = ()) -> Json:
