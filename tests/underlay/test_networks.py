@@ -162,6 +162,8 @@ def test_a_definition_is_a_list_whatever_form_it_has() -> None:
         "disableCheck": True,
     }
     assert networks.listed(json.dumps(several), "lan") == several
+    old = networks.listed('{"plugins": [{"type": "macvlan"}, {"type": "coordinattor", "mode": "overlay"}]}', "lan")
+    assert old["plugins"][1] == {"type": "coordinator", "mode": "overlay"}
     for wrong in ("", "[]", "{", '{"name": "x"}', '{"plugins": []}', '{"plugins": [1]}', '{"plugins": [{}]}'):
         with pytest.raises(NetworksError, match=r"spec\.config"):
             networks.listed(wrong, "lan")

@@ -109,12 +109,10 @@ def test_what_follows_is_filled_in_and_equal_things_are_spelt_alike(
 ) -> None:
     made = complete(kind, {"kind": kind, "metadata": {"name": "x"}, "spec": spec})
     assert made["spec"] == completed
-    held = kind in {"SpiderIPPool", "SpiderSubnet", "SpiderCoordinator"}
-    assert made["metadata"].get("finalizers") == (["spiderpool.spidernet.io"] if held else None)
     assert complete(kind, made) == made
 
 
-def test_what_is_being_deleted_is_not_held_again() -> None:
+def test_what_is_being_deleted_stays_as_it_is() -> None:
     going = {"metadata": {"name": "x", "deletionTimestamp": "now"}, "spec": {"subnet": "10.6.0.0/16"}}
     assert complete("SpiderIPPool", going) == going
 

@@ -40,7 +40,7 @@ class Programs:
 
         ProgramError where there is none, or it takes longer than `seconds`: then it has been killed.
         """
-        if "/" in kind or not (self._root / self._folder.lstrip("/") / kind).exists():
+        if "/" in kind or not self._has(kind):
             raise ProgramError(f"there is no program {kind} in {self._folder} of the node")
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", **variables}
         command = [f"{self._folder}/{kind}"]
@@ -67,6 +67,10 @@ class Programs:
                         process.kill()
                     await process.wait()
         return Ended(process.returncode or 0, out, err)
+
+    def _has(self, kind: str) -> bool:
+        # it may be a link whose target is the node's
+        return os.path.lexists(self._root / self._folder.lstrip("/") / kind)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ The library takes a tenth of a second to import, so it is imported by the first 
 """
 
 import contextlib
+import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from weft.adapters import libnftables, netns, rtnetlink
 from weft.underlay import marking
+from weft.underlay.coordinator_facts import OF_PODS
 from weft.underlay.observed import EVERYWHERE, Link, Neighbour, Observed, Route, Rule, Version
 
 T = TypeVar("T")
@@ -75,16 +77,16 @@ def look(namespace: str = "") -> Observed:
     return inside(namespace, work)
 
 
-def glance(namespace: str, devices: Iterable[str | int]) -> Observed:
-    """Of a namespace with hundreds of links: some of them, by name or number, with their routes and neighbours.
+def glance(namespace: str, devices: Iterable[str | int], table: int) -> Observed:
+    """Of a node with hundreds of pods: some links, by name or number, and all rules.
 
-    Of other links it has only names and addresses. Rules are all there; marks are not looked at, and the kernel
-    leaves out IPv6 routes of several ways.
+    Of these links there are the neighbours, and the routes to them in one table. There are other links that have
+    addresses and are no pods', and addresses that the world may know. Marks are not looked at.
     """
 
     def work() -> Observed:
         with opened() as kernel:
-            return glance_by(kernel, frozenset(devices))
+            return glance_by(kernel, frozenset(devices), table)
 
     return inside(namespace, work)
 
@@ -124,37 +126,57 @@ def look_by(kernel: Kernel) -> Observed:
     )
 
 
-def glance_by(kernel: Kernel, wanted: Collection[str | int]) -> Observed:
+def glance_by(kernel: Kernel, wanted: Collection[str | int], table: int) -> Observed:
     """As `glance`, of the namespace that this thread is in."""
-    everyone = rtnetlink.links()
-    chosen = [link.index for link in everyone if link.index in wanted or link.name in wanted]
+    chosen = {index for each in wanted for index in _indexes(each)}
+    addresses: dict[int, list[str]] = {}
+    for index, address in rtnetlink.global_addresses():
+        addresses.setdefault(index, []).append(address)
     # one may go meanwhile: of another pod, or by its pod's end
-    messages = [message for index in chosen for message in _of_link(kernel, index)]
+    messages = [message for index in sorted(chosen) for message in _of_link(kernel, index)]
     known = {link.index: link for link in map(_link, messages)}
     names = {index: link.name for index, link in known.items()}
-    routes = [
-        message for index in names for family in FAMILIES for message in kernel.get_routes(family, oif=index)
+    others = [index for index in addresses if index not in chosen and not _name(index).startswith(OF_PODS)]
+    links = (*known.values(), *(_link(each) for index in others for each in _of_link(kernel, index)))
+    # without a family the kernel tells of all
+    neighbours = [
+        message
+        for index in names
+        for family in FAMILIES
+        for message in kernel.get_neighbours(family, ifindex=index)
     ]
-    neighbours = [message for index in names for message in kernel.get_neighbours(ifindex=index)]
     return Observed(
-        links=tuple(
-            replace(
-                known.get(link.index, Link(index=link.index, name=link.name, up=link.up)),
-                addresses=tuple(map(str, link.addresses)),
-            )
-            for link in everyone
-        ),
+        links=tuple(replace(link, addresses=tuple(addresses.get(link.index, ()))) for link in links),
         rules=_rules(kernel),
-        routes=tuple(_routes(routes, names)),
+        routes=tuple(_to_links(table, names)),
         neighbours=tuple(_neighbours(neighbours, names)),
         sysctls=_sysctls(messages),
     )
 
 
-def table_by(kernel: Kernel, number: int) -> tuple[Route, ...]:
-    """One table of routes, without the names of links."""
-    found = [message for family in FAMILIES for message in kernel.get_routes(family, table=number)]
-    return tuple(_routes(found, {}))
+def _to_links(table: int, names: Mapping[int, str]) -> Iterator[Route]:
+    for index, name in names.items():
+        for route in rtnetlink.table(table, index):
+            scope = "link" if route.destination.version == 4 else "global"
+            yield Route(
+                table=table, destination=str(route.destination), device=name, scope=scope, protocol=route.made_by
+            )
+
+
+def _indexes(device: str | int) -> tuple[int, ...]:
+    if isinstance(device, int):
+        return (device,)
+    try:
+        return (socket.if_nametoindex(device),)
+    except OSError:
+        return ()
+
+
+def _name(index: int) -> str:
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
 
 
 def _of_link(kernel: Kernel, index: int) -> list[Any]:

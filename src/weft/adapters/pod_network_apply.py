@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from weft.adapters import libnftables, netns, pod_network
+from weft.adapters import libnftables, netns, pod_network, rtnetlink
 from weft.adapters.pod_network import FAMILIES, KINDS, ONLINK, PERMANENT, SCOPES, Kernel
 from weft.underlay import coordinator_changes, marking
 from weft.underlay.coordinator_lines import (
@@ -26,7 +26,7 @@ from weft.underlay.coordinator_lines import (
     Thing,
     Up,
 )
-from weft.underlay.observed import Neighbour, Observed, Route, Rule
+from weft.underlay.observed import Neighbour, Observed, Route, Rule, Version
 
 T = TypeVar("T")
 
@@ -60,13 +60,13 @@ class Both:
         """All of the node."""
         return pod_network.look_by(self._sides["node"].kernel)
 
-    def glance_at_node(self, devices: Iterable[str | int]) -> Observed:
-        """Some links of the node, and what is about them."""
-        return pod_network.glance_by(self._sides["node"].kernel, frozenset(devices))
+    def glance_at_node(self, devices: Iterable[str | int], table: int) -> Observed:
+        """Some links of the node, and what is about them, with the routes of one table."""
+        return pod_network.glance_by(self._sides["node"].kernel, frozenset(devices), table)
 
-    def table_of_node(self, number: int) -> tuple[Route, ...]:
-        """One table of the node's routes, without the names of links."""
-        return pod_network.table_by(self._sides["node"].kernel, number)
+    def versions_in_table_of_node(self, number: int) -> frozenset[Version]:
+        """The IP versions of which a table of the node's has routes."""
+        return frozenset(6 if route.destination.version == 6 else 4 for route in rtnetlink.table(number))
 
     def apply(self, lines: Sequence[Line], pod: Observed, node: Observed) -> None:
         """Do the lines, all or (ApplyError) none. `pod` and `node` are what there is."""

@@ -28,7 +28,7 @@ def completed(review: Mapping[str, Any]) -> Json:
     answer: Json = {"uid": request["uid"], "allowed": True}
     before = request.get("object")
     if isinstance(before, Mapping) and request.get("operation") != "DELETE":
-        answer |= _patch(before, complete(_kind(request), before), "metadata.finalizers", "spec")
+        answer |= _patch(before, complete(_kind(request), before), "spec")
     return _whole(review, answer)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from weft.api.underlay_shape import FINALIZER
 from weft.underlay.addresses import NotAddressesError, Ranges, parse_address, parse_network
 
 Json = dict[str, Any]
@@ -17,23 +16,15 @@ def complete(kind: str, obj: Mapping[str, Any]) -> Json:
     match kind:
         case "SpiderIPPool" | "SpiderSubnet":
             made["spec"] = _addresses(made["spec"])
-            made["metadata"] = _held(obj.get("metadata") or {})
         case "SpiderReservedIP":
             made["spec"] = _reserved(made["spec"])
         case "SpiderMultusConfig":
             made["spec"] = _network(made["spec"])
         case "SpiderCoordinator":
             made["spec"] = _canonical_list(made["spec"], "hijackCIDR")
-            made["metadata"] = _held(obj.get("metadata") or {})
         case _:
             return dict(obj)
     return made
-
-
-def _held(metadata: Mapping[str, Any]) -> Json:
-    """With the finalizer, so that nothing goes before what is made of it."""
-    given = list(metadata.get("finalizers") or ())
-    return {**metadata, "finalizers": given if FINALIZER in given else [*given, FINALIZER]}
 
 
 def _addresses(spec: Json) -> Json:

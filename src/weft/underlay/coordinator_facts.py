@@ -17,9 +17,11 @@ VETH: Final = "veth0"
 """The pod's end of our veth to the node."""
 USUAL: Final = "eth0"
 """The name of a pod's first interface, wherever a runtime gives it."""
+OF_PODS: Final = ("veth", "cali", "lxc")
+"""How links begin that lead to single pods."""
 _NOT_THE_NODES: Final = (
+    *OF_PODS,
     "br-",
-    "cali",
     "cilium_",
     "cni",
     "docker",
@@ -27,12 +29,10 @@ _NOT_THE_NODES: Final = (
     "flannel",
     "kube-ipvs",
     "kube-bridge",
-    "lxc",
     "lxdbr",
     "nodelocaldns",
     "podman",
     "tunl",
-    "veth",
     "virbr",
     "vxlan",
     "wireguard",

@@ -12,7 +12,7 @@ from typing import Final
 from weft.underlay.coordinator import NODE_RULE
 from weft.underlay.coordinator_facts import VETH, Facts, alias
 from weft.underlay.coordinator_lines import ALIAS, OURS, Gone, Line, Marks, Pair
-from weft.underlay.observed import MAIN, Link, Neighbour, Observed, Route, Rule
+from weft.underlay.observed import MAIN, Link, Neighbour, Observed, Route, Rule, Version
 
 _REASON: Final = "the interface goes"
 _VETH_GOES: Final = "the last interface that used it goes"
@@ -48,13 +48,12 @@ def leftovers(network: str, valid: Collection[tuple[str, str]], node: Observed) 
     )
 
 
-def unused_rules(table: int, routes: Sequence[Route], node: Observed) -> tuple[Line, ...]:
-    """The rules that lead into the table of pods' addresses, of each IP version without a route there."""
+def unused_rules(table: int, versions: Collection[Version], node: Observed) -> tuple[Line, ...]:
+    """The rules that lead into the table of pods' addresses, but of the IP versions that have routes there."""
     return tuple(
         Line("node", Gone(rule), "no pod is left that it would lead to")
         for rule in node.rules
-        if (rule.priority, rule.table, rule.protocol) == (NODE_RULE, table, OURS)
-        and not any(route.version == rule.version for route in routes)
+        if (rule.priority, rule.table, rule.protocol) == (NODE_RULE, table, OURS) and rule.version not in versions
     )
 
 

@@ -18,6 +18,8 @@ Address = IPv4Address | IPv6Address
 NETWORKS: Final = "k8s.v1.cni.cncf.io/networks"
 DEFAULT_NETWORK: Final = "v1.multus-cni.io/default-network"
 _USUAL_VERSION: Final = "0.3.1"
+_OLD: Final = {"coordinattor": "coordinator"}
+"""Types that older releases of Spiderpool have written."""
 _MOST: Final = 64
 """Interfaces of a pod."""
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -212,7 +214,8 @@ def listed(config: str, name: str) -> Json:
         raise NetworksError("spec.config: plugins is no list of plugins")
     if not all(isinstance(each, dict) and isinstance(each.get("type"), str) and each["type"] for each in plugins):
         raise NetworksError("spec.config: a plugin has no type")
-    return {**found, "cniVersion": version, "name": found.get("name") or name}
+    plugins = [{**each, "type": _OLD.get(each["type"], each["type"])} for each in plugins]
+    return {**found, "cniVersion": version, "name": found.get("name") or name, "plugins": plugins}
 
 
 def finished(network: Json, chosen: Selection | None, runtime: Mapping[str, Any] | None = None) -> Json:

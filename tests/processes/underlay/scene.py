@@ -160,7 +160,8 @@ class Scene:
 
         def begin() -> None:
             batch("link set lo up")
-            (pod_network.SYSCTLS / _NO_WAITING).write_text("0", encoding="utf-8")
+            for path in (_NO_WAITING, "net/ipv4/conf/all/rp_filter"):
+                (pod_network.SYSCTLS / path).write_text("0", encoding="utf-8")
 
         netns.inside(pod.namespace, begin)
         self.servers.serve(pod.namespace)

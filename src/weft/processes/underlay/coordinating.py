@@ -147,7 +147,7 @@ class Coordinator:
             everything = both.look_at_node()
             both.apply(coordinator_removal.leftovers(network, valid, everything), Observed(), everything)
             table = int(call.config.get("hostRuleTable") or _USUAL_TABLE)
-            rules = coordinator_removal.unused_rules(table, both.table_of_node(table), everything)
+            rules = coordinator_removal.unused_rules(table, both.versions_in_table_of_node(table), everything)
             both.apply(rules, Observed(), everything)
 
         await self._in_turn(call, work, pod="")
@@ -216,11 +216,11 @@ def _given(call: Call, result: Mapping[str, Any]) -> tuple[Gateway, ...]:
         raise CallError(calls.CONFIG, f"{call.subject}: prevResult is no CNI result: {error}") from error
 
 
-def _facts(both: Both, call: Call, given: tuple[Gateway, ...]) -> Facts:
+def _facts(both: Both, call: Call, given: tuple[Gateway, ...], table: int) -> Facts:
     pod = both.look_at_pod()
     # the first interface's other end, where it has one
     ends = {link.peer for link in pod.links if link.peer_elsewhere and link.kind in _ENDED}
-    node = both.glance_at_node({coordinator_facts.end_on_node(call.container_id), *ends})
+    node = both.glance_at_node({coordinator_facts.end_on_node(call.container_id), *ends}, table)
     return Facts(
         network=str(call.config.get("name") or ""),
         container=call.container_id,
@@ -232,7 +232,7 @@ def _facts(both: Both, call: Call, given: tuple[Gateway, ...]) -> Facts:
 
 
 def _coordinate(both: Both, chosen: Settings, call: Call, given: tuple[Gateway, ...]) -> _Done:
-    facts = _facts(both, call, given)
+    facts = _facts(both, call, given, chosen.table)
     plan = coordinator.plan(chosen, facts)
     lines = missing(plan.lines, facts.pod, facts.node)
     both.apply(lines, facts.pod, facts.node)
@@ -240,7 +240,7 @@ def _coordinate(both: Both, chosen: Settings, call: Call, given: tuple[Gateway, 
 
 
 def _lacking(both: Both, chosen: Settings, call: Call, given: tuple[Gateway, ...]) -> tuple[Line, ...]:
-    facts = _facts(both, call, given)
+    facts = _facts(both, call, given, chosen.table)
     return missing(coordinator.plan(chosen, facts).lines, facts.pod, facts.node)
 
 
@@ -249,10 +249,10 @@ def _take_away(both: Both, call: Call, table: int) -> None:
     with contextlib.suppress(CallError):
         # what cannot be read is no reason to leave the rest
         given = _given(call, _before(call))
-    facts = _facts(both, call, given)
+    facts = _facts(both, call, given, table)
     going = missing(coordinator_removal.removal(facts, table), facts.pod, facts.node)
     both.apply(going, facts.pod, facts.node)
-    rules = coordinator_removal.unused_rules(table, both.table_of_node(table), facts.node)
+    rules = coordinator_removal.unused_rules(table, both.versions_in_table_of_node(table), facts.node)
     both.apply(rules, facts.pod, facts.node)
 
 

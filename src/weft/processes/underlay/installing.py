@@ -22,6 +22,7 @@ from weft.install.cni_networks import File, InvalidError
 from weft.processes.cni.calls import CallError
 from weft.processes.cni.health import Part
 from weft.processes.cni.installing import Pace
+from weft.processes.cni.program import NoProgramError
 from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.plugins import TYPES, Json
 from weft.processes.underlay.settings import Places, Settings
@@ -52,8 +53,11 @@ class Installer:
         self._pace, self._told = Pace(), ""
 
     async def run(self) -> None:
-        """Install, and install again, for ever. OSError where there is no program to be installed."""
-        self._program = File(UNDERLAY.read_bytes(), 0o755)
+        """Install, and install again, for ever. NoProgramError where there is nothing to be installed."""
+        try:
+            self._program = File(UNDERLAY.read_bytes(), 0o755)
+        except FileNotFoundError:
+            raise NoProgramError(f"this image has no {UNDERLAY}, which `make` builds") from None
         folders = (self._settings.places.mounted_net_dir, self._settings.places.mounted_bin_dir)
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,8 @@ class Meta:
         valid = {str(each.get("containerID", "")) for each in call.config.get(_ATTACHMENTS, ())}
         failures, kept = list[CallError](), list[Record]()
         for record in await self.records():
-            if record.container in valid:
+            # what is under way is not the runtime's to speak of yet
+            if record.container in valid or record.container in self._locks:
                 kept.append(record)
                 continue
             try:
@@ -185,7 +186,14 @@ class Meta:
             delegates=tuple(delegates),
             done=done,
         )
-        self._cache.write(record)
+        try:
+            self._cache.write(record)
+        except OSError as error:
+            raise CallError(
+                calls.IO,
+                f"what {call.subject} is given cannot be noted: {error}",
+                f"Is {self._around.settings.places.cache_dir} of the node mounted, with room?",
+            ) from error
         return record
 
     async def _warn(self, call: Call, pod: Json) -> None:

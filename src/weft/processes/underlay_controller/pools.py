@@ -32,9 +32,12 @@ class Pools:
         await working.each(self._pools.all, self._keep)
 
     async def _keep(self, pool: SpiderIPPool) -> None:
-        if pool.metadata.deletion_timestamp and not _in_use(pool):
-            await finalizing.release(self._kube, SPIDERIPPOOLS, pool.metadata)
-        elif change := _counts(pool):
+        if pool.metadata.deletion_timestamp:
+            if not _in_use(pool):
+                await finalizing.release(self._kube, SPIDERIPPOOLS, pool.metadata)
+            return
+        await finalizing.hold(self._kube, SPIDERIPPOOLS, pool.metadata)
+        if change := _counts(pool):
             # only numbers: who has which address is never written from here
             await self._kube.patch(SPIDERIPPOOLS, pool.metadata.name, {"status": change}, subresource="status")
 

@@ -118,9 +118,12 @@ class Subnets:
 
     async def _keep(self, subnet: SpiderSubnet) -> None:
         account = status(subnet, self._pools.all)
-        if subnet.metadata.deletion_timestamp and not account.controlled_ippools:
+        if not subnet.metadata.deletion_timestamp:
+            await finalizing.hold(self._kube, SPIDERSUBNETS, subnet.metadata)
+        elif not account.controlled_ippools:
             await finalizing.release(self._kube, SPIDERSUBNETS, subnet.metadata)
-        elif account != subnet.status:
+            return
+        if account != subnet.status:
             change = {"status": msgspec.to_builtins(account)}
             await self._kube.patch(SPIDERSUBNETS, subnet.metadata.name, change, subresource="status")
 
