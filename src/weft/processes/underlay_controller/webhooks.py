@@ -97,7 +97,9 @@ class Webhooks:
         self._lately.pop((kind, name), None)
         if obj:
             one = msgspec.convert(obj, shape)
-            self._lately[kind, one.metadata.name] = (self._elapsed(), one)
+            # what is let go with this very change must not be thought to be there
+            if one.metadata.deletion_timestamp is None:
+                self._lately[kind, one.metadata.name] = (self._elapsed(), one)
 
     def _answering(
         self, review: Callable[[Mapping[str, Any]], Json]
