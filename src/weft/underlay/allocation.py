@@ -5,7 +5,7 @@ back as late as can be, and the same state and requests always give the same ans
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from weft.underlay.addresses import NOTHING, Address, Ranges
@@ -238,8 +238,3 @@ def holds(state: State, uids: Iterable[str]) -> Mapping[Address, Holder]:
     """What these UIDs have of a pool."""
     wanted = frozenset(uids)
     return {address: holder for address, holder in state.taken.items() if holder.uid in wanted}
-
-
-def with_interface(holder: Holder, interface: str) -> Holder:
-    """The same holder, its interface known."""
-    return replace(holder, interface=interface)

@@ -25,8 +25,8 @@ Json = dict[str, Any]
 class Node:
     """Calls of one node's IPAM, as the container runtime and the network's plugin make them."""
 
-    def __init__(self, ipam: Ipam, registry: Registry) -> None:
-        self.ipam, self.registry = ipam, registry
+    def __init__(self, ipam: Ipam, registry: Registry, pods: Pods) -> None:
+        self.ipam, self.registry, self.pods = ipam, registry, pods
 
     async def add(self, pod: Json, interface: str = "net1", *, netns: str = "", **config: Any) -> Json:
         return await self.ipam.add(call("ADD", pod, interface, config, netns))
@@ -56,7 +56,7 @@ async def running(kube: Kube, kubeconfig: Path, name: str, *flags: str) -> Async
     ipam = Ipam(Surroundings(chosen, kube, pods, teller, registry, time.monotonic), clock.now)
     tasks = [asyncio.create_task(each.run()) for each in (pods, teller, ipam)]
     try:
-        yield Node(ipam, registry)
+        yield Node(ipam, registry, pods)
     finally:
         for task in tasks:
             task.cancel()

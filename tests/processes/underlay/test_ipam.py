@@ -96,6 +96,16 @@ async def _exhaustion(kube: Kube, node: Node) -> None:
     if await asyncio.wait([waiting]) and waiting.exception():
         waiting = asyncio.create_task(node.add(pods[2]))
     assert (await waiting)["ips"] == results[0]["ips"]
+    # a pod that ends while it waits leaves nothing behind
+    late = await api.pod(kube, "late", "node-1", wish)
+    waiting = asyncio.create_task(node.add(late))
+    await _until_known(node, late)
+    await api.gone(kube, late)
+    await api.end(kube, pods[1])
+    await node.delete(pods[1])
+    with pytest.raises(CallError, match=r"shop/late is ending|exhausted"):
+        await waiting
+    assert len(await api.taken(kube, "four")) == 1
     for _ in range(600):
         told = [each for each in await kube.list(EVENTS, "shop") if each["reason"] == "FailedAllocateIP"]
         if told:
@@ -108,6 +118,14 @@ async def _exhaustion(kube: Kube, node: Node) -> None:
     assert await api.taken(kube, "four") == {}
     for pod in pods:
         await api.gone(kube, pod)
+
+
+async def _until_known(node: Node, pod: Json) -> None:
+    for _ in range(600):
+        if pod["metadata"]["uid"] in {each["metadata"]["uid"] for each in node.pods.all()}:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the node does not hear of its pod")
 
 
 async def _half_of_it(kube: Kube, node: Node) -> None:

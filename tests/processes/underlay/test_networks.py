@@ -72,6 +72,7 @@ async def test_a_pod_is_given_its_networks_and_all_of_them_go_again(tmp_path: Pa
             await a_broken_off_add(node)
             await what_the_runtime_forgot(node)
             await the_capture_is_last(node)
+            await all_commands_are_passed_on(node)
         await nobody_answers(folders)
     assert links() == before
 
@@ -275,6 +276,27 @@ async def the_capture_is_last(node: Node) -> None:
         assert seen.read_text() == "ADD eth0 3\n"
         await node.delete(sandbox)
         assert [line.split()[0] for line in seen.read_text().splitlines()] == ["ADD", "DEL"]
+
+
+async def all_commands_are_passed_on(node: Node) -> None:
+    """A network whose plugins speak 1.1, and which says nothing of what it made."""
+    seen = node.folders.root / "passed"
+    program = node.folders.bin / "noting"
+    program.write_text(f'#!/bin/sh\necho "$CNI_COMMAND $CNI_IFNAME $(cat)" >> {seen}\n')
+    program.chmod(0o755)
+    node.folders.write("10-pods.conflist", {"cniVersion": "1.1.0", "name": "new", "plugins": [{"type": "noting"}]})
+    sandbox = await node.pod("newest")
+    valid = [{"containerID": sandbox.container, "ifname": "eth0"}]
+    with sandbox.made():
+        assert await node.add(sandbox) == {"cniVersion": "1.1.0"}
+        assert await node.told(sandbox) == [{"name": "new", "default": True, "dns": {}}]
+        for verb in ("CHECK", "STATUS", "GC"):
+            answer = await node.call(verb, sandbox, more={"cni.dev/valid-attachments": valid})
+            assert answer.code == 0, answer
+        await node.delete(sandbox)
+    told = [line.split(maxsplit=2) for line in seen.read_text().splitlines()]
+    assert [each[0] for each in told] == ["ADD", "CHECK", "STATUS", "GC", "DEL"]
+    assert json.loads(told[3][2])["cni.dev/valid-attachments"] == valid
 
 
 async def nobody_answers(folders: Folders) -> None:

@@ -9,6 +9,7 @@ import pytest_asyncio
 from tests.processes.underlay.ipam_node import running
 from tests.processes.underlay_controller.installed import Installed, get, installed, until
 
+from weft.adapters import clock
 from weft.adapters.kube.client import ApiError
 from weft.adapters.kube.kinds import (
     CONFIGMAPS,
@@ -16,11 +17,15 @@ from weft.adapters.kube.kinds import (
     NETWORKATTACHMENTS,
     NODES,
     PODS,
+    SECRETS,
     SPIDERCOORDINATORS,
     SPIDERIPPOOLS,
     SPIDERMULTUSCONFIGS,
     SPIDERSUBNETS,
+    VALIDATINGWEBHOOKS,
 )
+from weft.processes.cni.health import Health
+from weft.processes.underlay_controller.certificates import Certificates
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -294,3 +299,21 @@ async def test_a_pod_gets_the_networks_that_carry_its_word(cluster: Installed) -
     assert asking["metadata"]["annotations"]["k8s.v1.cni.cncf.io/networks"] == "default/storage"
     plain = await cluster.kube.create(PODS, pod("plain", {}))
     assert not plain["metadata"].get("annotations")
+
+
+async def test_replicas_share_a_certificate_and_a_damaged_one_is_made_anew(cluster: Installed) -> None:
+    async def secret() -> Json:
+        return await cluster.kube.get(SECRETS, "spiderpool-controller-server-certs", "kube-system")
+
+    first = await secret()
+    (webhook, *_) = (await cluster.kube.get(VALIDATINGWEBHOOKS, "spiderpool-controller"))["webhooks"]
+    assert webhook["clientConfig"]["caBundle"] == first["data"]["ca.crt"]
+    replica = Certificates(cluster.kube, "kube-system", clock.now, Health().expect("webhooks"))
+    await replica.load()
+    assert await secret() == first
+    await cluster.kube.patch(SECRETS, first["metadata"]["name"], {"data": {"tls.crt": "eA=="}}, "kube-system")
+    await replica.load()
+    second = await secret()
+    assert second["data"]["ca.crt"] != first["data"]["ca.crt"]
+    await replica.load()
+    assert await secret() == second

@@ -40,8 +40,6 @@ _POD_SECONDS: Final = 30.0
 _POOL_SECONDS: Final = 20.0
 """How long a pod waits for the pool of its application to be made."""
 _LOOK: Final = 0.1
-_MARGIN: Final = timedelta(seconds=5)
-"""A pod waits for an address that rests as long as any can, and a little longer: others wait, too."""
 _OVER: Final = frozenset({"Succeeded", "Failed"})
 _USERS: Final = (InvalidAnnotationError, InvalidConfigError, NotAddressesError)
 _TROUBLE: Final = (ApiError, aiohttp.ClientError, OSError, TimeoutError)
@@ -69,7 +67,7 @@ class Ipam:
             versions=frozenset(version for version, is_on in versions.items() if is_on),
             conflicts=chosen.conflicts,
             gateways=chosen.gateways,
-            patience=rest + _MARGIN,
+            patience=2 * rest,
         )
         self._leasing = Leasing(self._pools, Prober(monotonic), manner, now)
 
@@ -170,7 +168,7 @@ class Ipam:
         if pod is None:
             raise CallError(calls.LATER, f"spiderpool: {call.subject} is not known to the API server")
         if pod["metadata"].get("deletionTimestamp") or _phase(pod) in _OVER:
-            raise CallError(NO_ADDRESS, f"spiderpool: {call.subject} is ending: it gets no address any more")
+            raise _ending(call)
         return pod
 
     async def _given(self, call: Call, pod: Json) -> IPAllocation:
@@ -212,6 +210,7 @@ class Ipam:
             subnets = await asyncio.to_thread(_subnets, master)
             seeker = replace(seeker, asker=replace(seeker.asker, master=master, subnets=subnets))
         leases = await self._leasing.lease(seeker)
+        await self._look_again(call, whose)
         entry = endpoints.allocation(
             call.ifname,
             leases,
@@ -220,6 +219,15 @@ class Ipam:
         )
         await self._endpoints.note(whose, self._node, entry, found)
         return entry
+
+    async def _look_again(self, call: Call, whose: Subject) -> None:
+        """A pod that ended while it waited leaves nothing behind: nobody tells us of its end a second time."""
+        pod = await self._pods.find(call.namespace, call.name, whose.uid, 0)
+        if whose.lasts or (pod is not None and not _is_over(pod)):
+            return
+        if await self._is_over(call.namespace, call.name, whose.uid):
+            await self._release(call.namespace, call.name, whose.uid)
+            raise _ending(call)
 
     async def _named(self, noted: Mapping[str, str], whose: Subject, interface: str, number: int) -> Named | None:
         """What the pod's annotations name. Of subnets, the pools that the controller makes: they may come yet."""
@@ -298,6 +306,10 @@ def _failure(call: Call, error: Exception) -> tuple[CallError, str]:
             return CallError(calls.CONFIG, f"spiderpool: {call.subject}: {error}"), INTERNAL
     told = f"spiderpool: {call.subject}: the API server does not help ({type(error).__name__}: {error})"
     return CallError(calls.LATER, told), INTERNAL
+
+
+def _ending(call: Call) -> CallError:
+    return CallError(NO_ADDRESS, f"spiderpool: {call.subject} is ending: it gets no address any more")
 
 
 def _subnets(master: str) -> frozenset[Network]:

@@ -1,6 +1,7 @@
 """Addresses for one interface: from which pools, of both IP versions or of none, and not those of others."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Lease(Leased):
 class Manner:
     """How addresses are given. `own` is the namespace of networks that are named without one.
 
-    `patience`: how long a pod waits for an address that rests.
+    `patience`: how long a pod waits for an address, if all are in use or rest.
     """
 
     own: str
@@ -142,10 +143,14 @@ class Leasing:
             tried, again = await self._tried(seeker, version, found)
             if isinstance(tried, Lease):
                 return tried
-            if again is None or again > until:
+            now = self._now()
+            if not found.fit or now >= until:
                 raise self._nothing(seeker, version, found, [*passed, *tried])
-            # the first that rests is free soon: waiting is cheaper than a new sandbox
-            await asyncio.sleep(max(0.05, (again - self._now()).total_seconds()))
+            # one that rests, or of a pod that ends, may be free soon: waiting is cheaper than a new sandbox
+            wait = min(until, again or until) - now
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.05, wait.total_seconds())):
+                    await self._pools.changed()
 
     async def _kept(
         self, seeker: Seeker, version: Version, names: tuple[str, ...], passed: list[Passed]

@@ -11,8 +11,9 @@ from weft.adapters.kube.client import ApiError
 
 T = TypeVar("T")
 
-_PAUSE: Final = 2.0
-"""Seconds before what failed is tried again."""
+_FIRST: Final = 0.1
+_LAST: Final = 5.0
+"""Seconds before what failed is tried again, ever more of them: what else changes meanwhile waits as long."""
 
 log = logging.getLogger("weft.underlay.working")
 
@@ -25,16 +26,21 @@ async def keep(what: str, wake: asyncio.Event, work: Callable[[], Awaitable[None
 
     Work looks at what is there now and does what is missing, so that it does not matter how often it is done.
     """
+    pause = _FIRST
     while True:
         await wake.wait()
         wake.clear()
         try:
             await work()
         except PASSING as error:
-            if not is_late(error):
+            # what is late once is told by the watch soon
+            if pause > _FIRST or not is_late(error):
                 log.warning("%s: %s. It is tried again.", what, str(error) or type(error).__name__)
-            await asyncio.sleep(_PAUSE if not is_late(error) else 0.1)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LAST)
             wake.set()
+        else:
+            pause = _FIRST
 
 
 async def each(items: Iterable[T], do: Callable[[T], Awaitable[None]]) -> None:
