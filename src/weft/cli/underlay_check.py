@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,11 +30,13 @@ class Row:
     to: str
     address: "Address"
     verdict: "Verdict"
+    counts: bool = True
+    """Whether something is wrong where it is dropped: some clusters have no way out, and need none."""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """In the table's columns."""
-        source = self.verdict.there.packet.source
+        source = self.verdict.source
         word = str(self.verdict.word)
         return self.to, str(self.address), str(source or ""), word, self.verdict.reason
 
@@ -45,7 +47,7 @@ class Row:
         return {
             "to": self.to,
             "address": str(self.address),
-            "source": str(there.packet.source or ""),
+            "source": str(self.verdict.source or ""),
             "verdict": str(self.verdict.word),
             "reason": self.verdict.reason,
             "hint": self.verdict.hint,
@@ -69,7 +71,9 @@ def check(
     from_: Annotated[
         str, typer.Option("--from", metavar="ADDRESS|POD|node/NAME", help="Follow a packet from there to the pod.")
     ] = "",
-    outside: Annotated[str, typer.Option("--outside", help="An address outside of the cluster.")] = "192.0.2.1",
+    outside: Annotated[
+        str, typer.Option("--outside", metavar="ADDRESS", help="An address outside that is to be reached.")
+    ] = "",
     namespace: Namespace = "",
     output: Annotated[str, typer.Option("--output", "-o", help="json, or a table.")] = "",
     kubeconfig: Kubeconfig = "",
@@ -99,7 +103,7 @@ def check(
     if not output:
         for problem in problems:
             print(problem)
-    if any(row.verdict.word in {Word.DROPPED, Word.ANSWER_DROPPED} for row in rows):
+    if any(row.counts and row.verdict.word in {Word.DROPPED, Word.ANSWER_DROPPED} for row in rows):
         raise typer.Exit(1)
 
 
@@ -136,6 +140,7 @@ async def _checked(kube: "Kube", wanted: Wanted) -> tuple[list[Row], list["Probl
         rows = await _rows_to(cluster, own, [(target.name, target)])
     else:
         rows = await _rows_to(cluster, own, [*cluster.usual(pod), *outer(sight.pod, wanted.outside)])
+        rows = [replace(row, counts=bool(wanted.outside) or row.to != "outside") for row in rows]
     return rows, [*problems, *_swallowed(problems, name, namespace, sight.swallows)]
 
 
@@ -256,7 +261,7 @@ def _problem(each: "Problem") -> Json:
 def _tell_steps(rows: Iterable[Row]) -> None:
     for row in rows:
         verdict = row.verdict
-        print(f"{row.verdict.there.packet.source or '?'} -> {row.address} ({row.to})")
+        print(f"{verdict.source or '?'} -> {row.address} ({row.to})")
         for line in verdict.lines():
             print(line)
         print(f"{verdict.word}: {verdict.reason}")

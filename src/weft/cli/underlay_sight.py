@@ -22,6 +22,8 @@ Json = dict[str, Any]
 
 AGENT: Final = "spiderpool-agent"
 _DNS: Final = ("kube-dns", "coredns")
+_NOBODYS: Final = "192.0.2.1"
+"""An address of the documentation's (RFC 5737)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,13 @@ class Cluster:
     services: list[Json]
     nodes: list[Json]
     slices: list[Json]
+    coordinators: list[Json]
     _sights: dict[tuple[str, str], Sight] = field(default_factory=dict, init=False)
 
     @classmethod
     async def read(cls, kube: Kube) -> "Cluster":
         """Read them."""
-        wanted = (kinds.PODS, kinds.SERVICES, kinds.NODES, kinds.ENDPOINTSLICES)
+        wanted = (kinds.PODS, kinds.SERVICES, kinds.NODES, kinds.ENDPOINTSLICES, kinds.SPIDERCOORDINATORS)
         return cls(kube, *await asyncio.gather(*(kube.list(kind) for kind in wanted)))
 
     async def look(self, node: str, pod: Json | None = None) -> Sight:
@@ -87,7 +90,10 @@ class Cluster:
             places[own] = Place(own, sight.host)
             if sight.pod is not None:
                 places[f"pod {pod}"] = Place(f"pod {pod}", sight.pod, own, frozenset(sight.swallows))
-        return World(tuple(places.values()), dict(self._services()), dict(self._known()))
+        ranges = [
+            cidr for each in self.coordinators for cidr in (each.get("status") or {}).get("overlayPodCIDR") or ()
+        ]
+        return World(tuple(places.values()), dict(self._services()), dict(self._known()), tuple(ranges))
 
     def _services(self) -> Iterator[tuple["Address", Service]]:
         endpoints: dict[str, list[Address]] = {}
@@ -184,7 +190,7 @@ def outer(observed: Observed, outside: str) -> Iterator[tuple[str, Target]]:
     for route in observed.routes:
         if route.default and route.via and kinds_of.get(route.device) in ABOVE_A_PARENT:
             yield "gateway", Target(f"gateway of {route.device}", (ip_address(route.via),))
-    yield "outside", Target("outside", (ip_address(outside),))
+    yield "outside", Target("outside", (ip_address(outside or _NOBODYS),))
 
 
 def cluster_ips(service: Json) -> tuple["Address", ...]:

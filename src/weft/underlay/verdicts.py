@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from weft.underlay.addresses import Address
 from weft.underlay.walking import Fate, Journey, Packet, answer, come, walk
 from weft.underlay.world import Place, World
 
@@ -26,6 +27,11 @@ class Verdict:
     there: Journey
     back: Journey | None
     is_from_outside: bool = False
+
+    @property
+    def source(self) -> Address | None:
+        """The address that it was sent from."""
+        return self.there.hidden or self.there.packet.source
 
     @property
     def word(self) -> Word:

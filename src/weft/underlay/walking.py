@@ -64,6 +64,10 @@ class Journey:
     """The first interface that it leaves by."""
     translator: str = ""
     """The node that has translated a service's address."""
+    asked: Address | None = None
+    """The service's address."""
+    hidden: Address | None = None
+    """The source, where that node has put its own in its place."""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -105,6 +109,8 @@ def answer(world: World, journey: Journey) -> Journey | None:
     else:
         marks = (each.mark for each in last.observed.marks if each.interface == journey.interface)
         back = _Walk(world, replace(packet, mark=next(marks, 0))).send(last)
+    if journey.hidden and back.fate is Fate.ARRIVES and back.place == journey.translator:
+        return _handed_on(world, journey, back)
     if journey.translator and back.fate is Fate.ARRIVES and journey.translator not in back.places:
         reason = (
             f"it comes from {there.destination} and not from the service, since it does not pass "
@@ -113,6 +119,17 @@ def answer(world: World, journey: Journey) -> Journey | None:
         hint = "Have the service's range lead through the node (hijackCIDR, serviceCIDR of the SpiderCoordinator)."
         return replace(back, fate=Fate.DROPPED, reason=reason, hint=hint)
     return back
+
+
+def _handed_on(world: World, journey: Journey, back: Journey) -> Journey:
+    """An answer that has come to the node that translated: on to who had asked."""
+    node = world.place(journey.translator)
+    if journey.hidden is None:
+        return back
+    onward = _Walk(world, Packet(journey.hidden, journey.asked, begins=False))
+    onward.note(node.name, f"it is translated back: from {journey.asked} to {journey.hidden}")
+    end = onward.send(node)
+    return replace(end, steps=(*back.steps, *end.steps), sent_by=back.sent_by)
 
 
 def _from_outside(world: World, packet: Packet, place: Place, interface: str) -> Journey:
@@ -142,6 +159,8 @@ class _Walk:
         self._world, self._packet = world, packet
         self._steps: list[Step] = []
         self._hops, self._sent_by, self._translator = 0, "", ""
+        self._asked: Address | None = None
+        self._hidden: Address | None = None
 
     def note(self, place: str, text: str) -> None:
         """Tell a step."""
@@ -160,6 +179,8 @@ class _Walk:
             interface,
             self._sent_by,
             self._translator,
+            self._asked,
+            self._hidden,
         )
 
     def send(self, place: Place) -> Journey:
@@ -199,6 +220,7 @@ class _Walk:
         self.note(place.name, f"comes in by {link.name}; {arrived.filter}")
         self._tell_way(place, way)
         if way.route.kind == UNICAST:
+            self._hide(place)
             return self._leave(place, way)
         if packet.begins and (link.name, packet.destination.version) in place.swallows:
             return self._swallowed(place, link)
@@ -229,7 +251,23 @@ class _Walk:
         chosen = service.endpoints[0]
         others = f", one of {len(service.endpoints)}" if len(service.endpoints) > 1 else ""
         self.note(place.name, f"the node's service rules translate {self._packet.destination} to {chosen}{others}")
+        self._asked = self._packet.destination
         self._packet = replace(self._packet, destination=chosen)
+
+    def _hide(self, place: Place) -> None:
+        """At the node that translates: who is none of the overlay's pods is answered by way of this node."""
+        source = self._packet.source
+        if place.name != self._translator or self._hidden or source is None:
+            return
+        if self._world.is_foreign(source):
+            way = look_up(place.observed, Query(self._packet.destination))
+            if isinstance(way, Way) and way.source is not None:
+                self._hidden = source
+                self._packet = replace(self._packet, source=way.source)
+                told = f"the service rules are taken to put {way.source} in place of {source}"
+                self.note(
+                    place.name, f"{told}, which is no address of the overlay network: answers come back here"
+                )
 
     def _look_up(self, place: Place) -> Way | NoWay:
         packet = self._packet

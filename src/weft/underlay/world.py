@@ -6,6 +6,7 @@ from typing import Final
 
 from weft.underlay.addresses import Address
 from weft.underlay.observed import Link, Observed, Version
+from weft.underlay.routing import read
 from weft.underlay.sources import interfaces
 
 ABOVE_A_PARENT: Final = frozenset({"macvlan", "ipvlan", "vlan", "macvtap"})
@@ -49,11 +50,15 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """All places that are looked at, and what else is known: services, and what other addresses belong to."""
+    """All places that are looked at, and what else is known: services, and what other addresses belong to.
+
+    `overlay` are the ranges of the overlay network's pods: to others, services' nodes speak in their own name.
+    """
 
     places: tuple[Place, ...]
     services: Mapping[Address, Service] = field(default_factory=dict)
     known: Mapping[Address, str] = field(default_factory=dict)
+    overlay: tuple[str, ...] = ()
 
     def place(self, name: str) -> Place:
         """The place of that name; KeyError where it is not looked at."""
@@ -94,6 +99,10 @@ class World:
             for link in place.observed.links:
                 if any(each.ip == address for each in interfaces(link)):
                     yield place, link
+
+    def is_foreign(self, address: Address) -> bool:
+        """Whether an address is none of the overlay network's pods, whose ranges are known."""
+        return bool(self.overlay) and not any(address in read(each) for each in self.overlay)
 
     def called(self, address: Address) -> str:
         """An address and what it belongs to."""
