@@ -8,7 +8,8 @@ from weft.install.underlay_webhooks import GROUP
 Json = dict[str, Any]
 
 _RBAC: Final = "rbac.authorization.k8s.io"
-_READ: Final = ("get", "list", "watch")
+_FOLLOW: Final = ("list", "watch")
+_READ: Final = ("get", *_FOLLOW)
 
 
 def agent(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -16,9 +17,12 @@ def agent(name: str, namespace: str, labels: Json) -> list[Json]:
     return _bound(name, namespace, labels, _agent_rules(), _own_agent_rules(name))
 
 
-def controller(name: str, namespace: str, labels: Json) -> list[Json]:
-    """The controller: it makes networks, watches ranges, takes back addresses, and checks what users write."""
-    return _bound(name, namespace, labels, _controller_rules(name), _own_controller_rules(name))
+def controller(name: str, namespace: str, labels: Json, cilium: str = "cilium-config") -> list[Json]:
+    """The controller: it makes networks, watches ranges, takes back addresses, and checks what users write.
+
+    `cilium` is the ConfigMap of Cilium's settings.
+    """
+    return _bound(name, namespace, labels, _controller_rules(name, cilium), _own_controller_rules(name))
 
 
 def init(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -60,31 +64,35 @@ def _own_agent_rules(name: str) -> list[Json]:
     return [_rule("apps", ["daemonsets"], ["get"], [name])]
 
 
-def _controller_rules(name: str) -> list[Json]:
-    kinds = ["spidercoordinators", "spiderendpoints", "spiderippools", "spidermultusconfigs", "spiderreservedips"]
+def _controller_rules(name: str, cilium: str) -> list[Json]:
     webhooks = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
+    told = ["spidercoordinators", "spiderippools", "spidersubnets"]
     return [
         # who still has a use for an address
-        _rule("", ["pods", "nodes", "namespaces"], _READ),
-        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], _READ),
-        _rule("batch", ["jobs", "cronjobs"], _READ),
-        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], _READ),
+        _rule("", ["pods", "nodes"], _FOLLOW),
+        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], ["list"]),
+        # how many pods applications have, whose pools are made of subnets
+        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], _FOLLOW),
+        _rule("batch", ["jobs"], _FOLLOW),
         # the cluster's ranges, from whichever network plugin it has
-        _rule("", ["configmaps"], _READ),
-        _rule("crd.projectcalico.org", ["ippools"], _READ),
-        _rule("cilium.io", ["ciliumnodes", "ciliumpodippools"], _READ),
-        _rule("networking.k8s.io", ["servicecidrs"], _READ),
-        # the underlay's own resources: finalizers, pools of subnets, and the state of each
-        _rule(GROUP, [*kinds, "spidersubnets"], [*_READ, "create", "update", "patch", "delete"]),
-        _rule(GROUP, [f"{kind}/status" for kind in [*kinds, "spidersubnets"]], ["update", "patch"]),
-        # its owner cannot be gone before it, which clusters may ask us to have a say in
+        _rule("", ["configmaps"], _FOLLOW, ["kubeadm-config", cilium]),
+        _rule("crd.projectcalico.org", ["ippools"], _FOLLOW),
+        _rule("cilium.io", ["ciliumnodes", "ciliumpodippools"], _FOLLOW),
+        _rule("networking.k8s.io", ["servicecidrs"], _FOLLOW),
+        # the underlay's own resources: their finalizers, and the state of each
+        _rule(GROUP, [*told, "spidermultusconfigs", "spiderreservedips"], _FOLLOW),
+        _rule(GROUP, told, ["patch"]),
+        _rule(GROUP, [f"{kind}/status" for kind in told], ["patch"]),
+        # pools of subnets for applications; one is read again where an address of it could not be taken back
+        _rule(GROUP, ["spiderippools"], ["get", "create", "delete"]),
+        # who has which address, as far as it is to be corrected
+        _rule(GROUP, ["spiderendpoints"], ["get", "list", "create", "patch", "delete"]),
+        # one network for each SpiderMultusConfig, which cannot be gone before it: that may ask for a right, too
+        _rule("k8s.cni.cncf.io", ["network-attachment-definitions"], [*_FOLLOW, "create", "update", "delete"]),
         _rule(GROUP, ["spidermultusconfigs/finalizers"], ["update"]),
-        # one network for each SpiderMultusConfig
-        _rule(
-            "k8s.cni.cncf.io", ["network-attachment-definitions"], [*_READ, "create", "update", "patch", "delete"]
-        ),
         # caBundle, by which the API server knows us
         _rule("admissionregistration.k8s.io", webhooks, ["get", "patch"], [name]),
+        # what cannot be made, told where `kubectl describe` shows it
         _rule("", ["events"], ["get", "create", "patch"]),
     ]
 
@@ -92,10 +100,9 @@ def _controller_rules(name: str) -> list[Json]:
 def _own_controller_rules(name: str) -> list[Json]:
     return [
         # the key of our webhooks, which replicas share
-        _rule("", ["secrets"], ["get", "update", "patch"], [f"{name}-server-certs"]),
+        _rule("", ["secrets"], ["get", "update"], [f"{name}-server-certs"]),
+        # a name cannot be asked for before there is an object
         _rule("", ["secrets"], ["create"]),
-        # one of several replicas acts
-        _rule("coordination.k8s.io", ["leases"], ["create", "get", "update", "patch"]),
     ]
 
 
