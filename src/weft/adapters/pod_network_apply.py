@@ -7,11 +7,13 @@ import contextlib
 import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from weft.adapters import libnftables, netns, pod_network, rtnetlink
-from weft.adapters.pod_network import FAMILIES, KINDS, ONLINK, PERMANENT, SCOPES, Kernel
+from weft.adapters.pod_network import SCOPES, Kernel
+from weft.adapters.rtnetlink_writing import Verb, Writer
 from weft.underlay import coordinator_changes, marking
 from weft.underlay.coordinator_lines import (
     Address,
@@ -31,10 +33,7 @@ from weft.underlay.observed import Neighbour, Observed, Route, Rule, Version
 T = TypeVar("T")
 
 _HERE: Final = "/proc/self/ns/net"
-_NUMBERS: Final = {version: family for family, version in FAMILIES.items()}
 _SCOPE_NUMBERS: Final = {name: number for number, name in SCOPES.items()}
-_KIND_NUMBERS: Final = {name: number for number, name in KINDS.items()}
-_ANY_SCOPE: Final = 255
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
 
@@ -42,13 +41,18 @@ class ApplyError(RuntimeError):
     """The kernel refused a line; what was done before it is taken back. The message has line and reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    kernel: Kernel
+    writer: Writer
+
+
 class Both:
     """A pod's namespace and its node's, for one thread. `pod` is "" where it is gone: it shows nothing then."""
 
-    def __init__(self, pod: str, on_node: Kernel, in_pod: Kernel) -> None:
-        self._pod = pod
+    def __init__(self, pod: str, on_node: _Sockets, in_pod: _Sockets | None) -> None:
         self._sides: dict[Side, _Side] = {"node": _Side("", on_node, pod)}
-        if pod:
+        if in_pod:
             self._sides["pod"] = _Side(pod, in_pod, pod)
 
     def look_at_pod(self) -> Observed:
@@ -106,17 +110,21 @@ def between(pod: str, node: str, work: Callable[[Both], T]) -> T:
 @contextmanager
 def _opened(pod: str) -> Iterator[Both]:
     with contextlib.ExitStack() as stack:
-        on_node = stack.enter_context(pod_network.opened())
+
+        def sockets() -> _Sockets:
+            writer = stack.enter_context(contextlib.closing(Writer()))
+            return _Sockets(stack.enter_context(pod_network.opened()), writer)
+
         # a socket stays with the namespace that it was made in
-        in_pod = netns.visit(pod, lambda: stack.enter_context(pod_network.opened())) if pod else None
-        yield Both(pod, on_node, in_pod)
+        yield Both(pod, sockets(), netns.visit(pod, sockets) if pod else None)
 
 
 class _Side:
     """One namespace. `here` runs what does not go by its socket."""
 
-    def __init__(self, namespace: str, kernel: Kernel, pod: str) -> None:
-        self.kernel, self._namespace, self._pod = kernel, namespace, pod
+    def __init__(self, namespace: str, sockets: _Sockets, pod: str) -> None:
+        self.kernel, self._writer = sockets.kernel, sockets.writer
+        self._namespace, self._pod = namespace, pod
         self._indexes: dict[str, int] = {}
 
     def here(self, work: Callable[[], T]) -> T:
@@ -127,13 +135,8 @@ class _Side:
             case Gone(what):
                 with _tolerated(_ABSENT):
                     self._remove(what)
-            case Route():
-                # beside what is there: a main table may have several defaults
-                self.kernel.route("append", **self._route(thing, _scope(thing)))
-            case Rule():
-                self.kernel.rule("add", **_rule(thing))
-            case Neighbour():
-                self.kernel.neigh("replace", **self._neighbour(thing))
+            case Route() | Rule() | Neighbour():
+                self._write("add", thing)
             case Sysctl(path, value):
                 self.here(lambda: _set(path, value))
             case Marks():
@@ -177,42 +180,17 @@ class _Side:
             case Address(device, address):
                 ip, _, length = address.partition("/")
                 self.kernel.addr("del", index=self._index(device), address=ip, prefixlen=int(length))
-            case Neighbour():
-                self.kernel.neigh("del", **self._neighbour(thing))
-            case Route():
-                self.kernel.route("del", **self._route(thing, _ANY_SCOPE))
+            case Route() | Rule() | Neighbour():
+                self._write("del", thing)
+
+    def _write(self, verb: Verb, thing: Route | Rule | Neighbour) -> None:
+        match thing:
+            case Route(device=device):
+                self._writer.route(verb, thing, self._index(device) if device else 0)
             case Rule():
-                self.kernel.rule("del", **_rule(thing))
-
-    def _route(self, route: Route, scope: int) -> dict[str, Any]:
-        ways = {
-            "gateway": route.via,
-            "oif": self._index(route.device) if route.device else 0,
-            "prefsrc": route.source,
-            "priority": route.metric,
-            "flags": ONLINK if route.onlink else 0,
-        }
-        kept: dict[str, Any] = {name: value for name, value in ways.items() if value}
-        if ":" in route.via and route.version == 4:
-            kept |= {"via": {"family": _NUMBERS[6], "addr": kept.pop("gateway")}}
-        return {
-            "family": _NUMBERS[route.version],
-            "dst": route.destination,
-            "table": route.table,
-            "scope": scope,
-            "type": _KIND_NUMBERS.get(route.kind, 1),
-            "proto": route.protocol,
-            **kept,
-        }
-
-    def _neighbour(self, entry: Neighbour) -> dict[str, Any]:
-        return {
-            "dst": entry.address,
-            "lladdr": entry.mac,
-            "ifindex": self._index(entry.device),
-            "state": PERMANENT,
-            "protocol": entry.protocol,
-        }
+                self._writer.rule(verb, thing)
+            case Neighbour(device=device):
+                self._writer.neighbour(verb, thing, self._index(device))
 
     def _index(self, device: str) -> int:
         if device not in self._indexes:
@@ -221,20 +199,6 @@ class _Side:
                 raise OSError(errno.ENODEV, f"there is no link {device}")
             self._indexes[device] = found[0]
         return self._indexes[device]
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    optional = {"src": rule.source, "fwmark": rule.mark, "fwmask": rule.mask, "protocol": rule.protocol}
-    return {
-        "family": _NUMBERS[rule.version],
-        "priority": rule.priority,
-        "table": rule.table,
-        **{name: value for name, value in optional.items() if value},
-    }
-
-
-def _scope(route: Route) -> int:
-    return _SCOPE_NUMBERS.get(route.scope, 0)
 
 
 def _set(path: str, value: int) -> None:

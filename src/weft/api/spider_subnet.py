@@ -49,13 +49,7 @@ class ControlledPool(Part, frozen=True, kw_only=True, omit_defaults=True):
     application: str | None = None
 
 
-_DECODER = msgspec.json.Decoder(dict[str, ControlledPool])
 _ENCODER = msgspec.json.Encoder(order="sorted")
-
-
-def controlled_pools(text: str | None) -> dict[str, ControlledPool]:
-    """Read `status.controlledIPPools`; ValueError (msgspec's) where it is no such JSON."""
-    return _DECODER.decode(text) if text else {}
 
 
 def controlled_pools_text(pools: Mapping[str, ControlledPool]) -> str | None:

@@ -76,7 +76,10 @@ def manifests(settings: Settings) -> list[Json]:
     return [
         *underlay_rights.agent(AGENT, settings.namespace, _labels(AGENT)),
         *underlay_rights.controller(
-            CONTROLLER, settings.namespace, _labels(CONTROLLER), values.global_.cilium_config_map
+            CONTROLLER,
+            settings.namespace,
+            _labels(CONTROLLER),
+            values.global_.cilium_config_map.rpartition("/")[2],
         ),
         *underlay_rights.init(INIT, settings.namespace, _labels(INIT)),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": config, "data": _config(settings)},

@@ -10,7 +10,6 @@ Json = dict[str, Any]
 _RBAC: Final = "rbac.authorization.k8s.io"
 _FOLLOW: Final = ("list", "watch")
 _READ: Final = ("get", *_FOLLOW)
-_SYSTEM: Final = "kube-system"
 
 
 def agent(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -18,21 +17,12 @@ def agent(name: str, namespace: str, labels: Json) -> list[Json]:
     return _bound(name, namespace, labels, _agent_rules(), _own_agent_rules(name))
 
 
-def controller(name: str, namespace: str, labels: Json, cilium: str = "kube-system/cilium-config") -> list[Json]:
+def controller(name: str, namespace: str, labels: Json, cilium: str = "cilium-config") -> list[Json]:
     """The controller: it makes networks, watches ranges, takes back addresses, and checks what users write.
 
-    `cilium` is the namespace and name of Cilium's settings.
+    `cilium` is the ConfigMap of Cilium's settings.
     """
-    place, _, settings = cilium.partition("/")
-    told = {(_SYSTEM, "kubeadm-config"), (place, settings)}
-    made = _bound(name, namespace, labels, _controller_rules(name), _own_controller_rules(name))
-    for where in sorted({where for where, _ in told}):
-        # the cluster's ranges, and of the settings there nothing else
-        rules = [_rule("", ["configmaps"], _FOLLOW, sorted(each for there, each in told if there == where))]
-        made += _role(
-            "Role", {"name": f"{name}-ranges", "namespace": where, "labels": labels}, rules, name, namespace
-        )
-    return made
+    return _bound(name, namespace, labels, _controller_rules(name, cilium), _own_controller_rules(name))
 
 
 def init(name: str, namespace: str, labels: Json) -> list[Json]:
@@ -69,31 +59,35 @@ def _own_agent_rules(name: str) -> list[Json]:
     return [_rule("apps", ["daemonsets"], ["get"], [name])]
 
 
-def _controller_rules(name: str) -> list[Json]:
+def _controller_rules(name: str, cilium: str) -> list[Json]:
     webhooks = ["mutatingwebhookconfigurations", "validatingwebhookconfigurations"]
+    told = ["spidercoordinators", "spiderippools", "spidersubnets"]
     return [
-        # who still has a use for an address, and which applications name subnets
+        # who still has a use for an address
         _rule("", ["pods", "nodes"], _FOLLOW),
-        _rule("apps", ["daemonsets", "deployments", "replicasets", "statefulsets"], _FOLLOW),
-        _rule("batch", ["jobs"], _FOLLOW),
         _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], ["list"]),
+        # how many pods applications have, whose pools are made of subnets
+        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], _FOLLOW),
+        _rule("batch", ["jobs"], _FOLLOW),
         # the cluster's ranges, from whichever network plugin it has
+        _rule("", ["configmaps"], _FOLLOW, ["kubeadm-config", cilium]),
         _rule("crd.projectcalico.org", ["ippools"], _FOLLOW),
-        _rule("cilium.io", ["ciliumpodippools", "ciliumnodes"], _FOLLOW),
+        _rule("cilium.io", ["ciliumnodes", "ciliumpodippools"], _FOLLOW),
         _rule("networking.k8s.io", ["servicecidrs"], _FOLLOW),
-        # pools: those of subnets are made and go; all are held until nothing has an address of theirs
-        _rule(GROUP, ["spiderippools"], [*_READ, "create", "patch", "delete"]),
-        _rule(GROUP, ["spidersubnets", "spidercoordinators"], [*_FOLLOW, "patch"]),
-        _rule(GROUP, ["spiderippools/status", "spidersubnets/status", "spidercoordinators/status"], ["patch"]),
-        _rule(GROUP, ["spiderreservedips", "spidermultusconfigs"], _FOLLOW),
-        # who has which address, corrected where pools say otherwise
+        # the underlay's own resources: their finalizers, and the state of each
+        _rule(GROUP, [*told, "spidermultusconfigs", "spiderreservedips"], _FOLLOW),
+        _rule(GROUP, told, ["patch"]),
+        _rule(GROUP, [f"{kind}/status" for kind in told], ["patch"]),
+        # pools of subnets for applications; one is read again where an address of it could not be taken back
+        _rule(GROUP, ["spiderippools"], ["get", "create", "delete"]),
+        # who has which address, as far as it is to be corrected
         _rule(GROUP, ["spiderendpoints"], ["get", "list", "create", "patch", "delete"]),
-        # one network for each SpiderMultusConfig, which goes with it (a cluster may ask owners for that right)
+        # one network for each SpiderMultusConfig, which cannot be gone before it: that may ask for a right, too
         _rule("k8s.cni.cncf.io", ["network-attachment-definitions"], [*_FOLLOW, "create", "update", "delete"]),
-        _rule(GROUP, ["spidermultusconfigs/finalizers", "spidersubnets/finalizers"], ["update"]),
+        _rule(GROUP, ["spidermultusconfigs/finalizers"], ["update"]),
         # caBundle, by which the API server knows us
         _rule("admissionregistration.k8s.io", webhooks, ["get", "patch"], [name]),
-        # what is wrong with a user's object, told where `kubectl describe` shows it
+        # what cannot be made, told where `kubectl describe` shows it
         _rule("", ["events"], ["get", "create", "patch"]),
     ]
 

@@ -79,7 +79,10 @@ def plan(config: SpiderMultusConfig, found: Iterable[NetworkAttachmentDefinition
             "is. Delete it, or choose another name by the annotation multus.spidernet.io/cr-name.",
         )
     elif because := _differs(here, made.config, made.annotations):
-        wanted["metadata"]["resourceVersion"] = here.metadata.resource_version
+        # what others have put on it stays
+        kept = {"labels": here.metadata.labels, "finalizers": here.metadata.finalizers}
+        seen = {"resourceVersion": here.metadata.resource_version}
+        wanted["metadata"] |= seen | {key: value for key, value in kept.items() if value}
         yield Mend(wanted, because)
 
 

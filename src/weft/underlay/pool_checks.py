@@ -13,7 +13,7 @@ from weft.api import codes
 from weft.api.report import Report
 from weft.api.spider_ippool import IPPoolSpec, SpiderIPPool, allocations
 from weft.api.spider_reserved_ip import SpiderReservedIP
-from weft.api.spider_subnet import SpiderSubnet, SubnetSpec, controlled_pools
+from weft.api.spider_subnet import SpiderSubnet, SubnetSpec
 from weft.api.underlay_shape import LabelSelector, Route
 from weft.base.problem import Problem
 from weft.underlay.addresses import (
@@ -151,16 +151,12 @@ def check_subnet_change(old: SpiderSubnet, new: SpiderSubnet, pen: Report) -> It
     yield from _check_fixed(old.spec, new.spec, pen)
 
 
-def check_subnet_deletion(subnet: SpiderSubnet, pen: Report) -> Iterator[Problem]:
+def check_subnet_deletion(subnet: SpiderSubnet, pools: Iterable[SpiderIPPool], pen: Report) -> Iterator[Problem]:
     """A subnet with pools is not to be deleted."""
-    try:
-        made = controlled_pools(subnet.status.controlled_ippools)
-    except msgspec.DecodeError:
-        return
+    network = _network(subnet.spec)
+    made = sorted(each.metadata.name for each in pools if network is not None and _network(each.spec) == network)
     if made:
-        yield pen.error(
-            "", f"SpiderIPPool {', '.join(sorted(made)[:_SOME])} is made of it.", "Delete its pools first."
-        )
+        yield pen.error("", f"SpiderIPPool {', '.join(made[:_SOME])} is made of it.", "Delete its pools first.")
 
 
 def check_reserved(reserved: SpiderReservedIP, families: Families, pen: Report) -> Iterator[Problem]:

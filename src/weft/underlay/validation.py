@@ -56,7 +56,7 @@ def check(
         return (pen.error("", f"{error}.", f"Compare it with kubectl explain {kind.lower()}."),)
     before = _lenient(old, shape)
     if operation == "DELETE":
-        return tuple(_deletion(before, pen)) if known.keeps_used else ()
+        return tuple(_deletion(before, known, pen)) if known.keeps_used else ()
     if after is None or after.metadata.deletion_timestamp:
         return ()  # only finalizers may change, which are nobody's concern
     # what was wrong before keeps nobody from changing something else
@@ -68,12 +68,12 @@ def check(
     return (*_changed(before, after, pen), *found)
 
 
-def _deletion(old: Object | None, pen: Report) -> Iterator[Problem]:
+def _deletion(old: Object | None, known: Known, pen: Report) -> Iterator[Problem]:
     match old:
         case SpiderIPPool():
             yield from pool_checks.check_pool_deletion(old, pen)
         case SpiderSubnet():
-            yield from pool_checks.check_subnet_deletion(old, pen)
+            yield from pool_checks.check_subnet_deletion(old, known.pools, pen)
 
 
 def _changed(old: Object | None, new: Object, pen: Report) -> Iterator[Problem]:

@@ -120,8 +120,9 @@ async def test_a_pool_is_completed_counted_and_kept_while_pods_have_its_addresse
     free = {"allocatedIPs": None, "allocatedIPCount": 0}
     await cluster.kube.patch(SPIDERIPPOOLS, "10-6-v4", {"status": free}, subresource="status")
     await cluster.kubectl("delete", "sp", "10-6-v4", "--timeout=30s")
-    # the name is free again, and so are the addresses
-    await cluster.kubectl("apply", "-f", "-", stdin=POOL)
+    # the addresses are free again
+    await cluster.kubectl("apply", "-f", "-", stdin=POOL.replace("10-6-v4", "twin"))
+    await cluster.kubectl("delete", "sp", "twin", "--timeout=30s")
 
 
 async def test_a_network_is_made_made_again_mended_and_goes_with_its_owner(cluster: Installed) -> None:
@@ -145,8 +146,9 @@ async def test_a_network_is_made_made_again_mended_and_goes_with_its_owner(clust
     await cluster.kubectl("delete", "net-attach-def", "macvlan-ens192")
     remade = await until(attachment)
     assert remade["metadata"]["uid"] != made["metadata"]["uid"]
-    await cluster.kube.patch(NETWORKATTACHMENTS, "macvlan-ens192", {"spec": {"config": "{}"}}, "default")
-    await until(attachment)
+    edited = {"metadata": {"labels": {"mine": "yes"}}, "spec": {"config": "{}"}}
+    await cluster.kube.patch(NETWORKATTACHMENTS, "macvlan-ens192", edited, "default")
+    assert (await until(attachment))["metadata"]["labels"] == {"mine": "yes"}
     await cluster.kubectl("delete", "smc", "macvlan-ens192")
 
     async def gone() -> bool:
@@ -274,6 +276,11 @@ async def test_an_application_gets_a_pool_of_the_subnet_it_names_and_gives_it_ba
         ]
 
     await until(gone)
+
+    async def nothing_made_of_it() -> bool:
+        return not await account()
+
+    await until(nothing_made_of_it)
     await cluster.kubectl("delete", "ss", "subnet-7", "--timeout=30s")
 
 

@@ -227,7 +227,7 @@ class Pools:
         return self._now().replace(microsecond=0)
 
     async def _read(self, name: str) -> _Entry:
-        return self._take(await self._kube.get(SPIDERIPPOOLS, name))
+        return self._take(await self._kube.get(SPIDERIPPOOLS, name), asked=True)
 
     async def _write(self, entry: _Entry, pool: Pool, state: State) -> None:
         version = entry.obj.metadata.resource_version
@@ -237,12 +237,16 @@ class Pools:
         if written.obj.metadata.resource_version == answer.metadata.resource_version:
             written.state = state
 
-    def _take(self, obj: object) -> _Entry:
-        """Remember a pool, unless a newer state of it is known: what we wrote comes before its event."""
+    def _take(self, obj: object, *, asked: bool = False) -> _Entry:
+        """Remember a pool, unless a newer state of it is known: what we wrote comes before its event.
+
+        What was `asked` for counts in any case: a server that was restored begins with older revisions.
+        """
         found = obj if isinstance(obj, SpiderIPPool) else _convert(obj)
         name = found.metadata.name
         known = self._known.get(name)
-        if known is not None and known.obj.metadata.uid == found.metadata.uid and _newer(known.obj, found):
+        is_known = known is not None and known.obj.metadata.uid == found.metadata.uid
+        if known is not None and is_known and not asked and _newer(known.obj, found):
             return known
         entry = _Entry(found)
         if known is not None and known.pool is not None and _same_but_status(known.obj, found):
@@ -269,7 +273,7 @@ class Pools:
                     for name in self._known.keys() - {each.metadata.name for each in objects}:
                         del self._known[name]
                     for each in objects:
-                        self._take(each)
+                        self._take(each, asked=True)
                     self._sync(SPIDERIPPOOLS.kind)
                 case Applied(obj):
                     self._take(obj)

@@ -95,7 +95,8 @@ class Webhooks:
             return
         name = str(request.get("name") or "")
         self._lately.pop((kind, name), None)
-        if obj:
+        # what is being deleted is let go for good with the last of its finalizers
+        if obj and not (obj.get("metadata") or {}).get("deletionTimestamp"):
             one = msgspec.convert(obj, shape)
             # what is let go with this very change must not be thought to be there
             if one.metadata.deletion_timestamp is None:
