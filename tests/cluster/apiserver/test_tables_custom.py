@@ -58,6 +58,7 @@ def test_a_custom_resource_without_columns_shows_name_and_age() -> None:
         ("{.metadata.labels.app}", ["web"]),
         (r".metadata.labels.app\.kubernetes\.io/name", ["x"]),
         (".metadata.labels['app.kubernetes.io/name']", ["x"]),
+        (r".metadata.labels['app\.kubernetes\.io/name']", ["x"]),
         (".spec.items[1].port", [81]),
         (".spec.items[-1].port", [81]),
         (".spec.items[*].port", [80, 81]),

@@ -74,9 +74,8 @@ def _step(token: re.Match[str]) -> Step:
     if token["key"]:
         path = tuple(Field(name) for name in token["key"].split("."))
         return Filter(path, token["wanted"].strip("'\""), token["operator"] == "==")
-    if token["quote"]:
-        return Field(token["quoted"])
-    return Field(re.sub(r"\\(.)", r"\1", token["field"]))
+    name = token["quoted"] if token["quote"] else token["field"]
+    return Field(re.sub(r"\\(.)", r"\1", name))
 
 
 def find(steps: tuple[Step, ...], value: Any) -> Iterator[Any]:
