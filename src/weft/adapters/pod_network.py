@@ -20,7 +20,7 @@ T = TypeVar("T")
 Kernel = Any
 """An `IPRoute` of pyroute2; what it gives are its messages."""
 
-FAMILIES: Final[Mapping[int, Version]] = {2: 4, 10: 6}
+_FAMILIES: Final[Mapping[int, Version]] = {2: 4, 10: 6}
 """AF_INET and AF_INET6."""
 SCOPES: Final = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 KINDS: Final = {
@@ -35,9 +35,8 @@ KINDS: Final = {
     9: "throw",
 }
 """Of routes (rtnetlink(7), RTN_*)."""
-ONLINK: Final = 4
-PERMANENT: Final = 128
 
+_ONLINK: Final = 4
 _UP: Final = 1
 _INVERTED: Final = 2
 _CLONED: Final = 0x200
@@ -52,7 +51,7 @@ _STATES: Final = {
     16: "probe",
     32: "failed",
     64: "noarp",
-    PERMANENT: "permanent",
+    128: "permanent",
 }
 _OF_LINKS: Final = {
     "AF_INET": ("net/ipv4/conf", ("rp_filter", "arp_ignore", "arp_announce", "forwarding", "proxy_arp")),
@@ -142,7 +141,7 @@ def glance_by(kernel: Kernel, wanted: Collection[str | int], table: int) -> Obse
     neighbours = [
         message
         for index in names
-        for family in FAMILIES
+        for family in _FAMILIES
         for message in kernel.get_neighbours(family, ifindex=index)
     ]
     return Observed(
@@ -215,7 +214,7 @@ def _addresses(messages: Iterable[Any]) -> dict[int, list[str]]:
 
 
 def _rules(kernel: Kernel) -> tuple[Rule, ...]:
-    return tuple(_rule(message, FAMILIES[family]) for family in FAMILIES for message in kernel.get_rules(family))
+    return tuple(_rule(message, _FAMILIES[family]) for family in _FAMILIES for message in kernel.get_rules(family))
 
 
 def _rule(message: Any, version: Version) -> Rule:
@@ -240,9 +239,9 @@ def _rule(message: Any, version: Version) -> Rule:
 
 def _routes(messages: Iterable[Any], names: Mapping[int, str]) -> Iterator[Route]:
     for message in messages:
-        if message["flags"] & _CLONED or message["family"] not in FAMILIES:
+        if message["flags"] & _CLONED or message["family"] not in _FAMILIES:
             continue
-        version = FAMILIES[message["family"]]
+        version = _FAMILIES[message["family"]]
         address = message.get("dst")
         route = Route(
             table=message.get("table") or message["table"],
@@ -260,14 +259,14 @@ def _routes(messages: Iterable[Any], names: Mapping[int, str]) -> Iterator[Route
                 route,
                 via=way.get("gateway") or (through["addr"] if through else ""),
                 device=names.get(way["oif"] if ways else way.get("oif"), ""),
-                onlink=bool(way["flags"] & ONLINK),
+                onlink=bool(way["flags"] & _ONLINK),
             )
 
 
 def _neighbours(messages: Iterable[Any], names: Mapping[int, str]) -> Iterator[Neighbour]:
     for message in messages:
         # groups and broadcasts are no one's neighbours
-        if message["family"] in FAMILIES and message["ndm_type"] == _UNICAST and message["ifindex"] in names:
+        if message["family"] in _FAMILIES and message["ndm_type"] == _UNICAST and message["ifindex"] in names:
             yield Neighbour(
                 address=message.get("dst"),
                 device=names[message["ifindex"]],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from weft.adapters import libnftables, netns, pod_network, rtnetlink
-from weft.adapters.pod_network import SCOPES, Kernel
+from weft.adapters.pod_network import Kernel
 from weft.adapters.rtnetlink_writing import Verb, Writer
 from weft.underlay import coordinator_changes, marking
 from weft.underlay.coordinator_lines import (
@@ -33,7 +33,7 @@ from weft.underlay.observed import Neighbour, Observed, Route, Rule, Version
 T = TypeVar("T")
 
 _HERE: Final = "/proc/self/ns/net"
-_SCOPE_NUMBERS: Final = {name: number for number, name in SCOPES.items()}
+_SCOPE_HOST: Final = 254
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL})
 
 
@@ -153,7 +153,7 @@ class _Side:
             case Address(device, address):
                 ip, _, length = address.partition("/")
                 # of scope host: what leaves by the link is never sent from an address that only the link knows
-                scope = {} if ":" in ip else {"scope": _SCOPE_NUMBERS["host"]}
+                scope = {} if ":" in ip else {"scope": _SCOPE_HOST}
                 self.kernel.addr("add", index=self._index(device), address=ip, prefixlen=int(length), **scope)
             case Mac(device, mac):
                 self.kernel.link("set", index=self._index(device), address=mac)

@@ -108,7 +108,10 @@ def table_of(facts: Facts, interface: str, path: Path) -> int:
 def _own_table(settings: Settings, facts: Facts, path: Path, interface: str, number: int) -> Iterator[Line]:
     """The interface's routes once more, with its default, and what is the node's; and who looks there."""
     reason = f"what is from {interface}'s addresses leaves by it"
-    for route in (*_of(facts, interface), *_defaults(facts, interface, number)):
+    # gateways have to be neighbours before there are routes by them
+    for route in sorted(
+        (*_of(facts, interface), *_defaults(facts, interface, number)), key=lambda one: bool(one.via)
+    ):
         yield Line("pod", replace(route, table=number), reason)
     if path.device not in {interface, VETH}:
         # the link's own neighbours: the overlay's gateway, say

@@ -10,7 +10,9 @@ from tests.processes.underlay import scene as scenes
 from tests.processes.underlay.scene import CLIENT, NODE_PORT, NODES, OUTSIDE, Pod, Scene
 
 from weft.adapters import netlink, netns, pod_network
+from weft.api.spider_coordinator import CoordinatorStatus, SpiderCoordinator
 from weft.processes.cni.calls import CallError
+from weft.processes.underlay.coordinating import Coordinator
 from weft.processes.underlay.plugins import Call
 from weft.underlay import coordinator_facts
 from weft.underlay.observed import Observed
@@ -227,6 +229,48 @@ def test_neighbours_learn_of_a_new_hardware_address(scene: Scene) -> None:
         known = {each.address: each.mac for each in pod_network.look(scene.at("client")).neighbours}
         assert known[named.addresses["eth0"][4]] == "0a:1b:0a:06:d4:46"
         assert scene.ask("client", named.addresses["eth0"][4]) == CLIENT[4]
+
+
+def test_a_pod_of_ipv6_alone_is_reached(scene: Scene) -> None:
+    only = scene.pod("two", "v6")
+    only.plug("eth0", MACVLAN, ["fd00:6::2:99/64"])
+    asyncio.run(scene.coordinator("two").add(only.call("ADD", "eth0", vethLinkAddress="169.254.100.1")))
+    address = only.addresses["eth0"][6]
+    for place, seen in (("two", NODES["two"][6]), ("client", CLIENT[6]), ("outside", OUTSIDE[6])):
+        assert scene.ask(place, address) == seen
+    for to in (NODES["two"][6], scene.pods["o2"].addresses["eth0"][6], CLIENT[6]):
+        assert scene.ask("v6", to) == address
+    # of the other version there is nothing
+    assert not [each for each in only.look().routes if each.version == 4 and each.table != 255]
+    scene.remove(only)
+
+
+@pytest.mark.parametrize(
+    ("coordinator", "told"),
+    [
+        (None, "there is no SpiderCoordinator default"),
+        (
+            SpiderCoordinator(status=CoordinatorStatus(phase="NotReady", reason="no ranges")),
+            r"default is NotReady \(no ranges\).*kubectl get spidercoordinators default",
+        ),
+    ],
+)
+async def test_pods_wait_until_the_ranges_are_known(coordinator: SpiderCoordinator | None, told: str) -> None:
+    async def annotations(_call: Call) -> dict[str, str]:
+        return {}
+
+    plugin = Coordinator(lambda: coordinator, annotations)
+    for config in ({}, {"mode": "disabled"}):
+        whole = {"prevResult": {"ips": []}, **config}
+        call = Call("ADD", "c1", "eth0", "/nowhere", "", "shop", "web", "", whole)
+        if config:
+            # who is not coordinated need not wait
+            assert await plugin.add(call) == {"ips": []}
+        else:
+            for work in (plugin.add, plugin.status):
+                with pytest.raises(CallError, match=told) as refused:
+                    await work(call)
+                assert refused.value.code == 11
 
 
 @contextmanager

@@ -115,10 +115,8 @@ class Coordinator:
 
     async def delete(self, call: Call) -> None:
         """Take away what is ours of the interface, on both sides, as far as they are there."""
-        current = self._cluster()
-        spec = current.spec if current else CoordinatorSpec()
-        table = call.config.get("hostRuleTable") or spec.host_rule_table or _USUAL_TABLE
-        await self._in_turn(call, lambda both: _take_away(both, call, int(table)))
+        table = self._table(call)
+        await self._in_turn(call, lambda both: _take_away(both, call, table))
 
     async def check(self, call: Call) -> None:
         """Fail where something is not as ADD made it."""
@@ -146,7 +144,7 @@ class Coordinator:
         def work(both: Both) -> None:
             everything = both.look_at_node()
             both.apply(coordinator_removal.leftovers(network, valid, everything), Observed(), everything)
-            table = int(call.config.get("hostRuleTable") or _USUAL_TABLE)
+            table = self._table(call)
             rules = coordinator_removal.unused_rules(table, both.versions_in_table_of_node(table), everything)
             both.apply(rules, Observed(), everything)
 
@@ -155,6 +153,12 @@ class Coordinator:
     async def status(self, call: Call) -> None:
         """Fail while pods would be refused."""
         self._synced(call)
+
+    def _table(self, call: Call) -> int:
+        """The node's table, for calls that must not fail by what else is said."""
+        current = self._cluster()
+        spec = current.spec if current else CoordinatorSpec()
+        return int(call.config.get("hostRuleTable") or spec.host_rule_table or _USUAL_TABLE)
 
     def _synced(self, call: Call) -> SpiderCoordinator:
         current = self._cluster()
