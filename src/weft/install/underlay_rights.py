@@ -38,20 +38,15 @@ def _agent_rules() -> list[Json]:
         _rule("", ["pods"], _READ),
         # which addresses and interfaces a pod got, told on the pod (network-status)
         _rule("", ["pods/status"], ["patch"]),
-        # pools are chosen by labels of nodes, and by labels and annotations of namespaces
+        # pools are chosen by labels of nodes, and by labels and annotations of namespaces; whether our own goes
         _rule("", ["namespaces", "nodes"], _READ),
-        # who made a pod decides whether it keeps its addresses
-        _rule("apps", ["deployments", "replicasets", "statefulsets", "daemonsets"], ["get"]),
-        _rule("batch", ["jobs", "cronjobs"], ["get"]),
-        # a virtual machine keeps its addresses as long as it is there
-        _rule("kubevirt.io", ["virtualmachines", "virtualmachineinstances"], ["get"]),
-        # addresses are given out of pools, and an endpoint notes them
-        _rule(GROUP, ["spiderippools", "spidersubnets", "spiderreservedips", "spidermultusconfigs"], _READ),
-        _rule(GROUP, ["spiderippools/status"], ["update", "patch"]),
-        _rule(GROUP, ["spiderendpoints"], [*_READ, "create", "update", "patch", "delete"]),
-        _rule(GROUP, ["spiderendpoints/status"], ["update", "patch"]),
+        # addresses are given out of pools, some are reserved, and an endpoint notes who has which
+        _rule(GROUP, ["spiderippools"], _READ),
+        _rule(GROUP, ["spiderippools/status"], ["patch"]),
+        _rule(GROUP, ["spiderreservedips"], _FOLLOW),
+        _rule(GROUP, ["spiderendpoints"], ["get", "list", "create", "patch", "delete"]),
         # the cluster's ranges and defaults
-        _rule(GROUP, ["spidercoordinators"], _READ),
+        _rule(GROUP, ["spidercoordinators"], _FOLLOW),
         # networks that pods name
         _rule("k8s.cni.cncf.io", ["network-attachment-definitions"], _READ),
         # why a pod does not start, told where `kubectl describe` shows it
@@ -107,23 +102,29 @@ def _own_controller_rules(name: str) -> list[Json]:
 
 
 def _bound(name: str, namespace: str, labels: Json, rules: list[Json], own: list[Json]) -> list[Json]:
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": namespace}]
     wide: Json = {"name": name, "labels": labels}
-    made: list[Json] = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {**wide, "namespace": namespace}},
+    there = {**wide, "namespace": namespace}
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": there},
+        *_role("ClusterRole", wide, rules, name, namespace),
+        *(_role("Role", there, own, name, namespace) if own else []),
     ]
-    for kind, metadata, held in (
-        ("ClusterRole", wide, rules),
-        ("Role", {**wide, "namespace": namespace}, own),
-    ):
-        if held:
-            reference = {"apiGroup": _RBAC, "kind": kind, "name": name}
-            binding: Json = {"metadata": metadata, "roleRef": reference, "subjects": subjects}
-            made += [
-                {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": held},
-                {"apiVersion": f"{_RBAC}/v1", "kind": f"{kind}Binding", **binding},
-            ]
-    return made
+
+
+def _role(kind: str, metadata: Json, rules: list[Json], account: str, namespace: str) -> list[Json]:
+    """Rules, and who has them."""
+    reference = {"apiGroup": _RBAC, "kind": kind, "name": metadata["name"]}
+    subjects = [{"kind": "ServiceAccount", "name": account, "namespace": namespace}]
+    return [
+        {"apiVersion": f"{_RBAC}/v1", "kind": kind, "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": f"{kind}Binding",
+            "metadata": metadata,
+            "roleRef": reference,
+            "subjects": subjects,
+        },
+    ]
 
 
 def _rule(group: str, resources: Sequence[str], verbs: Sequence[str], names: Sequence[str] = ()) -> Json:

@@ -148,8 +148,10 @@ def _own_link(settings: Settings, facts: Facts, mac: str) -> Iterator[Line]:
         yield Line("pod", Mac(facts.interface, mac), "its hardware address tells its IP address (podMACPrefix)")
     if settings.queue:
         yield Line("pod", Queue(facts.interface, settings.queue), "txQueueLen")
-    if all(each.gateway is not None for each in facts.addresses if each.address.version == 6):
-        setting = Sysctl(f"net/ipv6/conf/{facts.interface}/accept_ra", 0)
+    setting = Sysctl(f"net/ipv6/conf/{facts.interface}/accept_ra", 0)
+    # a kernel may be without IPv6
+    known = setting.path in facts.pod.sysctls
+    if known and all(each.gateway is not None for each in facts.addresses if each.address.version == 6):
         yield Line("pod", setting, "addresses and gateways are IPAM's, not those of who advertises on the link")
 
 

@@ -11,6 +11,7 @@ from weft.adapters import neighbours, pod_network_apply
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import SPIDERCOORDINATORS
 from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
+from weft.adapters.libnftables import LibnftablesError
 from weft.adapters.pod_network_apply import ApplyError, Both
 from weft.api.spider_coordinator import CoordinatorSpec, SpiderCoordinator
 from weft.processes.cni import calls
@@ -196,7 +197,7 @@ class Coordinator:
                 return await asyncio.to_thread(pod_network_apply.between, namespace, self._node, work)
             except CannotCoordinateError as error:
                 raise CallError(calls.CONFIG, f"{call.subject} {call.ifname}: {error}") from error
-            except ApplyError as error:
+            except (ApplyError, LibnftablesError) as error:
                 raise CallError(calls.RULES, f"{call.subject} {call.ifname}: {error}") from error
             except OSError as error:
                 raise CallError(calls.IO, f"{call.subject} {call.ifname}: {error}") from error

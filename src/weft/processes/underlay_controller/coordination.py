@@ -173,6 +173,7 @@ class Coordination:
         if coordinator.metadata.deletion_timestamp:
             await finalizing.release(self._kube, SPIDERCOORDINATORS, coordinator.metadata)
             return
+        await finalizing.hold(self._kube, SPIDERCOORDINATORS, coordinator.metadata)
         told = status(coordinator.spec, self._sources.seen())
         if told == coordinator.status:
             return

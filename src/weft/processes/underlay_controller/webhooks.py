@@ -98,7 +98,9 @@ class Webhooks:
         # what is being deleted is let go for good with the last of its finalizers
         if obj and not (obj.get("metadata") or {}).get("deletionTimestamp"):
             one = msgspec.convert(obj, shape)
-            self._lately[kind, one.metadata.name] = (self._elapsed(), one)
+            # what is let go with this very change must not be thought to be there
+            if one.metadata.deletion_timestamp is None:
+                self._lately[kind, one.metadata.name] = (self._elapsed(), one)
 
     def _answering(
         self, review: Callable[[Mapping[str, Any]], Json]
