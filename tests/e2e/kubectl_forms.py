@@ -318,7 +318,7 @@ def page(forms: Table) -> str:
         "# kubectl",
         "",
         f"{len(every)} forms of kubectl's commands, each run with the newest kubectl, with 1.32 and with 1.20",
-        "(by `make test` each with one, a third with 1.20 and the others with the newest; by `make long` with all)",
+        "(by `make test` a third of them with 1.20 and the others with the newest; by `make long` all with each)",
         "against a cluster of `weft up`, and judged by what it prints.",
         "`tests/e2e/test_kubectl_forms.py` runs them and writes this page from `tests/e2e/kubectl_forms.yaml`.",
         "",
