@@ -63,9 +63,9 @@ class CoordinatorSpec(Part, frozen=True, kw_only=True):
         bool | None, past("ipam.enableIPConflictDetection of the installation serves.")
     ] = field(default=None, name="detectIPConflict")
     detect_gateway: Annotated[bool | None, past("ipam.enableGatewayDetection of the installation serves.")] = None
-    host_rp_filter: Annotated[
-        int | None, past("The node process keeps the node's rp_filter: its setting tuneSysctlConfig.")
-    ] = field(default=None, name="hostRPFilter")
+    host_rp_filter: Annotated[int | None, past("The node's own rp_filter is left as it is.")] = field(
+        default=None, name="hostRPFilter"
+    )
     tune_mode: Annotated[str | None, past("mode serves.")] = None
 
 

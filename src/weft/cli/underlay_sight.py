@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
 import msgspec
 
 from weft.adapters.kube import kinds, remote
-from weft.adapters.kube.client import Kube
+from weft.adapters.kube.client import ApiError, Kube
 from weft.cli.reach import NotThereError, named
 from weft.underlay.observed import Observed
 from weft.underlay.world import ABOVE_A_PARENT, Place, Service, Sight, World
@@ -70,7 +71,15 @@ class Cluster:
             )
         meta = agent["metadata"]
         command = ["weft", AGENT, "observe", *([pod] if pod else [])]
-        ran = await remote.run(self.kube, meta["namespace"], meta["name"], AGENT, command)
+        try:
+            ran = await remote.run(self.kube, meta["namespace"], meta["name"], AGENT, command)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, ApiError) and error.code in {401, 403}:
+                raise
+            raise NotThereError(
+                f"{AGENT} of node {node} cannot be asked, so nobody sees its network ({error}). "
+                f"See whether the node is there: kubectl get node {node}"
+            ) from error
         if ran.code:
             said = (ran.stderr.strip().splitlines() or [f"exit code {ran.code}"])[-1]
             raise NotThereError(f"{AGENT} of node {node}: {said}")

@@ -128,6 +128,13 @@ def _pools(
         except (NotAddressesError, UnreadableStatusError) as error:
             yield _pen(each).error("", f"{error}.", "No address can be given of it.")
             continue
+        if pool.terminating:
+            yield _pen(each).warning(
+                "metadata.deletionTimestamp",
+                f"it is being deleted, and gives no more addresses; {len(state.taken)} are somebody's still.",
+                f"It is gone when they are given back: weft underlay ip show --pool {pool.name}",
+                codes.POOL_NEARLY_FULL,
+            )
         yield from _overlaps(each, pool, ranges)
         for address, node in nodes.items():
             if address in pool.usable:

@@ -308,8 +308,9 @@ class _Walk:
             by = next(iter(self._entrances(place, link, owner, found, lan)), None)
             if by is not None:
                 return self.receive(owner, by)
-        # what is on a veth of its own, and is no router, is a pod that nobody looks at
-        beyond = f"who is behind {link.name}" if link.kind == "veth" and not is_routed else f"the LAN of {lan}"
+        # what is on a veth of its own, and is neither router nor node, is a pod that nobody looks at
+        is_pod = link.kind == "veth" and not is_routed and not self._world.known.get(hop, "").startswith("node ")
+        beyond = f"who is behind {link.name}" if is_pod else f"the LAN of {lan}"
         target = self._world.called(self._packet.destination)
         return self.end(Fate.LEAVES, place, link.name, f"to {beyond}, towards {target}: more is not seen")
 

@@ -241,7 +241,19 @@ class Meta:
             except CallError as error:
                 where = f"[{call.namespace}/{call.name}/{call.uid}:{each.config['name']}]"
                 told = f'{where}: error adding container to network "{each.config["name"]}": {error.msg}'
-                raise CallError(error.code, told, error.details) from error
+                raise CallError(error.code, told, error.details or await self._about_master(each)) from error
+
+    async def _about_master(self, each: Delegate) -> str:
+        """What is wrong with the node's interface that a network is above, of which its plugin says too little."""
+        masters = [plugin.get("master") for plugin in each.config.get("plugins") or ()]
+        there = {link.name for link in await asyncio.to_thread(rtnetlink.links)}
+        for master in masters:
+            if isinstance(master, str) and master and master not in there:
+                return (
+                    f"Node {self._around.settings.node} has no interface {master}, which is the network's master. "
+                    "Correct it in the SpiderMultusConfig, or keep the pod to nodes that have one."
+                )
+        return ""
 
     async def _route(self, call: Call, each: Delegate, result: Json) -> Json:
         """Change the default routes of a network, and what its result says of them."""
