@@ -156,9 +156,10 @@ def test_on_an_underlay_nodes_and_a_host_of_another_subnet_reach_each_other(mach
     assert snapshot(layout, outer) == before
     one, two = layout.nodes
     for address in ("10.6.0.1", "10.6.212.132", "10.7.212.101", "fd00:10:6::132", "fd00:10:7::101"):
-        assert reach(one.namespace, address), address
+        assert any(reach(one.namespace, address) for _ in range(30)), address
     for address in ("10.6.212.131", "fd00:10:6::132"):
-        assert reach(layout.outside_namespace, address), address
+        # where IPv6 was on before, the gateway's own address on the link may still be on trial
+        assert any(reach(layout.outside_namespace, address) for _ in range(30)), address
     assert not reach(outer, "10.6.0.1"), "the machine is not on it"
     # pods are known to the gateway by their nodes
     netlink.batch([f"addr add {two.pods[5]}/32 dev lo"], namespace=two.namespace)
