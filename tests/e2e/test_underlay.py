@@ -11,6 +11,9 @@ from tests.support.cluster import ROOT, Cluster, eventually, leftovers, logs, ma
 
 Json = dict[str, Any]
 
+# the first one waits for the cluster
+pytestmark = pytest.mark.timeout(400)
+
 OUTSIDE = "10.7.212.101"
 EXAMPLE = ROOT / "examples" / "underlay" / "nginx.yaml"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
@@ -61,11 +64,18 @@ def on_node(lan: Cluster, number: int, *command: str) -> str:
     return lan.inside("nsenter", f"--net=/run/netns/{name}", *command).stdout
 
 
+def pod(name: str, annotations: Json) -> Json:
+    spec = {"containers": [{"name": "nginx", "image": "nginx"}], "terminationGracePeriodSeconds": 0}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "annotations": annotations},
+        "spec": spec,
+    }
+
+
 def nginx(lan: Cluster) -> list[Json]:
-    pods = [
-        pod for pod in lan.objects("pods", "default", "app=nginx") if not pod["metadata"].get("deletionTimestamp")
-    ]
-    return sorted(pods, key=lambda pod: str(pod["spec"]["nodeName"]))
+    return sorted(lan.objects("pods", "default", "app=nginx"), key=lambda each: str(each["spec"]["nodeName"]))
 
 
 def addresses(lan: Cluster) -> dict[str, str]:
@@ -80,8 +90,10 @@ def execute(lan: Cluster, pod: str, *command: str, namespace: str = "default") -
     return lan.kubectl("exec", "-n", namespace, pod, "-c", "nginx", "--", *command)
 
 
-def reached(lan: Cluster, pod: str, address: str) -> bool:
-    return "2 packets received" in execute(lan, pod, "ping", "-c", "2", "-W", "5", address)
+def unreached(lan: Cluster, pod: str, *addresses: str) -> list[str]:
+    """The addresses from which two pings do not both come back."""
+    script = "for each in $@; do ping -c 2 -W 5 $each | grep -q '2 packets received' || echo $each; done"
+    return execute(lan, pod, "sh", "-c", script, "sh", *addresses).split()
 
 
 def test_what_makes_underlay_networks_runs_and_knows_the_clusters_ranges(lan: Cluster) -> None:
@@ -138,7 +150,7 @@ def test_pods_have_an_interface_beside_the_clusters_own(lan: Cluster) -> None:
     assert (one["spec"]["nodeName"], two["spec"]["nodeName"]) == ("weft", "weft-2")
     header, *rows = [line.split() for line in lan.kubectl("get", "se").splitlines()]
     assert header == ["NAME", "INTERFACE", "IPV4POOL", "IPV4", "IPV6POOL", "IPV6", "NODE"]
-    pods = {pod["metadata"]["name"]: pod for pod in (one, two)}
+    pods = {each["metadata"]["name"]: each for each in (one, two)}
     assert {row[0] for row in rows} == set(pods)
     for name, interface, pool, address, node in rows:
         assert (interface, pool, node) == ("net1", "10-6-v4", pods[name]["spec"]["nodeName"])
@@ -155,64 +167,55 @@ def test_routes_lead_to_the_cluster_by_eth0_and_to_the_lan_by_net1(lan: Cluster)
     name = one["metadata"]["name"]
     address = addresses(lan)[name]
 
-    def way(to: str, *source: str) -> str:
-        [found] = json.loads(execute(lan, name, "ip", "-json", "route", "get", to, *source))
-        return str(found["dev"])
+    def ways(*asked: str) -> list[str]:
+        script = "".join(f"ip -oneline route get {each};" for each in asked)
+        lines = execute(lan, name, "sh", "-c", script).splitlines()
+        return [line.partition(" dev ")[2].split()[0] for line in lines]
 
     rules = json.loads(execute(lan, name, "ip", "-json", "rule"))
     [table] = [rule["table"] for rule in rules if rule.get("src") == address]
-    for destination, device in {
+    expected = {
         "10.244.1.9": "eth0",  # the cluster's pods
         "10.96.0.10": "eth0",  # its services
         "10.6.212.131": "eth0",  # the pod's own node
         "192.168.49.2": "eth0",
         "10.6.212.240": "net1",  # the LAN
         OUTSIDE: "eth0",  # the default route is left where it was
-    }.items():
-        assert way(destination) == device, destination
-    # what has net1's address leaves by it, but for the cluster
+        # what has net1's address leaves by it, but for the cluster
+        f"{OUTSIDE} from {address}": "net1",
+        **{f"{each} from {address}": "eth0" for each in ("10.244.1.9", "10.96.0.10", "10.6.212.131")},
+    }
+    assert dict(zip(expected, ways(*expected), strict=True)) == expected
     listed = json.loads(execute(lan, name, "ip", "-json", "route", "show", "table", table))
     routes = {route["dst"]: route for route in listed}
     assert (routes["default"]["gateway"], routes["default"]["dev"]) == ("10.6.0.1", "net1")
-    assert way(OUTSIDE, "from", address) == "net1"
-    for destination in ("10.244.1.9", "10.96.0.10", "10.6.212.131"):
-        assert way(destination, "from", address) == "eth0", destination
 
 
 def test_pods_reach_each_other_services_and_hosts_of_other_subnets(lan: Cluster) -> None:
     one, two = nginx(lan)
     name, other = one["metadata"]["name"], two["metadata"]["name"]
-    assert reached(lan, name, two["status"]["podIP"])
-    assert reached(lan, name, addresses(lan)[other])
-    assert reached(lan, name, OUTSIDE)
+    known = addresses(lan)
+    assert unreached(lan, name, two["status"]["podIP"], known[other], OUTSIDE) == []
     empty = lan.try_kubectl("exec", name, "--", "curl", "-sS", "-m", "10", "10.96.0.10:53", "-I")
     assert "(52) Empty reply from server" in empty.stderr
     # and are reached from there, by the address of the LAN
-    for address in addresses(lan).values():
-        namespace = next(
-            each for each in lan.inside("ip", "netns", "list").stdout.split() if each.endswith("-out")
-        )
+    namespace = next(each for each in lan.inside("ip", "netns", "list").stdout.split() if each.endswith("-out"))
+    for address in known.values():
         asked = lan.inside("nsenter", f"--net=/run/netns/{namespace}", "curl", "-sS", "-m", "10", address)
         assert "nginx answers" in asked.stdout, asked.stderr
     page = execute(lan, name, "curl", "-sS", "-m", "10", "--interface", "net1", f"http://{OUTSIDE}/")
-    assert page == f"A host outside of the cluster. You are {addresses(lan)[name]}.\n"
+    assert page == f"A host outside of the cluster. You are {known[name]}.\n"
 
 
 def test_the_default_route_is_moved_where_a_pod_asks_for_it(lan: Cluster) -> None:
     annotations = {NETWORKS: "macvlan-ens192", "ipam.spidernet.io/default-route-nic": "net1"}
-    pod = {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": "moved", "annotations": annotations},
-        "spec": {"containers": [{"name": "nginx", "image": "nginx"}], "terminationGracePeriodSeconds": 0},
-    }
-    lan.apply("default", json.dumps(pod))
+    lan.apply("default", json.dumps(pod("moved", annotations)))
     lan.kubectl("wait", "--for=condition=Ready", "pod/moved", "--timeout=60s", seconds=70)
     routes = {route["dst"]: route for route in json.loads(execute(lan, "moved", "ip", "-json", "route"))}
     assert (routes["default"]["gateway"], routes["default"]["dev"]) == ("10.6.0.1", "net1")
     page = execute(lan, "moved", "curl", "-sS", "-m", "10", f"http://{OUTSIDE}/")
     assert page == f"A host outside of the cluster. You are {addresses(lan)['moved']}.\n"
-    assert reached(lan, "moved", nginx(lan)[1]["status"]["podIP"])
+    assert unreached(lan, "moved", nginx(lan)[1]["status"]["podIP"]) == []
     lan.kubectl("delete", "pod", "moved")
     eventually(lambda: "moved" not in addresses(lan))
 
@@ -227,8 +230,8 @@ def test_in_the_mesh_the_address_of_veth0_decides_whether_traffic_arrives(lan: C
 
     def address(name: str) -> tuple[int, str]:
         lan.kubectl("wait", "-n", "meshed", "--for=condition=Ready", f"pod/{name}", "--timeout=90s", seconds=100)
-        [pod] = [each for each in lan.objects("pods", "meshed") if each["metadata"]["name"] == name]
-        return 1 if pod["spec"]["nodeName"] == "weft" else 2, str(pod["status"]["podIP"])
+        [found] = [each for each in lan.objects("pods", "meshed") if each["metadata"]["name"] == name]
+        return 1 if found["spec"]["nodeName"] == "weft" else 2, str(found["status"]["podIP"])
 
     def served(name: str) -> bool:
         number, ip = address(name)
@@ -245,16 +248,15 @@ def test_in_the_mesh_the_address_of_veth0_decides_whether_traffic_arrives(lan: C
     assert served("alone"), "by its own network's setting"
     assert "inet 169.254.100.1/32" in veth0("alone")
 
+    # and so it is by the cluster's setting, changed or given at the installation
     patch = '{"spec": {"vethLinkAddress": "169.254.100.1"}}'
     lan.kubectl("patch", "spidercoordinators", "default", "--type=merge", "-p", patch)
-    make("cluster-wide")
-    assert served("cluster-wide"), "by the cluster's setting"
+    network = {"v1.multus-cni.io/default-network": "kube-system/without", "sidecar.istio.io/inject": "false"}
+    lan.apply("meshed", json.dumps(pod("cluster-wide", network)))
+    address("cluster-wide")
     assert "inet 169.254.100.1/32" in veth0("cluster-wide")
-
-    # and so it is where the setting was given at the installation
     again = ("--set", "coordinator.vethLinkAddress=169.254.100.2")
-    up = lan.weft("up", "--underlay", "--no-gateways", "--nodes", "2", *again, seconds=100)
+    up = lan.weft("up", "--underlay", "--no-gateways", *again, seconds=150)
     assert up.returncode == 0, up.stdout + up.stderr
     path = "-o=jsonpath={.spec.vethLinkAddress}"
     assert lan.kubectl("get", "spidercoordinators", "default", path) == "169.254.100.2"
-    assert "0.1.0 already installed" in lan.weft("up", "--underlay", seconds=100).stdout

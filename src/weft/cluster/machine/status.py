@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -125,14 +126,16 @@ async def _objects(kube: Kube) -> list[Part]:
         ready = installation.condition(node, "Ready")
         parts.append(Part(f"node {node['metadata']['name']}", ready, "Ready" if ready else "NotReady"))
     pods = await kube.list(PODS)
-    running = sum(pod.get("status", {}).get("phase") == "Running" for pod in pods)
+    phases = Counter(pod.get("status", {}).get("phase") for pod in pods)
+    completed = phases.pop("Succeeded", 0)
     deployments = {one["metadata"]["name"]: one for one in await kube.list(DEPLOYMENTS, "istio-system")}
     if "istiod" not in deployments:
         parts.append(Part("istiod", runs=False, detail="not installed"))
     parts += [_deployed(name, deployments[name]) for name in _MESH if name in deployments]
     parts += [_daemons(one) for one in await kube.list(DAEMONSETS, "istio-system")]
     parts += await _underlay(kube)
-    parts.append(Part("pods", runs=True, detail=f"{running} of {len(pods)} running"))
+    apart = f", {completed} completed" if completed else ""
+    parts.append(Part("pods", runs=True, detail=f"{phases['Running']} of {phases.total()} running{apart}"))
     return parts
 
 
