@@ -126,7 +126,7 @@ def test_what_a_packet_of_a_pod_would_do_is_said_as_it_is(lan: Cluster) -> None:
     address = addresses(lan)[second]
     steps = lan.weft("underlay", "check", first, "--to", address).stdout
     assert "net1 is a macvlan above ens192" in steps
-    assert reached(lan, first, address)
+    assert unreached(lan, first, address) == []
     told = json.loads(lan.weft("underlay", "check", first, "--to", f"{second}.default", "-o", "json").stdout)
     assert {row["verdict"] for row in told["rows"]} <= {"ok", "leaves"}
     assert lan.weft("underlay", "check").stdout.startswith("Nothing is wrong")
