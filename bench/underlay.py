@@ -21,7 +21,7 @@ from tests.processes.underlay.ipam_node import Node, running
 
 from weft.adapters.kube.client import Kube
 from weft.processes.underlay import settings
-from weft.underlay import annotations
+from weft.underlay.ipam import annotations
 
 MANY, ALONE = 300, 50
 NODES = ("node-1", "node-2", "node-3")

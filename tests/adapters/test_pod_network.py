@@ -6,7 +6,7 @@ import msgspec
 from tests.support.istio_iptables import empty_namespace, run
 
 from weft.adapters import libnftables, netns, pod_network
-from weft.underlay import marking
+from weft.underlay.coordinator import marking
 from weft.underlay.observed import Mark, Neighbour, Observed, Route, Rule
 
 SETUP = """

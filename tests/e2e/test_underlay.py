@@ -115,6 +115,23 @@ def test_what_makes_underlay_networks_runs_and_knows_the_clusters_ranges(lan: Cl
     assert all(parts[name]["runs"] for name in ("spiderpool-controller", "spiderpool-agent", "outside"))
 
 
+def test_what_a_packet_of_a_pod_would_do_is_said_as_it_is(lan: Cluster) -> None:
+    first, second = (pod["metadata"]["name"] for pod in nginx(lan))
+    table = lan.weft("underlay", "check", first)
+    assert table.returncode == 0, table.stdout + table.stderr
+    rows = {line.partition(":")[0]: line.split() for line in table.stdout.splitlines()}
+    for to in ("own node", "another node", "DNS"):
+        assert "ok" in rows[to], table.stdout
+    assert "leaves" in rows["gateway"], table.stdout
+    address = addresses(lan)[second]
+    steps = lan.weft("underlay", "check", first, "--to", address).stdout
+    assert "net1 is a macvlan above ens192" in steps
+    assert unreached(lan, first, address) == []
+    told = json.loads(lan.weft("underlay", "check", first, "--to", f"{second}.default", "-o", "json").stdout)
+    assert {row["verdict"] for row in told["rows"]} <= {"ok", "leaves"}
+    assert lan.weft("underlay", "check").stdout.startswith("Nothing is wrong")
+
+
 def test_a_network_is_made_of_its_configuration(lan: Cluster) -> None:
     made = yaml.safe_load(
         lan.kubectl("get", "network-attachment-definitions.k8s.cni.cncf.io", "macvlan-ens192", "-o", "yaml")

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from weft.api.spider_ippool import IPPoolStatus
-from weft.underlay import allocation, pool_status
 from weft.underlay.addresses import NOTHING, Ranges
-from weft.underlay.allocation import Given, Holder, Refused, Release, Released, Request, State, Want
-from weft.underlay.pool_status import UnreadableStatusError
-from weft.underlay.pools import Pool
+from weft.underlay.ipam import allocation, pool_status
+from weft.underlay.ipam.allocation import Given, Holder, Refused, Release, Released, Request, State, Want
+from weft.underlay.ipam.pool_status import UnreadableStatusError
+from weft.underlay.ipam.pools import Pool
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 REST = timedelta(seconds=5)

@@ -6,11 +6,11 @@ import pytest
 
 from weft.api.spider_endpoint import EndpointStatus, IPAllocation, PodIPAllocation, SpiderEndpoint
 from weft.api.underlay_shape import ObjectMeta
-from weft.underlay import collecting, endpoints
 from weft.underlay.addresses import Ranges
-from weft.underlay.allocation import Holder, State
-from weft.underlay.collecting import Clash, Drop, Free, Note, Pod, Replicas, Rules, Take, World
-from weft.underlay.pools import Pool
+from weft.underlay.ipam import collecting, endpoints
+from weft.underlay.ipam.allocation import Holder, State
+from weft.underlay.ipam.collecting import Clash, Drop, Free, Note, Pod, Replicas, Rules, Take, World
+from weft.underlay.ipam.pools import Pool
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 POOL = Pool("p", 4, ip_network("10.6.0.0/16"), Ranges.parse(["10.6.0.2-10.6.0.9"]), ip_address("10.6.0.1"))

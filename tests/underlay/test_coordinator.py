@@ -11,11 +11,12 @@ from hypothesis import settings as bounded
 from hypothesis import strategies as st
 
 from weft.api.spider_coordinator import CoordinatorSpec, CoordinatorStatus
-from weft.underlay import coordinator, coordinator_facts, coordinator_removal
-from weft.underlay.coordinator import CannotCoordinateError
-from weft.underlay.coordinator_changes import missing, undoing
-from weft.underlay.coordinator_facts import Facts
-from weft.underlay.coordinator_lines import (
+from weft.underlay.coordinator import facts as coordinator_facts
+from weft.underlay.coordinator import plan as coordinator
+from weft.underlay.coordinator import removal as coordinator_removal
+from weft.underlay.coordinator.changes import missing, undoing
+from weft.underlay.coordinator.facts import Facts
+from weft.underlay.coordinator.lines import (
     Address,
     Gone,
     Line,
@@ -26,7 +27,8 @@ from weft.underlay.coordinator_lines import (
     Sysctl,
     Up,
 )
-from weft.underlay.coordinator_settings import Settings, SettingsError, settings
+from weft.underlay.coordinator.plan import CannotCoordinateError
+from weft.underlay.coordinator.settings import Settings, SettingsError, settings
 from weft.underlay.observed import EVERYWHERE, MAIN, Link, Neighbour, Observed, Route, Rule, Version
 
 SYNCED = CoordinatorStatus(phase="Synced", overlay_pod_cidr=("10.244.0.0/16",), service_cidr=("10.96.0.0/12",))

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from weft.underlay import delegates, meta_config
-from weft.underlay.delegates import Delegate
+from weft.underlay.networks import delegates, meta_config
+from weft.underlay.networks.delegates import Delegate
 
 Json = dict[str, Any]
 

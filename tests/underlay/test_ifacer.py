@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from weft.underlay.ifacer import Bond, Joined, NoInterfaceError, Raised, Step, Vlan, missing
+from weft.underlay.networks.ifacer import Bond, Joined, NoInterfaceError, Raised, Step, Vlan, missing
 from weft.underlay.observed import Link, Observed
 
 LINKS = (

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from weft.api.spider_multus_config import SpiderMultusConfig
-from weft.underlay.admission import injected
-from weft.underlay.injection import NoNetworksError, inject
+from weft.underlay.admission.reviews import injected
+from weft.underlay.networks.injection import NoNetworksError, inject
 
 Json = dict[str, Any]
 WORD = "cni.spidernet.io/network-resource-inject"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from weft.api.spider_multus_config import SpiderMultusConfig
-from weft.underlay.network_config import NoNetworkError, manifest, network
+from weft.underlay.networks.network_config import NoNetworkError, manifest, network
 
 CASES = yaml.safe_load((Path(__file__).parent / "networks.yaml").read_text())
 

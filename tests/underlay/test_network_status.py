@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from weft.underlay import network_status
-from weft.underlay.network_status import Attached
+from weft.underlay.networks import network_status
+from weft.underlay.networks.network_status import Attached
 
 Json = dict[str, Any]
 

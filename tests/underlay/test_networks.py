@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.underlay import networks
-from weft.underlay.networks import NetworksError, Selection
+from weft.underlay.networks import asked as networks
+from weft.underlay.networks.asked import NetworksError, Selection
 
 Json = dict[str, Any]
 

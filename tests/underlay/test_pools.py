@@ -6,9 +6,9 @@ import pytest
 
 from weft.api.spider_ippool import IPPoolSpec, SpiderIPPool
 from weft.api.underlay_shape import LabelSelector, ObjectMeta, Requirement
-from weft.underlay import annotations, pools
-from weft.underlay.annotations import InvalidAnnotationError, Names
-from weft.underlay.pools import Asker, Pool, Source
+from weft.underlay.ipam import annotations, pools
+from weft.underlay.ipam.annotations import InvalidAnnotationError, Names
+from weft.underlay.ipam.pools import Asker, Pool, Source
 
 ASKER = Asker({"app": "web"}, "shop", {"team": "a"}, "node-1", {"zone": "east"}, "kube-system/macvlan")
 EAST = LabelSelector(match_labels={"zone": "east"})

@@ -4,7 +4,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from weft.underlay import results
+from weft.underlay.networks import results
 
 NEW = {
     "cniVersion": "1.1.0",

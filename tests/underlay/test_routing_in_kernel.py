@@ -19,9 +19,9 @@ from tests.support.netns import namespace
 
 from weft.adapters import netns, pod_network
 from weft.underlay.addresses import Address, parse_address
-from weft.underlay.arriving import Refused, arrive
 from weft.underlay.observed import Observed
-from weft.underlay.routing import NoWay, Query, look_up
+from weft.underlay.paths.arriving import Refused, arrive
+from weft.underlay.paths.routing import NoWay, Query, look_up
 
 LINKS: Final = ("neta", "netb", "netc")
 """The last has no address."""

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from weft.api.spider_ippool import SpiderIPPool
 from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.api.spider_subnet import SpiderSubnet
-from weft.underlay import auto_pools
 from weft.underlay.addresses import Ranges
-from weft.underlay.annotations import Named, Names
-from weft.underlay.auto_pools import Application
-from weft.underlay.pool_checks import addresses
-from weft.underlay.pools import read
-from weft.underlay.subnets import Create, Delete, Resize, Step, Tell, plan, status
+from weft.underlay.admission.pool_checks import addresses
+from weft.underlay.ipam import auto_pools
+from weft.underlay.ipam.annotations import Named, Names
+from weft.underlay.ipam.auto_pools import Application
+from weft.underlay.ipam.pools import read
+from weft.underlay.ipam.subnets import Create, Delete, Resize, Step, Tell, plan, status
 
 Json = dict[str, Any]
 UID = "bea129aa-acf5-40cb-8669-337dc1e95a41"

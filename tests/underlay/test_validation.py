@@ -12,9 +12,9 @@ from weft.api.spider_ippool import SpiderIPPool
 from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.api.spider_subnet import SpiderSubnet
 from weft.base.problem import Severity
-from weft.underlay import pool_checks
-from weft.underlay.completion import complete
-from weft.underlay.validation import Known, check
+from weft.underlay.admission import pool_checks
+from weft.underlay.admission.completion import complete
+from weft.underlay.admission.validation import Known, check
 
 Json = dict[str, Any]
 CASES = yaml.safe_load((Path(__file__).parent / "mistakes.yaml").read_text())

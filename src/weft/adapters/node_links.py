@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from weft.adapters import pod_network
 from weft.adapters.pod_network import Kernel
-from weft.underlay.ifacer import Bond, Joined, Raised, Step, Vlan
+from weft.underlay.networks.ifacer import Bond, Joined, Raised, Step, Vlan
 
 _MODULES: Final = {Bond: "bonding", Vlan: "8021q"}
 """What the kernel needs for them."""

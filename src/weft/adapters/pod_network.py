@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from weft.adapters import libnftables, netns, rtnetlink
-from weft.underlay import marking
-from weft.underlay.coordinator_facts import OF_PODS
+from weft.underlay.coordinator import marking
+from weft.underlay.coordinator.facts import OF_PODS
 from weft.underlay.observed import EVERYWHERE, Link, Neighbour, Observed, Route, Rule, Version
 
 T = TypeVar("T")

@@ -14,8 +14,9 @@ from typing import Final, TypeVar
 from weft.adapters import libnftables, netns, pod_network, rtnetlink
 from weft.adapters.pod_network import Kernel
 from weft.adapters.rtnetlink_writing import Verb, Writer
-from weft.underlay import coordinator_changes, marking
-from weft.underlay.coordinator_lines import (
+from weft.underlay.coordinator import changes as coordinator_changes
+from weft.underlay.coordinator import marking
+from weft.underlay.coordinator.lines import (
     Address,
     Gone,
     Line,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from weft.cli.underlay_sight import Cluster, Target
     from weft.underlay.addresses import Address
     from weft.underlay.observed import Version
-    from weft.underlay.verdicts import Verdict
+    from weft.underlay.paths.verdicts import Verdict
 
 Json = dict[str, Any]
 
@@ -83,7 +83,7 @@ def check(
     Without `--to` and `--from` it goes to the usual destinations. Without a pod, all objects of underlay networks
     are looked through for what does not fit. The exit code is 1 where something is dropped or wrong.
     """
-    from weft.underlay.verdicts import Word
+    from weft.underlay.paths.verdicts import Word
 
     if output not in {"", "json"}:
         fail(f'--output "{output}" is not known.', "Leave it out, or write json.")
@@ -161,8 +161,8 @@ def _is_about(problem: "Problem", name: str, namespace: str) -> bool:
 
 
 async def _rows_to(cluster: "Cluster", own: "Target", targets: Iterable[tuple[str, "Target"]]) -> list[Row]:
-    from weft.underlay.verdicts import verdict
-    from weft.underlay.walking import Packet
+    from weft.underlay.paths.verdicts import verdict
+    from weft.underlay.paths.walking import Packet
 
     wanted = list(targets)
     for _, target in wanted:
@@ -182,8 +182,8 @@ async def _rows_to(cluster: "Cluster", own: "Target", targets: Iterable[tuple[st
 
 
 async def _rows_from(cluster: "Cluster", own: "Target", source: "Target") -> list[Row]:
-    from weft.underlay.verdicts import from_outside, verdict
-    from weft.underlay.walking import Packet
+    from weft.underlay.paths.verdicts import from_outside, verdict
+    from weft.underlay.paths.walking import Packet
 
     await cluster.see(source)
     world = cluster.world()

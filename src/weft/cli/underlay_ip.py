@@ -14,8 +14,8 @@ from weft.cli.reach import Kubeconfig, NotThereError, ask
 if TYPE_CHECKING:
     from weft.adapters.kube.client import Kube
     from weft.underlay.addresses import Address
-    from weft.underlay.allocation import State
-    from weft.underlay.pools import Pool
+    from weft.underlay.ipam.allocation import State
+    from weft.underlay.ipam.pools import Pool
 
 Json = dict[str, Any]
 
@@ -96,7 +96,7 @@ def set_(
     """Note in its pool that a pod has an address, where the pool has lost it. The pod's network stays as it is."""
 
     async def work(kube: "Kube") -> str:
-        from weft.underlay.allocation import Holder
+        from weft.underlay.ipam.allocation import Holder
 
         address = _address(ip)
 
@@ -133,8 +133,8 @@ async def _pools(kube: "Kube") -> "list[tuple[Json, Pool, State]]":
     """All pools as objects, as they are decided on, and who has what of them."""
     from weft.adapters.kube.kinds import SPIDERIPPOOLS
     from weft.api.spider_ippool import SpiderIPPool
-    from weft.underlay import pool_status, pools
-    from weft.underlay.pool_status import UnreadableStatusError
+    from weft.underlay.ipam import pool_status, pools
+    from weft.underlay.ipam.pool_status import UnreadableStatusError
 
     found = []
     for obj in await kube.list(SPIDERIPPOOLS):
@@ -173,7 +173,7 @@ async def _changed(kube: "Kube", address: "Address", change: Any, *, taken: bool
     """Change the pool of an address, however others change it meanwhile; the pool's name."""
     from weft.adapters.kube.client import ApiError
     from weft.adapters.kube.kinds import SPIDERIPPOOLS
-    from weft.underlay import pool_status
+    from weft.underlay.ipam import pool_status
 
     for _ in range(_TRIES):
         obj, pool, state = _of(address, await _pools(kube), taken=taken)

@@ -14,7 +14,7 @@ from weft.adapters.kube import kinds, remote
 from weft.adapters.kube.client import ApiError, Kube
 from weft.cli.reach import NotThereError, named
 from weft.underlay.observed import Observed
-from weft.underlay.world import ABOVE_A_PARENT, Place, Service, Sight, World
+from weft.underlay.paths.world import ABOVE_A_PARENT, Place, Service, Sight, World
 
 if TYPE_CHECKING:
     from weft.underlay.addresses import Address

@@ -16,14 +16,16 @@ from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.api.spider_subnet import SpiderSubnet
 from weft.api.underlay_shape import Object
 from weft.base.problem import At, Problem
-from weft.underlay import pod_analysis, pool_status, pools, validation
+from weft.underlay import pod_analysis
 from weft.underlay.addresses import NotAddressesError, Ranges
-from weft.underlay.attachments import is_made_of
-from weft.underlay.network_config import attachment_name
-from weft.underlay.networks import NetworksError, listed
+from weft.underlay.admission import validation
+from weft.underlay.admission.validation import Known
+from weft.underlay.ipam import pool_status, pools
+from weft.underlay.ipam.pool_status import UnreadableStatusError
+from weft.underlay.networks.asked import NetworksError, listed
+from weft.underlay.networks.attachments import is_made_of
+from weft.underlay.networks.network_config import attachment_name
 from weft.underlay.pod_analysis import Networks, missing_pools
-from weft.underlay.pool_status import UnreadableStatusError
-from weft.underlay.validation import Known
 
 Json = dict[str, Any]
 

@@ -13,9 +13,9 @@ from weft.api.report import Report
 from weft.api.spider_coordinator import SpiderCoordinator
 from weft.base.problem import At, Problem
 from weft.model import enrolment
-from weft.underlay import networks
-from weft.underlay.annotations import IPPOOL, IPPOOLS
-from weft.underlay.networks import DEFAULT_NETWORK, NETWORKS, NetworksError, Selection
+from weft.underlay.ipam.annotations import IPPOOL, IPPOOLS
+from weft.underlay.networks import asked as networks
+from weft.underlay.networks.asked import DEFAULT_NETWORK, NETWORKS, NetworksError, Selection
 from weft.underlay.observed import Version
 
 Json = dict[str, Any]

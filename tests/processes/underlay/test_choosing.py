@@ -12,7 +12,7 @@ from weft.processes.underlay import settings
 from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.definitions import Definitions
 from weft.processes.underlay.plugins import Call
-from weft.underlay.delegates import Delegate
+from weft.underlay.networks.delegates import Delegate
 
 Json = dict[str, Any]
 

@@ -14,7 +14,7 @@ from weft.api.spider_coordinator import CoordinatorStatus, SpiderCoordinator
 from weft.processes.cni.calls import CallError
 from weft.processes.underlay.coordinating import Coordinator
 from weft.processes.underlay.plugins import Call
-from weft.underlay import coordinator_facts
+from weft.underlay.coordinator import facts as coordinator_facts
 from weft.underlay.observed import Observed
 
 MACVLAN = {"type": "macvlan", "master": "ens192", "mode": "bridge"}

@@ -14,7 +14,7 @@ from weft.adapters import pod_network
 from weft.adapters.kube.client import Kube
 from weft.adapters.kube.kinds import EVENTS, NAMESPACES, SPIDERENDPOINTS, SPIDERIPPOOLS, SPIDERRESERVEDIPS
 from weft.processes.cni.calls import CallError
-from weft.underlay import annotations
+from weft.underlay.ipam import annotations
 
 Json = dict[str, Any]
 

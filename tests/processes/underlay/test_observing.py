@@ -17,7 +17,7 @@ from weft.adapters import netns
 from weft.processes.cni.pods import Pods
 from weft.processes.underlay import observing, swallowing
 from weft.redirect.interfaces import Interface
-from weft.underlay.world import Sight
+from weft.underlay.paths.world import Sight
 
 NAMESPACE = "weft-observed"
 

@@ -15,9 +15,9 @@ from tests.processes.underlay.test_coordinating import overlay, underlay
 from weft.adapters import pod_network
 from weft.api.spider_coordinator import CoordinatorSpec
 from weft.underlay.observed import Observed
-from weft.underlay.verdicts import Verdict, Word, verdict
-from weft.underlay.walking import Packet
-from weft.underlay.world import Place, World
+from weft.underlay.paths.verdicts import Verdict, Word, verdict
+from weft.underlay.paths.walking import Packet
+from weft.underlay.paths.world import Place, World
 
 LINK_ADDRESS: Final = "169.254.100.1"
 LOST_SECONDS: Final = 0.7

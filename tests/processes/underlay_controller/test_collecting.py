@@ -18,8 +18,8 @@ from weft.processes.cni.metrics import Registry
 from weft.processes.underlay.ipam_meters import Meters
 from weft.processes.underlay.ipam_pools import Pools
 from weft.processes.underlay_controller.collecting import Collector, Orders
-from weft.underlay import annotations
-from weft.underlay.collecting import Rules
+from weft.underlay.ipam import annotations
+from weft.underlay.ipam.collecting import Rules
 
 WISH = {annotations.IPPOOL: '{"ipv4":["pool"]}'}
 DELAY, DOUBT = timedelta(seconds=0), timedelta(seconds=0.1)

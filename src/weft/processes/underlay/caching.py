@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.underlay.delegates import Record
+from weft.underlay.networks.delegates import Record
 
 _DRAFT = ".draft"
 

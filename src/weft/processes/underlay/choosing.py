@@ -12,9 +12,10 @@ from weft.processes.cni.calls import CallError
 from weft.processes.underlay.definitions import Definitions
 from weft.processes.underlay.plugins import Call, Json
 from weft.processes.underlay.settings import Settings
-from weft.underlay import delegates, networks
-from weft.underlay.delegates import Delegate
-from weft.underlay.networks import NetworksError, Selection
+from weft.underlay.networks import asked as networks
+from weft.underlay.networks import delegates
+from weft.underlay.networks.asked import NetworksError, Selection
+from weft.underlay.networks.delegates import Delegate
 
 Files = Sequence[tuple[str, Json]]
 """Valid network configurations of the node: file and list, in the order in which runtimes look at them."""

@@ -18,12 +18,15 @@ from weft.processes.cni import calls
 from weft.processes.cni.calls import CallError
 from weft.processes.cni.pods import Pods
 from weft.processes.underlay.plugins import Call, Json
-from weft.underlay import coordinator, coordinator_facts, coordinator_removal, coordinator_settings
-from weft.underlay.coordinator import CannotCoordinateError, Plan
-from weft.underlay.coordinator_changes import missing
-from weft.underlay.coordinator_facts import Facts, Gateway
-from weft.underlay.coordinator_lines import Line
-from weft.underlay.coordinator_settings import Settings, SettingsError
+from weft.underlay.coordinator import facts as coordinator_facts
+from weft.underlay.coordinator import plan as coordinator
+from weft.underlay.coordinator import removal as coordinator_removal
+from weft.underlay.coordinator import settings as coordinator_settings
+from weft.underlay.coordinator.changes import missing
+from weft.underlay.coordinator.facts import Facts, Gateway
+from weft.underlay.coordinator.lines import Line
+from weft.underlay.coordinator.plan import CannotCoordinateError, Plan
+from weft.underlay.coordinator.settings import Settings, SettingsError
 from weft.underlay.observed import Observed
 
 NAME: Final = "default"
@@ -36,7 +39,7 @@ _ENDED: Final = frozenset({"veth", "netkit"})
 """Kinds of links that have another end on the node."""
 _USUAL_TABLE: Final = 500
 
-log = logging.getLogger("weft.underlay.coordinator")
+log = logging.getLogger("weft.underlay.coordinator.plan")
 
 Annotations = Callable[[Call], Awaitable[Mapping[str, str]]]
 

@@ -13,7 +13,7 @@ from weft.adapters.cni_program import ProgramError, Programs
 from weft.processes.cni import calls
 from weft.processes.cni.calls import CallError
 from weft.processes.underlay.plugins import MULTUS, Call, Json, Plugin
-from weft.underlay import results
+from weft.underlay.networks import results
 
 _SECONDS: Final = 60.0
 """What one plugin may take."""
@@ -22,7 +22,7 @@ _SINCE: Final = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 _WITH_RESULT: Final = "0.4.0"
 """Versions since which DEL is told what ADD has made."""
 
-log = logging.getLogger("weft.underlay.networks")
+log = logging.getLogger("weft.underlay.networks.asked")
 
 
 class Delegator:

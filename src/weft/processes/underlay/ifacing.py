@@ -8,8 +8,8 @@ from weft.adapters.node_links import LinkError
 from weft.processes.cni import calls
 from weft.processes.cni.calls import CallError
 from weft.processes.underlay.plugins import Call, Json
-from weft.underlay import ifacer, results
-from weft.underlay.ifacer import NoInterfaceError, Step
+from weft.underlay.networks import ifacer, results
+from weft.underlay.networks.ifacer import NoInterfaceError, Step
 
 _NOT_MADE: Final = 103
 """An interface of the node that a network stands on is not there."""

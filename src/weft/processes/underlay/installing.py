@@ -26,7 +26,7 @@ from weft.processes.cni.program import NoProgramError
 from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.plugins import TYPES, Json
 from weft.processes.underlay.settings import Places, Settings
-from weft.underlay import meta_config
+from weft.underlay.networks import meta_config
 
 _LOOK: Final = 5.0
 """Seconds between looks, where nothing tells of a change."""

@@ -22,14 +22,16 @@ from weft.processes.underlay.ipam_places import Places
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay.ipam_probing import Prober
 from weft.processes.underlay.plugins import Call, Json, Surroundings
-from weft.underlay import annotations, auto_pools, endpoints, ipam_result, networks, pools
 from weft.underlay.addresses import Address, Network, NotAddressesError, Ranges, Version, parse_address
-from weft.underlay.allocation import Release
-from weft.underlay.annotations import InvalidAnnotationError, Named
-from weft.underlay.endpoints import Subject
-from weft.underlay.ipam_result import InvalidConfigError
-from weft.underlay.pool_status import UnreadableStatusError
-from weft.underlay.pools import Asker
+from weft.underlay.ipam import annotations, auto_pools, endpoints, pools
+from weft.underlay.ipam import result as ipam_result
+from weft.underlay.ipam.allocation import Release
+from weft.underlay.ipam.annotations import InvalidAnnotationError, Named
+from weft.underlay.ipam.endpoints import Subject
+from weft.underlay.ipam.pool_status import UnreadableStatusError
+from weft.underlay.ipam.pools import Asker
+from weft.underlay.ipam.result import InvalidConfigError
+from weft.underlay.networks import asked as networks
 
 NO_ADDRESS: Final = 103
 """CNI code: no pool has an address for the pod."""

@@ -8,8 +8,8 @@ import msgspec
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import SPIDERENDPOINTS
 from weft.api.spider_endpoint import IPAllocation, SpiderEndpoint
-from weft.underlay import endpoints
-from weft.underlay.endpoints import Subject
+from weft.underlay.ipam import endpoints
+from weft.underlay.ipam.endpoints import Subject
 
 Json = dict[str, Any]
 

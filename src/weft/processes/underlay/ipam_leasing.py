@@ -11,12 +11,12 @@ from typing import Any, Final
 from weft.processes.underlay.ipam_meters import NO_POOL, USED_OUT
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay.ipam_probing import Prober
-from weft.underlay import pools
 from weft.underlay.addresses import Address, NotAddressesError, Version
-from weft.underlay.allocation import Given, Holder, Refused, Release, Want
-from weft.underlay.endpoints import Leased, Subject
-from weft.underlay.pool_status import UnreadableStatusError
-from weft.underlay.pools import Asker, Candidates, Passed, Source
+from weft.underlay.ipam import pools
+from weft.underlay.ipam.allocation import Given, Holder, Refused, Release, Want
+from weft.underlay.ipam.endpoints import Leased, Subject
+from weft.underlay.ipam.pool_status import UnreadableStatusError
+from weft.underlay.ipam.pools import Asker, Candidates, Passed, Source
 
 _CONFLICTS: Final = 16
 """Addresses that are tried one after the other while others on the network use them."""

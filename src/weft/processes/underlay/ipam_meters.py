@@ -3,7 +3,7 @@
 from typing import Final
 
 from weft.processes.cni.metrics import Registry
-from weft.underlay.allocation import Request, Want
+from weft.underlay.ipam.allocation import Request, Want
 
 ALLOCATION: Final = "allocation"
 RELEASE: Final = "release"

@@ -22,11 +22,11 @@ from weft.adapters.kube.reflector import Applied, Change, Deleted, Replaced
 from weft.api.spider_ippool import SpiderIPPool
 from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.processes.underlay.ipam_meters import Meters
-from weft.underlay import allocation, pool_status, pools
 from weft.underlay.addresses import NOTHING, Address, NotAddressesError, Ranges
-from weft.underlay.allocation import Given, Holder, Outcome, Refused, Request, State, Want
-from weft.underlay.pool_status import UnreadableStatusError
-from weft.underlay.pools import Pool
+from weft.underlay.ipam import allocation, pool_status, pools
+from weft.underlay.ipam.allocation import Given, Holder, Outcome, Refused, Request, State, Want
+from weft.underlay.ipam.pool_status import UnreadableStatusError
+from weft.underlay.ipam.pools import Pool
 
 _MOST: Final = 1000
 """Requests in one write."""
@@ -35,7 +35,7 @@ _FIRST_WAIT, _LAST_WAIT = 0.004, 0.5  # seconds before we read again what somebo
 _PATIENCE: Final = 30.0
 """Seconds in which a write has to succeed."""
 
-log = logging.getLogger("weft.underlay.pools")
+log = logging.getLogger("weft.underlay.ipam.pools")
 
 
 class PoolBusyError(Exception):

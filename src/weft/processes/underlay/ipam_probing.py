@@ -8,7 +8,7 @@ from typing import Final
 
 from weft.adapters import neighbours
 from weft.underlay.addresses import Address, Ranges
-from weft.underlay.endpoints import Leased
+from weft.underlay.ipam.endpoints import Leased
 
 _FORGET: Final = 600.0
 """Seconds for which an address that somebody else uses is not tried again."""

@@ -20,9 +20,10 @@ from weft.processes.underlay.choosing import Chooser
 from weft.processes.underlay.delegating import Delegator
 from weft.processes.underlay.plugins import Call, Json, Plugin, Surroundings
 from weft.processes.underlay.status import Statuses
-from weft.underlay import pod_analysis, results
-from weft.underlay.delegates import Delegate, Record
-from weft.underlay.network_status import Attached
+from weft.underlay import pod_analysis
+from weft.underlay.networks import results
+from weft.underlay.networks.delegates import Delegate, Record
+from weft.underlay.networks.network_status import Attached
 
 _PATIENCE: Final = 30.0
 """Seconds that a pod may take to be told of."""
@@ -38,7 +39,7 @@ _ATTACHMENTS: Final = "cni.dev/valid-attachments"
 _NOT_ATTACHED: Final = "FailedAttachNetwork"
 """The reason of an event."""
 
-log = logging.getLogger("weft.underlay.networks")
+log = logging.getLogger("weft.underlay.networks.asked")
 
 
 class Meta:

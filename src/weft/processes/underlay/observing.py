@@ -24,7 +24,7 @@ from weft.processes.cni.pods import Pods
 from weft.processes.underlay import swallowing
 from weft.redirect.interfaces import Interface
 from weft.underlay.observed import Observed
-from weft.underlay.world import Sight
+from weft.underlay.paths.world import Sight
 
 Pod = Mapping[str, Any]
 

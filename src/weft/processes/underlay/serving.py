@@ -13,7 +13,7 @@ from weft.processes.cni import calls, wire
 from weft.processes.cni.calls import CallError
 from weft.processes.cni.metrics import Registry
 from weft.processes.underlay.plugins import Call, Json, Plugin
-from weft.underlay import results
+from weft.underlay.networks import results
 
 SOCKET: Final = "spiderpool.sock"
 

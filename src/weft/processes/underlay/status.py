@@ -9,8 +9,8 @@ import aiohttp
 
 from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import PODS
-from weft.underlay import network_status
-from weft.underlay.network_status import Attached
+from weft.underlay.networks import network_status
+from weft.underlay.networks.network_status import Attached
 
 _WAIT: Final = 1.0
 """Seconds that ADD waits for it: more than it takes, and little beside what comes before a pod runs."""

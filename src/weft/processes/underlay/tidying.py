@@ -9,12 +9,12 @@ from weft.processes.cni.calls import CallError
 from weft.processes.cni.pods import has_uid
 from weft.processes.underlay.meta import Meta
 from weft.processes.underlay.plugins import Surroundings
-from weft.underlay.delegates import Record
+from weft.underlay.networks.delegates import Record
 
 _EVERY: Final = 600.0
 """Seconds between looks."""
 
-log = logging.getLogger("weft.underlay.networks")
+log = logging.getLogger("weft.underlay.networks.asked")
 
 
 class Tidier:

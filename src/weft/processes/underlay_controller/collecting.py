@@ -20,12 +20,12 @@ from weft.processes.underlay.ipam_endpoints import Endpoints
 from weft.processes.underlay.ipam_pools import PoolBusyError, Pools
 from weft.processes.underlay_controller import counting, looking
 from weft.processes.underlay_controller.looking import PodObject
-from weft.underlay import collecting
 from weft.underlay.addresses import NotAddressesError
-from weft.underlay.allocation import Release, Want
-from weft.underlay.collecting import Act, Clash, Drop, Free, Note, Rules, Take
-from weft.underlay.endpoints import Subject
-from weft.underlay.pool_status import UnreadableStatusError
+from weft.underlay.ipam import collecting
+from weft.underlay.ipam.allocation import Release, Want
+from weft.underlay.ipam.collecting import Act, Clash, Drop, Free, Note, Rules, Take
+from weft.underlay.ipam.endpoints import Subject
+from weft.underlay.ipam.pool_status import UnreadableStatusError
 
 Json = dict[str, Any]
 
@@ -43,7 +43,7 @@ _DONE: Final[Mapping[type[Act], str]] = {
     Clash: "conflicts",
 }
 
-log = logging.getLogger("weft.underlay.collecting")
+log = logging.getLogger("weft.underlay.ipam.collecting")
 
 
 @dataclass(frozen=True, slots=True)

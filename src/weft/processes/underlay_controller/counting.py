@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from weft.processes.cni.metrics import Registry, sample, title
 from weft.underlay.addresses import Ranges
-from weft.underlay.allocation import State
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.allocation import State
+from weft.underlay.ipam.pools import Pool
 
 States = Callable[[], Iterable[tuple[Pool, State]]]
 

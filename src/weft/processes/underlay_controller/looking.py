@@ -10,10 +10,10 @@ from weft.adapters.kube.client import ApiError, Kube
 from weft.adapters.kube.kinds import NODES, PODS, SPIDERENDPOINTS, STATEFULSETS, Kind
 from weft.api.spider_endpoint import SpiderEndpoint
 from weft.api.underlay_shape import Object, Part
-from weft.underlay import endpoints
-from weft.underlay.allocation import State
-from weft.underlay.collecting import Key, Pod, Replicas, Rules, World
-from weft.underlay.pools import Pool
+from weft.underlay.ipam import endpoints
+from weft.underlay.ipam.allocation import State
+from weft.underlay.ipam.collecting import Key, Pod, Replicas, Rules, World
+from weft.underlay.ipam.pools import Pool
 
 MACHINES = (
     Kind("kubevirt.io", "v1", "VirtualMachine", "virtualmachines"),

@@ -41,7 +41,7 @@ from weft.processes.underlay_controller.pools import Pools
 from weft.processes.underlay_controller.settings import COMMAND, Collecting, Settings
 from weft.processes.underlay_controller.subnets import Account, Subnets
 from weft.processes.underlay_controller.webhooks import Existing, Webhooks
-from weft.underlay.collecting import Rules
+from weft.underlay.ipam.collecting import Rules
 
 log = logging.getLogger("weft.underlay")
 

@@ -11,9 +11,9 @@ from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.processes.cni.telling import Teller
 from weft.processes.underlay_controller import working
 from weft.processes.underlay_controller.following import Followed
-from weft.underlay.attachments import Create, Mend, Remove, Step, Tell, plan
+from weft.underlay.networks.attachments import Create, Mend, Remove, Step, Tell, plan
 
-log = logging.getLogger("weft.underlay.networks")
+log = logging.getLogger("weft.underlay.networks.asked")
 
 
 class Networks:

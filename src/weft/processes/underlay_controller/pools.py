@@ -10,7 +10,7 @@ from weft.adapters.kube.kinds import SPIDERIPPOOLS
 from weft.api.spider_ippool import SpiderIPPool, allocations
 from weft.processes.underlay_controller import finalizing, working
 from weft.processes.underlay_controller.following import Followed
-from weft.underlay.pool_checks import addresses
+from weft.underlay.admission.pool_checks import addresses
 
 _MOST: Final = 2**63 - 1
 """The largest number that the field holds: a /64 has more addresses."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from weft.processes.cni import flags
 from weft.processes.cni.flags import Api, SettingsError, attribute
-from weft.underlay.pool_checks import Families
+from weft.underlay.admission.pool_checks import Families
 
 COMMAND: Final = "spiderpool-controller"
 """Our subcommand, our Deployment, our webhooks' configurations, and who tells in Events."""

@@ -27,8 +27,8 @@ from weft.api.spider_subnet import SpiderSubnet
 from weft.processes.cni.telling import Teller
 from weft.processes.underlay_controller import finalizing, settings, working
 from weft.processes.underlay_controller.following import Followed
-from weft.underlay.auto_pools import Application
-from weft.underlay.subnets import Create, Delete, Resize, Step, Tell, plan, status
+from weft.underlay.ipam.auto_pools import Application
+from weft.underlay.ipam.subnets import Create, Delete, Resize, Step, Tell, plan, status
 
 _OWNERS: Final[Mapping[str, Kind]] = {
     each.kind: each for each in (DAEMONSETS, DEPLOYMENTS, JOBS, REPLICASETS, STATEFULSETS)
@@ -36,7 +36,7 @@ _OWNERS: Final[Mapping[str, Kind]] = {
 _BETWEEN: Final = 0.2
 """Seconds between looks: objects of applications change often, and mostly in what does not matter here."""
 
-log = logging.getLogger("weft.underlay.subnets")
+log = logging.getLogger("weft.underlay.ipam.subnets")
 
 
 class Meta(ObjectMeta, frozen=True):

@@ -15,8 +15,8 @@ from weft.api.spider_subnet import SpiderSubnet
 from weft.processes.cni.metrics import Registry
 from weft.processes.underlay_controller.following import Followed
 from weft.processes.underlay_controller.settings import Settings
-from weft.underlay import admission
-from weft.underlay.validation import Known
+from weft.underlay.admission import reviews as admission
+from weft.underlay.admission.validation import Known
 
 Json = dict[str, Any]
 

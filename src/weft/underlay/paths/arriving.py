@@ -8,8 +8,8 @@ from typing import Final
 
 from weft.underlay.addresses import Address
 from weft.underlay.observed import Observed
-from weft.underlay.routing import LOCAL, LOOPBACK, UNICAST, NoWay, Query, Way, look_up
-from weft.underlay.sources import interfaces
+from weft.underlay.paths.routing import LOCAL, LOOPBACK, UNICAST, NoWay, Query, Way, look_up
+from weft.underlay.paths.sources import interfaces
 
 _STRICT: Final = 1
 

@@ -5,7 +5,7 @@ What is there counts whoever made it; of routes and rules only what they do is c
 
 from collections.abc import Iterable
 
-from weft.underlay.coordinator_lines import (
+from weft.underlay.coordinator.lines import (
     Address,
     Gone,
     Line,

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from weft.api.spider_multus_config import SpiderMultusConfig
 from weft.base.problem import Problem, Severity
-from weft.underlay.completion import complete
-from weft.underlay.injection import NoNetworksError, inject
-from weft.underlay.validation import Known, check
+from weft.underlay.admission.completion import complete
+from weft.underlay.admission.validation import Known, check
+from weft.underlay.networks.injection import NoNetworksError, inject
 
 Json = dict[str, Any]
 

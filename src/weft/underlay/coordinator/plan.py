@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from weft.underlay import coordinator_tuning as tuning
-from weft.underlay.coordinator_facts import VETH, Facts
-from weft.underlay.coordinator_lines import (
+from weft.underlay.coordinator import tuning
+from weft.underlay.coordinator.facts import VETH, Facts
+from weft.underlay.coordinator.lines import (
     EVERY_BIT,
     OURS,
     Address,
@@ -27,8 +27,8 @@ from weft.underlay.coordinator_lines import (
     Up,
     once,
 )
-from weft.underlay.coordinator_settings import Settings
-from weft.underlay.coordinator_tuning import Path
+from weft.underlay.coordinator.settings import Settings
+from weft.underlay.coordinator.tuning import Path
 from weft.underlay.observed import EVERYWHERE, MAIN, Mark, Neighbour, Route, Rule
 
 NODE_RULE: Final = 1000

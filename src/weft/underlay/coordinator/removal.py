@@ -9,9 +9,9 @@ from dataclasses import replace
 from ipaddress import ip_interface
 from typing import Final
 
-from weft.underlay.coordinator import NODE_RULE
-from weft.underlay.coordinator_facts import VETH, Facts, alias
-from weft.underlay.coordinator_lines import ALIAS, OURS, Gone, Line, Marks, Pair
+from weft.underlay.coordinator.facts import VETH, Facts, alias
+from weft.underlay.coordinator.lines import ALIAS, OURS, Gone, Line, Marks, Pair
+from weft.underlay.coordinator.plan import NODE_RULE
 from weft.underlay.observed import MAIN, Link, Neighbour, Observed, Route, Rule, Version
 
 _REASON: Final = "the interface goes"

@@ -10,7 +10,7 @@ import msgspec
 from weft.api.spider_endpoint import EndpointStatus, IPAllocation, PodIPAllocation, SpiderEndpoint
 from weft.api.underlay_shape import API_VERSION, Route
 from weft.underlay.addresses import Address, Version, parse_address
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.pools import Pool
 
 Json = dict[str, Any]
 

@@ -2,7 +2,7 @@
 
 from weft.underlay.addresses import Address
 from weft.underlay.observed import Link, Observed, Route, Rule
-from weft.underlay.routing import Passed, Way, table_name
+from weft.underlay.paths.routing import Passed, Way, table_name
 
 
 def rule(found: Rule) -> str:

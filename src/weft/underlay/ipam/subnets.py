@@ -10,11 +10,11 @@ import msgspec
 from weft.api.spider_ippool import SpiderIPPool, allocations
 from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.api.spider_subnet import ControlledPool, SpiderSubnet, SubnetStatus, controlled_pools_text
-from weft.underlay import auto_pools
 from weft.underlay.addresses import NotAddressesError, Ranges, parse_network
-from weft.underlay.annotations import InvalidAnnotationError
-from weft.underlay.auto_pools import Application, Ask
-from weft.underlay.pool_checks import addresses
+from weft.underlay.admission.pool_checks import addresses
+from weft.underlay.ipam import auto_pools
+from weft.underlay.ipam.annotations import InvalidAnnotationError
+from weft.underlay.ipam.auto_pools import Application, Ask
 
 Json = dict[str, Any]
 

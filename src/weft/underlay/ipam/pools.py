@@ -15,7 +15,7 @@ from weft.underlay.addresses import (
     parse_address,
     parse_network,
 )
-from weft.underlay.annotations import DEFAULT_IPV4, DEFAULT_IPV6, Named, Names
+from weft.underlay.ipam.annotations import DEFAULT_IPV4, DEFAULT_IPV6, Named, Names
 
 Labels = Mapping[str, str]
 

@@ -24,10 +24,10 @@ from weft.api.spider_multus_config import (
 from weft.base.names import is_dns_label
 from weft.base.problem import Problem, Severity
 from weft.base.texts import interface
-from weft.underlay import network_config
-from weft.underlay.attachments import is_made_of
-from weft.underlay.coordinator_checks import check_past, check_settings
-from weft.underlay.network_config import NoNetworkError, attachment_name
+from weft.underlay.coordinator.checks import check_past, check_settings
+from weft.underlay.networks import network_config
+from weft.underlay.networks.attachments import is_made_of
+from weft.underlay.networks.network_config import NoNetworkError, attachment_name
 
 _BLOCKS: Final = ("macvlan", "ipvlan", "vlan", "sriov", "ovs", "ibsriov", "ipoib")
 _LONGEST_NAME: Final = 253

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from weft.underlay.addresses import NOTHING, Address, Ranges
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.pools import Pool
 
 
 @dataclass(frozen=True, slots=True)

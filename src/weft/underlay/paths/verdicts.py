@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from weft.underlay.addresses import Address
-from weft.underlay.walking import Fate, Journey, Packet, answer, come, walk
-from weft.underlay.world import Place, World
+from weft.underlay.paths.walking import Fate, Journey, Packet, answer, come, walk
+from weft.underlay.paths.world import Place, World
 
 
 class Word(StrEnum):

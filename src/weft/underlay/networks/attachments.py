@@ -6,7 +6,7 @@ from typing import Any
 
 from weft.api.network_attachment import NetworkAttachmentDefinition
 from weft.api.spider_multus_config import SpiderMultusConfig
-from weft.underlay.network_config import NoNetworkError, manifest, network
+from weft.underlay.networks.network_config import NoNetworkError, manifest, network
 
 Json = dict[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Final
 
 from weft.underlay.addresses import Address
 from weft.underlay.observed import Link, Observed, Version
-from weft.underlay.routing import read
-from weft.underlay.sources import interfaces
+from weft.underlay.paths.routing import read
+from weft.underlay.paths.sources import interfaces
 
 ABOVE_A_PARENT: Final = frozenset({"macvlan", "ipvlan", "vlan", "macvtap"})
 """Kinds of links that send and receive by another one, their parent, which is the node's."""

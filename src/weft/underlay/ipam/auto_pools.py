@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 import msgspec
 
 from weft.underlay.addresses import Version
-from weft.underlay.annotations import PREFIX, SUBNET, SUBNETS, InvalidAnnotationError, Named, Names
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.annotations import PREFIX, SUBNET, SUBNETS, InvalidAnnotationError, Named, Names
+from weft.underlay.ipam.pools import Pool
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from weft.underlay.addresses import (
     parse_address,
     parse_network,
 )
-from weft.underlay.label_checks import check_selector
+from weft.underlay.admission.label_checks import check_selector
 
 _SOME: Final = 3
 """How many examples a message has."""

@@ -11,12 +11,12 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import Final
 
-from weft.underlay import telling
 from weft.underlay.addresses import Address
-from weft.underlay.arriving import Refused, arrive
 from weft.underlay.observed import Link
-from weft.underlay.routing import LOCAL, UNICAST, NoWay, Query, Way, look_up
-from weft.underlay.world import ABOVE_A_PARENT, Place, World
+from weft.underlay.paths import telling
+from weft.underlay.paths.arriving import Refused, arrive
+from weft.underlay.paths.routing import LOCAL, UNICAST, NoWay, Query, Way, look_up
+from weft.underlay.paths.world import ABOVE_A_PARENT, Place, World
 
 _HOPS: Final = 8
 

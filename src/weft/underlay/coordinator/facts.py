@@ -7,8 +7,8 @@ from hashlib import sha256
 from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_interface, ip_network
 from typing import Any, Final
 
-from weft.underlay.coordinator_lines import ALIAS
-from weft.underlay.coordinator_settings import Ip
+from weft.underlay.coordinator.lines import ALIAS
+from weft.underlay.coordinator.settings import Ip
 from weft.underlay.observed import Link, Observed, Version
 
 Interface = IPv4Interface | IPv6Interface

@@ -11,10 +11,10 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-from weft.underlay import sources
 from weft.underlay.addresses import Address
 from weft.underlay.observed import LOCAL as LOCAL_TABLE
 from weft.underlay.observed import MAIN, Observed, Route, Rule
+from weft.underlay.paths import sources
 
 LOOPBACK: Final = "lo"
 LOCAL: Final = "local"

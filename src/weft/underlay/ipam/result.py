@@ -6,8 +6,8 @@ from typing import Any, Final
 from weft.api.spider_endpoint import IPAllocation
 from weft.api.underlay_shape import Route
 from weft.underlay.addresses import Network, parse_address
-from weft.underlay.annotations import Names
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.annotations import Names
+from weft.underlay.ipam.pools import Pool
 
 Json = dict[str, Any]
 

@@ -9,8 +9,8 @@ import msgspec
 
 from weft.api.spider_ippool import Allocation, IPPoolStatus, allocations, allocations_text
 from weft.underlay.addresses import Address, NotAddressesError, Ranges, parse_address
-from weft.underlay.allocation import Holder, State
-from weft.underlay.pools import Pool
+from weft.underlay.ipam.allocation import Holder, State
+from weft.underlay.ipam.pools import Pool
 
 _RESTING = msgspec.json.Decoder(dict[str, tuple[str, ...]])
 _MOST_RESTING = 1 << 16

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from weft.api.spider_multus_config import NETWORK_INJECT, RDMA_INJECT, OnMaster, SpiderMultusConfig
-from weft.underlay import network_config
-from weft.underlay.network_config import attachment_name, resource
-from weft.underlay.networks import NETWORKS, NetworksError, selections
+from weft.underlay.networks import network_config
+from weft.underlay.networks.asked import NETWORKS, NetworksError, selections
+from weft.underlay.networks.network_config import attachment_name, resource
 
 Json = dict[str, Any]
 

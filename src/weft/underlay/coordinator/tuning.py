@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_interface
 from typing import Final
 
-from weft.underlay.coordinator_facts import VETH, Facts
-from weft.underlay.coordinator_lines import OURS, Gone, Line
-from weft.underlay.coordinator_settings import Ip, Network, Settings
+from weft.underlay.coordinator.facts import VETH, Facts
+from weft.underlay.coordinator.lines import OURS, Gone, Line
+from weft.underlay.coordinator.settings import Ip, Network, Settings
 from weft.underlay.observed import EVERYWHERE, MAIN, Route, Rule, Version
 
 MARKED: Final = 100

@@ -6,7 +6,7 @@ Others may have made a list of it to come after us (`istio-cni` does): then our 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from weft.underlay.delegates import is_ours
+from weft.underlay.networks.delegates import is_ours
 
 Json = dict[str, Any]
 

@@ -15,8 +15,9 @@ from weft.api.spider_reserved_ip import SpiderReservedIP
 from weft.api.spider_subnet import SpiderSubnet
 from weft.api.underlay_shape import Object
 from weft.base.problem import At, Problem, Severity
-from weft.underlay import coordinator_checks, network_checks, pool_checks
-from weft.underlay.pool_checks import ALL_FAMILIES, Families
+from weft.underlay.admission import network_checks, pool_checks
+from weft.underlay.admission.pool_checks import ALL_FAMILIES, Families
+from weft.underlay.coordinator import checks as coordinator_checks
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from weft.api.spider_endpoint import IPAllocation, SpiderEndpoint
-from weft.underlay import endpoints
 from weft.underlay.addresses import Address
-from weft.underlay.allocation import Holder, State
-from weft.underlay.endpoints import Leased
-from weft.underlay.pools import Pool
+from weft.underlay.ipam import endpoints
+from weft.underlay.ipam.allocation import Holder, State
+from weft.underlay.ipam.endpoints import Leased
+from weft.underlay.ipam.pools import Pool
 
 Key = tuple[str, str]
 """Namespace and name."""

@@ -1,0 +1,1 @@
+"""What the webhooks say of what users write."""

@@ -1,0 +1,1 @@
+"""Networks of pods: which ones a pod asks for, and what their plugins are told."""

@@ -1,0 +1,1 @@
+"""The way of a packet through network namespaces, as the kernel would send it."""
