@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from aiohttp.test_utils import make_mocked_request
 from tests.processes.underlay import ipam_api as api
@@ -22,6 +23,7 @@ from weft.underlay.ipam import annotations
 from weft.underlay.ipam.collecting import Rules
 
 WISH = {annotations.IPPOOL: '{"ipv4":["pool"]}'}
+Json = dict[str, Any]
 DELAY, DOUBT = timedelta(seconds=0), timedelta(seconds=0.1)
 
 
@@ -75,8 +77,7 @@ async def _statefulsets(kube: Kube, node: Node, collector: Collector) -> None:
     await collector.collect()
     await _until(kube, kept)
     await kube.delete(STATEFULSETS, "db", "shop")
-    found = await collector.collect()
-    assert [each["pod"] for each in found["freed"]] == ["shop/db-0"]
+    assert [each["pod"] for each in await _collected(collector, "freed")] == ["shop/db-0"]
 
 
 async def _differences(kube: Kube, node: Node, collector: Collector) -> None:
@@ -99,11 +100,11 @@ async def _by_request(kube: Kube, node: Node, collector: Collector) -> None:
     assert answer.text == '{"freed": []}'
 
 
-async def _collected(collector: Collector, what: str) -> None:
+async def _collected(collector: Collector, what: str) -> list[Json]:
     """What may be under way is acted on when it is seen again."""
     for _ in range(300):
-        if what in await collector.collect():
-            return
+        if found := (await collector.collect()).get(what):
+            return list(found)
         await asyncio.sleep(0.1)
     raise AssertionError(f"nothing is {what}")
 

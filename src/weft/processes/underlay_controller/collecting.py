@@ -100,6 +100,8 @@ class Collector:
             limit = asyncio.Semaphore(_AT_ONCE)
             for act, trouble in await asyncio.gather(*(self._done(act, limit) for act in plan.acts)):
                 self._tell(told, act, trouble)
+            if later := [_line(act) for act in plan.doubts if isinstance(act, Free)]:
+                told["later"] = later
             return told
 
     async def answer(self, _: web.Request) -> web.Response:

@@ -59,7 +59,8 @@ class World:
 class Rules:
     """What is collected. A pod that ends too slowly is overdue `delay` after its grace.
 
-    What may be just under way is acted on once it has been so for as long as `doubt`.
+    What may be just under way is acted on once it has been so for as long as `doubt`: so is a pod that is gone
+    without a word from its node, which may be taking its network away.
     """
 
     stateful_sets: bool = True
@@ -150,13 +151,13 @@ def _findings(world: World, judge: "_Judge") -> Iterator[tuple[Act, bool]]:
         for address, holder in state.taken.items():
             namespace, _, pod = holder.pod.partition("/")
             if why := judge.gone((namespace, pod), holder.uid):
-                yield Free(name, address, holder, why), True
+                yield Free(name, address, holder, why), judge.is_left((namespace, pod), holder.uid)
             else:
                 yield from _unlike_endpoint(world, Leased(pool, address), holder, (namespace, pod))
     for key, endpoint in sorted(world.endpoints.items()):
         meta, current = endpoint.metadata, endpoint.status.current
         if why := judge.gone(key, current.uid):
-            yield Drop(*key, current.uid, meta.resource_version, why), True
+            yield Drop(*key, current.uid, meta.resource_version, why), judge.is_left(key, current.uid)
         else:
             yield from _unlike_pools(world, endpoint, key)
 
@@ -213,6 +214,16 @@ class _Judge:
         if why := self._pod_gone(pod, uid):
             return "" if self._is_kept(key, pod) else why
         return ""
+
+    def is_left(self, key: Key, uid: str) -> bool:
+        """Whether no node is about to give back what a pod had that is gone.
+
+        A pod deleted by force may still run: while its node is Ready, the runtime takes its network away first.
+        """
+        pod, endpoint = self._world.pods.get(key), self._world.endpoints.get(key)
+        if (pod is not None and pod.uid == uid) or endpoint is None or endpoint.status.current.uid != uid:
+            return True
+        return not self._world.nodes.get(endpoint.status.current.node, False)
 
     def _pod_gone(self, pod: Pod | None, uid: str) -> str:
         if pod is None:
