@@ -15,7 +15,7 @@ from tests.e2e.churn import HOST
 from tests.e2e.manifests import TOOLBOX, deployment, service
 from tests.support.cluster import Cluster, eventually
 
-SECONDS = float(os.environ.get("WEFT_CHURN_SECONDS", "25"))
+SECONDS = float(os.environ.get("WEFT_CHURN_SECONDS", "15"))
 SEED = int(os.environ.get("WEFT_CHURN_SEED", "1"))
 RATE = 200
 NEAR = 2.0

@@ -9,6 +9,8 @@ import pytest
 import yaml
 from tests.support.cluster import ROOT, Cluster, eventually, leftovers, logs, machine
 
+from weft.cluster.machine.layout import Layout
+
 Json = dict[str, Any]
 
 # the first one waits for the cluster
@@ -60,8 +62,8 @@ def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def on_node(lan: Cluster, number: int, *command: str) -> str:
     """What a command prints in a node's network; empty where it fails."""
-    [name] = [each for each in lan.inside("ip", "netns", "list").stdout.split() if each.endswith(f"-{number}")]
-    return lan.inside("nsenter", f"--net=/run/netns/{name}", *command).stdout
+    node = Layout(lan.home, node_count=number).nodes[-1]
+    return lan.inside("nsenter", f"--net=/run/netns/{node.namespace}", *command).stdout
 
 
 def pod(name: str, annotations: Json) -> Json:

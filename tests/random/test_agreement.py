@@ -1,6 +1,6 @@
 """Random configurations: Envoy takes all of them, and does with requests what was simulated.
 
-Four hundred of them, or as many as WEFT_RANDOM says (`make long`: a thousand).
+Three hundred of them, or as many as WEFT_RANDOM says (`make long`: a thousand).
 """
 
 import os
@@ -13,7 +13,7 @@ from tests.random import rounds
 from tests.random.rounds import Rounds
 from tests.random.worlds import World, world, world_outside
 
-WORLDS = int(os.environ.get("WEFT_RANDOM", "400"))
+WORLDS = int(os.environ.get("WEFT_RANDOM", "300"))
 AT_ONCE = 10
 """Worlds that share a cluster, and so an Envoy's configuration."""
 

@@ -41,7 +41,9 @@ class Cluster:
         )
 
     def try_kubectl(self, *words: str, version: str = "newest", **more: Any) -> subprocess.CompletedProcess[str]:
-        return self.inside(KUBECTLS[version], "--kubeconfig", self.home / "kubeconfig", *words, **more)
+        # what kubectl has learned of another cluster at the same address is not true of this one
+        own = ("--kubeconfig", self.home / "kubeconfig", "--cache-dir", self.home.with_name(f"{self.home.name}-kubectl"))
+        return self.inside(KUBECTLS[version], *own, *words, **more)
 
     def kubectl(self, *words: str, version: str = "newest", **more: Any) -> str:
         done = self.try_kubectl(*words, version=version, **more)
