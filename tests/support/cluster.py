@@ -42,7 +42,8 @@ class Cluster:
 
     def try_kubectl(self, *words: str, version: str = "newest", **more: Any) -> subprocess.CompletedProcess[str]:
         # what kubectl has learned of another cluster at the same address is not true of this one
-        own = ("--kubeconfig", self.home / "kubeconfig", "--cache-dir", self.home.with_name(f"{self.home.name}-kubectl"))
+        cache = self.home.with_name(f"{self.home.name}-kubectl")
+        own = ("--kubeconfig", self.home / "kubeconfig", "--cache-dir", cache)
         return self.inside(KUBECTLS[version], *own, *words, **more)
 
     def kubectl(self, *words: str, version: str = "newest", **more: Any) -> str:
