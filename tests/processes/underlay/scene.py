@@ -10,6 +10,7 @@ import selectors
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -168,10 +169,16 @@ class Scene:
         return pod
 
     def remove(self, pod: Pod) -> None:
-        """The pod's namespace goes, with what is in it."""
+        """The pod's namespace goes, with what is in it; the kernel takes the node's ends away in its own time."""
+        made = [each for _, result in pod.results.values() for each in result.get("interfaces", ())]
+        ends = {each["name"] for each in made if not each.get("sandbox")} | {f"veth{pod.container[:11]}"}
         self.servers.close(pod.namespace)
         _ip("netns", "del", pod.namespace)
         del self.pods[pod.name]
+        deadline = time.monotonic() + 30
+        while not ends.isdisjoint(each.name for each in self.node_seen(pod.node).links):
+            assert time.monotonic() < deadline, f"of {ends} some stay"
+            time.sleep(0.02)
 
     def node_seen(self, node: str) -> Observed:
         """What a node has."""
