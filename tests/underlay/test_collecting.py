@@ -59,7 +59,7 @@ def acts(world: World, rules: Rules = Rules(), *, later: float = 0) -> list[coll
         ({"pods": {KEY: replace(ALIVE, uid="2")}}, "the pod is gone; another of its name is there (UID 2)"),
         ({"pods": {KEY: replace(ALIVE, ended=True)}}, "the pod has ended"),
         ({"nodes": {}}, "its node node-1 is gone"),
-        ({"pods": {KEY: replace(ALIVE, until=NOW + timedelta(seconds=26))}}, ""),
+        ({"pods": {KEY: replace(ALIVE, until=NOW + timedelta(seconds=116))}}, ""),
         (
             {"pods": {KEY: replace(ALIVE, until=NOW - timedelta(seconds=6))}},
             "the pod was to have ended by 11:59:54",
@@ -75,15 +75,19 @@ def acts(world: World, rules: Rules = Rules(), *, later: float = 0) -> list[coll
     ],
 )
 def test_an_address_goes_back_once_nobody_has_a_use_for_it(changes: dict[str, object], why: str) -> None:
-    found = acts(replace(WORLD, **changes), later=30)  # type: ignore[arg-type]
+    found = acts(replace(WORLD, **changes), later=120)  # type: ignore[arg-type]
     holder = Holder("default/a-0", "1", "net1")
     assert found == ([Free("p", ADDRESS, holder, why), Drop(*KEY, "1", "7", why)] if why else [])
 
 
-def test_a_pod_deleted_by_force_keeps_its_address_while_its_node_may_take_its_network_away() -> None:
+def test_a_node_that_is_ready_has_time_to_end_pods_before_their_addresses_are_anothers() -> None:
     gone = replace(WORLD, pods={})
-    assert acts(gone) == acts(gone, later=29) == []
-    assert len(acts(gone, later=30)) == 2
+    assert acts(gone) == acts(gone, later=119) == []
+    assert len(acts(gone, later=120)) == 2
+    late = replace(WORLD, pods={KEY: replace(ALIVE, until=NOW - timedelta(hours=1))})
+    assert acts(late) == acts(late, later=119) == []
+    assert len(acts(late, later=120)) == 2
+    assert len(acts(replace(late, nodes={"node-1": False}))) == 2
     assert len(acts(replace(gone, nodes={"node-1": False}))) == 2
     assert len(acts(replace(gone, nodes={}))) == 2
     assert len(acts(replace(WORLD, pods={KEY: replace(ALIVE, ended=True)}))) == 2
@@ -92,7 +96,7 @@ def test_a_pod_deleted_by_force_keeps_its_address_while_its_node_may_take_its_ne
 def test_what_lasts_and_who_is_overdue_can_be_chosen() -> None:
     none = Rules(stateful_sets=False, kubevirt=False, overdue_on_ready_nodes=False)
     gone = replace(WORLD, pods={}, sets={("default", "a"): Replicas(0, 1)}, machines=frozenset({KEY}))
-    assert len(acts(gone, none, later=30)) == 2
+    assert len(acts(gone, none, later=120)) == 2
     overdue = replace(WORLD, pods={KEY: replace(ALIVE, until=NOW - timedelta(hours=1))})
     assert acts(overdue, none) == []
     assert len(acts(replace(overdue, nodes={"node-1": False}), none)) == 2

@@ -120,7 +120,7 @@ async def _until(kube: Kube, uids: set[str]) -> None:
 @contextlib.asynccontextmanager
 async def collecting(kube: Kube, registry: Registry) -> AsyncIterator[Collector]:
     pools = Pools(kube, Meters(registry), now=clock.now, monotonic=time.monotonic, rest=timedelta(seconds=1))
-    orders = Orders(Rules(delay=DELAY, doubt=DOUBT))
+    orders = Orders(Rules(delay=DELAY, doubt=DOUBT, patience=DOUBT))
     collector = Collector(kube, pools, orders, registry, now=clock.now, monotonic=time.monotonic)
     task = asyncio.create_task(collector.run())
     try:

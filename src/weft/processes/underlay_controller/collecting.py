@@ -31,6 +31,7 @@ Json = dict[str, Any]
 
 _BETWEEN: Final = 1.0
 """Seconds at least between two looks: many pods may end at once."""
+_GONE: Final = 404
 _AT_ONCE: Final = 32
 """Endpoints that are written at the same time."""
 _TROUBLE: Final = (ApiError, aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError)
@@ -133,14 +134,20 @@ class Collector:
                     await self._pools.ask(act.pool, Want(act.holder, takes_over=True, only=act.address))
                 case Drop():
                     async with limit:
-                        with contextlib.suppress(ApiError):  # it has changed, or is gone: the next look tells
-                            await self._kube.delete(SPIDERENDPOINTS, act.name, act.namespace, version=act.version)
+                        await self._drop(act)
                 case Note():
                     async with limit:
                         await self._note(act)
         except (*_FAULTS, *_TROUBLE) as error:
             return act, f"{type(error).__name__}: {error}"
         return act, ""
+
+    async def _drop(self, act: Drop) -> None:
+        try:
+            await self._kube.delete(SPIDERENDPOINTS, act.name, act.namespace, version=act.version)
+        except ApiError as error:
+            if error.code != _GONE:
+                raise
 
     async def _note(self, act: Note) -> None:
         whose = Subject(act.namespace, act.name, act.pod.uid, act.pod.owner)
@@ -166,13 +173,14 @@ class Collector:
             await asyncio.sleep(_BETWEEN)
 
     async def _look(self) -> None:
+        is_done = False
         try:
-            await self.collect()
+            is_done = "failed" not in await self.collect()
         except _TROUBLE as error:
             log.warning("addresses are not looked through: %s: %s", type(error).__name__, error)
-        # also what is in doubt is looked at again in time
-        doubt = self._orders.rules.doubt.total_seconds()
-        wait = min(self._orders.interval, doubt) if self._doubts else self._orders.interval
+        # what is in doubt is looked at again in time, and what has failed is tried again
+        soon = min(self._orders.interval, self._orders.rules.doubt.total_seconds())
+        wait = self._orders.interval if is_done and not self._doubts else soon
         self._look_at = self._monotonic() + wait
 
     def _holders(self) -> set[str]:

@@ -59,8 +59,8 @@ class World:
 class Rules:
     """What is collected. A pod that ends too slowly is overdue `delay` after its grace.
 
-    What may be just under way is acted on once it has been so for as long as `doubt`: so is a pod that is gone
-    without a word from its node, which may be taking its network away.
+    What may be just under way is acted on once it has been so for as long as `doubt`. A node that is Ready gives
+    back itself what its pods had, when their containers have ended, be it late: it has `patience` for that.
     """
 
     stateful_sets: bool = True
@@ -69,6 +69,7 @@ class Rules:
     overdue_on_other_nodes: bool = True
     delay: timedelta = timedelta(seconds=5)
     doubt: timedelta = timedelta(seconds=30)
+    patience: timedelta = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,32 +138,35 @@ def decide(world: World, rules: Rules, doubts: Mapping[Act, datetime], now: date
     """What is to be done. `doubts` are those of the last time."""
     acts: list[Act] = []
     open_: dict[Act, datetime] = {}
-    for act, is_sure in _findings(world, _Judge(world, rules, now)):
+    for act, wait in _findings(world, rules, _Judge(world, rules, now)):
         since = doubts.get(act, now)
-        if is_sure or now - since >= rules.doubt:
+        if now - since >= wait:
             acts.append(act)
         else:
             open_[act] = since
     return Plan(tuple(acts), open_)
 
 
-def _findings(world: World, judge: "_Judge") -> Iterator[tuple[Act, bool]]:
+def _findings(world: World, rules: Rules, judge: "_Judge") -> Iterator[tuple[Act, timedelta]]:
+    """What there is to do, and how long it has to be so before."""
     for name, (pool, state) in sorted(world.pools.items()):
         for address, holder in state.taken.items():
             namespace, _, pod = holder.pod.partition("/")
             if why := judge.gone((namespace, pod), holder.uid):
-                yield Free(name, address, holder, why), judge.is_left((namespace, pod), holder.uid)
+                yield Free(name, address, holder, why), judge.patience((namespace, pod), holder.uid)
             else:
-                yield from _unlike_endpoint(world, Leased(pool, address), holder, (namespace, pod))
+                for act in _unlike_endpoint(world, Leased(pool, address), holder, (namespace, pod)):
+                    yield act, rules.doubt
     for key, endpoint in sorted(world.endpoints.items()):
         meta, current = endpoint.metadata, endpoint.status.current
         if why := judge.gone(key, current.uid):
-            yield Drop(*key, current.uid, meta.resource_version, why), judge.is_left(key, current.uid)
+            yield Drop(*key, current.uid, meta.resource_version, why), judge.patience(key, current.uid)
         else:
-            yield from _unlike_pools(world, endpoint, key)
+            for act in _unlike_pools(world, endpoint, key):
+                yield act, rules.doubt
 
 
-def _unlike_endpoint(world: World, lease: Leased, holder: Holder, key: Key) -> Iterator[tuple[Act, bool]]:
+def _unlike_endpoint(world: World, lease: Leased, holder: Holder, key: Key) -> Iterator[Act]:
     """A pool says that a living pod has an address: does its endpoint?"""
     pod, endpoint = world.pods.get(key), world.endpoints.get(key)
     if endpoint is not None and endpoint.status.current.uid != holder.uid:
@@ -174,27 +178,27 @@ def _unlike_endpoint(world: World, lease: Leased, holder: Holder, key: Key) -> I
         return
     if listed is not None:
         why = f"{holder.pod} has {listed[1]} of pool {listed[0]} on {holder.interface} instead"
-        yield Free(lease.pool.name, lease.address, holder, why), False
+        yield Free(lease.pool.name, lease.address, holder, why)
     elif entry is None and holder.interface and pod is not None and pod.uid == holder.uid:
         made = endpoints.allocation(holder.interface, {version: lease}, clean_gateway=False, routes=())
         why = f"pool {lease.pool.name} says that it has {lease.address}"
-        yield Note(*key, made, pod, why), False
+        yield Note(*key, made, pod, why)
 
 
-def _unlike_pools(world: World, endpoint: SpiderEndpoint, key: Key) -> Iterator[tuple[Act, bool]]:
+def _unlike_pools(world: World, endpoint: SpiderEndpoint, key: Key) -> Iterator[Act]:
     """An endpoint says that a living pod has addresses: do the pools?"""
     current = endpoint.status.current
     for entry in current.ips:
         for pool, address in endpoints.addresses(entry).values():
             if pool not in world.pools:
-                yield Clash(*key, f"{address} is of pool {pool}, which does not exist"), False
+                yield Clash(*key, f"{address} is of pool {pool}, which does not exist")
                 continue
             holder = world.pools[pool][1].taken.get(address)
             mine = Holder("/".join(key), current.uid, entry.interface)
             if holder is None:
-                yield Take(pool, address, mine, f"the endpoint of {mine.pod} says that it has it"), False
+                yield Take(pool, address, mine, f"the endpoint of {mine.pod} says that it has it")
             elif holder.pod != mine.pod:
-                yield Clash(*key, f"{address} is also {holder.pod}'s by pool {pool}"), False
+                yield Clash(*key, f"{address} is also {holder.pod}'s by pool {pool}")
 
 
 class _Judge:
@@ -215,15 +219,15 @@ class _Judge:
             return "" if self._is_kept(key, pod) else why
         return ""
 
-    def is_left(self, key: Key, uid: str) -> bool:
-        """Whether no node is about to give back what a pod had that is gone.
-
-        A pod deleted by force may still run: while its node is Ready, the runtime takes its network away first.
-        """
+    def patience(self, key: Key, uid: str) -> timedelta:
+        """How long the node has to give back itself what this pod had: one deleted by force may still run."""
         pod, endpoint = self._world.pods.get(key), self._world.endpoints.get(key)
-        if (pod is not None and pod.uid == uid) or endpoint is None or endpoint.status.current.uid != uid:
-            return True
-        return not self._world.nodes.get(endpoint.status.current.node, False)
+        if pod is not None and pod.uid == uid:
+            node = "" if pod.ended else pod.node
+        else:
+            is_its = endpoint is not None and endpoint.status.current.uid == uid
+            node = endpoint.status.current.node if endpoint is not None and is_its else ""
+        return self._rules.patience if self._world.nodes.get(node, False) else timedelta()
 
     def _pod_gone(self, pod: Pod | None, uid: str) -> str:
         if pod is None:
