@@ -15,6 +15,8 @@ Chosen = Annotated[
 Where = Annotated[str, typer.Option("--namespace", "-n", help="Where the node process and the controller run.")]
 
 _SYSTEM = "kube-system"
+_SILENT = 503
+"""What the API server says of a pod that it cannot reach."""
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +80,7 @@ def _written(value: object) -> str:
 
 def gc(kubeconfig: Kubeconfig = "", namespace: Where = _SYSTEM) -> None:
     """Look through all addresses now, and give back those of pods that are gone. What it did is printed."""
-    from weft.adapters.kube.client import Kube
+    from weft.adapters.kube.client import ApiError, Kube
     from weft.adapters.kube.kinds import DEPLOYMENTS, PODS
 
     async def collect(kube: Kube) -> bytes:
@@ -88,10 +90,18 @@ def gc(kubeconfig: Kubeconfig = "", namespace: Where = _SYSTEM) -> None:
         port = next(each["containerPort"] for each in container["ports"] if each["name"] == "http")
         selector = deployment["spec"]["selector"]["matchLabels"]
         labels = ",".join(f"{key}={value}" for key, value in selector.items())
+        silent = ""
         for pod in await kube.list(PODS, namespace, labels=labels):
             if pod.get("status", {}).get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp"):
                 path = PODS.path(namespace, f"{pod['metadata']['name']}:{port}", "proxy")
-                return await kube.send("POST", f"{path}/v1/gc")
+                try:
+                    return await kube.send("POST", f"{path}/v1/gc")
+                except ApiError as error:
+                    if error.code != _SILENT:
+                        raise
+                    silent = f"{pod['metadata']['name']} on node {pod['spec']['nodeName']}: {error}"
+        if silent:
+            raise NotThereError(f"{silent}. Is the node Ready? See: kubectl get nodes")
         raise NotThereError(f"no {name} runs. See why: kubectl describe deployment {name} -n {namespace}")
 
     print(ask(kubeconfig, collect).decode().rstrip("\n"))
